@@ -1,0 +1,1 @@
+//! Typed ARI client: events and requests of one Asterisk node.

@@ -1,0 +1,1 @@
+//! Live calls, from arrival to their single ending.

@@ -1,0 +1,59 @@
+//! The only place that reads a clock or draws randomness.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use tokio::time::Instant;
+
+/// One moment on both clocks. Timers and durations use `mono`; `wall` only labels records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic time: never jumps; durations are differences of this.
+    pub mono: Duration,
+    /// UTC wall time, truncated to microseconds (what PostgreSQL can store).
+    pub wall: DateTime<Utc>,
+}
+
+impl Now {
+    /// The wall time that belongs to an earlier monotonic moment, by this moment's clock reading.
+    #[must_use]
+    pub fn wall_at(&self, mono: Duration) -> DateTime<Utc> {
+        let ago = self.mono.saturating_sub(mono);
+        self.wall - chrono::Duration::from_std(ago).unwrap_or_default()
+    }
+}
+
+/// Reads both clocks, relative to one origin per process.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// Starts the monotonic clock at zero.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// Both clocks, now.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn now(&self) -> Now {
+        Now { mono: self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
+    }
+
+    /// The tokio instant of a monotonic moment, for `sleep_until`.
+    #[must_use]
+    pub fn instant(&self, mono: Duration) -> Instant {
+        self.origin + mono
+    }
+}
+
+/// A random fraction in `0.0..1.0`, for jitter only.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+pub fn jitter() -> f64 {
+    rand::random::<f64>()
+}

@@ -1,0 +1,161 @@
+//! The one validated configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Everything that can be configured; made only by [`Config::load`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder for the database, locks and keys (`data.dir`).
+    pub data_dir: PathBuf,
+    /// Where records and configuration live.
+    pub database: Database,
+    /// Where Asterisk reads its PJSIP objects.
+    pub realtime: Realtime,
+    /// Management API and metrics.
+    pub api: Api,
+    /// Log output.
+    pub log: Log,
+    /// Asterisk nodes; at least one.
+    pub nodes: Vec<Node>,
+    /// Call handling.
+    pub calls: Calls,
+    /// What the carrier hears when nobody can take the call.
+    pub rejections: Rejections,
+}
+
+/// Section `[database]`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `sqlite://PATH` or `postgres://…`; default `sqlite://<data.dir>/capconduit.db`. Secret: may hold a password.
+    pub url: SecretString,
+    /// Pool size for PostgreSQL.
+    pub max_connections: u32,
+}
+
+/// Section `[realtime]`: how the `ps_*` tables reach Asterisk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Realtime {
+    /// A SQLite file of their own (default `<data.dir>/realtime/realtime.db`).
+    Sqlite {
+        /// The file that `res_config_sqlite3.conf` names.
+        path: PathBuf,
+    },
+    /// Tables in the main PostgreSQL database.
+    Postgres,
+}
+
+/// Section `[api]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
+    pub format: LogFormat,
+    /// A tracing filter, such as `info,capconduit=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// Always for people.
+    Human,
+    /// Always JSON, one object a line.
+    Json,
+}
+
+/// One `[[asterisk]]` entry.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Unique name, `[A-Za-z0-9_-]{1,40}`; default `asterisk`.
+    pub name: String,
+    /// Base URL of Asterisk's HTTP server, such as `http://127.0.0.1:8088` (no `/ari`).
+    pub url: String,
+    /// ARI user.
+    pub user: String,
+    /// ARI password.
+    pub password: SecretString,
+    /// Stasis applications are named `<app>-1` … `<app>-<apps>`.
+    pub app: String,
+    /// How many Stasis applications, each with its socket.
+    pub apps: u16,
+    /// How requests travel.
+    pub transport: Transport,
+    /// Which header carries the DID.
+    pub did_from: DidFrom,
+    /// Region for numbers without country code (ISO 3166-1 alpha-2), such as `GB`; `None`: only `+` numbers are E.164.
+    pub default_region: Option<String>,
+    /// Replacement of leading digits before normalisation, longest prefix first: `{"00" = "+", "0044" = "+44"}`.
+    pub prefix_rules: BTreeMap<String, String>,
+}
+
+/// How ARI requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// REST over WebSocket where the Asterisk found has it (20.14, 22.4, 23), else HTTP.
+    Auto,
+    /// REST over WebSocket.
+    Websocket,
+    /// HTTP with keep-alive.
+    Http,
+}
+
+/// Which part of the INVITE names the DID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DidFrom {
+    /// The Request-URI's user part (Asterisk's extension).
+    RequestUri,
+    /// The To header's user part.
+    To,
+}
+
+/// Section `[calls]`. Durations are configured in milliseconds (`…_ms`) or seconds (`…_seconds`) as each key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// `progress_timeout_ms`, default 5000: no provisional answer at all within this ends the attempt.
+    pub progress_timeout: Duration,
+    /// `setup_budget_seconds`, default 60: from arrival to answer at most, unless the campaign says otherwise.
+    pub setup_budget: Duration,
+    /// `max_attempts`, default 10: dials per call at most.
+    pub max_attempts: u32,
+    /// `max_duration_seconds`, default 7200: talk time at most, unless the campaign says otherwise.
+    pub max_duration: Duration,
+    /// `request_timeout_ms`, default 2000: deadline of one ARI request.
+    pub request_timeout: Duration,
+    /// `event_queue`, default 65536: events waiting for the dispatcher at most; past it the node's socket is dropped and reconciled.
+    pub event_queue: usize,
+    /// `max_live`, default 5000: live calls at most over all nodes; past it new calls are refused as overloaded.
+    pub max_live: usize,
+}
+
+/// Section `[rejections]`: SIP status per reason, one of those [`Config::load`] allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejections {
+    /// No such DID, or it is paused; default 404.
+    pub unknown_did: u16,
+    /// The DID feeds no active campaign; default 404.
+    pub inactive_campaign: u16,
+    /// Every link is at a cap; default 486.
+    pub all_full: u16,
+    /// No link is active; default 480.
+    pub no_active_link: u16,
+    /// Every attempt failed; default 480.
+    pub nobody_answered: u16,
+    /// This controller or its node cannot take more; default 503.
+    pub overloaded: u16,
+}

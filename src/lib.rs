@@ -1,0 +1,13 @@
+//! CapConduit: an ARI-driven call controller.
+//!
+//! Modules in call-path order; ARCHITECTURE.md walks one call through them.
+
+pub mod ari;
+pub mod calls;
+pub mod cdr;
+pub mod clock;
+pub mod config;
+pub mod id;
+pub mod realtime;
+pub mod routing;
+pub mod store;

@@ -1,0 +1,3 @@
+//! PURE: which call centre takes a call, and why.
+
+pub mod snapshot;

@@ -1,0 +1,225 @@
+//! PURE: the immutable view of all configured objects that routing reads.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
+
+/// Everything routing may know about the configuration, swapped whole on a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Value of the database's routing revision this was loaded at.
+    pub revision: i64,
+    /// By number exactly as stored: E.164 with `+`, or the raw text of what is not a number.
+    pub dids: HashMap<String, Did>,
+    /// Campaigns that are not archived.
+    pub campaigns: HashMap<CampaignId, Arc<Campaign>>,
+    /// Clients that are not archived.
+    pub clients: HashMap<ClientId, Arc<Client>>,
+}
+
+/// An inbound number and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Did {
+    /// Row id.
+    pub id: DidId,
+    /// Owner.
+    pub seller: UserId,
+    /// Owner's name, kept in records.
+    pub seller_name: String,
+    /// A paused DID takes no new calls.
+    pub status: Status,
+    /// The campaign it feeds, if any.
+    pub campaign: Option<CampaignId>,
+}
+
+/// A seller's offer: where its DIDs' calls may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Campaign {
+    /// Row id.
+    pub id: CampaignId,
+    /// Name, kept in records and sent as `X-CapConduit-Campaign`.
+    pub name: String,
+    /// Only an active campaign takes new calls.
+    pub status: Status,
+    /// How the eligible links are ordered.
+    pub strategy: Strategy,
+    /// How long an attempt rings unless its link says otherwise.
+    pub dial_timeout: Duration,
+    /// From arrival to answer at most; `None` = the configured default.
+    pub setup_budget: Option<Duration>,
+    /// Longest talk time; `None` = the configured default.
+    pub max_duration: Option<Duration>,
+    /// Calls ringing or talking at once over all links; `None` = no limit, 0 = none allowed.
+    pub max_concurrency: Option<u32>,
+    /// Links that are not archived, ordered by id.
+    pub links: Vec<Link>,
+}
+
+/// One campaign-client pair (row of `campaign_client_settings`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Row id.
+    pub id: LinkId,
+    /// The call centre.
+    pub client: ClientId,
+    /// Only an active link is offered calls.
+    pub status: Status,
+    /// Calls ringing or talking at once; `None` = no limit, 0 = none allowed.
+    pub max_concurrency: Option<u32>,
+    /// Counted calls ever (see `count_on`); `None` = no limit, 0 = none allowed.
+    pub total_calls_allowed: Option<u64>,
+    /// Lower is tried first under the `priority` strategy.
+    pub forwarding_priority: i32,
+    /// Share under `weighted`, and among equal priorities; at least 1.
+    pub weight: u32,
+    /// How long this link's attempts ring; `None` = the campaign's dial timeout.
+    pub ring_timeout: Option<Duration>,
+    /// What counts against `total_calls_allowed`.
+    pub count_on: CountOn,
+}
+
+/// A call centre.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Row id.
+    pub id: ClientId,
+    /// Name, kept in records.
+    pub name: String,
+    /// Its PJSIP endpoint id on every node.
+    pub identifier: ClientIdentifier,
+    /// A paused client is offered no calls.
+    pub status: Status,
+    /// Calls ringing or talking at once over all campaigns; `None` = no limit, 0 = none allowed.
+    pub max_concurrency: Option<u32>,
+    /// Whether the INVITE to it carries `X-CapConduit-Call-Id` and `X-CapConduit-Campaign`.
+    pub send_headers: bool,
+}
+
+/// A client's PJSIP endpoint id: `[A-Za-z0-9_-]{1,40}`, the only text that ever enters a dial string.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientIdentifier(String);
+
+/// A text that is not a client identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("client_identifier {0:?} is not allowed: use 1 to 40 of A-Z a-z 0-9 _ -")]
+pub struct BadClientIdentifier(pub String);
+
+impl ClientIdentifier {
+    /// The checked text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientIdentifier {
+    type Err = BadClientIdentifier;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if (1..=40).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadClientIdentifier(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for ClientIdentifier {
+    type Error = BadClientIdentifier;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ClientIdentifier> for String {
+    fn from(identifier: ClientIdentifier) -> Self {
+        identifier.0
+    }
+}
+
+impl fmt::Display for ClientIdentifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A closed set of words that is stored and shown as text.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word as stored and shown.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(format!("{other:?} is not one of {}", [$($text),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Life of a client, DID, campaign or link.
+    Status {
+        /// Takes new calls.
+        Active = "active",
+        /// Takes no new calls; running ones go on.
+        Paused = "paused",
+        /// Read-only and hidden; kept because records refer to it.
+        Archived = "archived",
+    }
+}
+
+words! {
+    /// How a campaign orders its eligible links.
+    Strategy {
+        /// Lowest `forwarding_priority` first; equal priorities share by weight.
+        Priority = "priority",
+        /// Each eligible link in turn.
+        RoundRobin = "round_robin",
+        /// Shares in proportion to `weight`.
+        Weighted = "weighted",
+    }
+}
+
+words! {
+    /// What a link's total cap counts.
+    CountOn {
+        /// Calls that the client answered while the caller was there.
+        Answered = "answered",
+        /// Every attempt that was dialled.
+        Attempted = "attempted",
+    }
+}

@@ -1,0 +1,1 @@
+//! The only place that imports `sea_orm` and `entity`; one file per aggregate.
