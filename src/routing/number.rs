@@ -13,3 +13,13 @@ pub struct Dialled {
 pub fn find_did<'a>(snapshot: &'a Snapshot, dialled: &Dialled) -> Option<&'a Did> {
     snapshot.dids.get(&dialled.raw).or_else(|| snapshot.dids.get(dialled.e164.as_deref()?))
 }
+/// A caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// As sent.
+    pub raw: Option<String>,
+    /// In E.164.
+    pub e164: Option<String>,
+    /// May it be shown.
+    pub presentation: crate::cdr::record::Presentation,
+}
