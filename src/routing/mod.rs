@@ -1,3 +1,4 @@
 //! PURE: which call centre takes a call, and why.
 
+pub mod number;
 pub mod snapshot;
