@@ -116,13 +116,11 @@ pub fn is_region(code: &str) -> bool {
     code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) && phonelib::country_by_code(code).is_some()
 }
 
-/// Finds the DID that was dialled, and the number it is stored under: exact text first (without the user parameters next), then
-/// E.164.
+/// Finds the DID that was dialled: by its exact text first (then without the user parameters), then by E.164.
 #[must_use]
-pub fn find_did<'a>(snapshot: &'a Snapshot, dialled: &Dialled) -> Option<(&'a str, &'a Did)> {
+pub fn find_did<'a>(snapshot: &'a Snapshot, dialled: &Dialled) -> Option<&'a Did> {
     let texts = [Some(dialled.raw.as_str()), Some(user_part(&dialled.raw)), dialled.e164.as_deref()];
-    let mut found = texts.into_iter().flatten().filter_map(|text| snapshot.dids.get_key_value(text));
-    found.next().map(|(number, did)| (number.as_str(), did))
+    texts.into_iter().flatten().find_map(|text| snapshot.dids.get(text))
 }
 
 /// The user part of a From, To or P-Asserted-Identity header's URI, decoded and without parameters; `None` where it has none.
