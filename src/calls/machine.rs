@@ -66,7 +66,7 @@ pub struct Call {
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
-    plan: Vec<LinkId>,
+    pub(crate) plan: Vec<LinkId>,
     pub(crate) attempts: Vec<Attempt>,
     bridge: bool,
     caller: CallerLeg,
