@@ -50,6 +50,11 @@ pub(crate) async fn run(
     task.drive(inputs).await;
 }
 
+/// Runs a call that is already under way to its end.
+pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
+    CallTask { call, lane, context, asked: FuturesUnordered::new() }.drive(inputs).await;
+}
+
 impl CallTask {
     async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
         while !self.call.is_done() {
