@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults};
 pub use lock::{DataLock, LockError};
