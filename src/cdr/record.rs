@@ -1,7 +1,6 @@
 //! PURE: the record of one call and the rows of its attempts, as they are stored.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::words;
