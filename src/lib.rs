@@ -11,3 +11,4 @@ pub mod id;
 pub mod realtime;
 pub mod routing;
 pub mod store;
+pub mod telemetry;

@@ -59,7 +59,9 @@ fn read_database(mut section: Section<'_>, data_dir: &Path) -> Database {
 /// Says what is wrong without the value, which may hold a password.
 fn check_database_url(url: &str) -> Result<(), String> {
     if let Some(path) = url.strip_prefix("sqlite://") {
-        let path = path.split('?').next().unwrap_or_default();
+        if path.contains('?') || path.starts_with(":memory:") {
+            return Err("is not allowed: sqlite:// takes the path of a file, without options".to_owned());
+        }
         return reachable(Path::new(path), Kind::File)
             .map_err(|allowed| format!("is not allowed: after sqlite:// {allowed}"));
     }
