@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -52,12 +52,22 @@ struct NodeState {
     waiting: Vec<(u16, Channel, Vec<String>)>,
 }
 
+/// One node as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Configured name.
+    pub name: String,
+    /// Connected and compared: its calls are decided here.
+    pub ready: bool,
+}
+
 /// Consumes events until shutdown, then until the last call has ended or the drain time is over.
 #[derive(Debug)]
 pub struct Dispatcher {
     nodes: Vec<NodeState>,
     context: Context,
     max_live: usize,
+    health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
 }
@@ -65,10 +75,22 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher for these nodes, each with how its inbound channels are read.
     #[must_use]
-    pub(crate) fn new(nodes: Vec<(NodeHandle, Intake)>, context: Context, max_live: usize) -> Self {
+    pub(crate) fn new(
+        nodes: Vec<(NodeHandle, Intake)>,
+        context: Context,
+        max_live: usize,
+        health: watch::Sender<Vec<NodeHealth>>,
+    ) -> Self {
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake)).collect();
         let (reports, inbox) = mpsc::unbounded_channel();
-        Self { nodes, context, max_live, reports, inbox }
+        let dispatcher = Self { nodes, context, max_live, health, reports, inbox };
+        dispatcher.tell_health();
+        dispatcher
+    }
+
+    fn tell_health(&self) {
+        let health = self.nodes.iter().map(|n| NodeHealth { name: n.handle.name().to_owned(), ready: n.ready });
+        self.health.send_replace(health.collect());
     }
 
     /// Runs until `shutdown`, then at most `drain` longer while calls are live.
@@ -116,6 +138,7 @@ impl Dispatcher {
                 warn!(node = node.handle.name(), %error, "the heartbeat could not be withdrawn; it expires by itself");
             }
         }
+        self.tell_health();
     }
 
     fn on_event(&mut self, event: NodeEvent) {
@@ -131,6 +154,7 @@ impl Dispatcher {
                 warn!(node = state.handle.name(), app, reason = reason.as_str(), "node disconnected; its calls live on in Asterisk");
                 state.up[usize::from(app)] = false;
                 state.ready = false;
+                self.tell_health();
             }
             NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
             NodeEventKind::Event(event) => self.on_channel_event(node, &event),
@@ -255,6 +279,7 @@ impl Dispatcher {
                 self.context.registry.tell(*call, Input::NodeUp);
             });
             self.ask_epochs();
+            self.tell_health();
         }
     }
 

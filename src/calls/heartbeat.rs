@@ -16,8 +16,9 @@ const VARIABLE: &str = "CAPCONDUIT_HEARTBEAT";
 pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
     let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
     // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
-    if let Some(variable) = answer.ok().and_then(|response| response.json::<Variable>().ok()) {
-        drop(reports.send(Report::Epoch { node, epoch: variable.value }));
+    match answer.ok().and_then(|response| response.json::<Variable>().ok()) {
+        Some(variable) => drop(reports.send(Report::Epoch { node, epoch: variable.value })),
+        None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
     }
 }
 
