@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use fault::{Fault, Faults};
 pub use lock::{DataLock, LockError};
 pub use sections::REJECTION_CODES;
+pub use sections::REJECTION_CODES;
 
 use crate::routing::snapshot::words;
 
