@@ -18,7 +18,6 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use fault::{Fault, Faults};
-pub use lock::{DataLock, LockError};
 pub use sections::REJECTION_CODES;
 pub use sections::REJECTION_CODES;
 
