@@ -18,7 +18,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use fault::{Fault, Faults};
-pub use sections::REJECTION_CODES;
+pub use lock::{DataLock, LockError};
 pub use sections::REJECTION_CODES;
 
 use crate::routing::snapshot::words;
