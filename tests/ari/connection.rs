@@ -78,7 +78,6 @@ async fn the_reader_answers_requests_while_the_consumer_sleeps() {
     let capacity = 100;
     let mut rig = Rig::over(FakeAri::start().await, Transport::Websocket, REQUEST_TIMEOUT, capacity);
     rig.expect_up().await;
-    rig.expect_registered().await;
     for _ in 0..capacity {
         rig.fake.emit_raw("cc-1", NOISE);
     }
@@ -93,7 +92,6 @@ async fn overflow_drops_the_socket_and_comes_back_when_drained() {
     let capacity = 100;
     let mut rig = Rig::over(FakeAri::start().await, Transport::Websocket, REQUEST_TIMEOUT, capacity);
     rig.expect_up().await;
-    rig.expect_registered().await;
     for _ in 0..capacity * 2 {
         rig.fake.emit_raw("cc-1", NOISE);
     }
@@ -114,7 +112,6 @@ async fn overflow_drops_the_socket_and_comes_back_when_drained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_events_and_nonsense_pass_without_harm() {
     let mut rig = Rig::up(Transport::Websocket).await;
-    rig.expect_registered().await;
     for text in ["", "nonsense", "[]", "{}", r#"{"type":7}"#, r#"{"type":"StasisStart"}"#] {
         rig.fake.emit_raw("cc-1", text);
     }
@@ -186,14 +183,4 @@ async fn shutdown_closes_every_socket_and_ends_the_queue() {
     assert!(downs <= 3 && !node.is_up(0) && !node.is_up(2));
     let outcome = node.lane(0).send(Request::GetInfo).await;
     assert!(matches!(outcome, Err(Error::NotSent(_))), "{outcome:?}");
-}
-
-impl Rig {
-    /// Takes Asterisk's `ApplicationRegistered` from the queue.
-    async fn expect_registered(&mut self) {
-        match self.next().await {
-            NodeEventKind::Event(Event::Other { kind, .. }) if kind == "ApplicationRegistered" => {}
-            other => panic!("expected ApplicationRegistered, got {other:?}"),
-        }
-    }
 }

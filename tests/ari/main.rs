@@ -59,10 +59,15 @@ impl Rig {
         event.expect("an event in time").expect("a client that runs").kind
     }
 
+    /// `Up`, and the `ApplicationRegistered` that follows every connection.
     async fn expect_up(&mut self) -> Info {
-        match self.next().await {
+        let info = match self.next().await {
             NodeEventKind::Up(info) => info,
             other => panic!("expected Up, got {other:?}"),
+        };
+        match self.next().await {
+            NodeEventKind::Event(Event::Other { kind, .. }) if kind == "ApplicationRegistered" => info,
+            other => panic!("expected ApplicationRegistered, got {other:?}"),
         }
     }
 
