@@ -1,0 +1,3 @@
+//! x
+mod table;
+pub mod view;
