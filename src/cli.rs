@@ -1,3 +1,4 @@
 //! x
+pub mod doctor;
 mod table;
 pub mod view;
