@@ -2,6 +2,8 @@
 //!
 //! Modules in call-path order; ARCHITECTURE.md walks one call through them.
 
+pub mod api;
+pub mod app;
 pub mod ari;
 pub mod calls;
 pub mod cdr;

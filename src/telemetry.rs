@@ -126,8 +126,6 @@ pub mod name {
     pub const CALLS_LIVE: &str = "capconduit_calls_live";
     /// Counter `{outcome}`: attempts that ended.
     pub const ATTEMPTS: &str = "capconduit_attempts_total";
-    /// Counter `{cap}`: permits that could not be had.
-    pub const PERMITS_REFUSED: &str = "capconduit_permits_refused_total";
     /// Gauge: permits held.
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
     /// Histogram: from a call's arrival to its first dial request.
@@ -165,7 +163,6 @@ fn describe() {
     describe_counter!(CALLS, "Calls that ended, by ending");
     describe_gauge!(CALLS_LIVE, "Live calls, by node");
     describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
-    describe_counter!(PERMITS_REFUSED, "Permits that could not be had, by the cap that was full");
     describe_gauge!(PERMITS_HELD, "Permits held");
     describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
     describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");

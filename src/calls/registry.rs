@@ -105,6 +105,12 @@ impl Registry {
         self.calls.get(&call).is_some_and(|live| live.inputs.send(input).is_ok())
     }
 
+    /// Whether a call is live and its task runs.
+    #[must_use]
+    pub fn is_live(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_some_and(|live| !live.is_orphaned())
+    }
+
     /// The call of an inbound channel.
     #[must_use]
     pub fn call_of(&self, node: usize, channel_id: &str) -> Option<CallId> {

@@ -16,6 +16,7 @@ use crate::ari::{Error, Lane};
 use crate::cdr::fold;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::telemetry::name;
 
 /// What a call's task works with.
 #[derive(Debug, Clone)]
@@ -48,6 +49,11 @@ pub(crate) async fn run(
     let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new() };
     task.feed(first);
     task.drive(inputs).await;
+}
+
+/// Runs a call that is already under way to its end.
+pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
+    CallTask { call, lane, context, asked: FuturesUnordered::new() }.drive(inputs).await;
 }
 
 impl CallTask {
@@ -123,6 +129,10 @@ impl CallTask {
     }
 
     fn ask(&mut self, op: Op) {
+        if op == Op::CreateLeg(1) {
+            let took = self.context.clock.now().mono.saturating_sub(self.call.arrived.mono);
+            metrics::histogram!(name::ROUTE_SECONDS).record(took.as_secs_f64());
+        }
         if let Some(pending) = execute::ask(&self.call, &self.lane, op) {
             self.asked.push(Box::pin(async move { (op, pending.await.map(drop)) }));
         }
@@ -141,7 +151,7 @@ impl CallTask {
 
     fn finish(&self) {
         let record = fold::record(&self.call, self.context.clock.now());
-        metrics::counter!("capconduit_calls_total", "ending" => record.ending.clone()).increment(1);
+        measure(&record);
         info!(
             call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
             client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
@@ -150,5 +160,16 @@ impl CallTask {
             // Only when the writer died before the calls; its own death is logged there.
             error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");
         }
+    }
+}
+
+fn measure(record: &CallRecord) {
+    metrics::counter!(name::CALLS, "ending" => record.ending.clone()).increment(1);
+    for attempt in &record.attempts {
+        metrics::counter!(name::ATTEMPTS, "outcome" => attempt.outcome.as_str()).increment(1);
+    }
+    if let Some(answered) = record.answered_at {
+        let setup = (answered - record.arrived_at).to_std().unwrap_or_default();
+        metrics::histogram!(name::SETUP_SECONDS).record(setup.as_secs_f64());
     }
 }

@@ -233,6 +233,7 @@ fn read_calls(mut section: Section<'_>) -> Calls {
         request_timeout: millis(whole("request_timeout_ms", 2000, 50..=60_000).into()),
         event_queue: usize::try_from(whole("event_queue", 65_536, 16..=1_048_576)).unwrap_or(usize::MAX),
         max_live: usize::try_from(whole("max_live", 5000, 1..=100_000)).unwrap_or(usize::MAX),
+        drain: seconds(whole("drain_seconds", 30, 0..=86_400).into()),
     };
     section.finish();
     calls
