@@ -38,6 +38,11 @@ pub(crate) fn safe(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
+/// As [`safe`], but lines stay lines.
+pub(crate) fn lines(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
 fn cut(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
