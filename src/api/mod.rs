@@ -53,8 +53,7 @@ pub async fn serve(
     state: State,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
-    let acceptor =
-        TcpListener::bind(listen).into_acceptor().await.map_err(|source| CannotListen { listen, source })?;
+    let acceptor = TcpListener::bind(listen).into_acceptor().await.map_err(|source| CannotListen { listen, source })?;
     let bound = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
     tracing::info!(listen = bound, "API listening");
     let server = Server::new_with_acceptor(acceptor).idle_timeout(std::time::Duration::from_secs(60));

@@ -151,7 +151,12 @@ impl Dispatcher {
             }
             NodeEventKind::Down(reason) => {
                 let state = &mut self.nodes[node];
-                warn!(node = state.handle.name(), app, reason = reason.as_str(), "node disconnected; its calls live on in Asterisk");
+                warn!(
+                    node = state.handle.name(),
+                    app,
+                    reason = reason.as_str(),
+                    "node disconnected; its calls live on in Asterisk"
+                );
                 state.up[usize::from(app)] = false;
                 state.ready = false;
                 self.tell_health();
@@ -253,7 +258,10 @@ impl Dispatcher {
         let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
         let permits = registry.book().ledger.held().map(|(key, _)| key).filter(|(c, _)| on_node.contains(c)).collect();
         Belief {
-            calls: calls.into_iter().map(|(call, live)| (live.channel_id.clone(), (call, live.is_orphaned()))).collect(),
+            calls: calls
+                .into_iter()
+                .map(|(call, live)| (live.channel_id.clone(), (call, live.is_orphaned())))
+                .collect(),
             permits,
             missing_before: self.nodes[node].missing.clone(),
         }
@@ -362,16 +370,7 @@ impl NodeState {
     fn new(handle: NodeHandle, intake: Intake) -> Self {
         let apps: Vec<String> = (0..handle.apps()).map(|app| handle.app_name(app).to_owned()).collect();
         let up = vec![false; apps.len()];
-        Self {
-            handle,
-            intake,
-            apps,
-            up,
-            ready: false,
-            comparing: false,
-            missing: HashSet::new(),
-            waiting: Vec::new(),
-        }
+        Self { handle, intake, apps, up, ready: false, comparing: false, missing: HashSet::new(), waiting: Vec::new() }
     }
 
     fn is_up(&self) -> bool {

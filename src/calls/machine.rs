@@ -111,7 +111,14 @@ impl Call {
     /// A call found talking: its parties were bridged by an earlier run of the controller. `decision` tells whose it is
     /// by today's configuration; what was decided then is not known.
     #[must_use]
-    pub(crate) fn adopt(facts: CallFacts, limits: Limits, arrived: Now, decision: Decision, attempt: Attempt, now: Now) -> Self {
+    pub(crate) fn adopt(
+        facts: CallFacts,
+        limits: Limits,
+        arrived: Now,
+        decision: Decision,
+        attempt: Attempt,
+        now: Now,
+    ) -> Self {
         let adopted = Moment { at: now, event: format!("adopted while talking({})", attempt.n) };
         Self {
             phase: Phase::Talking,
@@ -481,7 +488,9 @@ impl Call {
         if matches!(self.caller, CallerLeg::Gone | CallerLeg::HangingUp(_)) {
             return;
         }
-        let sip = if self.caller == CallerLeg::Up { None } else { sip };
+        // Normal clearing of a caller that is not answered yet would reach the carrier as 603, which is never retried.
+        let unanswered = self.caller == CallerLeg::Waiting;
+        let sip = unanswered.then(|| sip.unwrap_or(self.limits.rejections.nobody_answered));
         self.caller = CallerLeg::HangingUp(sip);
         effects.push(Effect::Ask(Op::HangUpCaller(sip)));
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));

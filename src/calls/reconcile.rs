@@ -170,7 +170,6 @@ mod tests {
     use super::*;
     use crate::ari::CallerId;
 
-
     fn channel(id: &str, state: ChannelState, app_data: &str) -> Channel {
         Channel {
             id: id.into(),
@@ -236,10 +235,7 @@ mod tests {
         let findings = found(&Belief::default(), &channels, &[bridge(&["1.1", &call().leg(2)])]);
         let [Finding::Adopt(adoption)] = &findings[..] else { panic!("{findings:?}") };
         assert_eq!((adoption.call, adoption.n), (call(), 2));
-        assert_eq!(
-            adoption.permit,
-            Permit { campaign: CampaignId(5), link: LinkId(6), client: ClientId(7) }
-        );
+        assert_eq!(adoption.permit, Permit { campaign: CampaignId(5), link: LinkId(6), client: ClientId(7) });
     }
 
     #[test]
