@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults};
 pub use lock::{DataLock, LockError};
@@ -158,6 +157,8 @@ pub struct Calls {
     pub event_queue: usize,
     /// `max_live`, default 5000: live calls at most over all nodes; past it new calls are refused as overloaded.
     pub max_live: usize,
+    /// `drain_seconds`, default 30: after SIGTERM, how long calls may go on under this process; the next start adopts the rest.
+    pub drain: Duration,
 }
 
 /// Section `[rejections]`: SIP status per reason, one of those [`Config::load`] allows.

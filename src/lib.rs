@@ -2,6 +2,8 @@
 //!
 //! Modules in call-path order; ARCHITECTURE.md walks one call through them.
 
+pub mod api;
+pub mod app;
 pub mod ari;
 pub mod calls;
 pub mod cdr;
@@ -11,3 +13,4 @@ pub mod id;
 pub mod realtime;
 pub mod routing;
 pub mod store;
+pub mod telemetry;

@@ -1,1 +1,11 @@
+//! Tables of the main database as sea-orm entities, column for column as in `migration`; meaning and units are documented there.
 
+pub mod call_attempts;
+pub mod call_logs;
+pub mod campaign_client_settings;
+pub mod campaign_dids;
+pub mod campaigns;
+pub mod clients;
+pub mod dids;
+pub mod routing_revision;
+pub mod users;

@@ -67,6 +67,16 @@ impl Attempt {
         }
     }
 
+    /// An attempt found talking, answered at `answered`.
+    pub(crate) fn adopt(n: u32, offer: Offer, started: Now, answered: Now) -> Self {
+        Self {
+            leg: Leg::Up,
+            answered: Some(answered),
+            was_dialled: true,
+            ..Self::new(n, offer, Duration::ZERO, started)
+        }
+    }
+
     /// Whether it may still be answered.
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.leg, Leg::Creating | Leg::Dialling)

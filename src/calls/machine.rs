@@ -66,7 +66,7 @@ pub struct Call {
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
-    plan: Vec<LinkId>,
+    pub(crate) plan: Vec<LinkId>,
     pub(crate) attempts: Vec<Attempt>,
     bridge: bool,
     caller: CallerLeg,
@@ -83,7 +83,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Q.850 "normal call clearing".
 const NORMAL_CLEARING: i16 = 16;
 /// How much later Asterisk's own whole-second timers fire than ours.
-const BEHIND: Duration = Duration::from_secs(5);
+pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
 impl Call {
     /// A call that just arrived.
@@ -108,10 +108,34 @@ impl Call {
         }
     }
 
+    /// A call found talking: its parties were bridged by an earlier run of the controller. `decision` tells whose it is
+    /// by today's configuration; what was decided then is not known.
+    #[must_use]
+    pub(crate) fn adopt(
+        facts: CallFacts,
+        limits: Limits,
+        arrived: Now,
+        decision: Decision,
+        attempt: Attempt,
+        now: Now,
+    ) -> Self {
+        let adopted = Moment { at: now, event: format!("adopted while talking({})", attempt.n) };
+        Self {
+            phase: Phase::Talking,
+            did: decision.did,
+            campaign: decision.campaign,
+            attempts: vec![attempt],
+            bridge: true,
+            caller: CallerLeg::Up,
+            timeline: vec![adopted],
+            ..Self::new(facts, limits, arrived)
+        }
+    }
+
     /// Where the call stands, for logs: `dialling(2)`.
     #[must_use]
     pub fn label(&self) -> String {
-        let n = self.attempts.len();
+        let n = self.last_n();
         match self.phase {
             Phase::New => "new".into(),
             Phase::Selecting => "selecting".into(),
@@ -131,7 +155,7 @@ impl Call {
     /// The attempt with this number.
     #[must_use]
     pub(crate) fn attempt(&self, n: u32) -> Option<&Attempt> {
-        self.attempts.get(usize::try_from(n).ok()?.checked_sub(1)?)
+        self.attempts.iter().find(|a| a.n == n)
     }
 
     /// Talk time at most.
@@ -180,6 +204,11 @@ impl Call {
         [current, retry].into_iter().flatten().min()
     }
 
+    /// Number of the latest attempt; 0 before the first.
+    fn last_n(&self) -> u32 {
+        self.attempts.last().map_or(0, |a| a.n)
+    }
+
     fn current(&self) -> Option<&Attempt> {
         self.attempts.last()
     }
@@ -206,7 +235,7 @@ impl Call {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
             Input::Tick | Input::NodeUp => return,
-            Input::Taken(Some(offer)) => format!("attempt {} to {}", self.attempts.len() + 1, offer.client.identifier),
+            Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
             Input::Routed(_, Some(offer)) => format!("{input}, attempt 1 to {}", offer.client.identifier),
             _ => input.to_string(),
         };
@@ -242,7 +271,7 @@ impl Call {
     }
 
     fn start_attempt(&mut self, offer: Offer, now: Now, effects: &mut Vec<Effect>) {
-        let n = u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX);
+        let n = self.last_n() + 1;
         let default_timeout = self.campaign.as_ref().map_or(Duration::ZERO, |c| c.dial_timeout);
         self.attempts.push(Attempt::new(n, offer, default_timeout, now));
         if self.phase != Phase::Selecting {
@@ -302,7 +331,7 @@ impl Call {
     }
 
     fn leg_gone(&mut self, n: u32, cause: Option<i16>, sip: Option<i16>, now: Now, effects: &mut Vec<Effect>) {
-        let is_current = usize::try_from(n).is_ok_and(|n| n == self.attempts.len());
+        let is_current = n == self.last_n();
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
             return;
@@ -324,7 +353,7 @@ impl Call {
 
     fn try_next(&mut self, from: usize, now: Now, effects: &mut Vec<Effect>) {
         self.phase = Phase::Selecting;
-        let made = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        let made = self.last_n();
         let exhausted = from >= self.plan.len() || made >= self.limits.max_attempts;
         if exhausted || now.mono >= self.setup_deadline() {
             self.reject(Ending::NobodyAnswered, now, effects);
@@ -422,7 +451,7 @@ impl Call {
         } else {
             (AttemptOutcome::NoAnswer, "ring_timeout")
         };
-        let n = self.attempts.len();
+        let n = self.last_n();
         self.timeline.push(Moment { at: now, event: format!("{event}({n})") });
         self.hang_up_leg(verdict, now, effects);
     }
@@ -459,7 +488,9 @@ impl Call {
         if matches!(self.caller, CallerLeg::Gone | CallerLeg::HangingUp(_)) {
             return;
         }
-        let sip = if self.caller == CallerLeg::Up { None } else { sip };
+        // Normal clearing of a caller that is not answered yet would reach the carrier as 603, which is never retried.
+        let unanswered = self.caller == CallerLeg::Waiting;
+        let sip = unanswered.then(|| sip.unwrap_or(self.limits.rejections.nobody_answered));
         self.caller = CallerLeg::HangingUp(sip);
         effects.push(Effect::Ask(Op::HangUpCaller(sip)));
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
@@ -490,6 +521,6 @@ impl Call {
     }
 
     fn attempt_mut(&mut self, n: u32) -> Option<&mut Attempt> {
-        self.attempts.get_mut(usize::try_from(n).ok()?.checked_sub(1)?)
+        self.attempts.iter_mut().find(|a| a.n == n)
     }
 }

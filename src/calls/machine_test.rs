@@ -156,6 +156,7 @@ fn the_client_hanging_up_ends_the_caller_normally() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
     assert_eq!(bench.gone(1, 16, 0), [Op::HangUpCaller(None)]);
     bench.give(Input::CallerGone);
     assert_eq!(bench.record().hung_up_by, HungUpBy::Client);
@@ -258,6 +259,7 @@ fn the_longest_duration_ends_both_sides() {
     bench.give(Input::LegReady(1));
     let asked = bench.give(Input::LegAnswered(1));
     assert_eq!(asked, [Op::LimitCaller(Duration::from_secs(3605))], "Asterisk's own timer stands behind ours");
+    bench.give(Input::CallerUp);
     assert_eq!(bench.after(Duration::from_secs(3600)), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
     bench.gone(1, 16, 0);
     bench.give(Input::CallerGone);

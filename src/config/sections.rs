@@ -59,7 +59,9 @@ fn read_database(mut section: Section<'_>, data_dir: &Path) -> Database {
 /// Says what is wrong without the value, which may hold a password.
 fn check_database_url(url: &str) -> Result<(), String> {
     if let Some(path) = url.strip_prefix("sqlite://") {
-        let path = path.split('?').next().unwrap_or_default();
+        if path.contains('?') || path.starts_with(":memory:") {
+            return Err("is not allowed: sqlite:// takes the path of a file, without options".to_owned());
+        }
         return reachable(Path::new(path), Kind::File)
             .map_err(|allowed| format!("is not allowed: after sqlite:// {allowed}"));
     }
@@ -231,6 +233,7 @@ fn read_calls(mut section: Section<'_>) -> Calls {
         request_timeout: millis(whole("request_timeout_ms", 2000, 50..=60_000).into()),
         event_queue: usize::try_from(whole("event_queue", 65_536, 16..=1_048_576)).unwrap_or(usize::MAX),
         max_live: usize::try_from(whole("max_live", 5000, 1..=100_000)).unwrap_or(usize::MAX),
+        drain: seconds(whole("drain_seconds", 30, 0..=86_400).into()),
     };
     section.finish();
     calls

@@ -112,6 +112,11 @@ pub struct ClientIdentifier(String);
 pub struct BadClientIdentifier(pub String);
 
 impl ClientIdentifier {
+    /// Stands for an endpoint whose name is not known any more; never dialled.
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
+
     /// The checked text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,1 +1,131 @@
 //! The only place that imports `sea_orm` and `entity`; one file per aggregate.
+
+mod connect;
+mod migrate;
+pub mod records;
+pub mod snapshot;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use sea_orm::{
+    AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+
+pub use migrate::{migrate, pending};
+
+/// The main database: a pool of connections; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    connection: DatabaseConnection,
+    target: String,
+}
+
+/// Why the database could not do what was asked. No text of it holds a password.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// `database.url` has another form than allowed; the value is not repeated because it may hold a password.
+    #[error("database.url is not allowed (not shown, it may hold a password): {0}")]
+    BadUrl(&'static str),
+    /// `realtime.mode = "postgres"` beside a SQLite main database.
+    #[error(
+        "realtime.mode \"postgres\" is not allowed with a SQLite database.url: use \"sqlite\", or a postgres:// URL"
+    )]
+    RealtimeNeedsPostgres,
+    /// A file or folder of ours cannot be made or opened.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried, such as `create the folder`.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No connection could be had.
+    #[error("cannot open the database {target}: {reason}")]
+    Connect {
+        /// Kind, host and name, or the file; no user, no password.
+        target: String,
+        /// The driver's answer.
+        reason: String,
+    },
+    /// A statement failed.
+    #[error("database: {0}")]
+    Query(#[from] DbErr),
+    /// A stored value that this version does not know.
+    #[error("database: {table}.{column} holds {value:?}, which is not allowed there")]
+    Corrupt {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// The value.
+        value: String,
+    },
+}
+
+impl Db {
+    /// Whether the main database is PostgreSQL (else SQLite).
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.connection.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Kind, host and name of the database, or its file; never a user or password.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Closes every connection; SQLite then folds its write-ahead log into the file.
+    ///
+    /// # Errors
+    /// When a connection does not close.
+    pub async fn close(self) -> Result<(), StoreError> {
+        Ok(self.connection.close().await?)
+    }
+
+    /// A transaction that will write. On SQLite it takes the write lock at once, because one that upgrades later fails under load.
+    pub(crate) async fn write(&self) -> Result<DatabaseTransaction, DbErr> {
+        begin_write(&self.connection).await
+    }
+
+    /// A transaction whose reads all see the same moment.
+    pub(crate) async fn read(&self) -> Result<DatabaseTransaction, DbErr> {
+        if self.is_postgres() {
+            let level = Some(IsolationLevel::RepeatableRead);
+            self.connection.begin_with_config(level, Some(AccessMode::ReadOnly)).await
+        } else {
+            self.connection.begin().await
+        }
+    }
+}
+
+async fn begin_write(connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let immediate = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    connection.begin_with_options(immediate).await
+}
+
+/// Reads a stored word back.
+fn word<T: FromStr>(table: &'static str, column: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt { table, column, value: text.to_owned() })
+}
+
+/// Reads a stored number back into a narrower type.
+fn number<T: TryFrom<i64>>(table: &'static str, column: &'static str, value: i64) -> Result<T, StoreError> {
+    T::try_from(value).map_err(|_| StoreError::Corrupt { table, column, value: value.to_string() })
+}
+
+/// Like [`number`], for a column that may be NULL.
+fn optional<T: TryFrom<i64>>(
+    table: &'static str,
+    column: &'static str,
+    value: Option<i64>,
+) -> Result<Option<T>, StoreError> {
+    value.map(|value| number(table, column, value)).transpose()
+}

@@ -61,8 +61,7 @@ async fn client_hangs_up(backend: Backend) {
 
 async fn held_and_resumed(backend: Backend) {
     let site = Preparation::new(backend);
-    let (mut ear, mut mouth) =
-        (Rtp::bind("127.0.0.2", site.port()).await, Rtp::bind("127.0.0.11", site.port()).await);
+    let (mut ear, mut mouth) = (Rtp::bind("127.0.0.2", site.port()).await, Rtp::bind("127.0.0.11", site.port()).await);
     let alpha = site.centre("alpha", centre::answer().set("rtp_port", mouth.port())).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let site = site.start(&plan).await;
@@ -79,7 +78,10 @@ async fn held_and_resumed(backend: Backend) {
     ear.forget();
     mouth.send_tone(to_centre, PCMU, 10).await;
     ear.send_tone(media_address(answer), PCMU, 10).await;
-    assert!(ear.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(), "the caller hears again after the hold");
+    assert!(
+        ear.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(),
+        "the caller hears again after the hold"
+    );
     assert!(mouth.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(), "and is heard");
 
     let call = caller.finish(LIMIT).await.remove(0);

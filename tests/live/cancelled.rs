@@ -52,6 +52,7 @@ async fn cancel_races_the_answer(backend: Backend) {
     let with = |status: &str| records.iter().filter(|record| record.text("dialstatus") == status).count();
     assert_eq!(with("ANSWER") + with("CANCEL"), 40, "a race is one or the other");
     assert_eq!(with("ANSWER"), answered, "the record says what the carrier saw");
-    until("no call is left at the call centre", || alpha.trace.dialogs().iter().all(|leg| leg.ended_at().is_some())).await;
+    until("no call is left at the call centre", || alpha.trace.dialogs().iter().all(|leg| leg.ended_at().is_some()))
+        .await;
     site.finish().await;
 }

@@ -12,7 +12,8 @@ const DID: &str = "+442079460001";
 async fn concurrency_cap_of_two_with_ten_at_once(backend: Backend) {
     let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer().set("ring_ms", 100)).await;
-    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "max_concurrency = 2");
+    let plan =
+        Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "max_concurrency = 2");
     let site = site.start(&plan).await;
 
     // Three waves, so that slots are given back and taken again.
@@ -33,8 +34,10 @@ async fn concurrency_cap_of_two_with_ten_at_once(backend: Backend) {
 async fn total_cap_of_five_with_twenty_at_once(backend: Backend) {
     let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer().set("ring_ms", 300)).await;
-    let plan =
-        Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "total_calls_allowed = 5");
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .campaign("Solar", DID, "")
+        .link("alpha", "total_calls_allowed = 5");
     let site = site.start(&plan).await;
 
     let scenario = carrier::call().set("did", DID).set("talk_ms", 300);

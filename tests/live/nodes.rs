@@ -12,7 +12,8 @@ const DID: &str = "+442079460001";
 async fn two_nodes_share_one_cap(backend: Backend) {
     let site = Preparation::new(backend).nodes(2);
     let alpha = site.centre("alpha", centre::answer()).await;
-    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "max_concurrency = 1");
+    let plan =
+        Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "max_concurrency = 1");
     let site = site.start(&plan).await;
     let calls = |node: usize, name: &str, talk_ms: u32| {
         let scenario = carrier::call().set("did", DID).set("talk_ms", talk_ms);

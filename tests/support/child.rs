@@ -69,7 +69,9 @@ impl Child {
                 sleep(Duration::from_millis(10)).await;
             }
         });
-        let Ok(code) = ended.await else { panic!("{} still runs after {limit:?}; it said:\n{}", self.name, self.output()) };
+        let Ok(code) = ended.await else {
+            panic!("{} still runs after {limit:?}; it said:\n{}", self.name, self.output())
+        };
         code
     }
 

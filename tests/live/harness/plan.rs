@@ -44,7 +44,8 @@ impl Plan {
 
     /// A link of the last campaign to a client; `settings` are its lines.
     pub(crate) fn link(mut self, client: &str, settings: &str) -> Self {
-        write!(self.campaigns, "[[campaigns.links]]\nclient = \"{client}\"\n{settings}\n\n").expect("a string takes everything");
+        write!(self.campaigns, "[[campaigns.links]]\nclient = \"{client}\"\n{settings}\n\n")
+            .expect("a string takes everything");
         self
     }
 

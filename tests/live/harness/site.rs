@@ -97,7 +97,9 @@ impl Preparation {
                 let section = format!("mode = \"sqlite\"\npath = \"{}\"", realtime_file.display());
                 (url, section, format!("sqlite:{}", realtime_file.display()))
             },
-            |database| (format!("url = \"{}\"", database.url()), "mode = \"postgres\"".to_owned(), sandbox_spec(database)),
+            |database| {
+                (format!("url = \"{}\"", database.url()), "mode = \"postgres\"".to_owned(), sandbox_spec(database))
+            },
         );
         let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &last_resort);
         let mut nodes: Vec<Node> = (1..=nodes).map(node).collect();

@@ -1,0 +1,32 @@
+//! Call centres.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "clients")]
+pub struct Model {
+    /// Row id.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// PJSIP endpoint id; unique ignoring case.
+    pub client_identifier: String,
+    /// For people.
+    pub name: String,
+    /// `active`, `paused` or `archived`.
+    pub status: String,
+    /// Calls at once; `None` = no limit.
+    pub max_concurrency: Option<i64>,
+    /// Whether the INVITE carries our headers.
+    pub send_headers: bool,
+    /// SIP settings as JSON, without secrets.
+    pub sip: String,
+    /// MD5 of `username:realm:password` of a registering client: as good as its password.
+    pub md5_cred: Option<String>,
+}
+
+/// No relations: aggregates are read by explicit queries.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,27 @@
+//! The main database, step by step.
+
+use sea_orm_migration::prelude::MigrationTrait;
+
+mod m20261122_000001_users;
+mod m20261122_000002_clients;
+mod m20261122_000003_dids;
+mod m20261122_000004_campaigns;
+mod m20261122_000005_campaign_dids;
+mod m20261122_000006_campaign_client_settings;
+mod m20261122_000007_call_logs;
+mod m20261122_000008_call_attempts;
+mod m20261122_000009_routing_revision;
+
+pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
+    vec![
+        Box::new(m20261122_000001_users::Step),
+        Box::new(m20261122_000002_clients::Step),
+        Box::new(m20261122_000003_dids::Step),
+        Box::new(m20261122_000004_campaigns::Step),
+        Box::new(m20261122_000005_campaign_dids::Step),
+        Box::new(m20261122_000006_campaign_client_settings::Step),
+        Box::new(m20261122_000007_call_logs::Step),
+        Box::new(m20261122_000008_call_attempts::Step),
+        Box::new(m20261122_000009_routing_revision::Step),
+    ]
+}

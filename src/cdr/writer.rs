@@ -1,0 +1,80 @@
+//! Writes finished calls to the database in batches, off the call path.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::record::CallRecord;
+use crate::clock::jitter;
+use crate::store::{Db, records};
+use crate::telemetry::name;
+
+/// Records in one transaction at most.
+const BATCH: usize = 500;
+/// How long a first record waits for company.
+const LINGER: Duration = Duration::from_millis(100);
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Runs until every sender is gone and everything is written. Once `give_up` is cancelled, a database that is away is
+/// not waited for any longer: what could not be written is logged whole.
+pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, give_up: CancellationToken) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while finished.recv_many(&mut batch, BATCH).await > 0 {
+        if batch.len() < BATCH {
+            fill(&mut batch, &mut finished).await;
+        }
+        metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
+        write(&db, &batch, &give_up).await;
+        batch.clear();
+        metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));
+    }
+}
+
+async fn fill(batch: &mut Vec<CallRecord>, finished: &mut mpsc::UnboundedReceiver<CallRecord>) {
+    let more = async {
+        while batch.len() < BATCH {
+            match finished.recv().await {
+                Some(record) => batch.push(record),
+                None => return,
+            }
+        }
+    };
+    // Either way the batch holds what came.
+    drop(timeout(LINGER, more).await);
+}
+
+/// Writing is idempotent by call id, so a batch whose outcome is unknown is simply written again.
+async fn write(db: &Db, batch: &[CallRecord], give_up: &CancellationToken) {
+    let mut wait = RETRY_FIRST;
+    let mut tries = 0_u32;
+    loop {
+        let Err(failed) = records::write(db, batch).await else {
+            metrics::counter!(name::RECORDS_WRITTEN).increment(batch.len() as u64);
+            if tries > 0 {
+                info!(records = batch.len(), tries, "records written after all");
+            }
+            return;
+        };
+        tries += 1;
+        metrics::counter!(name::RECORD_FAILURES).increment(1);
+        if give_up.is_cancelled() {
+            error!(error = %failed, records = ?batch, "the database is away and we must stop: these records stand here only");
+            return;
+        }
+        warn!(error = %failed, records = batch.len(), tries, "records could not be written; trying again");
+        tokio::select! {
+            () = sleep(wait.mul_f64(0.5 + jitter() / 2.0)) => {}
+            () = give_up.cancelled() => {}
+        }
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 records do not fit into memory")]
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,157 @@
+//! Opening the main database.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sea_orm::{SqlxPostgresConnector, SqlxSqliteConnector};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+
+use super::{Db, StoreError};
+use crate::config;
+
+/// How long a SQLite statement waits for another process's write before it fails.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long a caller waits for a free or new connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// Readers beside the one writer that SQLite allows.
+const SQLITE_CONNECTIONS: u32 = 4;
+
+const FORMS: &str = "use sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/NAME";
+
+impl Db {
+    /// Opens the database that `config.url` names. A SQLite file (and the folders above it) is made where there is none,
+    /// readable by its owner only. The tables are not touched: see [`super::migrate`].
+    ///
+    /// # Errors
+    /// When the URL has another form, the file cannot be made, or no connection can be had within 5 s.
+    pub async fn connect(config: &config::Database) -> Result<Self, StoreError> {
+        match sqlite_path(&config.url)? {
+            Some(path) => sqlite(&path).await,
+            None => postgres(&config.url, config.max_connections).await,
+        }
+    }
+}
+
+/// The file of a `sqlite://` URL; `None` for a `postgres://` one.
+fn sqlite_path(url: &SecretString) -> Result<Option<PathBuf>, StoreError> {
+    let url = url.expose_secret();
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(None);
+    }
+    let path = url.strip_prefix("sqlite://").ok_or(StoreError::BadUrl(FORMS))?;
+    if path.is_empty() || path.starts_with(":memory:") {
+        return Err(StoreError::BadUrl("sqlite:// needs the path of a file"));
+    }
+    if path.contains('?') {
+        return Err(StoreError::BadUrl("sqlite://PATH takes no options after ?"));
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
+async fn sqlite(path: &Path) -> Result<Db, StoreError> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(|source| StoreError::File {
+            action: "create the folder",
+            path: parent.to_owned(),
+            source,
+        })?;
+    }
+    create_file(path, 0o600)?;
+    let pool = open_sqlite(path, SQLITE_CONNECTIONS, true).await?;
+    Ok(Db { connection: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), target: path.display().to_string() })
+}
+
+/// Makes `path` with exactly `mode` where it is missing, before SQLite could make it with its own; leaves an existing file alone.
+pub(super) fn create_file(path: &Path, mode: u32) -> Result<(), StoreError> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    let failed = |source| StoreError::File { action: "create the file", path: path.to_owned(), source };
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Ok(file) => file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A pool on an existing SQLite file, in WAL mode so that readers and the writer do not wait for each other.
+pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: bool) -> Result<SqlitePool, StoreError> {
+    let plain = SqliteConnectOptions::new().filename(path).foreign_keys(foreign_keys).busy_timeout(BUSY);
+    enter_wal(path, &plain).await?;
+    let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+    pool.connect_with(plain).await.map_err(|error| unreachable(path.display().to_string(), &error))
+}
+
+/// Switches the file to WAL, once for ever. Two processes that do so at the same moment are both refused as busy, whatever their
+/// busy timeout (each holds the read lock the other waits for), so this tries again until the timeout is used up.
+async fn enter_wal(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let wal = options.clone().journal_mode(SqliteJournalMode::Wal);
+    let mut left = BUSY;
+    loop {
+        match wal.connect().await {
+            Ok(connection) => {
+                return sqlx::Connection::close(connection)
+                    .await
+                    .map_err(|error| unreachable(path.display().to_string(), &error));
+            }
+            Err(error) if is_busy(&error) && !left.is_zero() => {
+                left = left.saturating_sub(PAUSE);
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(unreachable(path.display().to_string(), &error)),
+        }
+    }
+}
+
+/// `SQLITE_BUSY` (5) and its extended codes.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
+}
+
+async fn postgres(url: &SecretString, connections: u32) -> Result<Db, StoreError> {
+    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::BadUrl(FORMS))?;
+    let options = options.application_name("capconduit");
+    let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
+    let target = format!("postgres {host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
+    let pool = PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE);
+    let pool = pool.connect_with(options).await.map_err(|error| unreachable(target.clone(), &error))?;
+    Ok(Db { connection: SqlxPostgresConnector::from_sqlx_postgres_pool(pool), target })
+}
+
+fn unreachable(target: String, error: &sqlx::Error) -> StoreError {
+    StoreError::Connect { target, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(url: &str) -> Result<Option<PathBuf>, StoreError> {
+        sqlite_path(&SecretString::from(url.to_owned()))
+    }
+
+    #[test]
+    fn a_url_names_a_file_or_postgres_and_errors_never_repeat_it() {
+        assert_eq!(path("sqlite://data/x.db").expect("relative"), Some("data/x.db".into()));
+        assert_eq!(path("sqlite:///var/x.db").expect("absolute"), Some("/var/x.db".into()));
+        assert_eq!(path("postgres://u:p@h/n").expect("postgres"), None);
+        for bad in ["", "mysql://u:hunter2@h/n", "sqlite://", "sqlite://:memory:", "sqlite://x?mode=hunter2", "x.db"] {
+            let text = path(bad).expect_err(bad).to_string();
+            assert!(!text.contains("hunter2") && text.contains("database.url"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_postgres_url_or_connection_shows_no_password() {
+        for url in ["postgres://u:hunter2@127.0.0.1:1/n", "postgres://u:hunter2@127.0.0.1:notaport/n"] {
+            let config = config::Database { url: SecretString::from(url.to_owned()), max_connections: 1 };
+            let error = Db::connect(&config).await.expect_err("nothing listens there");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Bringing the tables up to date.
+
+use migration::{Migrate, Migrator, RealtimeMigrator};
+use sea_orm::ConnectionTrait;
+
+use super::{Db, StoreError};
+use crate::config::Realtime;
+
+/// Key of the PostgreSQL advisory lock that migrating processes take turns by ("CAPCONDU").
+const LOCK: i64 = 0x4341_5043_4f4e_4455;
+
+/// Runs the steps that are missing, all or none. Safe when several processes do so at once: the others wait and find nothing to do.
+///
+/// # Errors
+/// When a step fails, the database was migrated by a newer version, or `realtime` wants PostgreSQL and the database is SQLite.
+pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
+    let with_ps_tables = matches!(realtime, Realtime::Postgres);
+    if with_ps_tables && !db.is_postgres() {
+        return Err(StoreError::RealtimeNeedsPostgres);
+    }
+    let transaction = db.write().await?;
+    if db.is_postgres() {
+        transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    }
+    Migrator::up(&transaction, None).await?;
+    if with_ps_tables {
+        RealtimeMigrator::up(&transaction, None).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Names of the steps that [`migrate`] would run, oldest first; changes nothing.
+///
+/// # Errors
+/// When the database cannot be read or was migrated by a newer version.
+pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreError> {
+    let mut steps = Migrator::get_pending_migrations_read_only(&db.connection).await?;
+    if matches!(realtime, Realtime::Postgres) {
+        steps.extend(RealtimeMigrator::get_pending_migrations_read_only(&db.connection).await?);
+    }
+    Ok(steps.iter().map(|step| step.name().to_owned()).collect())
+}

@@ -1,0 +1,140 @@
+//! Writing and reading call records.
+
+mod rows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use entity::{call_attempts, call_logs, campaign_client_settings};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
+};
+use uuid::Uuid;
+
+use super::{Db, StoreError};
+use crate::cdr::record::{AttemptRecord, CallRecord};
+use crate::id::CallId;
+
+/// Bound values per statement: below SQLite's limit of 32,766 (PostgreSQL's is 65,535).
+const MAX_BINDS: usize = 32_000;
+
+/// Writes records and grows each link's `current_total_calls` by its counted attempts, in one transaction. What is already
+/// stored (the call by its id, an attempt by call and number) is left as it is and counted no second time, so repeating is safe.
+/// Returns how many calls were new.
+///
+/// # Errors
+/// When the database refuses or is away; then nothing of `records` was written.
+pub async fn write(db: &Db, records: &[CallRecord]) -> Result<usize, StoreError> {
+    let mut seen = HashSet::with_capacity(records.len());
+    let records: Vec<&CallRecord> = records.iter().filter(|record| seen.insert(record.call_id)).collect();
+    let transaction = db.write().await?;
+    let new = insert_calls(&transaction, &records).await?;
+    let counted = insert_attempts(&transaction, &records).await?;
+    // By ascending id, as everywhere, so that two transactions never wait for each other's rows.
+    for (link, calls) in counted {
+        use campaign_client_settings::Column;
+        campaign_client_settings::Entity::update_many()
+            .col_expr(Column::CurrentTotalCalls, Expr::col(Column::CurrentTotalCalls).add(calls))
+            .filter(Column::Id.eq(link))
+            .exec(&transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(new)
+}
+
+async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<usize, DbErr> {
+    let mut new = 0;
+    for chunk in records.chunks(MAX_BINDS / call_logs::Column::iter().count()) {
+        let mut insert = call_logs::Entity::insert_many(chunk.iter().map(|record| rows::call(record))).into_query();
+        insert
+            .on_conflict(OnConflict::column(call_logs::Column::CallId).do_nothing().to_owned())
+            .returning(Query::returning().column(call_logs::Column::CallId));
+        new += transaction.query_all(&insert).await?.len();
+    }
+    Ok(new)
+}
+
+/// Inserts the attempts that are not stored yet; returns how many of them count, by link.
+async fn insert_attempts(
+    transaction: &DatabaseTransaction,
+    records: &[&CallRecord],
+) -> Result<BTreeMap<i64, i64>, DbErr> {
+    use call_attempts::Column;
+    let attempts: Vec<_> = records
+        .iter()
+        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record.call_id, attempt)))
+        .collect();
+    let mut counted = BTreeMap::new();
+    for chunk in attempts.chunks(MAX_BINDS / Column::iter().count()) {
+        let mut insert = call_attempts::Entity::insert_many(chunk.iter().cloned()).into_query();
+        insert
+            .on_conflict(OnConflict::columns([Column::CallId, Column::Number]).do_nothing().to_owned())
+            .returning(Query::returning().columns([Column::LinkId, Column::Counted]));
+        for row in transaction.query_all(&insert).await? {
+            if row.try_get("", "counted")? {
+                *counted.entry(row.try_get("", "link_id")?).or_insert(0) += 1;
+            }
+        }
+    }
+    Ok(counted)
+}
+
+/// The newest records by arrival, newest first, with their attempts.
+///
+/// # Errors
+/// When the database cannot be read or holds what this version does not know.
+pub async fn recent(db: &Db, limit: u64) -> Result<Vec<CallRecord>, StoreError> {
+    let transaction = db.read().await?;
+    let calls = call_logs::Entity::find()
+        .order_by_desc(call_logs::Column::ArrivedAt)
+        .order_by_desc(call_logs::Column::CallId)
+        .limit(limit)
+        .all(&transaction)
+        .await?;
+    with_attempts(&transaction, calls).await
+}
+
+/// One call's whole record; `None` when there is none.
+///
+/// # Errors
+/// When the database cannot be read or holds what this version does not know.
+pub async fn by_call_id(db: &Db, call: CallId) -> Result<Option<CallRecord>, StoreError> {
+    let transaction = db.read().await?;
+    let row = call_logs::Entity::find_by_id(call.0).one(&transaction).await?;
+    Ok(with_attempts(&transaction, row.into_iter().collect()).await?.pop())
+}
+
+/// How many calls are stored.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn count(db: &Db) -> Result<u64, StoreError> {
+    Ok(call_logs::Entity::find().count(&db.connection).await?)
+}
+
+async fn with_attempts(
+    transaction: &DatabaseTransaction,
+    calls: Vec<call_logs::Model>,
+) -> Result<Vec<CallRecord>, StoreError> {
+    let ids: Vec<Uuid> = calls.iter().map(|call| call.call_id).collect();
+    let mut attempts: HashMap<Uuid, Vec<AttemptRecord>> = HashMap::new();
+    for chunk in ids.chunks(MAX_BINDS) {
+        let rows = call_attempts::Entity::find()
+            .filter(call_attempts::Column::CallId.is_in(chunk.iter().copied()))
+            .order_by_asc(call_attempts::Column::Number)
+            .all(transaction)
+            .await?;
+        for row in rows {
+            attempts.entry(row.call_id).or_default().push(rows::read_attempt(row)?);
+        }
+    }
+    calls
+        .into_iter()
+        .map(|call| {
+            let attempts = attempts.remove(&call.call_id).unwrap_or_default();
+            rows::read_call(call, attempts)
+        })
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! Reading what routing needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, routing_revision, users};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Db, StoreError, number, optional, word};
+use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
+use crate::routing::snapshot::{Campaign, Client, Did, Link, Snapshot, Status};
+
+/// Reads everything routing may know, all of one moment. Archived objects are left out.
+///
+/// # Errors
+/// When the database cannot be read or holds what this version does not know.
+pub async fn load(db: &Db) -> Result<Snapshot, StoreError> {
+    let transaction = db.read().await?;
+    let snapshot = Snapshot {
+        revision: read_revision(&transaction).await?,
+        dids: load_dids(&transaction).await?,
+        campaigns: load_campaigns(&transaction).await?,
+        clients: load_clients(&transaction).await?,
+    };
+    transaction.commit().await?;
+    Ok(snapshot)
+}
+
+/// The number that grows with every change of configuration.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn revision(db: &Db) -> Result<i64, StoreError> {
+    read_revision(&db.connection).await
+}
+
+/// Counted calls of every link that is not archived (`current_total_calls`).
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn totals(db: &Db) -> Result<HashMap<LinkId, u64>, StoreError> {
+    use campaign_client_settings::Column;
+    let rows: Vec<(i64, i64)> = campaign_client_settings::Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::CurrentTotalCalls])
+        .filter(Column::Status.ne(Status::Archived.as_str()))
+        .into_tuple()
+        .all(&db.connection)
+        .await?;
+    let read = |(id, total)| Ok((LinkId(id), number("campaign_client_settings", "current_total_calls", total)?));
+    rows.into_iter().map(read).collect()
+}
+
+async fn read_revision(connection: &impl ConnectionTrait) -> Result<i64, StoreError> {
+    let row = routing_revision::Entity::find_by_id(1).one(connection).await?;
+    row.map(|row| row.revision).ok_or(StoreError::Corrupt {
+        table: "routing_revision",
+        column: "id",
+        value: "no row".to_owned(),
+    })
+}
+
+async fn load_dids(connection: &impl ConnectionTrait) -> Result<HashMap<String, Did>, StoreError> {
+    let names: HashMap<i64, String> = users::Entity::find()
+        .select_only()
+        .columns([users::Column::Id, users::Column::Name])
+        .into_tuple::<(i64, String)>()
+        .all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let feeds = load_feeds(connection).await?;
+    let rows = dids::Entity::find().filter(dids::Column::Status.ne(Status::Archived.as_str())).all(connection).await?;
+    let read = |row: dids::Model| {
+        let did = Did {
+            id: DidId(row.id),
+            seller: UserId(row.seller_id),
+            seller_name: names.get(&row.seller_id).cloned().unwrap_or_default(),
+            status: word("dids", "status", &row.status)?,
+            campaign: feeds.get(&row.id).copied(),
+        };
+        Ok((row.number, did))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The campaign each DID feeds: its active one, else the oldest that is only paused, so that a trace can name it.
+async fn load_feeds(connection: &impl ConnectionTrait) -> Result<HashMap<i64, CampaignId>, StoreError> {
+    use campaign_dids::Column;
+    let rows = campaign_dids::Entity::find()
+        .filter(Column::CampaignStatus.ne(Status::Archived.as_str()))
+        .order_by_asc(Column::CampaignId)
+        .all(connection)
+        .await?;
+    let mut feeds = HashMap::new();
+    for row in rows {
+        let campaign = CampaignId(row.campaign_id);
+        if row.campaign_status == Status::Active.as_str() {
+            feeds.insert(row.did_id, campaign);
+        } else {
+            feeds.entry(row.did_id).or_insert(campaign);
+        }
+    }
+    Ok(feeds)
+}
+
+async fn load_clients(connection: &impl ConnectionTrait) -> Result<HashMap<ClientId, Arc<Client>>, StoreError> {
+    let rows =
+        clients::Entity::find().filter(clients::Column::Status.ne(Status::Archived.as_str())).all(connection).await?;
+    let read = |row: clients::Model| {
+        let client = Client {
+            id: ClientId(row.id),
+            name: row.name,
+            identifier: word("clients", "client_identifier", &row.client_identifier)?,
+            status: word("clients", "status", &row.status)?,
+            max_concurrency: optional("clients", "max_concurrency", row.max_concurrency)?,
+            send_headers: row.send_headers,
+        };
+        Ok((client.id, Arc::new(client)))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<CampaignId, Arc<Campaign>>, StoreError> {
+    const TABLE: &str = "campaigns";
+    let mut links = load_links(connection).await?;
+    let rows = campaigns::Entity::find()
+        .filter(campaigns::Column::Status.ne(Status::Archived.as_str()))
+        .all(connection)
+        .await?;
+    let read = |row: campaigns::Model| {
+        let campaign = Campaign {
+            id: CampaignId(row.id),
+            name: row.name,
+            status: word(TABLE, "status", &row.status)?,
+            strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
+            dial_timeout: Duration::from_secs(number(TABLE, "dial_timeout_seconds", row.dial_timeout_seconds)?),
+            setup_budget: seconds(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
+            max_duration: seconds(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
+            max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            links: links.remove(&row.id).unwrap_or_default(),
+        };
+        Ok((campaign.id, Arc::new(campaign)))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Links by campaign, each list ordered by id.
+async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Vec<Link>>, StoreError> {
+    const TABLE: &str = "campaign_client_settings";
+    use campaign_client_settings::Column;
+    let rows = campaign_client_settings::Entity::find()
+        .filter(Column::Status.ne(Status::Archived.as_str()))
+        .order_by_asc(Column::Id)
+        .all(connection)
+        .await?;
+    let mut links: HashMap<i64, Vec<Link>> = HashMap::new();
+    for row in rows {
+        links.entry(row.campaign_id).or_default().push(Link {
+            id: LinkId(row.id),
+            client: ClientId(row.client_id),
+            status: word(TABLE, "status", &row.status)?,
+            max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            total_calls_allowed: optional(TABLE, "total_calls_allowed", row.total_calls_allowed)?,
+            forwarding_priority: row.forwarding_priority,
+            weight: number(TABLE, "weight", i64::from(row.weight))?,
+            ring_timeout: seconds(TABLE, "ring_timeout_seconds", row.ring_timeout_seconds)?,
+            count_on: word(TABLE, "count_on", &row.count_on)?,
+        });
+    }
+    Ok(links)
+}
+
+fn seconds(table: &'static str, column: &'static str, value: Option<i64>) -> Result<Option<Duration>, StoreError> {
+    Ok(optional(table, column, value)?.map(Duration::from_secs))
+}

@@ -1,0 +1,89 @@
+//! A migrated, empty database of either kind.
+
+use capconduit::config::{Database, Realtime};
+use capconduit::store::{self, Db};
+use secrecy::SecretString;
+use tempfile::TempDir;
+
+use crate::postgres::Postgres;
+
+/// Where a test's database lives; dropped, it is gone.
+#[derive(Debug)]
+pub(crate) enum Home {
+    Sqlite(TempDir),
+    Postgres(Postgres),
+}
+
+impl Home {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(TempDir::new().expect("a temporary folder"))
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(Postgres::start())
+    }
+
+    pub(crate) fn config(&self) -> Database {
+        let url = match self {
+            Self::Sqlite(folder) => format!("sqlite://{}", folder.path().join("deep/er/main.db").display()),
+            Self::Postgres(postgres) => postgres.url(),
+        };
+        Database { url: SecretString::from(url), max_connections: 4 }
+    }
+
+    /// Where the realtime tables go with this database.
+    pub(crate) fn realtime(&self) -> Realtime {
+        match self {
+            Self::Sqlite(folder) => Realtime::Sqlite { path: folder.path().join("realtime/realtime.db") },
+            Self::Postgres(_) => Realtime::Postgres,
+        }
+    }
+
+    /// Another pool on the same database, as another process would have.
+    pub(crate) async fn connect(&self) -> Db {
+        Db::connect(&self.config()).await.expect("the database opens")
+    }
+
+    pub(crate) async fn migrated(&self) -> Db {
+        let db = self.connect().await;
+        store::migrate(&db, &self.realtime()).await.expect("the steps run");
+        db
+    }
+}
+
+/// Runs SQL beside the store, as an operator would.
+pub(crate) async fn sql(home: &Home, statement: &str) -> Result<Vec<String>, String> {
+    use sqlx::{Connection, Row};
+    let text = statement.to_owned();
+    match home {
+        Home::Sqlite(folder) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("deep/er/main.db"));
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(|e| e.to_string())?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await;
+            Ok(rows.map_err(|e| e.to_string())?.iter().map(|row| row.get::<String, _>(0)).collect())
+        }
+        Home::Postgres(postgres) => {
+            let mut connection = sqlx::PgConnection::connect(&postgres.url()).await.map_err(|e| e.to_string())?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await;
+            Ok(rows.map_err(|e| e.to_string())?.iter().map(|row| row.get::<String, _>(0)).collect())
+        }
+    }
+}
+
+/// Makes a SQLite and a PostgreSQL test of each `async fn name(home: Home)`.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                Box::pin(super::$name($crate::helpers::Home::sqlite())).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                Box::pin(super::$name($crate::helpers::Home::postgres())).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both;

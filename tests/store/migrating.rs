@@ -1,0 +1,117 @@
+//! Migrations: together, repeated, and what their constraints refuse.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use capconduit::store;
+
+use crate::helpers::{Home, on_both, sql};
+
+on_both!(many_starts_at_once_all_succeed, pending_steps_are_named_then_none, constraints_hold);
+
+async fn many_starts_at_once_all_succeed(home: Home) {
+    let starts = (0..8).map(|_| async {
+        let db = home.connect().await;
+        store::migrate(&db, &home.realtime()).await.expect("a start beside others");
+        store::snapshot::revision(&db).await.expect("migrated")
+    });
+    let revisions = futures_util::future::join_all(starts).await;
+    assert_eq!(revisions, [1; 8]);
+}
+
+async fn pending_steps_are_named_then_none(home: Home) {
+    let db = home.connect().await;
+    let steps = store::pending(&db, &home.realtime()).await.expect("an empty database can be asked");
+    assert_eq!(steps.first().map(String::as_str), Some("m20261122_000001_users"));
+    store::migrate(&db, &home.realtime()).await.expect("the steps run");
+    assert_eq!(store::pending(&db, &home.realtime()).await.expect("asked again"), Vec::<String>::new());
+    store::migrate(&db, &home.realtime()).await.expect("a second run changes nothing");
+}
+
+/// Statements that make one object of each kind.
+const OBJECTS: &[&str] = &[
+    "INSERT INTO users (id, username, name, role) VALUES (1, 'ann', 'Ann', 'seller'), (2, 'bob', 'Bob', 'seller')",
+    "INSERT INTO clients (id, client_identifier, name, send_headers, sip) VALUES (1, 'north', 'North', CAST(0 AS BOOLEAN), '{}')",
+    "INSERT INTO dids (id, number, seller_id) VALUES (1, '+441', 1), (2, '+442', 2)",
+    "INSERT INTO campaigns (id, seller_id, name, routing_strategy, dial_timeout_seconds, status) VALUES
+        (1, 1, 'solar', 'priority', 20, 'active'), (2, 1, 'wind', 'weighted', 20, 'paused')",
+    "INSERT INTO campaign_dids (campaign_id, did_id, seller_id, campaign_status) VALUES (1, 1, 1, 'active'), (2, 1, 1, 'paused')",
+    "INSERT INTO campaign_client_settings (id, campaign_id, client_id) VALUES (1, 1, 1)",
+];
+
+async fn constraints_hold(home: Home) {
+    let _db = home.migrated().await;
+    for statement in OBJECTS {
+        sql(&home, statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    for (why, refused) in [
+        ("a DID in two active campaigns", "UPDATE campaigns SET status = 'active' WHERE id = 2"),
+        ("another seller's DID", "INSERT INTO campaign_dids VALUES (1, 2, 2, 'active')"),
+        ("another seller's DID, seller faked", "INSERT INTO campaign_dids VALUES (1, 2, 1, 'active')"),
+        ("a status that is not the campaign's", "INSERT INTO campaign_dids VALUES (2, 2, 1, 'active')"),
+        (
+            "an identifier that differs in case only",
+            "INSERT INTO clients (client_identifier, name, send_headers, sip) VALUES ('NORTH', 'x', CAST(0 AS BOOLEAN), '{}')",
+        ),
+        ("a username in upper case", "INSERT INTO users (username, name, role) VALUES ('Ann', 'x', 'seller')"),
+        ("an unknown role", "INSERT INTO users (username, name, role) VALUES ('x', 'x', 'root')"),
+        ("a weight of nought", "UPDATE campaign_client_settings SET weight = 0"),
+        ("a weight past 10000", "UPDATE campaign_client_settings SET weight = 10001"),
+        ("a negative cap", "UPDATE campaign_client_settings SET max_concurrency = -1"),
+        ("the same pair twice", "INSERT INTO campaign_client_settings (campaign_id, client_id) VALUES (1, 1)"),
+        ("a client with links", "DELETE FROM clients"),
+        ("a second revision", "INSERT INTO routing_revision VALUES (2, 1)"),
+    ] {
+        assert!(sql(&home, refused).await.is_err(), "{why} was accepted");
+    }
+    // The status travels with the key: once the first campaign is paused, the DID may move to the second.
+    for accepted in
+        ["UPDATE campaigns SET status = 'paused' WHERE id = 1", "UPDATE campaigns SET status = 'active' WHERE id = 2"]
+    {
+        sql(&home, accepted).await.unwrap_or_else(|error| panic!("{accepted}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_new_sqlite_file_is_its_owners_alone() {
+    let home = Home::sqlite();
+    let db = home.migrated().await;
+    let mode = std::fs::metadata(db.target()).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Not a test of its own: [`processes_may_start_together`] runs it in other processes, with the URL in the environment.
+#[tokio::test]
+async fn starting_process() {
+    let Ok(url) = std::env::var("CAPCONDUIT_TEST_START") else { return };
+    let config = capconduit::config::Database { url: url.clone().into(), max_connections: 2 };
+    let db = store::Db::connect(&config).await.expect("the database opens beside others");
+    let realtime = if db.is_postgres() {
+        capconduit::config::Realtime::Postgres
+    } else {
+        capconduit::config::Realtime::Sqlite { path: "unused".into() }
+    };
+    store::migrate(&db, &realtime).await.expect("a start beside others");
+}
+
+async fn processes_may_start_together(home: Home) {
+    use secrecy::ExposeSecret;
+    let own = std::env::current_exe().expect("this test binary");
+    let url = home.config().url.expose_secret().to_owned();
+    let start = || {
+        Command::new(&own)
+            .args(["--exact", "migrating::starting_process"])
+            .env("CAPCONDUIT_TEST_START", &url)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("this binary runs")
+    };
+    let starts: Vec<_> = (0..4).map(|_| start()).collect();
+    for mut child in starts {
+        assert!(child.wait().expect("it ends").success());
+    }
+    let db = home.connect().await;
+    assert_eq!(store::pending(&db, &home.realtime()).await.expect("migrated"), Vec::<String>::new());
+}
+
+on_both!(processes_may_start_together);
