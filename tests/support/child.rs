@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long a child may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// A running program with its output in a file. Dropping it kills it; the kernel does so if the test itself is killed.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -84,19 +81,6 @@ impl Child {
         // The tests may not use `unsafe`, so the shell's own `kill` does it. An error means that it has ended already.
         let kill = ["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid];
         let _ended_already = Command::new("sh").args(kill).stderr(Stdio::null()).status();
-    }
-
-    /// Ends it with SIGTERM and waits; SIGKILL when it does not listen.
-    pub(crate) async fn stop(&mut self) {
-        self.signal("TERM");
-        let ended = timeout(GRACE, async {
-            while self.ended().is_none() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        });
-        if ended.await.is_err() {
-            self.kill();
-        }
     }
 
     /// Ends it with SIGKILL, as a crash would, and waits.

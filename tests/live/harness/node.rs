@@ -30,6 +30,8 @@ pub(crate) struct Node {
     dir: PathBuf,
     http: reqwest::Client,
     child: Child,
+    /// How much of its log was written before the controller had published the realtime tables.
+    preamble: usize,
 }
 
 impl Node {
@@ -60,6 +62,7 @@ impl Node {
             dir,
             http: reqwest::Client::new(),
             child,
+            preamble: 0,
         }
     }
 
@@ -106,9 +109,18 @@ impl Node {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Warnings and errors of Asterisk about the realtime tables.
+    fn messages(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log/messages")).unwrap_or_default()
+    }
+
+    /// From now on there must be no complaints: the tables are there.
+    pub(crate) fn published(&mut self) {
+        self.preamble = self.messages().len();
+    }
+
+    /// Warnings and errors of Asterisk about the realtime tables since they were published.
     pub(crate) fn realtime_complaints(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.dir.join("log/messages")).unwrap_or_default();
+        let text = self.messages().split_off(self.preamble);
         let about_tables = |line: &&str| line.contains("ps_") && (line.contains("WARNING") || line.contains("ERROR"));
         text.lines().filter(about_tables).map(str::to_owned).collect()
     }

@@ -108,6 +108,9 @@ impl Sipp {
         ] {
             args.extend([option.to_owned(), value]);
         }
+        // A message that comes between a time-out of the scenario and its consequence is "unexpected" to sipp; it then
+        // shall wait for the retransmission instead of giving the call up.
+        args.extend(["-default_behaviors", "all,-abortunexp"].map(str::to_owned));
         args.extend(["-nostdin", "-trace_msg", "-trace_err", "-skip_rlimit"].map(str::to_owned));
         args.extend_from_slice(extra);
         let child = Child::spawn(&format!("sipp {name}"), &file("screen"), Path::new("sipp"), &args);

@@ -2,7 +2,6 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -111,6 +110,7 @@ impl Preparation {
             node.ready().await;
         }
         controller.serve(&nodes).await;
+        nodes.iter_mut().for_each(Node::published);
         Site { controller, nodes, ports, _database: database, dir }
     }
 }
@@ -206,10 +206,6 @@ impl Site {
         }
     }
 
-    /// The site's folder.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
 }
 
 impl Drop for Site {
