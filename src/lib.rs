@@ -7,6 +7,7 @@ pub mod app;
 pub mod ari;
 pub mod calls;
 pub mod cdr;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod id;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Doubling waits with jitter, between a floor and a cap.
 #[derive(Debug, Clone, Copy)]
-pub struct Backoff {
+pub(super) struct Backoff {
     floor: Duration,
     cap: Duration,
     failures: u32,
@@ -13,13 +13,13 @@ pub struct Backoff {
 impl Backoff {
     /// Waits between `floor` and `cap`.
     #[must_use]
-    pub const fn new(floor: Duration, cap: Duration) -> Self {
+    pub(super) const fn new(floor: Duration, cap: Duration) -> Self {
         Self { floor, cap, failures: 0 }
     }
 
     /// The next wait. `jitter` in `0.0..1.0` picks a point in the upper half of the doubled wait, so that many
     /// clients that failed together do not come back together, and none hurries.
-    pub fn next(&mut self, jitter: f64) -> Duration {
+    pub(super) fn next(&mut self, jitter: f64) -> Duration {
         let doubled = self.floor.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         let half = doubled / 2;
@@ -27,7 +27,7 @@ impl Backoff {
     }
 
     /// Forgets the failures: the connection was good.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -45,6 +45,18 @@ pub enum Request<'a> {
         /// Channel variables set at creation, such as `PJSIP_HEADER(add,X-…)`.
         variables: &'a [(String, String)],
     },
+    /// Makes a channel that, once dialled, runs an extension of our own dialplan: how `doctor` sees whether it is there. The texts
+    /// are constants, so that nothing a caller or an operator writes becomes part of a dial string.
+    CreateProbe {
+        /// The id it shall have; its far half gets the same with `-far`.
+        channel_id: &'a str,
+        /// Dialplan context.
+        context: &'static str,
+        /// Extension in it.
+        exten: &'static str,
+        /// The application it enters.
+        app: &'a str,
+    },
     /// Dials a created channel.
     Dial {
         /// The created channel.
@@ -212,6 +224,10 @@ impl Request<'_> {
                 let ids = json!({"channelId": channel_id, "app": app, "appArgs": app_args});
                 post("create_channel", "channels/create".to_owned())
                     .body(create_body(ids, endpoint, originator, variables))
+            }
+            Self::CreateProbe { channel_id, context, exten, app } => {
+                post("create_probe", "channels/create".to_owned()).body(json!({"channelId": channel_id, "app": app,
+                    "otherChannelId": format!("{channel_id}-far"), "endpoint": format!("Local/{exten}@{context}/n")}))
             }
             Self::Dial { channel_id, caller, timeout } => {
                 let dial = post("dial", channel(channel_id, "/dial")).query("timeout", timeout);

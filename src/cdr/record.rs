@@ -6,7 +6,7 @@ use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::words;
 
 /// One finished call (row of `call_logs`). Names are copied so that records survive their objects.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct CallRecord {
     /// Identity; writing the same call twice changes nothing.
     pub call_id: CallId,
@@ -79,7 +79,7 @@ pub struct CallRecord {
 }
 
 /// One dial of one client (row of `call_attempts`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AttemptRecord {
     /// Counts from 1 within the call.
     pub number: u32,

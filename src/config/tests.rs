@@ -49,7 +49,7 @@ fn the_example_holds_every_key_at_its_default() {
         }
     }
     let fields =
-        [("calls", 7), ("rejections", 6), ("log", 2), ("api", 1), ("database", 2), ("realtime", 2), ("data", 1)];
+        [("calls", 8), ("rejections", 6), ("log", 2), ("api", 1), ("database", 2), ("realtime", 2), ("data", 1)];
     for (section, count) in fields {
         assert_eq!(table[section].as_table().unwrap().len(), count, "keys in [{section}]");
     }

@@ -1,0 +1,344 @@
+//! The rows that Asterisk reads, derived from checked settings.
+
+use std::collections::BTreeMap;
+
+use super::settings::{Host, Md5Cred, REALM, Reach, SipSettings, SipTransport};
+use crate::routing::snapshot::ClientIdentifier;
+
+/// The tables, in the order of [`PsRows::by_table`].
+pub const TABLES: [&str; 4] = ["ps_endpoints", "ps_aors", "ps_auths", "ps_endpoint_id_ips"];
+
+/// One row: column → value, `id` included; a column that is not there is NULL, which is Asterisk's default.
+pub type PsRow = BTreeMap<&'static str, String>;
+
+/// All rows of one client. Values are logical: PostgreSQL's driver needs `;` written as `^3B`, SQLite's needs it plain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PsRows {
+    /// Row of `ps_endpoints`.
+    pub endpoint: PsRow,
+    /// Row of `ps_aors`.
+    pub aor: PsRow,
+    /// Row of `ps_auths`, for a client that registers.
+    pub auth: Option<PsRow>,
+    /// Row of `ps_endpoint_id_ips`, where the client's own addresses are known.
+    pub identify: Option<PsRow>,
+}
+
+impl PsRows {
+    /// The rows in the order of [`TABLES`].
+    #[must_use]
+    pub fn by_table(self) -> [Option<PsRow>; 4] {
+        [Some(self.endpoint), Some(self.aor), self.auth, self.identify]
+    }
+}
+
+/// A value that must not reach Asterisk. Checked settings cannot hold one; the check stands behind them all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "ps_* column {column} may not hold {value:?}: only A-Z a-z 0-9 _ . : , @ / [ ] - and our own ;transport= are allowed"
+)]
+pub struct UnsafeValue {
+    /// The column.
+    pub column: &'static str,
+    /// The value.
+    pub value: String,
+}
+
+/// Derives a client's rows.
+///
+/// # Errors
+/// When a value holds a character outside the allowlist.
+pub fn rows(
+    identifier: &ClientIdentifier,
+    sip: &SipSettings,
+    md5_cred: Option<&Md5Cred>,
+) -> Result<PsRows, UnsafeValue> {
+    let id = identifier.as_str();
+    let registers = matches!(sip.reach, Reach::Registration { .. });
+    let mut endpoint = fixed_endpoint();
+    let codecs: Vec<&str> = sip.codecs.iter().map(|codec| codec.as_str()).collect();
+    endpoint.extend([
+        ("id", id.to_owned()),
+        ("aors", id.to_owned()),
+        ("allow", codecs.join(",")),
+        ("direct_media", yes_no(sip.direct_media)),
+        ("dtmf_mode", sip.dtmf_mode.to_string()),
+        ("identify_by", identify_by(registers, !sip.identify_by_ip.is_empty())),
+        // A registering client is often behind NAT; a fixed address is what it says it is.
+        ("rewrite_contact", yes_no(registers)),
+    ]);
+    let mut aor = PsRow::from([("id", id.to_owned())]);
+    let mut auth = None;
+    match &sip.reach {
+        Reach::Address { host, port, transport, qualify_seconds } => {
+            aor.insert("contact", contact(id, host, *port, *transport));
+            aor.insert("qualify_frequency", qualify_seconds.to_string());
+        }
+        Reach::Registration { username } => {
+            endpoint.insert("auth", id.to_owned());
+            aor.extend([("max_contacts", "1".to_owned()), ("remove_existing", yes_no(true))]);
+            auth = md5_cred.map(|cred| {
+                PsRow::from([
+                    ("id", id.to_owned()),
+                    ("auth_type", "md5".to_owned()),
+                    ("username", username.to_string()),
+                    ("md5_cred", cred.expose().to_owned()),
+                    ("realm", REALM.to_owned()),
+                ])
+            });
+        }
+    }
+    let addresses: Vec<String> = sip.identify_by_ip.iter().map(ToString::to_string).collect();
+    let identify = (!addresses.is_empty())
+        .then(|| PsRow::from([("id", id.to_owned()), ("endpoint", id.to_owned()), ("match", addresses.join(","))]));
+    let rows = PsRows { endpoint, aor, auth, identify };
+    check(&rows)?;
+    Ok(rows)
+}
+
+/// What every client gets, whoever it is.
+fn fixed_endpoint() -> PsRow {
+    [
+        // A context that refuses every call: clients are called, they do not call.
+        ("context", "capconduit-clients"),
+        ("disallow", "all"),
+        ("ice_support", "no"),
+        ("rtp_symmetric", "yes"),
+        ("force_rport", "yes"),
+        ("timers", "yes"),
+        // A REFER would let a client send the caller anywhere.
+        ("allow_transfer", "no"),
+        ("allow_subscribe", "no"),
+        ("allow_overlap", "no"),
+        // `user` hands only the user part of a 302's Contact to the core, never its host, and nobody in ARI's dial follows it: the
+        // attempt fails with 302. `uri_pjsip` would make PJSIP follow the Contact to whatever host it names; `uri_core` carries it whole.
+        ("redirect_method", "user"),
+        // Hold and resume are passed to the other side instead of playing music here.
+        ("moh_passthrough", "yes"),
+        // What a client says about the caller is not believed; a withheld number is not told to it (P-Asserted-Identity only where
+        // presentation allows it), and answers change nobody's caller id.
+        ("trust_id_inbound", "no"),
+        ("trust_id_outbound", "no"),
+        ("send_pai", "yes"),
+        ("send_rpid", "no"),
+        ("send_connected_line", "no"),
+        ("trust_connected_line", "no"),
+    ]
+    .into_iter()
+    .map(|(column, value)| (column, value.to_owned()))
+    .collect()
+}
+
+/// A fixed address is known by its IP only, so that a stranger whose From names the client is not taken for it; one that registers is
+/// known by its name, and proves it by its password.
+fn identify_by(registers: bool, by_ip: bool) -> String {
+    match (registers, by_ip) {
+        (true, true) => "ip,username",
+        (true, false) => "username",
+        (false, _) => "ip",
+    }
+    .to_owned()
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn contact(user: &str, host: &Host, port: u16, transport: SipTransport) -> String {
+    let host = match host {
+        Host::V6(address) => format!("[{address}]"),
+        other => other.to_string(),
+    };
+    let suffix = match transport {
+        SipTransport::Udp => "",
+        SipTransport::Tcp => TCP,
+        SipTransport::Tls => TLS,
+    };
+    format!("sip:{user}@{host}:{port}{suffix}")
+}
+
+const TCP: &str = ";transport=tcp";
+const TLS: &str = ";transport=tls";
+
+fn check(rows: &PsRows) -> Result<(), UnsafeValue> {
+    let all = [Some(&rows.endpoint), Some(&rows.aor), rows.auth.as_ref(), rows.identify.as_ref()];
+    for (column, value) in all.into_iter().flatten().flatten() {
+        let plain = match *column {
+            "contact" => value.strip_suffix(TCP).or_else(|| value.strip_suffix(TLS)).unwrap_or(value),
+            _ => value,
+        };
+        if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:,@/[]-".contains(&byte)) {
+            return Err(UnsafeValue { column, value: value.clone() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::realtime::{Password, RegistrationForm, SipForm};
+
+    fn settings(form: &SipForm) -> Result<SipSettings, Vec<String>> {
+        let mut problems = Vec::new();
+        let checked = form.check(&mut |field, problem| problems.push(format!("{field}: {problem}")));
+        checked.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+
+    fn north() -> ClientIdentifier {
+        "north".parse().expect("allowed")
+    }
+
+    fn at(host: &str) -> SipForm {
+        SipForm { host: Some(host.into()), ..SipForm::default() }
+    }
+
+    fn derived(form: &SipForm, cred: Option<&Md5Cred>) -> PsRows {
+        rows(&north(), &settings(form).expect("allowed"), cred).expect("safe")
+    }
+
+    #[test]
+    fn a_fixed_address_becomes_a_contact_and_is_known_by_ip_only() {
+        for (form, contact) in [
+            (at("203.0.113.7"), "sip:north@203.0.113.7:5060"),
+            (at("2001:DB8::1"), "sip:north@[2001:db8::1]:5060"),
+            (
+                SipForm { port: Some(5080), transport: Some("tcp".into()), ..at("SIP.Example.org") },
+                "sip:north@sip.example.org:5080;transport=tcp",
+            ),
+            (SipForm { transport: Some("tls".into()), ..at("a") }, "sip:north@a:5061;transport=tls"),
+        ] {
+            let rows = derived(&form, None);
+            assert_eq!(rows.aor["contact"], contact);
+            assert_eq!((rows.endpoint["identify_by"].as_str(), &rows.auth, &rows.identify), ("ip", &None, &None));
+        }
+    }
+
+    #[test]
+    fn a_registering_client_gets_digest_and_no_contact() {
+        // Computed with `printf 'north:asterisk:secret' | md5sum`.
+        let cred = Md5Cred::new(&"north".parse().expect("allowed"), &Password::new("secret".into()));
+        assert_eq!(cred.expose(), "e9eba4f00a9ae67452b20cb18dc7219d");
+        assert!(!format!("{cred:?}").contains("e9eb"));
+        let registration = Some(RegistrationForm { username: "north".into(), password: None });
+        let form = SipForm {
+            registration,
+            identify_by_ip: Some(vec!["203.0.113.7".into(), "::1".into()]),
+            ..SipForm::default()
+        };
+        let rows = derived(&form, Some(&cred));
+        let auth = rows.auth.expect("an auth row");
+        assert_eq!((auth["auth_type"].as_str(), auth["md5_cred"].as_str()), ("md5", cred.expose()));
+        assert!(!rows.aor.contains_key("contact"));
+        assert_eq!(rows.endpoint["identify_by"], "ip,username");
+        assert_eq!(rows.identify.expect("an identify row")["match"], "203.0.113.7,::1");
+    }
+
+    #[test]
+    fn no_client_can_transfer_redirect_call_or_learn_a_withheld_number() {
+        let endpoint = derived(&at("a"), None).endpoint;
+        for (column, value) in [
+            ("allow_transfer", "no"),
+            ("redirect_method", "user"),
+            ("context", "capconduit-clients"),
+            ("trust_id_outbound", "no"),
+        ] {
+            assert_eq!(endpoint[column], value, "{column}");
+        }
+    }
+
+    #[test]
+    fn injections_are_refused_by_field() {
+        for host in [
+            "",
+            "a;b",
+            "a\n",
+            "a b",
+            "a@b",
+            "203.0.113.7:5060",
+            "[::1]",
+            "a,b",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a.",
+            "203.0.113",
+            "1.2.3.4.5",
+            "fe80::1%eth0",
+            "a\0",
+            "ä",
+            "a_b",
+            "a^3Bb",
+            "a/b",
+            "a&PJSIP/itsp/1900",
+            "${EXTEN}",
+        ] {
+            let problems = settings(&at(host)).expect_err(host);
+            assert!(problems.len() == 1 && problems[0].starts_with("host: "), "{host:?}: {problems:?}");
+        }
+        for username in ["", "a b", "a;b", "a:b", "a\r\nb", "ü"] {
+            let registration = Some(RegistrationForm { username: username.into(), password: None });
+            let problems = settings(&SipForm { registration, ..SipForm::default() }).expect_err(username);
+            assert!(problems[0].starts_with("registration.username: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn all_problems_come_at_once_and_name_value_and_choice() {
+        let form = SipForm {
+            port: Some(70_000),
+            transport: Some("sctp".into()),
+            qualify_seconds: Some(-1),
+            codecs: Some(vec!["alaw".into(), "mp3".into(), "alaw".into()]),
+            dtmf_mode: Some("smoke".into()),
+            identify_by_ip: Some(vec!["10.0.0.0/8".into()]),
+            ..at("a b")
+        };
+        let problems = settings(&form).expect_err("nothing in it is allowed").join("\n");
+        for part in [
+            "70000",
+            "\"sctp\"",
+            "udp, tcp, tls",
+            "-1 is not",
+            "\"mp3\"",
+            "\"alaw\" is there twice",
+            "\"smoke\"",
+            "10.0.0.0/8",
+            "host: \"a b\"",
+        ] {
+            assert!(problems.contains(part), "{part} not in {problems}");
+        }
+        for neither in [
+            SipForm::default(),
+            SipForm { registration: Some(RegistrationForm { username: "a".into(), password: None }), ..at("a") },
+        ] {
+            assert!(settings(&neither).expect_err("neither or both")[0].contains("exactly one"));
+        }
+    }
+
+    proptest! {
+        /// Whatever is typed, what passes the check yields rows of harmless characters, and reads back to the same.
+        #[test]
+        fn whatever_passes_is_safe_and_reads_back(
+            host in proptest::option::of("[a-zA-Z0-9.:;,@ _-]{0,20}|\\PC{0,8}"),
+            username in proptest::option::of("[a-z;@.]{0,6}|\\PC{0,4}"),
+            port in proptest::option::of(-2_i64..70_000),
+            transport in proptest::option::of("udp|tcp|tls|x"),
+            codecs in proptest::option::of(proptest::collection::vec("alaw|ulaw|opus|x", 0..3)),
+            ips in proptest::option::of(proptest::collection::vec("10\\.0\\.0\\.[0-9]{1,3}|::1|;", 0..3)),
+        ) {
+            let registration = username.map(|username| RegistrationForm { username, password: None });
+            let form = SipForm { host, registration, port, transport, codecs, identify_by_ip: ips, ..SipForm::default() };
+            if let Ok(settings) = settings(&form) {
+                let cred = Md5Cred::stored(&"0".repeat(32));
+                let derived = rows(&north(), &settings, cred.as_ref());
+                prop_assert!(derived.is_ok(), "{derived:?}");
+                let again = SipForm::from(&settings).check(&mut |_, _| {});
+                prop_assert_eq!(again, Some(settings));
+            }
+        }
+    }
+}
