@@ -202,8 +202,8 @@ impl Site {
                 for node in &self.nodes {
                     left.extend(node.leftovers().await);
                 }
-                for gauge in ["capconduit_live_calls", "capconduit_permits"] {
-                    let value = self.controller.metric(gauge).await;
+                for gauge in ["capconduit_calls_live", "capconduit_permits_held"] {
+                    let value = self.controller.gauge(gauge).await;
                     left.extend((value != 0.0).then(|| format!("{gauge} = {value}")));
                 }
                 if left.is_empty() {
