@@ -76,7 +76,7 @@ impl Site {
     /// Applies a plan as `capconduit apply` does.
     pub(crate) async fn apply(&self, plan: &str) {
         let document = Document::parse(plan).expect("a valid plan");
-        store::apply::apply(&self.db, &document).await.expect("the plan is applied");
+        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
     }
 
     /// Runs the application and waits until it takes calls.
@@ -180,7 +180,9 @@ fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
 pub(crate) fn plan(strategy: &str, links: &[(&str, &str)]) -> String {
     let mut text = String::from("[[sellers]]\nusername = \"acme\"\nname = \"Acme\"\n");
     for (client, _) in links {
-        text += &format!("[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"127.0.0.11\" }}\n");
+        text += &format!(
+            "[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"127.0.0.11\" }}\n"
+        );
     }
     text += "[[dids]]\nnumber = \"+442071234567\"\nseller = \"acme\"\n";
     text += &format!(
