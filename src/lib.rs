@@ -8,6 +8,7 @@ pub mod cdr;
 pub mod clock;
 pub mod config;
 pub mod id;
+pub mod plan;
 pub mod realtime;
 pub mod routing;
 pub mod store;
