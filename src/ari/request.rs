@@ -247,10 +247,7 @@ impl Request<'_> {
             }
             Self::Dial { channel_id, caller, timeout } => {
                 let dial = post("dial", channel(channel_id, "/dial")).query("timeout", timeout);
-                match caller {
-                    Some(caller) => dial.query("caller", caller),
-                    None => dial,
-                }
+                caller.into_iter().fold(dial, |dial, caller| dial.query("caller", caller))
             }
             Self::CreateBridge { bridge_id } => post("create_bridge", bridge(bridge_id, "")).query("type", "mixing"),
             Self::AddChannel { bridge_id, channel_id } => {
