@@ -121,3 +121,57 @@ async fn calls_lists_records_and_why_finds_one_by_its_beginning() {
     let (code, _, error) = capconduit(folder.path(), &[], &["why", "ffff"]);
     assert!(code == 1 && error.contains("no call's id begins with ffff"), "{error}");
 }
+
+const PLAN: &str = r#"
+[[sellers]]
+username = "acme"
+name = "Acme"
+
+[[clients]]
+identifier = "north"
+name = "North"
+[clients.sip]
+host = "192.0.2.10"
+
+[[dids]]
+number = "+442079460958"
+seller = "acme"
+
+[[campaigns]]
+name = "Solar"
+seller = "acme"
+routing_strategy = "weighted"
+dids = ["+442079460958"]
+[[campaigns.links]]
+client = "north"
+max_concurrency = 2
+"#;
+
+#[test]
+fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
+    let folder = folder();
+    let run = |args: &[&str]| capconduit(folder.path(), &[], args);
+    std::fs::write(folder.path().join("plan.toml"), PLAN).expect("written");
+    assert_eq!(run(&["migrate"]).0, 0);
+
+    let (code, dry, error) = run(&["apply", "plan.toml", "--dry-run"]);
+    assert!(code == 0 && dry.ends_with("Nothing was changed (--dry-run).\n"), "{dry}{error}");
+    assert!(dry.lines().filter(|line| line.starts_with('+')).count() >= 4, "{dry}");
+    let (code, done, error) = run(&["apply", "plan.toml"]);
+    assert!(code == 0 && done.ends_with("Applied.\n"), "{done}{error}");
+    assert_eq!(dry.lines().filter(|l| l.starts_with('+')).count(), done.lines().filter(|l| l.starts_with('+')).count());
+    let (_, again, _) = run(&["apply", "plan.toml"]);
+    assert_eq!(again, "No changes.\n");
+
+    let (code, export, error) = run(&["export"]);
+    assert!(code == 0 && export.contains("routing_strategy = \"weighted\""), "{export}{error}");
+    std::fs::write(folder.path().join("export.toml"), &export).expect("written");
+    assert_eq!(run(&["apply", "export.toml"]).1, "No changes.\n");
+
+    std::fs::write(folder.path().join("bad.toml"), PLAN.replace("host =", "hosst =")).expect("written");
+    let (code, out, error) = run(&["apply", "bad.toml"]);
+    assert!(code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"), "{error}");
+    assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
+    let (code, _, error) = run(&["apply", "absent.toml"]);
+    assert!(code == 1 && error.contains("absent.toml"), "{error}");
+}
