@@ -152,7 +152,9 @@ async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     match std::io::stdout().lock().write_all(format!("{text}{newline}").as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }
@@ -168,7 +170,17 @@ mod tests {
         let mut command = Cli::command();
         command.clone().debug_assert();
         let help = command.render_long_help().to_string();
-        for word in ["serve", "migrate", "apply", "export", "doctor", "calls", "why", "openapi", "CAPCONDUIT__ASTERISK__0__PASSWORD"] {
+        for word in [
+            "serve",
+            "migrate",
+            "apply",
+            "export",
+            "doctor",
+            "calls",
+            "why",
+            "openapi",
+            "CAPCONDUIT__ASTERISK__0__PASSWORD",
+        ] {
             assert!(help.contains(word), "{word} in {help}");
         }
     }
@@ -178,7 +190,14 @@ mod tests {
         let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
         assert!(matches!(parse("capconduit apply - --dry-run").unwrap().command, Command::Apply { dry_run: true, .. }));
         assert_eq!(parse("capconduit calls --config x.toml").unwrap().config, Some("x.toml".into()));
-        for bad in ["capconduit", "capconduit calls --limit 0", "capconduit calls --limit -1", "capconduit why", "capconduit apply", "capconduit dial"] {
+        for bad in [
+            "capconduit",
+            "capconduit calls --limit 0",
+            "capconduit calls --limit -1",
+            "capconduit why",
+            "capconduit apply",
+            "capconduit dial",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

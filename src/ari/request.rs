@@ -54,8 +54,17 @@ pub enum Request<'a> {
         context: &'static str,
         /// Extension in it.
         exten: &'static str,
+        /// Value of `CAPCONDUIT_REASON`, by which the dialplan knows a call that has been there; empty = not set.
+        reason: &'static str,
         /// The application it enters.
         app: &'a str,
+    },
+    /// Subscribes an application to the events of a channel that is not in it.
+    Subscribe {
+        /// The application.
+        app: &'a str,
+        /// The channel.
+        channel_id: &'a str,
     },
     /// Dials a created channel.
     Dial {
@@ -225,9 +234,16 @@ impl Request<'_> {
                 post("create_channel", "channels/create".to_owned())
                     .body(create_body(ids, endpoint, originator, variables))
             }
-            Self::CreateProbe { channel_id, context, exten, app } => {
-                post("create_probe", "channels/create".to_owned()).body(json!({"channelId": channel_id, "app": app,
-                    "otherChannelId": format!("{channel_id}-far"), "endpoint": format!("Local/{exten}@{context}/n")}))
+            Self::CreateProbe { channel_id, context, exten, reason, app } => {
+                let variables = if reason.is_empty() { json!({}) } else { json!({ "CAPCONDUIT_REASON": reason }) };
+                post("create_probe", "channels/create".to_owned()).body(json!({
+                    "channelId": channel_id, "otherChannelId": format!("{channel_id}-far"), "app": app,
+                    "endpoint": format!("Local/{exten}@{context}/n"), "variables": variables,
+                }))
+            }
+            Self::Subscribe { app, channel_id } => {
+                post("subscribe", format!("applications/{}/subscription", token(app)))
+                    .query("eventSource", format!("channel:{channel_id}"))
             }
             Self::Dial { channel_id, caller, timeout } => {
                 let dial = post("dial", channel(channel_id, "/dial")).query("timeout", timeout);

@@ -20,7 +20,7 @@ use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
 /// How often each node's lists are compared with ours.
-const COMPARE_EVERY: Duration = Duration::from_secs(10);
+const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// How soon after a first comparison the second follows, so that a leg that went in between is not held for long.
 const COMPARE_AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.

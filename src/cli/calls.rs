@@ -17,11 +17,14 @@ pub(super) async fn recent(db: &Db, limit: u64, json: bool) -> anyhow::Result<St
 
 /// The one call whose id begins with `id`.
 pub(super) async fn why(db: &Db, id: &str, json: bool) -> anyhow::Result<String> {
-    let (first, last) = view::id_range(id)
-        .with_context(|| format!("CALL_ID = {id:?} is not allowed: use a call id or its beginning, as `capconduit calls` prints it"))?;
+    let (first, last) = view::id_range(id).with_context(|| {
+        format!("CALL_ID = {id:?} is not allowed: use a call id or its beginning, as `capconduit calls` prints it")
+    })?;
     let mut found = records::between(db, first, last, SHOWN).await?;
     match found.len() {
-        0 => bail!("no call's id begins with {id}: `capconduit calls` lists the recent ones (a call is there once it has ended)"),
+        0 => bail!(
+            "no call's id begins with {id}: `capconduit calls` lists the recent ones (a call is there once it has ended)"
+        ),
         1 => {
             let record = found.remove(0);
             if json { to_json(&record) } else { Ok(view::why(&record)) }

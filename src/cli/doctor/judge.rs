@@ -11,10 +11,10 @@ pub const PROBE_DID: &str = "capconduit-doctor";
 
 const README: &str = "asterisk/README.md";
 
-/// Q.850 causes that our dialplan gives the probes: unallocated number, timer expiry, call rejected, switching equipment congestion.
-/// An absent context gives 16.
-const INBOUND: i16 = 1;
-const FALLBACK: i16 = 102;
+/// Q.850 causes that our dialplan gives the probes: no answer, for a call that comes by again or timed out; call rejected; switching
+/// equipment congestion. A call into an absent context is given none (0), or normal clearing (16).
+pub(super) const INBOUND: i16 = 19;
+const FALLBACK: i16 = 19;
 const CLIENTS: i16 = 21;
 const FALLEN_BACK: i16 = 42;
 
@@ -53,7 +53,9 @@ fn unreachable(subject: &str, index: usize, node: &Node, reason: &str, refused: 
         Some(401 | 403) => format!(
             "give asterisk[{index}].user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"ARI\")"
         ),
-        Some(_) => format!("load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"Modules\")"),
+        Some(_) => {
+            format!("load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"Modules\")")
+        }
         None => format!(
             "start Asterisk, enable http.conf, and let asterisk[{index}].url name its bindaddr and bindport ({README}, \"ARI\")"
         ),
@@ -71,7 +73,11 @@ fn version(subject: &str, info: &Info) -> Check {
             Check::warning(subject, found, "upgrade to 22.10.1 or later: older ones have known security faults in ARI")
         }
         Some(_) => Check::ok(subject, found),
-        None => Check::warning(subject, found, "a version without numbers cannot be judged; use a release, 22.10.1 or later"),
+        None => Check::warning(
+            subject,
+            found,
+            "a version without numbers cannot be judged; use a release, 22.10.1 or later",
+        ),
     }
 }
 
@@ -110,7 +116,10 @@ fn controller(subject: &str, node: &Node, facts: &Facts) -> Check {
     let missing: Vec<&str> = facts.apps.iter().filter(|(_, up)| !up).map(|(app, _)| app.as_str()).collect();
     let fresh = is_fresh(&facts.globals);
     if missing.len() == facts.apps.len() && !fresh {
-        return Check::skipped(subject, "`capconduit serve` is not running for this node: calls go to the fallback".to_owned());
+        return Check::skipped(
+            subject,
+            "`capconduit serve` is not running for this node: calls go to the fallback".to_owned(),
+        );
     }
     if !missing.is_empty() {
         let mend = "see the log of `capconduit serve`: its sockets to this node do not come up";
@@ -121,7 +130,11 @@ fn controller(subject: &str, node: &Node, facts: &Facts) -> Check {
             "see the log of `capconduit serve`: it hangs, drains, or may not write (ari.conf: read_only = no for {})",
             node.user
         );
-        return Check::failed(subject, "registered, but its heartbeat is old: calls go to the fallback".to_owned(), mend);
+        return Check::failed(
+            subject,
+            "registered, but its heartbeat is old: calls go to the fallback".to_owned(),
+            mend,
+        );
     }
     Check::ok(subject, format!("{} applications registered, heartbeat fresh: calls go to it", facts.apps.len()))
 }
@@ -133,7 +146,11 @@ fn dialplan_checks(named: &dyn Fn(&str) -> String, facts: &Facts, dialplan: &Dia
         if took.as_millis() < 100 {
             Check::ok(&subject, found)
         } else {
-            Check::warning(&subject, found, "callers feel it: run the controller near Asterisk, and see whether the node is overloaded")
+            Check::warning(
+                &subject,
+                found,
+                "callers feel it: run the controller near Asterisk, and see whether the node is overloaded",
+            )
         }
     });
     let contexts = [
@@ -141,7 +158,8 @@ fn dialplan_checks(named: &dyn Fn(&str) -> String, facts: &Facts, dialplan: &Dia
         ("fallback context", "capconduit-fallback", &dialplan.fallback, FALLBACK),
         ("clients' context", "capconduit-clients", &dialplan.clients, CLIENTS),
     ];
-    let contexts = contexts.map(|(what, context, cause, expected)| self::context(&named(what), context, cause, expected));
+    let contexts =
+        contexts.map(|(what, context, cause, expected)| self::context(&named(what), context, cause, expected));
     let falling_back = falling_back(&named("falling back"), facts, dialplan);
     round_trip.into_iter().chain(contexts).chain([falling_back]).collect()
 }
@@ -150,9 +168,10 @@ fn context(subject: &str, context: &str, cause: &Result<i16, String>, expected: 
     let install = format!("install extensions.conf and `dialplan reload` ({README}, \"Dialplan\")");
     match cause {
         Ok(cause) if *cause == expected => Check::ok(subject, format!("[{context}] is there")),
-        Ok(16) => Check::failed(subject, format!("[{context}] is missing"), install),
+        Ok(0 | 16) => Check::failed(subject, format!("[{context}] is missing"), install),
         Ok(cause) => {
-            let found = format!("[{context}] is another one than ours: it ends a probe with cause {cause}, not {expected}");
+            let found =
+                format!("[{context}] is another one than ours: it ends a probe with cause {cause}, not {expected}");
             Check::failed(subject, found, install)
         }
         Err(reason) => Check::failed(
@@ -165,7 +184,9 @@ fn context(subject: &str, context: &str, cause: &Result<i16, String>, expected: 
 
 fn falling_back(subject: &str, facts: &Facts, dialplan: &Dialplan) -> Check {
     match &dialplan.falling_back {
-        Some(Ok(FALLEN_BACK)) => Check::ok(subject, "without a controller a call is refused with 503 at once".to_owned()),
+        Some(Ok(FALLEN_BACK)) => {
+            Check::ok(subject, "without a controller a call is refused with 503 at once".to_owned())
+        }
         Some(Ok(cause)) => Check::failed(
             subject,
             format!("without a controller a call ends with cause {cause}, not {FALLEN_BACK} (503)"),
@@ -195,7 +216,10 @@ fn endpoints(
     endpoints: &[(ClientIdentifier, Result<String, Error>)],
 ) -> Vec<Check> {
     if endpoints.is_empty() {
-        return vec![Check::skipped(subject, "no active client is configured, so there is none to look for".to_owned())];
+        return vec![Check::skipped(
+            subject,
+            "no active client is configured, so there is none to look for".to_owned(),
+        )];
     }
     let mut checks = Vec::new();
     let mut well = 0;
@@ -208,7 +232,11 @@ fn endpoints(
             )),
             Ok(_) => well += 1,
             Err(Error::Rejected { status: 404, .. }) => {
-                checks.push(Check::failed(subject, format!("Asterisk does not know {client}"), mend_realtime(realtime)));
+                checks.push(Check::failed(
+                    subject,
+                    format!("Asterisk does not know {client}"),
+                    mend_realtime(realtime),
+                ));
             }
             Err(error) => checks.push(Check::failed(
                 subject,

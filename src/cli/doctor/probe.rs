@@ -1,8 +1,9 @@
 //! Asks one node what [`super::judge`] needs to know, over the same ARI client that `serve` uses but in an application of its own
 //! (`<app>-doctor-1`), so that a running controller notices nothing.
 //!
-//! The dialplan cannot be read over ARI, so it is run: a `Local` channel dials an extension of each context and ends with a cause
-//! that only our own dialplan gives. `h` and `T` are refused there without a record. Only when no controller answers and the
+//! The dialplan cannot be read over ARI, so it is run: a `Local` channel dials an extension of each context, and its far half ends
+//! with the cause that our dialplan gives. The near half's cause is of no use: it is 16 instead now and then. A call that has been
+//! in the inbound context before (`CAPCONDUIT_REASON` is set) ends there without a record. Only when no controller answers and the
 //! fallback has no last resort, a probe takes the whole way of a call, [`PROBE_DID`] being dialled; it leaves one line in the spool.
 
 use std::sync::Arc;
@@ -12,14 +13,19 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::judge::PROBE_DID;
-use crate::ari::{Endpoint, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable};
+use super::judge::{INBOUND, PROBE_DID};
+use crate::ari::{
+    Endpoint, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
+};
 use crate::clock::Clock;
 use crate::config;
 use crate::routing::snapshot::{Client, ClientIdentifier};
 
 /// How long the socket and each event may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Value of `CAPCONDUIT_REASON` for probes that shall leave no trace.
+const SEEN: &str = "doctor";
 
 /// What a node said.
 #[derive(Debug)]
@@ -154,54 +160,61 @@ impl Probe {
             .await
             .ok_or_else(|| format!("the event socket did not come up within {} s", PATIENCE.as_secs()))?;
         let mut round_trip = None;
-        let mut run = async |probe: &mut Self, context, exten| {
-            let (took, cause) = probe.dial(context, exten).await?;
+        let mut run = async |probe: &mut Self, context, exten, reason| {
+            let (took, cause) = probe.dial(context, exten, reason).await?;
             round_trip = Some(round_trip.map_or(took, |best: Duration| best.min(took)));
             Ok(cause)
         };
-        let inbound = run(self, "capconduit-inbound", "h").await;
-        let fallback = run(self, "capconduit-fallback", "T").await;
-        let clients = run(self, "capconduit-clients", "x").await;
-        let falling_back = if inbound.is_ok() && !is_fresh(globals) && globals.last_resort.is_empty() {
-            Some(run(self, "capconduit-inbound", PROBE_DID).await)
+        let inbound = run(self, "capconduit-inbound", PROBE_DID, SEEN).await;
+        let fallback = run(self, "capconduit-fallback", "T", SEEN).await;
+        let clients = run(self, "capconduit-clients", PROBE_DID, SEEN).await;
+        let falling_back = if inbound == Ok(INBOUND) && !is_fresh(globals) && globals.last_resort.is_empty() {
+            Some(run(self, "capconduit-inbound", PROBE_DID, "").await)
         } else {
             None
         };
         Ok(Dialplan { round_trip, inbound, fallback, clients, falling_back })
     }
 
-    /// Dials into the dialplan; how long the first event took, and the cause of the channel's end.
-    async fn dial(&mut self, context: &'static str, exten: &'static str) -> Result<(Duration, i16), String> {
+    /// Dials into the dialplan; how long the first event took, and the cause with which the dialplan ended the call.
+    async fn dial(
+        &mut self,
+        context: &'static str,
+        exten: &'static str,
+        reason: &'static str,
+    ) -> Result<(Duration, i16), String> {
         self.made += 1;
         let id = format!("capconduit-doctor-{}-{}", std::process::id(), self.made);
         let app = self.handle.app_name(0).to_owned();
         let started = self.clock.now().mono;
-        let create = Request::CreateProbe { channel_id: &id, context, exten, app: &app };
-        self.handle.http(create).await.map_err(|error| error.to_string())?;
-        let cause = self.follow(&id, started).await;
+        self.ask(Request::CreateProbe { channel_id: &id, context, exten, reason, app: &app }).await?;
+        let cause = self.follow(&app, &id, started).await;
         if cause.is_err() {
             // It may be gone already; then this is answered 404, which is as well.
-            let reason = Some(HangUpReason::Word("normal"));
-            let _ = self.handle.http(Request::HangUp { channel_id: &id, reason }).await;
+            let _ = self.ask(Request::HangUp { channel_id: &id, reason: Some(HangUpReason::Word("normal")) }).await;
         }
         cause
     }
 
-    async fn follow(&mut self, id: &str, started: Duration) -> Result<(Duration, i16), String> {
+    async fn follow(&mut self, app: &str, id: &str, started: Duration) -> Result<(Duration, i16), String> {
         let begun = self.wait(|kind| match kind {
             NodeEventKind::Event(Event::StasisStart { channel, .. }) if channel.id == id => Some(()),
             _ => None,
         });
         begun.await.ok_or("no StasisStart came for a channel of our own")?;
         let took = self.clock.now().mono.saturating_sub(started);
-        let timeout = u32::try_from(PATIENCE.as_secs()).unwrap_or(1);
-        let dial = Request::Dial { channel_id: id, caller: None, timeout };
-        self.handle.http(dial).await.map_err(|error| error.to_string())?;
+        let far = format!("{id}-far");
+        self.ask(Request::Subscribe { app, channel_id: &far }).await?;
+        self.ask(Request::Dial { channel_id: id, caller: None, timeout: 2 }).await?;
         let ended = self.wait(|kind| match kind {
-            NodeEventKind::Event(Event::ChannelDestroyed { channel, cause, .. }) if channel.id == id => Some(*cause),
+            NodeEventKind::Event(Event::ChannelDestroyed { channel, cause, .. }) if channel.id == far => Some(*cause),
             _ => None,
         });
         Ok((took, ended.await.ok_or("the call into the dialplan did not end")?))
+    }
+
+    async fn ask(&self, request: Request<'_>) -> Result<(), String> {
+        self.handle.http(request).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// The first thing that `pick` takes from the queue, within [`PATIENCE`].
