@@ -120,7 +120,7 @@ fn agree(call: &Dialog, record: &Record) -> bool {
 
 fn print_indented(text: &str) {
     for line in text.lines() {
-        println!("  {line}");
+        println!("{}", format!("  {line}").trim_end());
     }
 }
 

@@ -130,7 +130,7 @@ impl Controller {
 
 async fn all_fresh(nodes: &[Node]) -> bool {
     for node in nodes {
-        if !node.heartbeat_age().await.is_some_and(|age| age <= 2) {
+        if node.heartbeat_age().await.is_none_or(|age| age > 2) {
             return false;
         }
     }

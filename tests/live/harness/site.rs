@@ -75,6 +75,7 @@ impl Preparation {
     }
 
     /// A further address that calls may come from.
+    #[allow(dead_code, reason = "the demo uses it")]
     pub(crate) fn carrier(mut self, ip: &str) -> Self {
         self.sandbox.push(("--carrier", ip.to_owned()));
         self
@@ -224,6 +225,7 @@ impl Site {
     }
 
     /// The folder of its configuration, data and logs.
+    #[allow(dead_code, reason = "the demo uses it")]
     pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
