@@ -15,13 +15,16 @@ pub struct Now {
 }
 
 impl Now {
-    /// The wall time that belongs to an earlier monotonic moment, by this moment's clock reading.
+    /// The moment that lies `ago` before this one, by the clocks as they are now.
     #[must_use]
-    pub fn wall_at(&self, mono: Duration) -> DateTime<Utc> {
-        let ago = self.mono.saturating_sub(mono);
-        self.wall - chrono::Duration::from_std(ago).unwrap_or_default()
+    pub fn before(&self, ago: Duration) -> Self {
+        let wall = self.wall - chrono::Duration::from_std(ago).unwrap_or_default();
+        Self { mono: self.mono.saturating_sub(ago), wall }
     }
 }
+
+/// Monotonic time at process start: calls that began before us have a monotonic time too.
+const HEADROOM: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Reads both clocks, relative to one origin per process.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +33,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts the monotonic clock at zero.
+    /// Starts the monotonic clock.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn start() -> Self {
@@ -41,13 +44,13 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn now(&self) -> Now {
-        Now { mono: self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
+        Now { mono: HEADROOM + self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
     }
 
     /// The tokio instant of a monotonic moment, for `sleep_until`.
     #[must_use]
     pub fn instant(&self, mono: Duration) -> Instant {
-        self.origin + mono
+        self.origin + mono.saturating_sub(HEADROOM)
     }
 }
 

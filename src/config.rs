@@ -1,11 +1,27 @@
 //! The one validated configuration.
+//!
+//! Layers, the later ones winning: the defaults below, `capconduit.toml` (or `--config FILE`), and environment variables named
+//! `CAPCONDUIT__SECTION__KEY` (`CAPCONDUIT__ASTERISK__0__PASSWORD` for the first `[[asterisk]]`). `capconduit.example.toml`
+//! lists every key with its default. Relative paths start at the working directory.
+
+mod fault;
+mod layers;
+mod lock;
+mod reader;
+mod sections;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+
+pub use fault::{Fault, Faults};
+pub use lock::{DataLock, LockError};
+pub use sections::REJECTION_CODES;
+
+use crate::routing::snapshot::words;
 
 /// Everything that can be configured; made only by [`Config::load`].
 #[derive(Debug, Clone)]
@@ -65,16 +81,16 @@ pub struct Log {
     pub filter: String,
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Human on a terminal, JSON otherwise.
-    Auto,
-    /// Always for people.
-    Human,
-    /// Always JSON, one object a line.
-    Json,
+words! {
+    /// How log lines look.
+    LogFormat {
+        /// Human on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// Always for people.
+        Human = "human",
+        /// Always JSON, one object a line.
+        Json = "json",
+    }
 }
 
 /// One `[[asterisk]]` entry.
@@ -86,7 +102,7 @@ pub struct Node {
     pub url: String,
     /// ARI user.
     pub user: String,
-    /// ARI password.
+    /// ARI password; empty when none was configured (see [`Config::require_ari`]).
     pub password: SecretString,
     /// Stasis applications are named `<app>-1` … `<app>-<apps>`.
     pub app: String,
@@ -102,26 +118,26 @@ pub struct Node {
     pub prefix_rules: BTreeMap<String, String>,
 }
 
-/// How ARI requests travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// REST over WebSocket where the Asterisk found has it (20.14, 22.4, 23), else HTTP.
-    Auto,
-    /// REST over WebSocket.
-    Websocket,
-    /// HTTP with keep-alive.
-    Http,
+words! {
+    /// How ARI requests travel.
+    Transport {
+        /// REST over WebSocket where the Asterisk found has it (20.14, 22.4, 23), else HTTP.
+        Auto = "auto",
+        /// REST over WebSocket.
+        Websocket = "websocket",
+        /// HTTP with keep-alive.
+        Http = "http",
+    }
 }
 
-/// Which part of the INVITE names the DID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DidFrom {
-    /// The Request-URI's user part (Asterisk's extension).
-    RequestUri,
-    /// The To header's user part.
-    To,
+words! {
+    /// Which part of the INVITE names the DID.
+    DidFrom {
+        /// The Request-URI's user part (Asterisk's extension).
+        RequestUri = "request_uri",
+        /// The To header's user part.
+        To = "to",
+    }
 }
 
 /// Section `[calls]`. Durations are configured in milliseconds (`…_ms`) or seconds (`…_seconds`) as each key says.
@@ -141,6 +157,8 @@ pub struct Calls {
     pub event_queue: usize,
     /// `max_live`, default 5000: live calls at most over all nodes; past it new calls are refused as overloaded.
     pub max_live: usize,
+    /// `drain_seconds`, default 30: after SIGTERM, how long calls may go on under this process; the next start adopts the rest.
+    pub drain: Duration,
 }
 
 /// Section `[rejections]`: SIP status per reason, one of those [`Config::load`] allows.
@@ -159,3 +177,28 @@ pub struct Rejections {
     /// This controller or its node cannot take more; default 503.
     pub overloaded: u16,
 }
+
+impl Config {
+    /// Refuses a node without a password: there is no default one, and only `serve` and `doctor` talk to Asterisk.
+    ///
+    /// # Errors
+    /// Names every node's missing `password` and the environment variable that sets it.
+    pub fn require_ari(&self) -> Result<(), Faults> {
+        let missing = |(index, node): (usize, &Node)| {
+            node.password.expose_secret().is_empty().then(|| {
+                Fault::new(
+                    format!("asterisk[{index}].password"),
+                    format!(
+                        "is not set: give the password of ARI user {:?} on node {:?} (Asterisk's ari.conf) there, in a file named by \
+                         asterisk[{index}].password_file, or in CAPCONDUIT__ASTERISK__{index}__PASSWORD",
+                        node.user, node.name
+                    ),
+                )
+            })
+        };
+        Faults::none_or(self.nodes.iter().enumerate().filter_map(missing).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

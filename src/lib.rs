@@ -2,9 +2,12 @@
 //!
 //! Modules in call-path order; ARCHITECTURE.md walks one call through them.
 
+pub mod api;
+pub mod app;
 pub mod ari;
 pub mod calls;
 pub mod cdr;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod id;
@@ -12,3 +15,4 @@ pub mod plan;
 pub mod realtime;
 pub mod routing;
 pub mod store;
+pub mod telemetry;

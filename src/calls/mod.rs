@@ -1,1 +1,18 @@
 //! Live calls, from arrival to their single ending.
+
+pub(crate) mod adopt;
+pub(crate) mod attempt;
+pub mod dispatcher;
+pub mod ending;
+pub(crate) mod execute;
+pub mod facts;
+pub(crate) mod heartbeat;
+pub mod intake;
+pub mod io;
+pub mod machine;
+pub mod reconcile;
+pub mod registry;
+pub(crate) mod task;
+
+#[cfg(test)]
+mod machine_test;

@@ -1,3 +1,5 @@
-//! The call's record: what is kept of a call after it ended.
+//! The call's record: folded from the call's history, written in batches off the call path.
 
+pub mod fold;
 pub mod record;
+pub mod writer;

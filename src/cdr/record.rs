@@ -1,13 +1,12 @@
 //! PURE: the record of one call and the rows of its attempts, as they are stored.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::words;
 
 /// One finished call (row of `call_logs`). Names are copied so that records survive their objects.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct CallRecord {
     /// Identity; writing the same call twice changes nothing.
     pub call_id: CallId,
@@ -80,7 +79,7 @@ pub struct CallRecord {
 }
 
 /// One dial of one client (row of `call_attempts`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AttemptRecord {
     /// Counts from 1 within the call.
     pub number: u32,

@@ -1,3 +1,8 @@
 //! PURE: which call centre takes a call, and why.
 
+pub mod book;
+pub mod caps;
+pub mod decision;
+pub mod number;
 pub mod snapshot;
+pub mod strategy;

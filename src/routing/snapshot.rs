@@ -112,6 +112,11 @@ pub struct ClientIdentifier(String);
 pub struct BadClientIdentifier(pub String);
 
 impl ClientIdentifier {
+    /// Stands for an endpoint whose name is not known any more; never dialled.
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
+
     /// The checked text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -156,7 +161,7 @@ impl fmt::Display for ClientIdentifier {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {

@@ -106,6 +106,21 @@ pub async fn by_call_id(db: &Db, call: CallId) -> Result<Option<CallRecord>, Sto
     Ok(with_attempts(&transaction, row.into_iter().collect()).await?.pop())
 }
 
+/// Calls whose ids lie between `first` and `last`, both included: at most `limit`, in the order of their ids.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn between(db: &Db, first: CallId, last: CallId, limit: u64) -> Result<Vec<CallRecord>, StoreError> {
+    let transaction = db.read().await?;
+    let calls = call_logs::Entity::find()
+        .filter(call_logs::Column::CallId.between(first.0, last.0))
+        .order_by_asc(call_logs::Column::CallId)
+        .limit(limit)
+        .all(&transaction)
+        .await?;
+    with_attempts(&transaction, calls).await
+}
+
 /// How many calls are stored.
 ///
 /// # Errors

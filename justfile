@@ -1,0 +1,46 @@
+# What can be done here. `just` alone lists it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# This list
+[private]
+default:
+    @just --list --unsorted
+
+# Show it: a real Asterisk, call centres and a carrier; about 20 calls, their records, and who exceeded what
+demo: (_set-up "demo")
+    @echo "demo: building (quick when it is built already)"
+    @cargo build --quiet --bin capconduit --example demo
+    @target/debug/examples/demo
+
+# The same, but stays up for your own softphone; Ctrl-C ends it
+up: (_set-up "demo")
+    @echo "up: building (quick when it is built already)"
+    @cargo build --quiet --bin capconduit --example demo
+    @target/debug/examples/demo --stay
+
+# All tests, the live ones on a real Asterisk included; with a filter, those whose names contain it
+test *filter: (_set-up "tests")
+    @echo "test: building and running all tests"
+    @cargo nextest run --workspace {{ filter }}
+
+# What must hold before a change is merged, besides the tests: format, lints, layers
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --quiet -- -D warnings
+    scripts/check-layers
+
+# Run the controller with ./capconduit.toml: `just run serve`, `just run calls` …
+run *args:
+    @cargo run --quiet --bin capconduit -- {{ args }}
+
+# Check a real set-up (./capconduit.toml) and say how to mend what is wrong
+doctor:
+    @cargo run --quiet --bin capconduit -- doctor
+
+# Install what is missing on this machine for tests and demo (tests and demo do it themselves)
+setup: (_set-up "tests")
+
+[private]
+_set-up what:
+    @scripts/setup {{ what }}

@@ -1,0 +1,84 @@
+//! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
+
+mod health;
+
+use std::sync::Arc;
+
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::{Endpoint, EndpointExt, Route, Server, get, handler, web::Data};
+use poem_openapi::OpenApiService;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::calls::dispatcher::NodeHealth;
+use crate::calls::registry::Registry;
+use crate::telemetry::{Metrics, name};
+
+/// What the handlers look at.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Live calls and permits.
+    pub registry: Arc<Registry>,
+    /// The dispatcher's view of each node.
+    pub nodes: watch::Receiver<Vec<NodeHealth>>,
+    /// The process's metrics.
+    pub metrics: Metrics,
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("api.listen = \"{listen}\" cannot be used: {source}; choose a free ADDRESS:PORT of this machine")]
+pub struct CannotListen {
+    listen: std::net::SocketAddr,
+    source: std::io::Error,
+}
+
+/// The OpenAPI document, as YAML.
+#[must_use]
+pub fn spec() -> String {
+    service().spec_yaml()
+}
+
+fn service() -> OpenApiService<health::Health, ()> {
+    OpenApiService::new(health::Health, "CapConduit", env!("CARGO_PKG_VERSION"))
+        .description("Routes sellers' inbound calls to call centres under strict caps.")
+}
+
+/// Binds the listener, so that a port in use is known at start, and returns the server to run until `shutdown`.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    listen: std::net::SocketAddr,
+    state: State,
+    shutdown: CancellationToken,
+) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
+    let acceptor = TcpListener::bind(listen).into_acceptor().await.map_err(|source| CannotListen { listen, source })?;
+    let bound = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
+    tracing::info!(listen = bound, "API listening");
+    let server = Server::new_with_acceptor(acceptor).idle_timeout(std::time::Duration::from_secs(60));
+    let stop = async move { shutdown.cancelled().await };
+    Ok(server.run_with_graceful_shutdown(routes(state), stop, Some(std::time::Duration::from_secs(2))))
+}
+
+fn routes(state: State) -> impl Endpoint {
+    let service = service();
+    Route::new()
+        .at("/metrics", get(metrics_text))
+        .at("/openapi.json", service.spec_endpoint())
+        .nest("/docs", service.swagger_ui())
+        .nest("/", service)
+        .data(state)
+}
+
+/// Prometheus' text format. Gauges of what is live are read at the moment of the scrape.
+#[handler]
+fn metrics_text(Data(state): Data<&State>) -> String {
+    for (index, node) in state.nodes.borrow().iter().enumerate() {
+        let live = state.registry.calls_on(index).len();
+        metrics::gauge!(name::CALLS_LIVE, "node" => node.name.clone()).set(f64::from(u32::try_from(live).unwrap_or(0)));
+    }
+    let held = state.registry.book().ledger.len();
+    metrics::gauge!(name::PERMITS_HELD).set(f64::from(u32::try_from(held).unwrap_or(u32::MAX)));
+    state.metrics.render()
+}

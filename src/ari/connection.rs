@@ -1,0 +1,268 @@
+//! One connection of one application's socket, from the handshake to its end: reader, writer, ping.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::error::Error;
+use super::event::{Event, Frame, RestResponse, decode};
+use super::model::Info;
+use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
+use super::request::{DISALLOWED_EVENTS, Request};
+use super::socket::App;
+use super::ticket::{Outgoing, Response, Ticket};
+use super::ws;
+use crate::clock::Now;
+
+/// How often the peer is asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// A socket that was silent for this long is dead. Less than 3 s, so that a half-open connection is found within
+/// 3 s; more than two pings, so that one lost second does not cost the connection.
+const DEAD_AFTER: Duration = Duration::from_millis(2750);
+/// Events kept back at most while the filter is being set.
+const HELD_MAX: usize = 10_000;
+/// Requests written before the socket is flushed, at most.
+const BATCH: usize = 64;
+/// Longest wait for the closing handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Why a connection was given up.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) reason: DownReason,
+    /// For the log.
+    pub(super) detail: String,
+    /// Whether the consumer was told `Up`, and so must be told `Down`.
+    pub(super) was_up: bool,
+}
+
+/// A step of the reader that ends the connection.
+type Step = Result<(), (DownReason, String)>;
+
+/// Requests that were sent and have no answer yet, by request id.
+#[derive(Debug, Default)]
+struct Inflight(Mutex<HashMap<u64, Ticket>>);
+
+impl Inflight {
+    fn with<R>(&self, act: impl FnOnce(&mut HashMap<u64, Ticket>) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands an answer to the one who waits for it. One that comes after its deadline finds nobody.
+    fn answer(&self, response: RestResponse) {
+        let ticket = response.request_id.parse().ok().and_then(|id: u64| self.with(|all| all.remove(&id)));
+        if let Some(ticket) = ticket {
+            let body = response.message_body.unwrap_or_default();
+            ticket.finish(Response::from_parts(response.status_code, &response.reason_phrase, body));
+        }
+    }
+}
+
+/// One connected socket.
+#[derive(Debug)]
+pub(super) struct Connection<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) app: &'a App,
+    pub(super) events: &'a mpsc::Sender<NodeEvent>,
+    pub(super) shutdown: &'a CancellationToken,
+    pub(super) depth: &'a metrics::Gauge,
+}
+
+impl Connection<'_> {
+    /// Holds the connection until it ends. When it returns, every request under way has its outcome.
+    pub(super) async fn hold(self, stream: ws::Stream, found: Info) -> Ended {
+        let (sink, frames) = stream.split();
+        let (queue, requests) = mpsc::unbounded_channel();
+        let inflight = Inflight::default();
+        let (reason, detail) = tokio::select! {
+            ended = self.read(frames, &inflight, found, queue) => ended,
+            ended = self.write(sink, &inflight, requests) => ended,
+        };
+        let was_up = self.app.is_up();
+        self.app.set(None);
+        Ended { reason, detail, was_up }
+    }
+
+    /// Reads until the connection ends. Events that come before the filter is set are kept back, so that `Up` is
+    /// the first the consumer hears of this connection, and none is lost.
+    async fn read(
+        &self,
+        mut frames: SplitStream<ws::Stream>,
+        inflight: &Inflight,
+        found: Info,
+        queue: mpsc::UnboundedSender<Outgoing>,
+    ) -> (DownReason, String) {
+        let filter = Request::SetEventFilter { app: self.app.name(), disallowed: DISALLOWED_EVENTS }.render();
+        let mut filter_set = pin!(self.shared.http.call(&filter, self.shared.request_timeout));
+        let mut opening = Some((queue, found, Vec::new()));
+        let mut heard = self.shared.clock.now().mono;
+        loop {
+            let dead_at = self.shared.clock.instant(heard + DEAD_AFTER);
+            let step = tokio::select! {
+                biased;
+                answer = &mut filter_set, if opening.is_some() => match opening.take() {
+                    Some((queue, found, held)) => self.come_up(answer, queue, found, held),
+                    None => Ok(()),
+                },
+                frame = timeout_at(dead_at, frames.next()) => {
+                    let at = self.shared.clock.now();
+                    heard = at.mono;
+                    let held = opening.as_mut().map(|(_, _, held)| held);
+                    self.take(frame.map_err(|_| ()), at, inflight, held)
+                }
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    /// The filter is set: opens the way for requests, says `Up`, and passes on what came before.
+    fn come_up(
+        &self,
+        answer: Result<Response, Error>,
+        queue: mpsc::UnboundedSender<Outgoing>,
+        found: Info,
+        held: Vec<(Now, Event)>,
+    ) -> Step {
+        if let Err(error) = answer {
+            return Err((DownReason::Lost, format!("the event filter could not be set: {error}")));
+        }
+        info!(node = %self.shared.name, app = self.app.name(), version = %found.version, "connected to Asterisk");
+        self.app.set(Some(queue));
+        self.tell(self.shared.clock.now(), NodeEventKind::Up(found))?;
+        held.into_iter().try_for_each(|(at, event)| self.publish(at, event))
+    }
+
+    /// One frame, or none in time (`Err`).
+    fn take(
+        &self,
+        frame: Result<Option<Result<Message, tungstenite::Error>>, ()>,
+        at: Now,
+        inflight: &Inflight,
+        held: Option<&mut Vec<(Now, Event)>>,
+    ) -> Step {
+        let text = match frame {
+            Err(()) => return Err((DownReason::Silent, format!("nothing heard for {DEAD_AFTER:?}"))),
+            Ok(None) => return Err((DownReason::Lost, "closed".to_owned())),
+            Ok(Some(Err(error))) => return Err((DownReason::Lost, error.to_string())),
+            Ok(Some(Ok(Message::Close(_)))) => return Err((DownReason::Lost, "closed by Asterisk".to_owned())),
+            Ok(Some(Ok(Message::Text(text)))) => text,
+            // Pings are answered by the library; any frame counts as a sign of life.
+            Ok(Some(Ok(_))) => return Ok(()),
+        };
+        match (decode(&text), held) {
+            (Ok(Frame::Response(response)), _) => inflight.answer(response),
+            (Ok(Frame::Event(event)), None) => return self.publish(at, event),
+            (Ok(Frame::Event(_)), Some(held)) if held.len() >= HELD_MAX => {
+                return Err((DownReason::Lagged, format!("more than {HELD_MAX} events before the filter was set")));
+            }
+            (Ok(Frame::Event(event)), Some(held)) => held.push((at, event)),
+            (Err(error), _) => {
+                metrics::counter!("capconduit_ari_undecodable_total", "node" => self.shared.name.to_string())
+                    .increment(1);
+                warn!(node = %self.shared.name, app = self.app.name(), %error, "an event could not be read; it is skipped");
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes an event on; the one that says the application was taken over is the connection's last.
+    fn publish(&self, at: Now, event: Event) -> Step {
+        let node = self.shared.name.to_string();
+        metrics::counter!("capconduit_ari_events_total", "node" => node, "type" => event.kind()).increment(1);
+        let replaced =
+            matches!(&event, Event::ApplicationReplaced { application, .. } if application == self.app.name());
+        self.tell(at, NodeEventKind::Event(event))?;
+        if replaced {
+            return Err((DownReason::Replaced, "another controller uses the same application name".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Never waits: a full queue ends the connection.
+    fn tell(&self, at: Now, kind: NodeEventKind) -> Step {
+        let event = NodeEvent { node: self.shared.index, app: self.app.index(), at, kind };
+        let told = self.events.try_send(event).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => (DownReason::Lagged, "the event queue is full".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => (DownReason::Shutdown, "nobody reads the events".to_owned()),
+        });
+        self.measure_depth();
+        told
+    }
+
+    fn measure_depth(&self) {
+        let depth = self.events.max_capacity() - self.events.capacity();
+        self.depth.set(u32::try_from(depth).unwrap_or(u32::MAX));
+    }
+
+    /// Writes requests in the order of their queueing, and pings, until the connection breaks or shutdown.
+    async fn write(
+        &self,
+        mut sink: SplitSink<ws::Stream, Message>,
+        inflight: &Inflight,
+        mut requests: mpsc::UnboundedReceiver<Outgoing>,
+    ) -> (DownReason, String) {
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut next_id = 0_u64;
+        loop {
+            let written = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => {
+                    // The other side may be gone: its farewell is not waited for long.
+                    drop(timeout(CLOSE_TIMEOUT, sink.close()).await);
+                    return (DownReason::Shutdown, String::new());
+                }
+                _ = ping.tick() => {
+                    self.measure_depth();
+                    inflight.with(|all| all.retain(|_, ticket| !ticket.is_late()));
+                    sink.send(Message::Ping(Bytes::new())).await
+                }
+                count = requests.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        // The reader dropped the way in: the connection never came up.
+                        return (DownReason::Lost, "given up".to_owned());
+                    }
+                    write_batch(&mut sink, inflight, &mut batch, &mut next_id).await
+                }
+            };
+            if let Err(error) = written {
+                return (DownReason::Lost, error.to_string());
+            }
+        }
+    }
+}
+
+async fn write_batch(
+    sink: &mut SplitSink<ws::Stream, Message>,
+    inflight: &Inflight,
+    batch: &mut Vec<Outgoing>,
+    next_id: &mut u64,
+) -> Result<(), tungstenite::Error> {
+    for Outgoing { request, ticket } in batch.drain(..) {
+        // Wait for room first: what is still queued may be given up, and then is certain not to have been sent.
+        futures_util::future::poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
+        let id = *next_id;
+        *next_id += 1;
+        match ws::frame(id, &request) {
+            Ok(frame) if ticket.start() => {
+                inflight.with(|all| all.insert(id, ticket));
+                sink.start_send_unpin(Message::text(frame))?;
+            }
+            Ok(_) => {}
+            Err(error) => ticket.finish(Err(Error::Protocol(error.to_string()))),
+        }
+    }
+    sink.flush().await
+}

@@ -1,0 +1,68 @@
+//! What can go wrong with a request, told apart by what the caller may do next.
+
+/// Failure of one ARI request.
+///
+/// The variants differ in what is known about Asterisk's state: after `NotSent` and `Rejected` nothing was
+/// done; after `OutcomeUnknown` and `Protocol` it may have been, so the request must not be blindly repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Asterisk answered with a status other than 2xx: it refused, and nothing was done.
+    #[error("Asterisk refused the request: {status} {message}")]
+    Rejected {
+        /// HTTP status, such as 404.
+        status: u16,
+        /// Asterisk's own words (the `message` of its JSON body, else the reason phrase).
+        message: String,
+    },
+    /// No byte of the request reached the socket: the node is not connected, or the deadline passed in the queue.
+    #[error("the request was not sent: {0}")]
+    NotSent(&'static str),
+    /// The request was handed to the socket, and no answer came: it may or may not have been carried out.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(&'static str),
+    /// Asterisk's answer could not be understood.
+    #[error("Asterisk's answer could not be understood: {0}")]
+    Protocol(String),
+}
+
+impl Error {
+    /// The status of a refusal; `None` for every other failure.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Rejected { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether Asterisk is certain not to have done what was asked.
+    #[must_use]
+    pub fn nothing_happened(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::NotSent(_))
+    }
+
+    /// A word for metrics and logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Rejected { .. } => "rejected",
+            Self::NotSent(_) => "not_sent",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+}
+
+/// A node's configuration from which no client can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("asterisk node {node:?}: {field} {value:?} cannot be used: {reason}")]
+pub struct BadNode {
+    /// The node's configured name.
+    pub node: String,
+    /// The configuration key.
+    pub field: &'static str,
+    /// Its value; the password is never shown.
+    pub value: String,
+    /// What is wrong or what is allowed.
+    pub reason: String,
+}

@@ -1,0 +1,153 @@
+//! HTTP: the second transport, and the way of all list requests.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, Url};
+use secrecy::ExposeSecret;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::error::{BadNode, Error};
+use super::request::Rendered;
+use super::ticket::{Outgoing, Response};
+use crate::config;
+
+/// Below Asterisk's `session_keep_alive` of 15 s, so that no request is written into a connection Asterisk closes.
+const POOL_IDLE: Duration = Duration::from_secs(10);
+/// Requests at once; Asterisk's `sessionlimit` is 100 by default, and the events' sockets count as well.
+const AT_ONCE: usize = 64;
+/// Longest wait for a TCP connection and its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One node's HTTP client; clones share one pool.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client,
+    /// `http://host:port/ari/`.
+    base: String,
+    authorization: HeaderValue,
+    slots: Arc<Semaphore>,
+}
+
+impl Http {
+    /// Checks the node's URL and credentials.
+    pub(super) fn new(node: &config::Node) -> Result<Self, BadNode> {
+        let bad = |field, value: &str, reason: String| BadNode {
+            node: node.name.clone(),
+            field,
+            value: value.to_owned(),
+            reason,
+        };
+        let url: Url = node.url.parse().map_err(|error| bad("url", &node.url, format!("{error}")))?;
+        if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || !url.username().is_empty() {
+            let reason = "use http://host:port or https://host:port, without credentials or a query";
+            return Err(bad("url", &node.url, reason.to_owned()));
+        }
+        let base = format!("{}/ari/", url.as_str().trim_end_matches('/'));
+        // Asterisk runs nearby: a proxy from the environment, or a redirect, would carry the credentials elsewhere.
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(AT_ONCE)
+            .build()
+            .map_err(|error| bad("url", &node.url, format!("{error}")))?;
+        let authorization = client
+            .get(url)
+            .basic_auth(&node.user, Some(node.password.expose_secret()))
+            .build()
+            .ok()
+            .and_then(|request| request.headers().get(AUTHORIZATION).cloned())
+            .ok_or_else(|| bad("user", &node.user, "user and password do not fit into a header".to_owned()))?;
+        Ok(Self { client, base, authorization, slots: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// The `Authorization` header, marked sensitive.
+    pub(super) fn authorization(&self) -> HeaderValue {
+        let mut header = self.authorization.clone();
+        header.set_sensitive(true);
+        header
+    }
+
+    /// Address of an application's WebSocket.
+    pub(super) fn events_url(&self, app: &str) -> String {
+        // `http` becomes `ws`, `https` becomes `wss`.
+        let rest = self.base.strip_prefix("http").unwrap_or(&self.base);
+        format!("ws{rest}events?app={}", utf8_percent_encode(app, NON_ALPHANUMERIC))
+    }
+
+    /// One request and its answer.
+    pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|e| Error::Protocol(e.to_string()))?;
+        let mut call = self
+            .client
+            .request(method, format!("{}{}", self.base, request.path))
+            .header(AUTHORIZATION, self.authorization())
+            .timeout(timeout);
+        if !request.query.is_empty() {
+            call = call.query(&request.query);
+        }
+        if let Some(body) = &request.body {
+            call = call.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let answer = call.send().await.map_err(|error| unsent_or_unknown(&error))?;
+        let status = answer.status();
+        let body = answer.text().await.map_err(|error| unsent_or_unknown(&error))?;
+        Response::from_parts(status.as_u16(), status.canonical_reason().unwrap_or("no reason given"), body)
+    }
+
+    async fn carry(&self, Outgoing { request, ticket }: Outgoing) {
+        // The semaphore is never closed; were it, the ticket would be dropped unsent, which is what to say then.
+        let Ok(Ok(_slot)) = tokio::time::timeout(ticket.remaining(), self.slots.acquire()).await else { return };
+        if ticket.start() {
+            let outcome = self.call(&request, ticket.remaining()).await;
+            ticket.finish(outcome);
+        }
+    }
+}
+
+/// Only a connection that never came about is certain not to have carried the request.
+fn unsent_or_unknown(error: &reqwest::Error) -> Error {
+    if error.is_connect() {
+        Error::NotSent("no connection could be made")
+    } else if error.is_builder() {
+        Error::NotSent("the request could not be built")
+    } else if error.is_timeout() {
+        Error::OutcomeUnknown("no answer came before the deadline")
+    } else {
+        Error::OutcomeUnknown("the connection was lost before the answer came")
+    }
+}
+
+/// One request after the other, in the order of sending. Its worker ends, after the last request, with the lane.
+#[derive(Debug)]
+pub(super) struct HttpLane {
+    http: Http,
+    queue: OnceLock<mpsc::UnboundedSender<Outgoing>>,
+}
+
+impl HttpLane {
+    pub(super) fn new(http: Http) -> Self {
+        Self { http, queue: OnceLock::new() }
+    }
+
+    /// Queues a request; the worker starts with the first one.
+    pub(super) fn send(&self, outgoing: Outgoing) {
+        let queue = self.queue.get_or_init(|| {
+            let (queue, mut requests) = mpsc::unbounded_channel();
+            let http = self.http.clone();
+            tokio::spawn(async move {
+                while let Some(outgoing) = requests.recv().await {
+                    http.carry(outgoing).await;
+                }
+            });
+            queue
+        });
+        // A worker that is gone (runtime shutting down) gives the request back, and its ticket says NotSent.
+        drop(queue.send(outgoing));
+    }
+}

@@ -1,0 +1,274 @@
+//! One Asterisk node: the handle others hold, and what it tells its consumer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::{BadNode, Error};
+use super::event::Event;
+use super::http::{Http, HttpLane};
+use super::model::{Bridge, Channel, Info};
+use super::request::{Rendered, Request};
+use super::socket::{App, Socket};
+use super::ticket::{Outgoing, Pending, Response, Ticket};
+use crate::clock::{Clock, Now};
+use crate::config;
+
+/// A list may be long: it gets this many times a request's deadline.
+const LIST_PATIENCE: u32 = 5;
+
+/// What a node tells its one consumer.
+#[derive(Debug, Clone)]
+pub struct NodeEvent {
+    /// Index of the node in the configuration.
+    pub node: usize,
+    /// Index of the application, from 0; its name ends in this + 1.
+    pub app: u16,
+    /// When it was read from the socket.
+    pub at: Now,
+    /// What happened.
+    pub kind: NodeEventKind,
+}
+
+/// What happened on a node's socket. Between an `Up` and the next `Down` no event is lost.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "almost every value is an event; a box would be one allocation each")]
+pub enum NodeEventKind {
+    /// The socket is connected and its filter set: reconcile with Asterisk's lists, then decide.
+    Up(Info),
+    /// The socket is gone; its calls live on in Asterisk.
+    Down(DownReason),
+    /// An event of the application.
+    Event(Event),
+}
+
+/// Why a node's socket went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DownReason {
+    /// Closed or broken by the other side or the network.
+    Lost,
+    /// Nothing was heard from it for too long: half open, or Asterisk hangs.
+    Silent,
+    /// The consumer's queue was full: see the overflow policy in [`crate::ari`].
+    Lagged,
+    /// Another socket took the application over.
+    Replaced,
+    /// This process is shutting down.
+    Shutdown,
+}
+
+impl DownReason {
+    /// A word for metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+            Self::Lagged => "lagged",
+            Self::Replaced => "replaced",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What all parts of one node share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) http: Http,
+    pub(super) clock: Clock,
+    pub(super) request_timeout: Duration,
+    pub(super) apps: Vec<Arc<App>>,
+    configured: config::Transport,
+    over_websocket: AtomicBool,
+}
+
+impl Shared {
+    /// Chooses the transport for the Asterisk that was found; it may have been upgraded since the last connection.
+    pub(super) fn choose_transport(&self, found: &Info) {
+        let over_websocket = match self.configured {
+            config::Transport::Websocket => true,
+            config::Transport::Http => false,
+            config::Transport::Auto => found.has_rest_over_websocket(),
+        };
+        self.over_websocket.store(over_websocket, Ordering::Release);
+    }
+}
+
+/// A client of one Asterisk node.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Starts one task per application, which connects, and reconnects until `shutdown`.
+    ///
+    /// `index` labels the events; `request_timeout` is each request's deadline. Events of all nodes may go into
+    /// the same queue.
+    ///
+    /// # Errors
+    /// [`BadNode`] when the URL or the credentials cannot be used at all. That Asterisk cannot be reached is no error.
+    pub fn spawn(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        events: &mpsc::Sender<NodeEvent>,
+        clock: Clock,
+        shutdown: &CancellationToken,
+    ) -> Result<NodeHandle, BadNode> {
+        let apps = (1..=node.apps.max(1)).map(|n| Arc::new(App::new(n - 1, format!("{}-{n}", node.app)))).collect();
+        let shared = Arc::new(Shared {
+            index,
+            name: Arc::from(node.name.as_str()),
+            http: Http::new(node)?,
+            clock,
+            request_timeout,
+            apps,
+            configured: node.transport,
+            over_websocket: AtomicBool::new(node.transport == config::Transport::Websocket),
+        });
+        let tasks = TaskTracker::new();
+        for app in &shared.apps {
+            tasks.spawn(Socket::new(&shared, app, events.clone(), shutdown.clone()).run());
+        }
+        tasks.close();
+        Ok(NodeHandle { shared, tasks })
+    }
+}
+
+/// The way to one Asterisk node. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl NodeHandle {
+    /// The node's configured name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Index of the node in the configuration.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.shared.index
+    }
+
+    /// How many applications (and sockets) it has.
+    #[must_use]
+    pub fn apps(&self) -> u16 {
+        u16::try_from(self.shared.apps.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Name of an application; `app` counts from 0 and wraps around.
+    #[must_use]
+    pub fn app_name(&self, app: u16) -> &str {
+        self.app(app).name()
+    }
+
+    /// Whether an application's socket is connected and takes part.
+    #[must_use]
+    pub fn is_up(&self, app: u16) -> bool {
+        self.app(app).is_up()
+    }
+
+    /// A new ordered way for requests; one per call. `app` counts from 0 and wraps around.
+    #[must_use]
+    pub fn lane(&self, app: u16) -> Lane {
+        let http = Arc::new(HttpLane::new(self.shared.http.clone()));
+        Lane { shared: Arc::clone(&self.shared), app: Arc::clone(self.app(app)), http }
+    }
+
+    /// All channels of the node, always over HTTP: a long list overflows the stack of Asterisk's socket thread.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a list changes nothing, so it may be asked for again.
+    pub async fn list_channels(&self) -> Result<Vec<Channel>, Error> {
+        self.list("list_channels", "channels").await
+    }
+
+    /// All bridges of the node, always over HTTP.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a list changes nothing, so it may be asked for again.
+    pub async fn list_bridges(&self) -> Result<Vec<Bridge>, Error> {
+        self.list("list_bridges", "bridges").await
+    }
+
+    /// Who this Asterisk is, over HTTP, whether a socket is connected or not.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.http(Request::GetInfo).await?.json()
+    }
+
+    /// Any request over HTTP, whether a socket is connected or not; for health checks.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn http(&self, request: Request<'_>) -> Result<Response, Error> {
+        self.shared.http.call(&request.render(), self.shared.request_timeout).await
+    }
+
+    /// Ready when, after shutdown, every socket is closed.
+    pub async fn closed(&self) {
+        self.tasks.wait().await;
+    }
+
+    fn app(&self, app: u16) -> &Arc<App> {
+        &self.shared.apps[usize::from(app) % self.shared.apps.len()]
+    }
+
+    async fn list<T: serde::de::DeserializeOwned>(&self, kind: &'static str, path: &str) -> Result<Vec<T>, Error> {
+        let timeout = self.shared.request_timeout * LIST_PATIENCE;
+        self.shared.http.call(&Rendered::get(kind, path.to_owned()), timeout).await?.json()
+    }
+}
+
+/// An ordered way for requests to one node. Clones share the order; drop it when the call is over.
+///
+/// Over WebSocket it is the application's socket, on which Asterisk carries requests out strictly in order. Over
+/// HTTP a worker per lane sends one request after the other; after one with an unknown outcome it goes on with
+/// the next, so that a call can still be hung up.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    http: Arc<HttpLane>,
+}
+
+impl Lane {
+    /// Queues a request at once, behind all earlier ones of this lane; nothing is awaited. The answer's deadline
+    /// starts now. Needs a tokio runtime.
+    pub fn send(&self, request: Request<'_>) -> Pending {
+        let shared = &self.shared;
+        let request = request.render();
+        let (ticket, pending) = Ticket::issue(&shared.name, request.kind, shared.clock, shared.request_timeout);
+        let outgoing = Outgoing { request, ticket };
+        if shared.over_websocket.load(Ordering::Acquire) {
+            self.app.send(outgoing);
+        } else {
+            self.http.send(outgoing);
+        }
+        pending
+    }
+
+    /// Name of the lane's application.
+    #[must_use]
+    pub fn app_name(&self) -> &str {
+        self.app.name()
+    }
+
+    /// Index of the lane's application.
+    #[must_use]
+    pub fn app(&self) -> u16 {
+        self.app.index()
+    }
+}

@@ -1,0 +1,368 @@
+//! Typed requests: the only texts that reach Asterisk. Every path token is percent-encoded.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::routing::snapshot::ClientIdentifier;
+
+/// Everything but RFC 3986's unreserved characters is encoded, so that a token cannot become a path or a query.
+const TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Types of events that nobody here reads. Filtered at the source they save most of Asterisk's event traffic.
+/// An `allowed` list would silence `RESTResponse` as well, hence the negative form.
+pub const DISALLOWED_EVENTS: &[&str] = &[
+    "ChannelVarset",
+    "ChannelDialplan",
+    "ChannelConnectedLine",
+    "ChannelCallerId",
+    "ChannelCreated",
+    "ChannelDtmfReceived",
+    "ChannelHold",
+    "ChannelUnhold",
+    "BridgeCreated",
+    "BridgeDestroyed",
+    "BridgeMerged",
+    "BridgeVideoSourceChanged",
+    "ChannelEnteredBridge",
+    "ChannelLeftBridge",
+];
+
+/// One request to Asterisk. Borrowed: it is rendered before `send` returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Makes an outbound channel without dialling it. Wait for its `StasisStart` before using it.
+    CreateChannel {
+        /// The id it shall have.
+        channel_id: &'a str,
+        /// Who will be dialled, as `PJSIP/<identifier>`.
+        endpoint: &'a ClientIdentifier,
+        /// The application it enters.
+        app: &'a str,
+        /// Arguments of its `StasisStart`, separated by commas.
+        app_args: &'a str,
+        /// The caller's channel: its language, account and linked id are copied, and its events subscribed to.
+        originator: Option<&'a str>,
+        /// Channel variables set at creation, such as `PJSIP_HEADER(add,X-…)`.
+        variables: &'a [(String, String)],
+    },
+    /// Makes a channel that, once dialled, runs an extension of our own dialplan: how `doctor` sees whether it is there. The texts
+    /// are constants, so that nothing a caller or an operator writes becomes part of a dial string.
+    CreateProbe {
+        /// The id it shall have; its far half gets the same with `-far`.
+        channel_id: &'a str,
+        /// Dialplan context.
+        context: &'static str,
+        /// Extension in it.
+        exten: &'static str,
+        /// Value of `CAPCONDUIT_REASON`, by which the dialplan knows a call that has been there; empty = not set.
+        reason: &'static str,
+        /// The application it enters.
+        app: &'a str,
+    },
+    /// Subscribes an application to the events of a channel that is not in it.
+    Subscribe {
+        /// The application.
+        app: &'a str,
+        /// The channel.
+        channel_id: &'a str,
+    },
+    /// Dials a created channel.
+    Dial {
+        /// The created channel.
+        channel_id: &'a str,
+        /// The channel whose caller identity and presentation is copied.
+        caller: Option<&'a str>,
+        /// Seconds until Asterisk gives up; 0 = never.
+        timeout: u32,
+    },
+    /// Makes a mixing bridge.
+    CreateBridge {
+        /// The id it shall have.
+        bridge_id: &'a str,
+    },
+    /// Puts a channel into a bridge.
+    AddChannel {
+        /// The bridge.
+        bridge_id: &'a str,
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
+    /// Destroys a bridge; its channels stay up.
+    DeleteBridge {
+        /// The bridge.
+        bridge_id: &'a str,
+    },
+    /// Ends a channel. Without a reason Asterisk tells a ringing carrier 603 Decline.
+    HangUp {
+        /// The channel.
+        channel_id: &'a str,
+        /// Why; `None` = Asterisk's default (normal clearing).
+        reason: Option<HangUpReason>,
+    },
+    /// Lets the caller hear ringing (180).
+    Ring {
+        /// The channel.
+        channel_id: &'a str,
+    },
+    /// Sends a channel back to the dialplan.
+    ContinueInDialplan {
+        /// The channel.
+        channel_id: &'a str,
+        /// Dialplan context.
+        context: &'a str,
+        /// Extension.
+        exten: &'a str,
+        /// Priority, from 1.
+        priority: u32,
+    },
+    /// Sets a channel variable or function.
+    SetChannelVariable {
+        /// The channel.
+        channel_id: &'a str,
+        /// Variable or function, such as `TIMEOUT(absolute)`.
+        variable: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
+    /// Reads a channel variable or function; the answer is a [`super::Variable`].
+    GetChannelVariable {
+        /// The channel.
+        channel_id: &'a str,
+        /// Variable or function, such as `CALLERID(pres)`.
+        variable: &'a str,
+    },
+    /// Reads a channel; 404 is evidence that it is gone. The answer is a [`super::Channel`].
+    GetChannel {
+        /// The channel.
+        channel_id: &'a str,
+    },
+    /// Sets a global variable.
+    SetGlobal {
+        /// Variable.
+        variable: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
+    /// Reads a global variable; the answer is a [`super::Variable`].
+    GetGlobal {
+        /// Variable.
+        variable: &'a str,
+    },
+    /// Asks who this Asterisk is; the answer is a [`super::Info`].
+    GetInfo,
+    /// Tells an application which events not to send.
+    SetEventFilter {
+        /// The application.
+        app: &'a str,
+        /// Types of events.
+        disallowed: &'a [&'a str],
+    },
+    /// Reads an application; 404 when it is not registered. The answer is a [`super::Application`].
+    GetApplication {
+        /// The application.
+        app: &'a str,
+    },
+    /// Reads an endpoint; 404 when Asterisk does not know it. The answer is a [`super::Endpoint`].
+    GetEndpoint {
+        /// The client.
+        endpoint: &'a ClientIdentifier,
+    },
+}
+
+/// Why a channel is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HangUpReason {
+    /// A Q.850 cause, 0 to 127 (`reason_code`), which Asterisk maps to a SIP status.
+    Q850(u8),
+    /// One of Asterisk's words (`reason`).
+    Word(&'static str),
+}
+
+/// A request as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rendered {
+    /// A word for metrics and logs.
+    pub(super) kind: &'static str,
+    /// HTTP method.
+    pub(super) method: &'static str,
+    /// Encoded path below `/ari/`, no leading slash.
+    pub(super) path: String,
+    /// Query parameters, not encoded.
+    pub(super) query: Vec<(&'static str, String)>,
+    /// JSON body.
+    pub(super) body: Option<Value>,
+}
+
+/// A percent-encoded path token.
+fn token(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, TOKEN)
+}
+
+impl Rendered {
+    /// A read without parameters.
+    pub(super) fn get(kind: &'static str, path: String) -> Self {
+        Self::new(kind, "GET", path)
+    }
+
+    fn new(kind: &'static str, method: &'static str, path: String) -> Self {
+        Self { kind, method, path, query: Vec::new(), body: None }
+    }
+
+    fn query(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+impl Request<'_> {
+    /// What is put on the wire.
+    pub(super) fn render(&self) -> Rendered {
+        let get = |kind, path| Rendered::new(kind, "GET", path);
+        let post = |kind, path| Rendered::new(kind, "POST", path);
+        let delete = |kind, path| Rendered::new(kind, "DELETE", path);
+        let channel = |id, verb: &str| format!("channels/{}{verb}", token(id));
+        let bridge = |id, verb: &str| format!("bridges/{}{verb}", token(id));
+        let global = "asterisk/variable".to_owned();
+        match *self {
+            Self::CreateChannel { channel_id, endpoint, app, app_args, originator, variables } => {
+                let ids = json!({"channelId": channel_id, "app": app, "appArgs": app_args});
+                post("create_channel", "channels/create".to_owned())
+                    .body(create_body(ids, endpoint, originator, variables))
+            }
+            Self::CreateProbe { channel_id, context, exten, reason, app } => {
+                create_probe(channel_id, &format!("Local/{exten}@{context}/n"), reason, app)
+            }
+            Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
+            Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
+            Self::CreateBridge { bridge_id } => post("create_bridge", bridge(bridge_id, "")).query("type", "mixing"),
+            Self::AddChannel { bridge_id, channel_id } => {
+                post("add_channel", bridge(bridge_id, "/addChannel")).body(json!({"channel": [channel_id]}))
+            }
+            Self::DeleteBridge { bridge_id } => delete("delete_bridge", bridge(bridge_id, "")),
+            Self::HangUp { channel_id, reason } => {
+                let hang_up = delete("hang_up", channel(channel_id, ""));
+                match reason {
+                    Some(HangUpReason::Q850(cause)) => hang_up.query("reason_code", cause),
+                    Some(HangUpReason::Word(word)) => hang_up.query("reason", word),
+                    None => hang_up,
+                }
+            }
+            Self::Ring { channel_id } => post("ring", channel(channel_id, "/ring")),
+            Self::ContinueInDialplan { channel_id, context, exten, priority } => {
+                post("continue", channel(channel_id, "/continue"))
+                    .query("context", context)
+                    .query("extension", exten)
+                    .query("priority", priority)
+            }
+            Self::SetChannelVariable { channel_id, variable, value } => {
+                post("set_variable", channel(channel_id, "/variable")).query("variable", variable).query("value", value)
+            }
+            Self::GetChannelVariable { channel_id, variable } => {
+                get("get_variable", channel(channel_id, "/variable")).query("variable", variable)
+            }
+            Self::GetChannel { channel_id } => get("get_channel", channel(channel_id, "")),
+            Self::SetGlobal { variable, value } => {
+                post("set_global", global).query("variable", variable).query("value", value)
+            }
+            Self::GetGlobal { variable } => get("get_global", global).query("variable", variable),
+            Self::GetInfo => get("get_info", "asterisk/info".to_owned()),
+            Self::SetEventFilter { app, disallowed } => {
+                let types: Vec<Value> = disallowed.iter().map(|kind| json!({"type": kind})).collect();
+                Rendered::new("set_event_filter", "PUT", format!("applications/{}/eventFilter", token(app)))
+                    .body(json!({"disallowed": types}))
+            }
+            Self::GetApplication { app } => get("get_application", format!("applications/{}", token(app))),
+            Self::GetEndpoint { endpoint } => {
+                get("get_endpoint", format!("endpoints/PJSIP/{}", token(endpoint.as_str())))
+            }
+        }
+    }
+}
+
+fn create_body(
+    mut body: Value,
+    endpoint: &ClientIdentifier,
+    originator: Option<&str>,
+    variables: &[(String, String)],
+) -> Value {
+    body["endpoint"] = json!(format!("PJSIP/{endpoint}"));
+    if let Some(originator) = originator {
+        body["originator"] = json!(originator);
+    }
+    if !variables.is_empty() {
+        body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    }
+    body
+}
+
+fn create_probe(channel_id: &str, endpoint: &str, reason: &str, app: &str) -> Rendered {
+    let far = format!("{channel_id}-far");
+    let mut body = json!({"channelId": channel_id, "otherChannelId": far, "app": app, "endpoint": endpoint});
+    if !reason.is_empty() {
+        body["variables"] = json!({ "CAPCONDUIT_REASON": reason });
+    }
+    Rendered::new("create_probe", "POST", "channels/create".to_owned()).body(body)
+}
+
+fn dial(channel_id: &str, caller: Option<&str>, timeout: u32) -> Rendered {
+    let dial = Rendered::new("dial", "POST", format!("channels/{}/dial", token(channel_id))).query("timeout", timeout);
+    match caller {
+        Some(caller) => dial.query("caller", caller),
+        None => dial,
+    }
+}
+
+fn subscribe(app: &str, channel_id: &str) -> Rendered {
+    Rendered::new("subscribe", "POST", format!("applications/{}/subscription", token(app)))
+        .query("eventSource", format!("channel:{channel_id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_cannot_become_a_path_or_a_query() {
+        for hostile in ["../../x", "a/b", "a?b=c", "a#b", "a%2Fb", "a b", "ü", ";"] {
+            let path = Request::GetChannel { channel_id: hostile }.render().path;
+            let token = path.strip_prefix("channels/").expect("the fixed part");
+            assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{token}");
+            let back = percent_encoding::percent_decode_str(token).decode_utf8().expect("UTF-8");
+            assert_eq!(back, hostile);
+        }
+    }
+
+    #[test]
+    fn create_names_the_endpoint_and_sets_variables() {
+        let endpoint: ClientIdentifier = "acme_1".parse().expect("an identifier");
+        let variables = [("PJSIP_HEADER(add,X-A)".to_owned(), "1".to_owned())];
+        let request = Request::CreateChannel {
+            channel_id: "c-1",
+            endpoint: &endpoint,
+            app: "cc-1",
+            app_args: "leg",
+            originator: Some("1700000000.1"),
+            variables: &variables,
+        };
+        let rendered = request.render();
+        assert_eq!((rendered.method, rendered.path.as_str()), ("POST", "channels/create"));
+        assert_eq!(
+            rendered.body,
+            Some(json!({"endpoint": "PJSIP/acme_1", "app": "cc-1", "appArgs": "leg", "channelId": "c-1",
+                "originator": "1700000000.1", "variables": {"PJSIP_HEADER(add,X-A)": "1"}}))
+        );
+    }
+
+    #[test]
+    fn a_hang_up_carries_its_reason() {
+        let query = |reason| Request::HangUp { channel_id: "c", reason }.render().query;
+        assert_eq!(query(Some(HangUpReason::Q850(17))), [("reason_code", "17".to_owned())]);
+        assert_eq!(query(Some(HangUpReason::Word("busy"))), [("reason", "busy".to_owned())]);
+        assert_eq!(query(None), []);
+    }
+}

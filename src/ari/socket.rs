@@ -1,0 +1,191 @@
+//! One application's socket over time: connect, hold, tell, and connect again.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::backoff::Backoff;
+use super::connection::{Connection, Ended};
+use super::model::Info;
+use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
+use super::request::Request;
+use super::ticket::Outgoing;
+use super::ws;
+use crate::clock;
+
+/// Longest wait for TCP, TLS and the WebSocket handshake together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Shortest and longest wait before connecting again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+/// A connection that lived this long was good: the next wait is the shortest again.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// Wait after another controller took the application over, so that two of them do not snatch it from each other
+/// many times a second.
+const REPLACED_PAUSE: Duration = Duration::from_secs(10);
+/// How often a full queue is looked at again; the socket is closed meanwhile.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// One Stasis application, as its lanes see it.
+#[derive(Debug)]
+pub(super) struct App {
+    index: u16,
+    name: String,
+    /// `Some` while the socket is up.
+    requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
+}
+
+impl App {
+    pub(super) fn new(index: u16, name: String) -> Self {
+        Self { index, name, requests: Mutex::new(None) }
+    }
+
+    pub(super) fn index(&self) -> u16 {
+        self.index
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Queues a request for the socket. Without one it is dropped, and its ticket says that it was not sent.
+    pub(super) fn send(&self, outgoing: Outgoing) {
+        if let Some(requests) = self.requests.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            drop(requests.send(outgoing));
+        }
+    }
+
+    /// Opens (`Some`) or closes the way for requests.
+    pub(super) fn set(&self, requests: Option<mpsc::UnboundedSender<Outgoing>>) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
+    }
+}
+
+/// The task of one application's socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    events: mpsc::Sender<NodeEvent>,
+    shutdown: CancellationToken,
+    depth: metrics::Gauge,
+}
+
+impl Socket {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        app: &Arc<App>,
+        events: mpsc::Sender<NodeEvent>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let depth = metrics::gauge!("capconduit_ari_event_queue_depth", "node" => shared.name.to_string());
+        Self { shared: Arc::clone(shared), app: Arc::clone(app), events, shutdown, depth }
+    }
+
+    /// Connects and reconnects until shutdown, or until the consumer is gone.
+    pub(super) async fn run(self) {
+        let mut backoff = BACKOFF;
+        let mut last_failure = String::new();
+        while !self.shutdown.is_cancelled() && !self.events.is_closed() {
+            let mut wait = backoff.next(clock::jitter());
+            match self.until_shutdown(self.open()).await {
+                None => return,
+                Some(Err(failure)) => self.log_failure(&mut last_failure, failure),
+                Some(Ok((stream, found))) => {
+                    let since = self.shared.clock.now().mono;
+                    let ended = self.connection().hold(stream, found).await;
+                    if self.shared.clock.now().mono.saturating_sub(since) >= GOOD_AFTER {
+                        backoff.reset();
+                        wait = backoff.next(clock::jitter());
+                    }
+                    if ended.reason == DownReason::Replaced {
+                        wait = REPLACED_PAUSE;
+                    }
+                    if ended.was_up {
+                        last_failure.clear();
+                        self.tell_down(&ended).await;
+                    } else {
+                        self.log_failure(&mut last_failure, ended.detail);
+                    }
+                }
+            }
+            metrics::counter!("capconduit_ari_reconnects_total", "node" => self.shared.name.to_string()).increment(1);
+            if self.until_shutdown(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn connection(&self) -> Connection<'_> {
+        let Self { shared, app, events, shutdown, depth } = self;
+        Connection { shared, app, events, shutdown, depth }
+    }
+
+    async fn until_shutdown<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.shutdown.run_until_cancelled(work).await
+    }
+
+    /// The same failure over and over is one line in the log.
+    fn log_failure(&self, last: &mut String, failure: String) {
+        let (node, app) = (&self.shared.name, self.app.name());
+        if *last == failure {
+            debug!(%node, app, error = %failure, "still cannot connect to Asterisk");
+        } else {
+            warn!(%node, app, error = %failure, "cannot connect to Asterisk; trying again");
+            *last = failure;
+        }
+    }
+
+    /// Finds out what Asterisk it is, and opens the events' socket.
+    async fn open(&self) -> Result<(ws::Stream, Info), String> {
+        let http = &self.shared.http;
+        let found = http.call(&Request::GetInfo.render(), self.shared.request_timeout).await;
+        let found: Info = found.and_then(|answer| answer.json()).map_err(|error| format!("asterisk/info: {error}"))?;
+        self.shared.choose_transport(&found);
+        let url = http.events_url(self.app.name());
+        let connecting = ws::connect(&url, http.authorization());
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => Ok((stream, found)),
+            Ok(Err(error)) => Err(format!("events socket: {error}")),
+            Err(_) => Err(format!("events socket: no handshake within {CONNECT_TIMEOUT:?}")),
+        }
+    }
+
+    /// Tells the consumer that the events stop here. The socket is closed already, so waiting for room is harmless;
+    /// after a lag the consumer gets the time to drain half of the queue before new events come.
+    async fn tell_down(&self, ended: &Ended) {
+        let (node, app, reason) = (&self.shared.name, self.app.name(), ended.reason.as_str());
+        if ended.reason == DownReason::Shutdown {
+            info!(%node, app, "disconnected from Asterisk");
+        } else {
+            warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
+        }
+        metrics::counter!("capconduit_ari_disconnects_total", "node" => node.to_string(), "reason" => reason)
+            .increment(1);
+        let down = NodeEvent {
+            node: self.shared.index,
+            app: self.app.index(),
+            at: self.shared.clock.now(),
+            kind: NodeEventKind::Down(ended.reason),
+        };
+        if ended.reason == DownReason::Shutdown {
+            // Nobody may be reading any more: do not hold up the shutdown.
+            drop(self.events.try_send(down));
+            return;
+        }
+        drop(self.until_shutdown(self.events.send(down)).await);
+        while ended.reason == DownReason::Lagged
+            && self.events.capacity() < self.events.max_capacity() / 2
+            && !self.events.is_closed()
+            && self.until_shutdown(sleep(DRAIN_POLL)).await.is_some()
+        {}
+    }
+}

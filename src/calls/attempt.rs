@@ -1,0 +1,113 @@
+//! PURE: one dial of one client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ending::outcome;
+use crate::cdr::record::AttemptOutcome;
+use crate::clock::Now;
+use crate::routing::book::Offer;
+use crate::routing::snapshot::{Client, Link};
+
+/// The outbound channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leg {
+    /// Asked for; not dialled yet.
+    Creating,
+    /// Dialled; it may ring.
+    Dialling,
+    /// Answered.
+    Up,
+    /// Asked to go.
+    HangingUp,
+    /// There is evidence that it is gone.
+    Gone,
+}
+
+/// One dial of one client within a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) n: u32,
+    /// Place of its link in the plan.
+    pub(crate) position: usize,
+    pub(crate) link: Link,
+    pub(crate) client: Arc<Client>,
+    pub(crate) ring_timeout: Duration,
+    pub(crate) leg: Leg,
+    pub(crate) started: Now,
+    pub(crate) ringing: Option<Now>,
+    pub(crate) answered: Option<Now>,
+    pub(crate) ended: Option<Now>,
+    pub(crate) cause: Option<i16>,
+    pub(crate) sip: Option<i16>,
+    /// Why we hung it up, or why it never was; overrides what the causes say.
+    pub(crate) verdict: Option<AttemptOutcome>,
+    pub(crate) counted: bool,
+    was_dialled: bool,
+}
+
+impl Attempt {
+    pub(crate) fn new(n: u32, offer: Offer, default_timeout: Duration, now: Now) -> Self {
+        Self {
+            n,
+            position: offer.position,
+            ring_timeout: offer.link.ring_timeout.unwrap_or(default_timeout),
+            link: offer.link,
+            client: offer.client,
+            leg: Leg::Creating,
+            started: now,
+            ringing: None,
+            answered: None,
+            ended: None,
+            cause: None,
+            sip: None,
+            verdict: None,
+            counted: false,
+            was_dialled: false,
+        }
+    }
+
+    /// An attempt found talking, answered at `answered`.
+    pub(crate) fn adopt(n: u32, offer: Offer, started: Now, answered: Now) -> Self {
+        Self {
+            leg: Leg::Up,
+            answered: Some(answered),
+            was_dialled: true,
+            ..Self::new(n, offer, Duration::ZERO, started)
+        }
+    }
+
+    /// Whether it may still be answered.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.leg, Leg::Creating | Leg::Dialling)
+    }
+
+    /// Whether the client was sent an INVITE, as far as we know.
+    pub(crate) fn dialled(&self) -> bool {
+        self.was_dialled
+    }
+
+    /// Notes that the dial request goes out.
+    pub(crate) fn dial(&mut self) {
+        self.leg = Leg::Dialling;
+        self.was_dialled = true;
+    }
+
+    /// Notes that its channel is gone.
+    pub(crate) fn end(&mut self, cause: Option<i16>, sip: Option<i16>, now: Now) {
+        self.leg = Leg::Gone;
+        self.ended = Some(now);
+        self.cause = cause.filter(|c| *c != 0);
+        // An answered channel's last SIP status is that of its answer, not of its end.
+        self.sip = if self.answered.is_some() { Some(200) } else { sip.filter(|s| *s != 0) };
+    }
+
+    /// How it came out, once it is gone.
+    pub(crate) fn outcome(&self) -> AttemptOutcome {
+        match (self.answered, self.verdict) {
+            (Some(_), _) => AttemptOutcome::Answered,
+            (None, Some(verdict)) => verdict,
+            (None, None) => outcome(self.cause, self.sip),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Tells the node's dialplan, in the node's own clock, that this controller is there and takes calls.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::dispatcher::Report;
+use crate::ari::{Error, Lane, Request, Variable};
+
+/// How often. The dialplan falls back when the last beat is more than 3 s old.
+pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// The global variable that `asterisk/etc/extensions.conf` checks.
+const VARIABLE: &str = "CAPCONDUIT_HEARTBEAT";
+
+/// Asks for the node's time; the beat itself is sent by the dispatcher, so that it proves the dispatcher alive.
+pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
+    let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
+    // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
+    match answer.ok().and_then(|response| response.json::<Variable>().ok()) {
+        Some(variable) => drop(reports.send(Report::Epoch { node, epoch: variable.value })),
+        None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
+    }
+}
+
+/// One beat.
+pub(super) fn beat(lane: &Lane, epoch: &str) {
+    drop(lane.send(Request::SetGlobal { variable: VARIABLE, value: epoch }));
+}
+
+/// No more beats: the next call falls back at once.
+pub(super) async fn withdraw(lane: &Lane) -> Result<(), Error> {
+    lane.send(Request::SetGlobal { variable: VARIABLE, value: "0" }).await.map(drop)
+}

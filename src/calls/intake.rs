@@ -1,0 +1,118 @@
+//! PURE: reads an inbound channel into the facts of a call.
+
+use std::sync::Arc;
+
+use super::facts::CallFacts;
+use crate::ari::Channel;
+use crate::cdr::record::Presentation;
+use crate::config::DidFrom;
+use crate::id::CallId;
+use crate::routing::number::{Normaliser, user_of_to};
+
+/// How one node's inbound channels are read.
+#[derive(Debug)]
+pub struct Intake {
+    node: Arc<str>,
+    did_from: DidFrom,
+    normaliser: Normaliser,
+}
+
+impl Intake {
+    /// Reads channels as the node's configuration says.
+    #[must_use]
+    pub fn new(node: &crate::config::Node) -> Self {
+        Self {
+            node: Arc::from(node.name.as_str()),
+            did_from: node.did_from,
+            normaliser: Normaliser::new(node.default_region.as_deref(), &node.prefix_rules),
+        }
+    }
+
+    /// The facts of the call that `channel` brings. `args` are those of `Stasis()`, as asterisk/etc/extensions.conf
+    /// gives them: `inbound`, the caller's presentation, the percent-encoded To header.
+    #[must_use]
+    pub fn facts(&self, channel: &Channel, args: &[String]) -> CallFacts {
+        let arg = |at: usize| args.get(at).map_or("", String::as_str);
+        let dialled = match self.did_from {
+            DidFrom::RequestUri => channel.exten.clone(),
+            DidFrom::To => {
+                let to = percent_encoding::percent_decode_str(arg(2)).decode_utf8_lossy();
+                user_of_to(&to).unwrap_or_default()
+            }
+        };
+        let caller = self.normaliser.caller(&channel.caller.number, arg(1));
+        let shown = caller.presentation != Presentation::Withheld;
+        CallFacts {
+            call_id: CallId::derive(channel.creationtime, &self.node, &channel.id),
+            node: Arc::clone(&self.node),
+            channel_id: channel.id.clone(),
+            sip_call_id: (!channel.protocol_id.is_empty()).then(|| channel.protocol_id.clone()),
+            dialled: self.normaliser.dialled(&dialled),
+            caller_name: (shown && !channel.caller.name.is_empty()).then(|| channel.caller.name.clone()),
+            caller,
+        }
+    }
+
+    /// As [`Self::facts`], for a channel found in Asterisk's list: the arguments stand in its application data.
+    #[must_use]
+    pub fn facts_of_listed(&self, channel: &Channel) -> CallFacts {
+        let args: Vec<String> = channel.app_data.split(',').skip(1).map(str::to_owned).collect();
+        self.facts(channel, &args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::ari::{CallerId, ChannelState};
+    use crate::config::Config;
+
+    fn intake(did_from: DidFrom) -> Intake {
+        let mut config = Config::from_layers(None, []).expect("the defaults are valid");
+        config.nodes[0].did_from = did_from;
+        Intake::new(&config.nodes[0])
+    }
+
+    fn channel(number: &str) -> Channel {
+        Channel {
+            id: "1.1".into(),
+            name: "PJSIP/carrier-1".into(),
+            state: ChannelState::Ring,
+            protocol_id: "abc@carrier".into(),
+            caller: CallerId { number: number.into(), name: "Ann \"x\" <y>".into() },
+            exten: "+442071234567".into(),
+            context: String::new(),
+            app_name: "Stasis".into(),
+            app_data: "capconduit-1,inbound,allowed,%3Csip%3A%2B442079999999%40x%3E".into(),
+            creationtime: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_did_comes_from_where_the_node_says() {
+        let channel = channel("+447700900123");
+        let from_uri = intake(DidFrom::RequestUri).facts_of_listed(&channel);
+        assert_eq!(from_uri.dialled.e164.as_deref(), Some("+442071234567"));
+        assert_eq!(from_uri.caller.e164.as_deref(), Some("+447700900123"));
+        assert_eq!(from_uri.caller_name.as_deref(), Some("Ann \"x\" <y>"));
+        assert_eq!(from_uri.sip_call_id.as_deref(), Some("abc@carrier"));
+        let from_to = intake(DidFrom::To).facts_of_listed(&channel);
+        assert_eq!(from_to.dialled.e164.as_deref(), Some("+442079999999"));
+    }
+
+    #[test]
+    fn a_withheld_caller_leaves_neither_number_nor_name() {
+        let args = ["inbound", "prohib_passed_screen", ""].map(str::to_owned);
+        let facts = intake(DidFrom::RequestUri).facts(&channel("+447700900123"), &args);
+        assert_eq!(facts.caller.presentation, Presentation::Withheld);
+        assert_eq!((facts.caller.raw, facts.caller.e164, facts.caller_name), (None, None, None));
+    }
+
+    #[test]
+    fn a_missing_argument_is_no_panic() {
+        let facts = intake(DidFrom::To).facts(&channel(""), &[]);
+        assert_eq!(facts.dialled.raw, "");
+    }
+}

@@ -1,0 +1,185 @@
+//! PURE: what goes into a call's machine and what comes out of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::routing::book::Offer;
+use crate::routing::decision::Decision;
+
+/// Something that happened to a call.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The inbound channel entered our Stasis application.
+    Arrived {
+        /// There is no room for it.
+        overloaded: bool,
+    },
+    /// Answer to [`Effect::Route`]: the decision, and the first candidate whose permit was taken.
+    Routed(Box<Decision>, Option<Offer>),
+    /// Answer to [`Effect::TakeNext`]: the next candidate whose permit was taken.
+    Taken(Option<Offer>),
+    /// Attempt n's channel entered our Stasis application: it can be bridged and dialled.
+    LegReady(u32),
+    /// Attempt n rings (180).
+    LegRinging(u32),
+    /// Attempt n sends early media (183).
+    LegProgress(u32),
+    /// Attempt n was answered.
+    LegAnswered(u32),
+    /// There is evidence that attempt n's channel is gone, with its causes where Asterisk told them.
+    LegGone {
+        /// Attempt number.
+        n: u32,
+        /// Q.850 cause.
+        cause: Option<i16>,
+        /// SIP status of the client.
+        sip: Option<i16>,
+    },
+    /// The inbound channel was answered.
+    CallerUp,
+    /// The caller asked to end the call.
+    CallerHangup {
+        /// Q.850 cause.
+        cause: Option<i16>,
+        /// SIP status.
+        sip: Option<i16>,
+    },
+    /// There is evidence that the inbound channel is gone.
+    CallerGone,
+    /// A request did not succeed.
+    RequestFailed(Op, Failure),
+    /// The node can be reached again: what is being torn down is asked for once more.
+    NodeUp,
+    /// A deadline that [`super::machine::Call::deadline`] named has passed.
+    Tick,
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes = |f: &mut fmt::Formatter<'_>, cause: &Option<i16>, sip: &Option<i16>| {
+            cause.map_or(Ok(()), |c| write!(f, " cause={c}"))?;
+            sip.map_or(Ok(()), |s| write!(f, " sip={s}"))
+        };
+        match self {
+            Self::Arrived { overloaded: false } => f.write_str("arrived"),
+            Self::Arrived { overloaded: true } => f.write_str("arrived(overloaded)"),
+            Self::Routed(decision, _) => match &decision.candidates {
+                Ok(plan) => write!(f, "routed({} candidates)", plan.len()),
+                Err(why) => write!(f, "refused({why})"),
+            },
+            Self::Taken(Some(offer)) => write!(f, "taken({})", offer.client.identifier),
+            Self::Taken(None) => f.write_str("none_left"),
+            Self::LegReady(n) => write!(f, "leg_ready({n})"),
+            Self::LegRinging(n) => write!(f, "ringing({n})"),
+            Self::LegProgress(n) => write!(f, "progress({n})"),
+            Self::LegAnswered(n) => write!(f, "answered({n})"),
+            Self::LegGone { n, cause, sip } => {
+                write!(f, "leg_gone({n})")?;
+                causes(f, cause, sip)
+            }
+            Self::CallerUp => f.write_str("caller_up"),
+            Self::CallerHangup { cause, sip } => {
+                f.write_str("caller_hangup")?;
+                causes(f, cause, sip)
+            }
+            Self::CallerGone => f.write_str("caller_gone"),
+            Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
+            Self::NodeUp => f.write_str("node_up"),
+            Self::Tick => f.write_str("tick"),
+        }
+    }
+}
+
+/// Something the machine wants done. Effects of one step are carried out in order, on one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Decide, and take the first candidate's permit for attempt `n`.
+    Route {
+        /// Attempt number.
+        n: u32,
+    },
+    /// Take the permit of the next candidate at or after plan position `from`, for attempt `n`.
+    TakeNext {
+        /// Attempt number.
+        n: u32,
+        /// Position in the plan.
+        from: usize,
+    },
+    /// Attempt n's leg is gone: its permit is free.
+    Release {
+        /// Attempt number.
+        n: u32,
+        /// Whether it counts against the link's total.
+        counted: bool,
+    },
+    /// A request to Asterisk.
+    Ask(Op),
+    /// The call is over: write its record. Always the last effect of a call.
+    Finish,
+}
+
+/// A request to Asterisk on behalf of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Create attempt n's channel.
+    CreateLeg(u32),
+    /// Create the call's bridge.
+    CreateBridge,
+    /// Put the caller into the bridge.
+    AddCaller,
+    /// Put attempt n's channel into the bridge.
+    AddLeg(u32),
+    /// Dial attempt n.
+    Dial {
+        /// Attempt number.
+        n: u32,
+        /// Asterisk's own dial timeout, which stands behind ours.
+        timeout: Duration,
+    },
+    /// Hang up attempt n's channel.
+    HangUpLeg(u32),
+    /// Hang up the caller; `Some` = the SIP status an unanswered one is given, `None` = normal clearing.
+    HangUpCaller(Option<u16>),
+    /// Let Asterisk end the inbound channel by itself this long after now, should we not be there to do it.
+    LimitCaller(Duration),
+    /// Destroy the call's bridge.
+    DestroyBridge,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateLeg(n) => write!(f, "create({n})"),
+            Self::CreateBridge => f.write_str("create_bridge"),
+            Self::AddCaller => f.write_str("add_caller"),
+            Self::AddLeg(n) => write!(f, "add({n})"),
+            Self::Dial { n, .. } => write!(f, "dial({n})"),
+            Self::HangUpLeg(n) => write!(f, "hang_up({n})"),
+            Self::HangUpCaller(Some(sip)) => write!(f, "reject({sip})"),
+            Self::HangUpCaller(None) => f.write_str("hang_up_caller"),
+            Self::LimitCaller(_) => f.write_str("limit_caller"),
+            Self::DestroyBridge => f.write_str("destroy_bridge"),
+        }
+    }
+}
+
+/// How a request did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Asterisk refused it with this HTTP status.
+    Rejected(u16),
+    /// It never left.
+    NotSent,
+    /// It may have happened.
+    Unknown,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(status) => write!(f, "rejected with {status}"),
+            Self::NotSent => f.write_str("not sent"),
+            Self::Unknown => f.write_str("outcome unknown"),
+        }
+    }
+}

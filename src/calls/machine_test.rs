@@ -1,0 +1,363 @@
+//! Tests of the call's machine: each path by hand, then any order, loss and duplication of events.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::facts::{CallFacts, Limits};
+use super::io::{Effect, Failure, Input, Op};
+use super::machine::Call;
+use crate::cdr::record::{AttemptOutcome, CallRecord, HungUpBy, Presentation};
+use crate::clock::Now;
+use crate::config::Rejections;
+use crate::id::{CallId, CampaignId, LinkId};
+use crate::routing::book::Book;
+use crate::routing::decision::tests::{campaign, client, dialled, link, snapshot};
+use crate::routing::number::Caller;
+use crate::routing::snapshot::{CountOn, Link, Snapshot};
+
+fn limits() -> Limits {
+    Limits {
+        progress_timeout: Duration::from_secs(5),
+        setup_budget: Duration::from_secs(60),
+        max_duration: Duration::from_secs(3600),
+        max_attempts: 10,
+        rejections: Rejections {
+            unknown_did: 404,
+            inactive_campaign: 404,
+            all_full: 486,
+            no_active_link: 480,
+            nobody_answered: 480,
+            overloaded: 503,
+        },
+    }
+}
+
+fn facts() -> CallFacts {
+    CallFacts {
+        call_id: CallId::derive(DateTime::UNIX_EPOCH, "pbx", "1.1"),
+        node: Arc::from("pbx"),
+        channel_id: "1.1".into(),
+        sip_call_id: None,
+        dialled: dialled(),
+        caller: Caller { raw: None, e164: None, presentation: Presentation::Withheld },
+        caller_name: None,
+    }
+}
+
+/// A call with its book, on a clock of its own: carries out what is synchronous, collects the rest.
+struct Bench {
+    call: Call,
+    book: Book,
+    snapshot: Snapshot,
+    now: Now,
+    asked: Vec<Op>,
+    released: Vec<(u32, bool)>,
+    finished: u32,
+}
+
+impl Bench {
+    fn new(links: &[Link]) -> Self {
+        let clients: Vec<_> = (1..=9).map(client).collect();
+        let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
+        let mut bench = Self {
+            call: Call::new(facts(), limits(), 0, now),
+            book: Book::default(),
+            snapshot: snapshot(campaign(links), &clients),
+            now,
+            asked: Vec::new(),
+            released: Vec::new(),
+            finished: 0,
+        };
+        bench.give(Input::Arrived { overloaded: false });
+        bench
+    }
+
+    /// Feeds one input and returns what was asked of Asterisk because of it.
+    fn give(&mut self, input: Input) -> Vec<Op> {
+        let before = self.asked.len();
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in self.call.step(input, self.now) {
+                assert_eq!(self.finished, 0, "{effect:?} after the end");
+                inputs.extend(self.carry_out(effect));
+            }
+        }
+        self.asked[before..].to_vec()
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        let id = self.call.facts.call_id;
+        match effect {
+            Effect::Route { n } => {
+                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, n));
+                return Some(Input::Routed(Box::new(decision), offer));
+            }
+            Effect::TakeNext { n, from } => {
+                let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
+                return Some(Input::Taken(self.book.take_next(&self.snapshot, CampaignId(1), &plan, from, (id, n))));
+            }
+            Effect::Release { n, counted } => {
+                assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
+                self.released.push((n, counted));
+            }
+            Effect::Ask(op) => self.asked.push(op),
+            Effect::Finish => self.finished += 1,
+        }
+        None
+    }
+
+    fn after(&mut self, wait: Duration) -> Vec<Op> {
+        self.now.mono += wait;
+        self.give(Input::Tick)
+    }
+
+    fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
+        self.give(Input::LegGone { n, cause: Some(cause), sip: Some(sip) })
+    }
+
+    fn record(&self) -> CallRecord {
+        assert_eq!(self.finished, 1, "the call has one end");
+        assert!(self.book.ledger.is_empty(), "no permit outlives the call");
+        crate::cdr::fold::record(&self.call, self.now)
+    }
+}
+
+const SETTLED: [Op; 3] = [Op::CreateLeg(1), Op::CreateBridge, Op::AddCaller];
+
+#[test]
+fn an_answered_call_from_arrival_to_record() {
+    let mut bench = Bench::new(&[link(1)]);
+    assert_eq!(bench.asked, SETTLED, "created and bridged at once, pipelined");
+    assert!(matches!(bench.give(Input::LegReady(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
+    bench.now.mono += Duration::from_secs(1);
+    bench.give(Input::LegRinging(1));
+    bench.now.mono += Duration::from_secs(2);
+    bench.give(Input::LegAnswered(1));
+    bench.now.mono += Duration::from_secs(30);
+    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    assert!(bench.released.is_empty(), "the permit stays until the leg is gone");
+    assert_eq!(bench.gone(1, 16, 0), [Op::DestroyBridge]);
+    let record = bench.record();
+    assert_eq!(
+        (record.ending.as_str(), record.hung_up_by, record.sip_code),
+        ("completed", HungUpBy::Caller, Some(200))
+    );
+    assert_eq!((record.ring_ms, record.talk_ms), (2_000, 30_000));
+    assert_eq!(record.answered_link_id, Some(LinkId(1)));
+    assert_eq!(bench.released, [(1, true)]);
+}
+
+#[test]
+fn the_client_hanging_up_ends_the_caller_normally() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.gone(1, 16, 0), [Op::HangUpCaller(None)]);
+    bench.give(Input::CallerGone);
+    assert_eq!(bench.record().hung_up_by, HungUpBy::Client);
+}
+
+#[test]
+fn a_busy_client_is_failed_over_and_the_caller_hears_the_configured_status_in_the_end() {
+    let mut bench = Bench::new(&[link(1), link(2)]);
+    bench.give(Input::LegReady(1));
+    assert_eq!(bench.gone(1, 17, 486), [Op::CreateLeg(2)], "bridge and caller are kept");
+    bench.give(Input::LegReady(2));
+    assert_eq!(bench.gone(2, 34, 503), [Op::HangUpCaller(Some(480))]);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    let outcomes: Vec<_> = record.attempts.iter().map(|a| a.outcome).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Busy, AttemptOutcome::Congestion]);
+    assert_eq!((record.ending.as_str(), record.sip_code), ("nobody_answered", Some(480)));
+    assert_eq!(record.last_link_id, Some(LinkId(2)));
+    assert_eq!(bench.released, [(1, false), (2, false)]);
+}
+
+#[test]
+fn silence_ends_an_attempt_after_the_progress_timeout_and_ringing_after_its_own() {
+    let mut bench = Bench::new(&[link(1), Link { ring_timeout: Some(Duration::from_secs(7)), ..link(2) }]);
+    bench.give(Input::LegReady(1));
+    assert!(bench.after(Duration::from_millis(4_999)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    bench.give(Input::LegReady(2));
+    bench.give(Input::LegRinging(2));
+    assert!(bench.after(Duration::from_millis(6_999)).is_empty(), "ringing outlives the progress timeout");
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(2)]);
+    assert_eq!(bench.gone(2, 16, 0), [Op::HangUpCaller(Some(480))]);
+    bench.give(Input::CallerGone);
+    let outcomes: Vec<_> = bench.record().attempts.iter().map(|a| a.outcome).collect();
+    assert_eq!(outcomes, [AttemptOutcome::NoProgress, AttemptOutcome::NoAnswer]);
+}
+
+#[test]
+fn the_setup_budget_ends_the_search() {
+    let patient = |n| Link { ring_timeout: Some(Duration::from_secs(50)), ..link(n) };
+    let mut bench = Bench::new(&[patient(1), patient(2), patient(3)]);
+    for n in 1..=2 {
+        bench.give(Input::LegReady(n));
+        bench.give(Input::LegRinging(n));
+        let wait = if n == 1 { 50 } else { 10 };
+        assert_eq!(bench.after(Duration::from_secs(wait)), [Op::HangUpLeg(n)]);
+        bench.gone(n, 16, 0);
+    }
+    assert_eq!(bench.asked.last(), Some(&Op::HangUpCaller(Some(480))), "the third is not tried");
+    bench.give(Input::CallerGone);
+    assert_eq!(bench.record().attempts.len(), 2);
+}
+
+#[test]
+fn a_caller_who_gives_up_cancels_the_leg_and_a_late_answer_is_not_counted() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    assert!(bench.give(Input::LegAnswered(1)).is_empty());
+    bench.gone(1, 16, 200);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
+    assert_eq!(record.attempts[0].outcome, AttemptOutcome::AnsweredLate);
+    assert_eq!(bench.released, [(1, false)]);
+}
+
+#[test]
+fn a_leg_that_appears_after_its_caller_went_is_hung_up_again() {
+    let mut bench = Bench::new(&[link(1)]);
+    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    assert_eq!(bench.give(Input::LegReady(1)), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().attempts[0].outcome, AttemptOutcome::Cancelled);
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_created_is_unavailable_and_was_not_dialled() {
+    let mut bench = Bench::new(&[Link { count_on: CountOn::Attempted, ..link(1) }, link(2)]);
+    let asked = bench.give(Input::RequestFailed(Op::CreateLeg(1), Failure::Rejected(500)));
+    assert_eq!(asked, [Op::CreateLeg(2)]);
+    assert_eq!(bench.released, [(1, false)]);
+}
+
+#[test]
+fn a_creation_of_unknown_outcome_is_hung_up_and_waited_for() {
+    let mut bench = Bench::new(&[link(1), link(2)]);
+    let asked = bench.give(Input::RequestFailed(Op::CreateLeg(1), Failure::Unknown));
+    assert_eq!(asked, [Op::HangUpLeg(1)]);
+    assert!(bench.released.is_empty());
+    assert_eq!(bench.after(Duration::from_secs(2)), [Op::HangUpLeg(1)], "asked again while there is no evidence");
+    let asked = bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::Rejected(404)));
+    assert_eq!(asked, [Op::CreateLeg(2)], "404 is evidence");
+}
+
+#[test]
+fn the_longest_duration_ends_both_sides() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    let asked = bench.give(Input::LegAnswered(1));
+    assert_eq!(asked, [Op::LimitCaller(Duration::from_secs(3605))], "Asterisk's own timer stands behind ours");
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.after(Duration::from_secs(3600)), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    assert_eq!((bench.record().ending.as_str(), bench.record().talk_ms), ("max_duration", 3_600_000));
+}
+
+#[test]
+fn an_overloaded_controller_rejects_without_routing() {
+    let now = Now { mono: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+    let mut call = Call::new(facts(), limits(), 0, now);
+    let effects = call.step(Input::Arrived { overloaded: true }, now);
+    assert_eq!(effects, [Effect::Ask(Op::HangUpCaller(Some(503)))]);
+}
+
+#[test]
+fn attempts_of_an_earlier_run_keep_their_numbers() {
+    let now = Now { mono: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+    let mut call = Call::new(facts(), limits(), 2, now);
+    assert_eq!(call.step(Input::Arrived { overloaded: false }, now), [Effect::Route { n: 3 }]);
+    assert!(call.step(Input::LegGone { n: 2, cause: None, sip: None }, now).is_empty(), "not one of ours");
+}
+
+#[test]
+fn count_on_attempted_counts_every_dial() {
+    let mut bench = Bench::new(&[Link { count_on: CountOn::Attempted, ..link(1) }]);
+    bench.give(Input::LegReady(1));
+    bench.gone(1, 17, 486);
+    assert_eq!(bench.released, [(1, true)]);
+}
+
+/// Anything that may happen to a call with up to four attempts, in any order.
+fn any_input() -> impl Generator<Value = (Input, u64)> {
+    let n = 1_u32..=4;
+    let failure = prop_oneof![
+        prop_oneof![Just(400_u16), Just(404), Just(409), Just(422), Just(500)].prop_map(Failure::Rejected),
+        Just(Failure::NotSent),
+        Just(Failure::Unknown),
+    ];
+    let op = (0_u8..7, n.clone()).prop_map(|(kind, n)| match kind {
+        0 => Op::CreateLeg(n),
+        1 => Op::AddLeg(n),
+        2 => Op::Dial { n, timeout: Duration::ZERO },
+        3 => Op::HangUpLeg(n),
+        4 => Op::AddCaller,
+        5 => Op::CreateBridge,
+        _ => Op::HangUpCaller(None),
+    });
+    let input = prop_oneof![
+        4 => n.clone().prop_map(Input::LegReady),
+        2 => n.clone().prop_map(Input::LegRinging),
+        1 => n.clone().prop_map(Input::LegProgress),
+        3 => n.clone().prop_map(Input::LegAnswered),
+        3 => (n, 0_i16..60, any::<bool>()).prop_map(|(n, cause, sip)| {
+            Input::LegGone { n, cause: Some(cause), sip: sip.then_some(486) }
+        }),
+        1 => Just(Input::CallerUp),
+        1 => Just(Input::CallerGone),
+        1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
+        1 => Just(Input::NodeUp),
+        3 => Just(Input::Tick),
+        2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
+    ];
+    (input, 0_u64..8_000)
+}
+
+proptest! {
+    /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
+    /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
+    #[test]
+    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60)) {
+        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+        for (input, wait) in events {
+            bench.now.mono += Duration::from_millis(wait);
+            bench.give(input);
+            prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
+        }
+        bench.give(Input::CallerGone);
+        for n in 1..=4 {
+            bench.give(Input::LegGone { n, cause: None, sip: None });
+        }
+        let record = bench.record();
+        let released: HashSet<u32> = bench.released.iter().map(|(n, _)| *n).collect();
+        prop_assert_eq!(released.len(), record.attempts.len(), "every attempt's permit came back");
+        prop_assert!(bench.call.is_done());
+        prop_assert_eq!(bench.call.deadline(), None);
+        let answered = record.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Answered).count();
+        prop_assert!(answered <= 1, "a call is answered once at most");
+        prop_assert_eq!(answered == 1, record.answered_at.is_some());
+    }
+
+    /// A caller that is there and not answered always has a deadline: nobody rings for ever.
+    #[test]
+    fn there_is_always_a_next_deadline_until_the_end(events in prop::collection::vec(any_input(), 0..40)) {
+        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+        for (input, wait) in events {
+            bench.now.mono += Duration::from_millis(wait);
+            bench.give(input);
+            prop_assert!(bench.call.is_done() || bench.call.deadline().is_some(), "{} waits for nothing", bench.call.label());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The live calls and the one book of permits. Whoever wants to tell a call something does it here.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::mpsc;
+
+use super::io::Input;
+use crate::clock::Now;
+use crate::id::CallId;
+use crate::routing::book::Book;
+use crate::routing::snapshot::Snapshot;
+
+/// Live calls, by call and by inbound channel; cap usage; the configuration in force.
+///
+/// The book's lock is held for a decision at a time (microseconds), never across an await.
+#[derive(Debug)]
+pub struct Registry {
+    book: Mutex<Book>,
+    snapshot: ArcSwap<Snapshot>,
+    calls: DashMap<CallId, LiveCall>,
+    inbound: DashMap<(usize, String), CallId>,
+}
+
+/// A call as others see it.
+#[derive(Debug, Clone)]
+pub struct LiveCall {
+    /// Index of its node.
+    pub node: usize,
+    /// Index of its application, on whose socket its requests travel.
+    pub app: u16,
+    /// Its inbound channel.
+    pub channel_id: String,
+    /// When it arrived here.
+    pub since: Now,
+    inputs: mpsc::UnboundedSender<Input>,
+}
+
+impl LiveCall {
+    /// Whether its task is gone although the call did not end properly.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.inputs.is_closed()
+    }
+}
+
+impl Registry {
+    /// A registry without calls.
+    #[must_use]
+    pub fn new(book: Book, snapshot: Snapshot) -> Self {
+        Self {
+            book: Mutex::new(book),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            calls: DashMap::new(),
+            inbound: DashMap::new(),
+        }
+    }
+
+    /// Exclusive access to cap usage and rotations.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        // Every change of the book is complete before anything can panic, so a poisoned book is still right.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Puts another configuration in force; running attempts keep theirs.
+    pub fn swap_snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Registers a call; `None` when it is live already (a repeated event).
+    pub fn register(
+        &self,
+        call: CallId,
+        node: usize,
+        app: u16,
+        channel_id: &str,
+        since: Now,
+    ) -> Option<mpsc::UnboundedReceiver<Input>> {
+        let Entry::Vacant(place) = self.calls.entry(call) else {
+            return None;
+        };
+        let (inputs, receiver) = mpsc::unbounded_channel();
+        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), since, inputs });
+        self.inbound.insert((node, channel_id.to_owned()), call);
+        Some(receiver)
+    }
+
+    /// Forgets a call that has ended and whose permits are back.
+    pub fn remove(&self, call: CallId) {
+        if let Some((_, live)) = self.calls.remove(&call) {
+            self.inbound.remove(&(live.node, live.channel_id));
+        }
+    }
+
+    /// Tells a call something; `false` when no such call is live.
+    pub fn tell(&self, call: CallId, input: Input) -> bool {
+        self.calls.get(&call).is_some_and(|live| live.inputs.send(input).is_ok())
+    }
+
+    /// Whether a call is live and its task runs.
+    #[must_use]
+    pub fn is_live(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_some_and(|live| !live.is_orphaned())
+    }
+
+    /// The call of an inbound channel.
+    #[must_use]
+    pub fn call_of(&self, node: usize, channel_id: &str) -> Option<CallId> {
+        // A borrowed key for a pair would need a type of its own; this is one short allocation for each event of A.
+        self.inbound.get(&(node, channel_id.to_owned())).map(|call| *call)
+    }
+
+    /// The calls of one node.
+    #[must_use]
+    pub fn calls_on(&self, node: usize) -> Vec<(CallId, LiveCall)> {
+        self.calls.iter().filter(|entry| entry.node == node).map(|e| (*e.key(), e.value().clone())).collect()
+    }
+
+    /// Live calls over all nodes.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.calls.len()
+    }
+}

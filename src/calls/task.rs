@@ -1,0 +1,176 @@
+//! One call's task: feeds its machine, carries out the effects, sleeps until the next deadline.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info};
+
+use super::execute;
+use super::facts::{CallFacts, Limits};
+use super::io::{Effect, Failure, Input, Op};
+use super::machine::Call;
+use super::registry::Registry;
+use crate::ari::{Error, Lane};
+use crate::cdr::fold;
+use crate::cdr::record::CallRecord;
+use crate::clock::Clock;
+use crate::telemetry::name;
+
+/// What a call's task works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) records: mpsc::UnboundedSender<CallRecord>,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+}
+
+type Asked = BoxFuture<'static, (Op, Result<(), Error>)>;
+
+struct CallTask {
+    call: Call,
+    lane: Lane,
+    context: Context,
+    asked: FuturesUnordered<Asked>,
+}
+
+/// Runs a call to its end. It ends when there is evidence that all its channels are gone.
+pub(crate) async fn run(
+    facts: CallFacts,
+    earlier_attempts: u32,
+    first: Input,
+    lane: Lane,
+    context: Context,
+    inputs: mpsc::UnboundedReceiver<Input>,
+) {
+    let now = context.clock.now();
+    let call = Call::new(facts, context.limits, earlier_attempts, now);
+    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new() };
+    task.feed(first);
+    task.drive(inputs).await;
+}
+
+/// Runs a call that is already under way to its end.
+pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
+    CallTask { call, lane, context, asked: FuturesUnordered::new() }.drive(inputs).await;
+}
+
+impl CallTask {
+    async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        while !self.call.is_done() {
+            let deadline = self.call.deadline().map(|at| self.context.clock.instant(at));
+            let tick = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // What happened comes before what has not: an answer in the inbox beats the timer that expired meanwhile.
+                biased;
+                Some(input) = inputs.recv() => self.feed(input),
+                Some((op, outcome)) = self.asked.next(), if !self.asked.is_empty() => self.answered(op, outcome),
+                () = tick => self.feed(Input::Tick),
+            }
+        }
+        self.context.registry.remove(self.call.facts.call_id);
+    }
+
+    /// Steps the machine, and again with what its synchronous effects bring, until only requests are under way.
+    fn feed(&mut self, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let now = self.context.clock.now();
+            let before = self.call.label();
+            let event = input.to_string();
+            let effects = self.call.step(input, now);
+            self.log(&before, &event, !effects.is_empty());
+            for effect in effects {
+                // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
+                next = next.or(self.carry_out(effect));
+            }
+        }
+    }
+
+    fn log(&self, before: &str, event: &str, acted: bool) {
+        let (call, after) = (self.call.facts.call_id, self.call.label());
+        if before != after {
+            info!(%call, "{before} -> {event} -> {after}");
+        } else if acted || event != "tick" {
+            debug!(%call, "{before} -> {event} -> {after}");
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        let id = self.call.facts.call_id;
+        let registry = &self.context.registry;
+        match effect {
+            Effect::Route { n } => {
+                let snapshot = registry.snapshot();
+                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, (id, n));
+                return Some(Input::Routed(Box::new(decision), offer));
+            }
+            Effect::TakeNext { n, from } => {
+                let snapshot = registry.snapshot();
+                let campaign = self.call.campaign.as_ref().map(|c| c.id)?;
+                let offer = registry.book().take_next(&snapshot, campaign, &self.call.plan, from, (id, n));
+                return Some(Input::Taken(offer));
+            }
+            Effect::Release { n, counted } => {
+                if !registry.book().ledger.release((id, n), counted) {
+                    error!(call = %id, n, "a permit was released that was not held");
+                }
+            }
+            Effect::Ask(op) => self.ask(op),
+            Effect::Finish => self.finish(),
+        }
+        None
+    }
+
+    fn ask(&mut self, op: Op) {
+        if op == Op::CreateBridge {
+            let took = self.context.clock.now().mono.saturating_sub(self.call.arrived.mono);
+            metrics::histogram!(name::ROUTE_SECONDS).record(took.as_secs_f64());
+        }
+        if let Some(pending) = execute::ask(&self.call, &self.lane, op) {
+            self.asked.push(Box::pin(async move { (op, pending.await.map(drop)) }));
+        }
+    }
+
+    fn answered(&mut self, op: Op, outcome: Result<(), Error>) {
+        let Err(error) = outcome else { return };
+        let failure = match &error {
+            Error::Rejected { status, .. } => Failure::Rejected(*status),
+            Error::NotSent(_) => Failure::NotSent,
+            Error::OutcomeUnknown(_) | Error::Protocol(_) => Failure::Unknown,
+        };
+        debug!(call = %self.call.facts.call_id, %op, %error, "request failed");
+        self.feed(Input::RequestFailed(op, failure));
+    }
+
+    fn finish(&self) {
+        let record = fold::record(&self.call, self.context.clock.now());
+        measure(&record);
+        info!(
+            call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
+            client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
+        );
+        if let Err(lost) = self.context.records.send(record) {
+            // Only when the writer died before the calls; its own death is logged there.
+            error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");
+        }
+    }
+}
+
+fn measure(record: &CallRecord) {
+    metrics::counter!(name::CALLS, "ending" => record.ending.clone()).increment(1);
+    for attempt in &record.attempts {
+        metrics::counter!(name::ATTEMPTS, "outcome" => attempt.outcome.as_str()).increment(1);
+    }
+    if let Some(answered) = record.answered_at {
+        let setup = (answered - record.arrived_at).to_std().unwrap_or_default();
+        metrics::histogram!(name::SETUP_SECONDS).record(setup.as_secs_f64());
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line: what can be asked, and what each command prints. Results go to standard output, logs to standard error.
+//!
+//! Exit codes: 0 done; 1 failed, or `doctor` found faults; 2 the command line itself is wrong (clap).
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "standard output and error belong to the command line")]
+
+mod calls;
+pub mod doctor;
+mod plan;
+mod serve;
+mod table;
+pub mod view;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::{self, Db};
+use crate::{api, telemetry};
+
+const EXAMPLES: &str = "\
+Examples:
+  capconduit migrate                           make or update the tables
+  capconduit apply plan.toml --dry-run         show what a routing plan would change
+  capconduit apply plan.toml                   make it so
+  CAPCONDUIT__ASTERISK__0__PASSWORD=… capconduit doctor
+  capconduit serve                             route calls until SIGTERM or Ctrl-C, then drain
+  capconduit calls --limit 20
+  capconduit why 0199a8b0-4f3a                 the start of a call id is enough
+
+Configuration: defaults, then capconduit.toml (or --config FILE), then CAPCONDUIT__SECTION__KEY from the environment.
+capconduit.example.toml lists every key.";
+
+/// Routes sellers' inbound calls to call centres under strict caps, over Asterisk's ARI.
+#[derive(Debug, Parser)]
+#[command(name = "capconduit", version, after_help = EXAMPLES, max_term_width = 120)]
+pub struct Cli {
+    /// Configuration file [default: capconduit.toml, where there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take calls from every configured Asterisk until SIGTERM or Ctrl-C, then drain.
+    ///
+    /// Migrates the database first. A second signal ends the draining at once: bridged calls go on in Asterisk, and the next start adopts them.
+    Serve,
+    /// Make the database's tables, or bring them up to date; safe to repeat.
+    Migrate,
+    /// Make the sellers, clients, DIDs, campaigns and links what FILE says, in one transaction.
+    ///
+    /// Prints the plan: + is added, ~ is changed, - is removed. FILE holds the whole: what it does not name is removed. A running `serve` follows within a second.
+    Apply {
+        /// A TOML file as `export` writes it; `-` reads standard input.
+        file: PathBuf,
+        /// Print the plan and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print what is configured as TOML that `apply` takes. Without SIP passwords.
+    Export,
+    /// Check the real set-up (database, Asterisk, realtime, dialplan) and say how to mend each fault; exit code 1 when there is one.
+    Doctor,
+    /// List recent calls, the latest first.
+    ///
+    /// A client in parentheses was the last one tried; the others answered.
+    Calls {
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        limit: u64,
+        /// Print whole records as a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell why one call went as it did: the decision with every link's verdict, the attempts, the timeline.
+    Why {
+        /// The call id, or its beginning as `calls` prints it.
+        call_id: String,
+        /// Print the whole record as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the management API's OpenAPI document.
+    Openapi,
+}
+
+/// Carries out one command.
+///
+/// # Errors
+/// Whatever kept it from being done, to be shown by [`fail`].
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::Openapi) {
+        return print(&api::spec());
+    }
+    let config = Config::load(cli.config.as_deref())?;
+    telemetry::init_logs(&config.log)?;
+    match cli.command {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => migrate(&config).await,
+        Command::Apply { file, dry_run } => print(&plan::apply(&open(&config).await?, &config, &file, dry_run).await?),
+        Command::Export => print(&plan::export(&open(&config).await?).await?),
+        Command::Doctor => {
+            config.require_ari()?;
+            let checks = doctor::examine(&config, Clock::start()).await;
+            print(&doctor::render(&checks))?;
+            Ok(if doctor::failures(&checks) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
+        Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
+        Command::Openapi => print(&api::spec()),
+    }
+}
+
+/// Prints an error on standard error, with what caused it.
+#[must_use]
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("capconduit: {}", table::lines(&format!("{error:#}")));
+    ExitCode::FAILURE
+}
+
+/// Opens the database and refuses one whose tables are not up to date.
+async fn open(config: &Config) -> anyhow::Result<Db> {
+    let db = Db::connect(&config.database).await?;
+    let missing = store::pending(&db, &config.realtime).await?;
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the database {} is not up to date ({} migrations are missing): run `capconduit migrate`",
+        db.target(),
+        missing.len()
+    );
+    Ok(db)
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    let db = Db::connect(&config.database).await?;
+    let missing = store::pending(&db, &config.realtime).await?;
+    store::migrate(&db, &config.realtime).await?;
+    match missing.as_slice() {
+        [] => print(&format!("{} is up to date\n", db.target())),
+        steps => print(&format!("{}: ran {}\n", db.target(), steps.join(", "))),
+    }
+}
+
+/// Writes a result to standard output. A reader that has closed it (`| head`) has what it wanted.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    match std::io::stdout().lock().write_all(format!("{text}{newline}").as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_names_every_command() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        let help = command.render_long_help().to_string();
+        for word in [
+            "serve",
+            "migrate",
+            "apply",
+            "export",
+            "doctor",
+            "calls",
+            "why",
+            "openapi",
+            "CAPCONDUIT__ASTERISK__0__PASSWORD",
+        ] {
+            assert!(help.contains(word), "{word} in {help}");
+        }
+    }
+
+    #[test]
+    fn options_are_read_and_bad_ones_refused() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        assert!(matches!(parse("capconduit apply - --dry-run").unwrap().command, Command::Apply { dry_run: true, .. }));
+        assert_eq!(parse("capconduit calls --config x.toml").unwrap().config, Some("x.toml".into()));
+        for bad in [
+            "capconduit",
+            "capconduit calls --limit 0",
+            "capconduit calls --limit -1",
+            "capconduit why",
+            "capconduit apply",
+            "capconduit dial",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

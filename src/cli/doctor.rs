@@ -1,0 +1,89 @@
+//! `capconduit doctor`: looks at a real set-up and says how to mend what is wrong. Changes nothing but, when no controller is
+//! running, one line in the fallback's spool (see [`probe`]).
+
+mod judge;
+mod probe;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use crate::clock::Clock;
+use crate::config::{Config, Realtime};
+use crate::routing::snapshot::{Client, Status};
+use crate::store::{self, Db};
+
+pub use judge::PROBE_DID;
+pub use report::{Check, Outcome, failures, render};
+
+/// Makes every check, the database first, then each node in the order of the configuration.
+pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
+    let (mut checks, clients) = database(config).await;
+    checks.push(realtime_file(&config.realtime));
+    for (index, node) in config.nodes.iter().enumerate() {
+        let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
+        checks.extend(judge::node(index, node, &config.realtime, &facts));
+    }
+    checks
+}
+
+/// Checks the database and reads the active clients from it.
+async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
+    const SUBJECT: &str = "database";
+    let migrate = "run `capconduit migrate`, or start `capconduit serve`, which does it";
+    if let Some(path) = config.database.url.expose_secret().strip_prefix("sqlite://")
+        && !Path::new(path).exists()
+    {
+        let found = format!("{path} does not exist yet");
+        return (vec![Check::failed(SUBJECT, found, migrate)], Vec::new());
+    }
+    let db = match Db::connect(&config.database).await {
+        Ok(db) => db,
+        Err(error) => {
+            let mend = "start the database, or correct database.url (CAPCONDUIT__DATABASE__URL)";
+            return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new());
+        }
+    };
+    match store::pending(&db, &config.realtime).await {
+        Err(error) => (vec![Check::failed(SUBJECT, error.to_string(), migrate)], Vec::new()),
+        Ok(steps) if !steps.is_empty() => {
+            let found = format!("{}: {} migrations are missing: {}", db.target(), steps.len(), steps.join(", "));
+            (vec![Check::failed(SUBJECT, found, migrate)], Vec::new())
+        }
+        Ok(_) => read_routing(SUBJECT, &db).await,
+    }
+}
+
+async fn read_routing(subject: &str, db: &Db) -> (Vec<Check>, Vec<Arc<Client>>) {
+    let snapshot = match store::snapshot::load(db).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            return (vec![Check::failed(subject, error.to_string(), "correct the row it names")], Vec::new());
+        }
+    };
+    let found = format!(
+        "{}, up to date; {} DIDs, {} campaigns, {} clients",
+        db.target(),
+        snapshot.dids.len(),
+        snapshot.campaigns.len(),
+        snapshot.clients.len()
+    );
+    let mut clients: Vec<_> = snapshot.clients.into_values().filter(|client| client.status == Status::Active).collect();
+    clients.sort_by(|a, b| a.identifier.cmp(&b.identifier));
+    (vec![Check::ok(subject, found)], clients)
+}
+
+fn realtime_file(realtime: &Realtime) -> Check {
+    const SUBJECT: &str = "realtime";
+    match realtime {
+        Realtime::Postgres => Check::ok(SUBJECT, "ps_* tables in the database".to_owned()),
+        Realtime::Sqlite { path } if path.exists() => Check::ok(SUBJECT, path.display().to_string()),
+        Realtime::Sqlite { path } => Check::failed(
+            SUBJECT,
+            format!("{} does not exist yet", path.display()),
+            "start `capconduit serve` once before Asterisk: it makes the file (asterisk/README.md, \"SQLite realtime\")",
+        ),
+    }
+}

@@ -1,0 +1,268 @@
+//! PURE: what a node's facts mean, and how to mend what is wrong.
+
+use super::probe::{Dialplan, Facts, Globals, is_fresh};
+use super::report::Check;
+use crate::ari::{Error, Info};
+use crate::config::{Node, Realtime};
+use crate::routing::snapshot::ClientIdentifier;
+
+/// What the probe that takes the whole way of a call dials; the import of the fallback's spool leaves it out.
+pub const PROBE_DID: &str = "capconduit-doctor";
+
+const README: &str = "asterisk/README.md";
+
+/// Q.850 causes that our dialplan gives the probes: no answer, for a call that comes by again or timed out; call rejected; switching
+/// equipment congestion. A call into an absent context is given none (0), or normal clearing (16).
+pub(super) const INBOUND: i16 = 19;
+const FALLBACK: i16 = 19;
+const CLIENTS: i16 = 21;
+const FALLEN_BACK: i16 = 42;
+
+/// Two clocks further apart than this make records of one call disagree visibly.
+const MAX_SKEW: i64 = 2;
+
+/// The checks of one node.
+pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts) -> Vec<Check> {
+    let named = |what: &str| format!("{}: {what}", node.name);
+    let info = match &facts.info {
+        Ok(info) => info,
+        Err(reason) => return vec![unreachable(&named("ARI"), index, node, reason, facts.refused)],
+    };
+    let mut checks = vec![
+        Check::ok(&named("ARI"), format!("{} as user {}", node.url, node.user)),
+        version(&named("version"), info),
+        skew(&named("clock"), facts.clock_skew),
+        dialplan_settings(&named("dialplan settings"), index, node, &facts.globals),
+        controller(&named("controller"), node, facts),
+    ];
+    match &facts.dialplan {
+        Err(reason) => checks.push(Check::failed(
+            &named("event round trip"),
+            reason.clone(),
+            format!("load res_ari_events and res_http_websocket, and see Asterisk's log ({README}, \"Modules\")"),
+        )),
+        Ok(dialplan) => checks.extend(dialplan_checks(&named, facts, dialplan)),
+    }
+    checks.extend(endpoints(&named("endpoints"), index, realtime, &facts.endpoints));
+    checks
+}
+
+fn unreachable(subject: &str, index: usize, node: &Node, reason: &str, refused: Option<u16>) -> Check {
+    let found = format!("{}: {reason}", node.url);
+    let mend = match refused {
+        Some(401 | 403) => format!(
+            "give asterisk[{index}].user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"ARI\")"
+        ),
+        Some(_) => {
+            format!("load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"Modules\")")
+        }
+        None => format!(
+            "start Asterisk, enable http.conf, and let asterisk[{index}].url name its bindaddr and bindport ({README}, \"ARI\")"
+        ),
+    };
+    Check::failed(subject, found, mend)
+}
+
+fn version(subject: &str, info: &Info) -> Check {
+    let found = info.version.clone();
+    match info.version_numbers() {
+        Some((major, ..)) if major < 20 => {
+            Check::failed(subject, found, "upgrade to Asterisk 22.10.1 or later; 20 is the oldest that works")
+        }
+        Some(numbers) if numbers < (22, 10, 1) => {
+            Check::warning(subject, found, "upgrade to 22.10.1 or later: older ones have known security faults in ARI")
+        }
+        Some(_) => Check::ok(subject, found),
+        None => Check::warning(
+            subject,
+            found,
+            "a version without numbers cannot be judged; use a release, 22.10.1 or later",
+        ),
+    }
+}
+
+fn skew(subject: &str, skew: Option<i64>) -> Check {
+    match skew {
+        Some(seconds) if seconds.abs() <= MAX_SKEW => Check::ok(subject, "agrees with this host's".to_owned()),
+        Some(seconds) => Check::warning(
+            subject,
+            format!("{} s {} this host's", seconds.abs(), if seconds > 0 { "ahead of" } else { "behind" }),
+            "keep both hosts' clocks right (NTP): times in records will disagree; calls are not affected",
+        ),
+        None => Check::skipped(subject, "the node did not tell its time".to_owned()),
+    }
+}
+
+/// The dialplan must hand calls to the applications that `serve` registers.
+fn dialplan_settings(subject: &str, index: usize, node: &Node, globals: &Globals) -> Check {
+    let apps = node.apps.to_string();
+    if globals.app.is_empty() && globals.apps.is_empty() {
+        let mend = format!("install extensions.conf and `dialplan reload` ({README}, \"Dialplan\")");
+        return Check::failed(subject, "CAPCONDUIT_APP and CAPCONDUIT_APPS are not set".to_owned(), mend);
+    }
+    let found = format!("CAPCONDUIT_APP={}, CAPCONDUIT_APPS={}", globals.app, globals.apps);
+    if globals.app == node.app && globals.apps == apps {
+        return Check::ok(subject, found);
+    }
+    let mend = format!(
+        "asterisk[{index}].app is {:?} and .apps is {apps}: make both sides agree (capconduit_site_globals.conf; {README}, \"Dialplan\")",
+        node.app
+    );
+    Check::failed(subject, found, mend)
+}
+
+/// Whether `serve` is running, and whether calls reach it.
+fn controller(subject: &str, node: &Node, facts: &Facts) -> Check {
+    let missing: Vec<&str> = facts.apps.iter().filter(|(_, up)| !up).map(|(app, _)| app.as_str()).collect();
+    let fresh = is_fresh(&facts.globals);
+    if missing.len() == facts.apps.len() && !fresh {
+        return Check::skipped(
+            subject,
+            "`capconduit serve` is not running for this node: calls go to the fallback".to_owned(),
+        );
+    }
+    if !missing.is_empty() {
+        let mend = "see the log of `capconduit serve`: its sockets to this node do not come up";
+        return Check::failed(subject, format!("applications not registered: {}", missing.join(", ")), mend);
+    }
+    if !fresh {
+        let mend = format!(
+            "see the log of `capconduit serve`: it hangs, drains, or may not write (ari.conf: read_only = no for {})",
+            node.user
+        );
+        return Check::failed(
+            subject,
+            "registered, but its heartbeat is old: calls go to the fallback".to_owned(),
+            mend,
+        );
+    }
+    Check::ok(subject, format!("{} applications registered, heartbeat fresh: calls go to it", facts.apps.len()))
+}
+
+fn dialplan_checks(named: &dyn Fn(&str) -> String, facts: &Facts, dialplan: &Dialplan) -> Vec<Check> {
+    let round_trip = dialplan.round_trip.map(|took| {
+        let found = format!("{:.1} ms from a request to its event", took.as_secs_f64() * 1000.0);
+        let subject = named("event round trip");
+        if took.as_millis() < 100 {
+            Check::ok(&subject, found)
+        } else {
+            Check::warning(
+                &subject,
+                found,
+                "callers feel it: run the controller near Asterisk, and see whether the node is overloaded",
+            )
+        }
+    });
+    let contexts = [
+        ("inbound context", "capconduit-inbound", &dialplan.inbound, INBOUND),
+        ("fallback context", "capconduit-fallback", &dialplan.fallback, FALLBACK),
+        ("clients' context", "capconduit-clients", &dialplan.clients, CLIENTS),
+    ];
+    let contexts =
+        contexts.map(|(what, context, cause, expected)| self::context(&named(what), context, cause, expected));
+    let falling_back = falling_back(&named("falling back"), facts, dialplan);
+    round_trip.into_iter().chain(contexts).chain([falling_back]).collect()
+}
+
+fn context(subject: &str, context: &str, cause: &Result<i16, String>, expected: i16) -> Check {
+    let install = format!("install extensions.conf and `dialplan reload` ({README}, \"Dialplan\")");
+    match cause {
+        Ok(cause) if *cause == expected => Check::ok(subject, format!("[{context}] is there")),
+        Ok(0 | 16) => Check::failed(subject, format!("[{context}] is missing"), install),
+        Ok(cause) => {
+            let found =
+                format!("[{context}] is another one than ours: it ends a probe with cause {cause}, not {expected}");
+            Check::failed(subject, found, install)
+        }
+        Err(reason) => Check::failed(
+            subject,
+            format!("[{context}] cannot be tried: {reason}"),
+            format!("let the ARI user write (ari.conf: read_only = no; {README}, \"ARI\")"),
+        ),
+    }
+}
+
+fn falling_back(subject: &str, facts: &Facts, dialplan: &Dialplan) -> Check {
+    match &dialplan.falling_back {
+        Some(Ok(FALLEN_BACK)) => {
+            Check::ok(subject, "without a controller a call is refused with 503 at once".to_owned())
+        }
+        Some(Ok(cause)) => Check::failed(
+            subject,
+            format!("without a controller a call ends with cause {cause}, not {FALLEN_BACK} (503)"),
+            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Fallback\")"),
+        ),
+        Some(Err(reason)) => Check::failed(
+            subject,
+            format!("without a controller a call does not end: {reason}"),
+            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Fallback\")"),
+        ),
+        None if is_fresh(&facts.globals) => {
+            Check::skipped(subject, "the controller is running; stop it to try the fallback".to_owned())
+        }
+        None if !facts.globals.last_resort.is_empty() => {
+            let found = format!("not tried: it would call the last resort {}", facts.globals.last_resort);
+            Check::skipped(subject, found)
+        }
+        None => Check::skipped(subject, "not tried: the inbound context is not there".to_owned()),
+    }
+}
+
+/// One line for all that are well, and one for each that is not.
+fn endpoints(
+    subject: &str,
+    index: usize,
+    realtime: &Realtime,
+    endpoints: &[(ClientIdentifier, Result<String, Error>)],
+) -> Vec<Check> {
+    if endpoints.is_empty() {
+        return vec![Check::skipped(
+            subject,
+            "no active client is configured, so there is none to look for".to_owned(),
+        )];
+    }
+    let mut checks = Vec::new();
+    let mut well = 0;
+    for (client, state) in endpoints {
+        match state {
+            Ok(state) if state == "offline" => checks.push(Check::warning(
+                subject,
+                format!("{client} is known but offline"),
+                "the client has not registered, or does not answer OPTIONS: calls to it fail over to the next",
+            )),
+            Ok(_) => well += 1,
+            Err(Error::Rejected { status: 404, .. }) => {
+                checks.push(Check::failed(
+                    subject,
+                    format!("Asterisk does not know {client}"),
+                    mend_realtime(realtime),
+                ));
+            }
+            Err(error) => checks.push(Check::failed(
+                subject,
+                format!("{client}: {error}"),
+                format!("ask again; raise calls.request_timeout_ms where asterisk[{index}] is far away"),
+            )),
+        }
+    }
+    if well > 0 {
+        checks.insert(0, Check::ok(subject, format!("{well} of {} active clients are reachable", endpoints.len())));
+    }
+    checks
+}
+
+fn mend_realtime(realtime: &Realtime) -> String {
+    match realtime {
+        Realtime::Sqlite { path } => format!(
+            "start `capconduit serve`, which publishes clients to {}; let dbfile in res_config_sqlite3.conf name that file, and \
+             Asterisk's user read it ({README}, \"SQLite realtime\")",
+            path.display()
+        ),
+        Realtime::Postgres => format!(
+            "let res_pgsql.conf name this database and a role that reads ps_* ({README}, \"PostgreSQL realtime\")"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use std::time::Duration;
+
+use super::super::report::{Outcome, failures, render};
+use super::*;
+use crate::config::Config;
+
+fn configured() -> Node {
+    Config::from_layers(None, []).expect("the defaults").nodes.remove(0)
+}
+
+fn info(version: &str) -> Info {
+    Info { version: version.to_owned(), entity_id: String::new(), startup_time: None }
+}
+
+/// A node where `serve` runs and everything is as it should be.
+fn healthy() -> Facts {
+    Facts {
+        info: Ok(info("22.10.1+dfsg-1")),
+        refused: None,
+        globals: Globals {
+            app: "capconduit".into(),
+            apps: "1".into(),
+            heartbeat: "1000".into(),
+            epoch: "1002".into(),
+            last_resort: String::new(),
+        },
+        clock_skew: Some(0),
+        apps: vec![("capconduit-1".into(), true)],
+        dialplan: Ok(Dialplan {
+            round_trip: Some(Duration::from_micros(4200)),
+            inbound: Ok(INBOUND),
+            fallback: Ok(FALLBACK),
+            clients: Ok(CLIENTS),
+            falling_back: None,
+        }),
+        endpoints: vec![("acme".parse().expect("allowed"), Ok("online".into()))],
+    }
+}
+
+/// A healthy node while no controller is running.
+fn alone() -> Facts {
+    let mut facts = healthy();
+    facts.globals.heartbeat = String::new();
+    facts.apps[0].1 = false;
+    let Ok(dialplan) = &mut facts.dialplan else { panic!("healthy") };
+    dialplan.falling_back = Some(Ok(FALLEN_BACK));
+    facts
+}
+
+fn judged(facts: &Facts) -> Vec<Check> {
+    node(0, &configured(), &Realtime::Sqlite { path: "rt.db".into() }, facts)
+}
+
+/// The one check that is neither ok nor skipped.
+fn fault(facts: &Facts) -> (Outcome, String) {
+    let checks = judged(facts);
+    let bad: Vec<&Check> =
+        checks.iter().filter(|check| !matches!(check.outcome, Outcome::Ok | Outcome::Skipped)).collect();
+    assert_eq!(bad.len(), 1, "{}", render(&checks));
+    assert!(bad[0].mend.is_some(), "every fault says how to mend it");
+    (bad[0].outcome, render(&checks))
+}
+
+#[test]
+fn a_healthy_node_passes_with_and_without_a_controller() {
+    for facts in [healthy(), alone()] {
+        let checks = judged(&facts);
+        let text = render(&checks);
+        assert!(checks.iter().all(|check| matches!(check.outcome, Outcome::Ok | Outcome::Skipped)), "{text}");
+        assert!(text.ends_with("0 failed, 0 warnings, 1 skipped\n"), "{text}");
+    }
+    assert!(render(&judged(&alone())).contains("`capconduit serve` is not running"));
+}
+
+#[test]
+fn versions_are_judged() {
+    for (version, outcome) in [
+        ("18.20.0", Some(Outcome::Failed)),
+        ("20.19.0", Some(Outcome::Warning)),
+        ("22.10.0", Some(Outcome::Warning)),
+        ("GIT-master-abc", Some(Outcome::Warning)),
+        ("22.10.1", None),
+        ("23.4.0", None),
+    ] {
+        let facts = Facts { info: Ok(info(version)), ..healthy() };
+        match outcome {
+            Some(outcome) => assert_eq!(fault(&facts).0, outcome, "{version}"),
+            None => assert!(judged(&facts).iter().all(|check| check.mend.is_none()), "{version}"),
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_node_has_one_fault_that_names_the_key() {
+    let unreachable = |refused| Facts { info: Err("no".into()), refused, ..healthy() };
+    for (refused, part) in [(None, "start Asterisk"), (Some(401), "asterisk[0].user"), (Some(404), "load res_ari")] {
+        let checks = judged(&unreachable(refused));
+        assert_eq!((checks.len(), failures(&checks)), (1, 1));
+        assert!(render(&checks).contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_dialplan_of_other_applications_fails() {
+    let mut facts = healthy();
+    facts.globals.apps = "2".into();
+    let (outcome, text) = fault(&facts);
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(text.contains("CAPCONDUIT_APPS=2") && text.contains(".apps is 1"), "{text}");
+}
+
+#[test]
+fn a_controller_that_hangs_or_is_half_there_fails() {
+    let mut hung = healthy();
+    hung.globals.heartbeat = "998".into();
+    assert!(fault(&hung).1.contains("heartbeat is old"));
+    let mut half = healthy();
+    half.apps.push(("capconduit-2".into(), false));
+    assert!(fault(&half).1.contains("not registered: capconduit-2"));
+}
+
+#[test]
+fn contexts_are_told_by_the_cause_they_give() {
+    type Change = fn(&mut Dialplan);
+    let cases: [(Change, &str); 5] = [
+        (|d| d.inbound = Ok(16), "[capconduit-inbound] is missing"),
+        (|d| d.fallback = Ok(1), "[capconduit-fallback] is another one than ours"),
+        (|d| d.clients = Err("403 Forbidden".into()), "read_only = no"),
+        (|d| d.falling_back = Some(Ok(21)), "ends with cause 21, not 42"),
+        (|d| d.round_trip = Some(Duration::from_millis(150)), "150.0 ms"),
+    ];
+    for (change, part) in cases {
+        let mut facts = alone();
+        change(facts.dialplan.as_mut().expect("healthy"));
+        assert!(fault(&facts).1.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_asterisk_does_not_know_fails_and_an_offline_one_warns() {
+    let mut facts = healthy();
+    let missing = Error::Rejected { status: 404, message: "Endpoint not found".into() };
+    facts.endpoints.push(("beta".parse().expect("allowed"), Err(missing)));
+    let (outcome, text) = fault(&facts);
+    assert_eq!(outcome, Outcome::Failed);
+    for part in ["does not know beta", "rt.db", "1 of 2 active clients"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    facts.endpoints[1].1 = Ok("offline".into());
+    assert_eq!(fault(&facts).0, Outcome::Warning);
+    facts.endpoints.clear();
+    assert!(
+        judged(&facts)
+            .iter()
+            .any(|check| check.outcome == Outcome::Skipped && check.found.contains("no active client"))
+    );
+}

@@ -1,0 +1,233 @@
+//! Asks one node what [`super::judge`] needs to know, over the same ARI client that `serve` uses but in an application of its own
+//! (`<app>-doctor-1`), so that a running controller notices nothing.
+//!
+//! The dialplan cannot be read over ARI, so it is run: a `Local` channel dials an extension of each context, and its far half ends
+//! with the cause that our dialplan gives. The near half's cause is of no use: it is 16 instead now and then. A call that has been
+//! in the inbound context before (`CAPCONDUIT_REASON` is set) ends there without a record. Only when no controller answers and the
+//! fallback has no last resort, a probe takes the whole way of a call, [`PROBE_DID`] being dialled; it leaves one line in the spool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::judge::{INBOUND, PROBE_DID};
+use crate::ari::{
+    Endpoint, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
+};
+use crate::clock::Clock;
+use crate::config;
+use crate::routing::snapshot::{Client, ClientIdentifier};
+
+/// How long the socket and each event may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Value of `CAPCONDUIT_REASON` for probes that shall leave no trace.
+const SEEN: &str = "doctor";
+
+/// What a node said.
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// Who it is; with an error nothing else was asked.
+    pub(super) info: Result<Info, String>,
+    /// HTTP status of the refusal, where `info` is one.
+    pub(super) refused: Option<u16>,
+    /// Its dialplan's global variables.
+    pub(super) globals: Globals,
+    /// Its clock minus ours, in seconds.
+    pub(super) clock_skew: Option<i64>,
+    /// Each Stasis application of the configuration, and whether it is registered.
+    pub(super) apps: Vec<(String, bool)>,
+    /// What the event socket and the dialplan did; an error where the socket did not come up.
+    pub(super) dialplan: Result<Dialplan, String>,
+    /// Each active client and the state of its endpoint.
+    pub(super) endpoints: Vec<(ClientIdentifier, Result<String, Error>)>,
+}
+
+/// Global variables; empty where not set.
+#[derive(Debug, Default)]
+pub(super) struct Globals {
+    pub(super) app: String,
+    pub(super) apps: String,
+    pub(super) heartbeat: String,
+    pub(super) epoch: String,
+    pub(super) last_resort: String,
+}
+
+/// What came of dialling into the contexts: the Q.850 cause each gave, or why there is none.
+#[derive(Debug)]
+pub(super) struct Dialplan {
+    /// From asking for a channel to its `StasisStart`.
+    pub(super) round_trip: Option<Duration>,
+    pub(super) inbound: Result<i16, String>,
+    pub(super) fallback: Result<i16, String>,
+    pub(super) clients: Result<i16, String>,
+    /// `None` where it was not tried.
+    pub(super) falling_back: Option<Result<i16, String>>,
+}
+
+/// Whether the heartbeat, in the node's own seconds, is one that the dialplan accepts.
+pub(super) fn is_fresh(globals: &Globals) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    number(&globals.heartbeat).zip(number(&globals.epoch)).is_some_and(|(beat, now)| beat + 3 >= now)
+}
+
+/// Asks everything of one node.
+pub(super) async fn node(
+    index: usize,
+    node: &config::Node,
+    request_timeout: Duration,
+    clients: &[Arc<Client>],
+    clock: Clock,
+) -> Facts {
+    let own = config::Node { app: format!("{}-doctor", node.app), apps: 1, ..node.clone() };
+    let (events, queue) = mpsc::channel(1024);
+    let stop = CancellationToken::new();
+    let handle = match Node::spawn(index, &own, request_timeout, &events, clock, &stop) {
+        Ok(handle) => handle,
+        Err(error) => return Facts::unreachable(error.to_string(), None),
+    };
+    let mut probe = Probe { handle, queue, clock, made: 0 };
+    let facts = probe.examine(node, clients).await;
+    stop.cancel();
+    // Closed properly, so that Asterisk logs no broken socket.
+    let _ = tokio::time::timeout(PATIENCE, probe.handle.closed()).await;
+    facts
+}
+
+impl Facts {
+    fn unreachable(reason: String, refused: Option<u16>) -> Self {
+        Self {
+            info: Err(reason),
+            refused,
+            globals: Globals::default(),
+            clock_skew: None,
+            apps: Vec::new(),
+            dialplan: Err("not asked".to_owned()),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+struct Probe {
+    handle: NodeHandle,
+    queue: mpsc::Receiver<NodeEvent>,
+    clock: Clock,
+    made: u32,
+}
+
+impl Probe {
+    async fn examine(&mut self, node: &config::Node, clients: &[Arc<Client>]) -> Facts {
+        let info = match self.handle.info().await {
+            Ok(info) => info,
+            Err(error) => return Facts::unreachable(error.to_string(), error.status()),
+        };
+        let globals = Globals {
+            app: self.global("CAPCONDUIT_APP").await,
+            apps: self.global("CAPCONDUIT_APPS").await,
+            heartbeat: self.global("CAPCONDUIT_HEARTBEAT").await,
+            epoch: self.global("EPOCH").await,
+            last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
+        };
+        let now: DateTime<Utc> = self.clock.now().wall;
+        let clock_skew = globals.epoch.parse::<i64>().ok().map(|theirs| theirs - now.timestamp());
+        let mut apps = Vec::new();
+        for n in 1..=node.apps {
+            let app = format!("{}-{n}", node.app);
+            let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
+            apps.push((app, registered));
+        }
+        let mut endpoints = Vec::new();
+        for client in clients {
+            let answer = self.handle.http(Request::GetEndpoint { endpoint: &client.identifier }).await;
+            let state = answer.and_then(|answer| answer.json::<Endpoint>()).map(|endpoint| endpoint.state);
+            endpoints.push((client.identifier.clone(), state));
+        }
+        let dialplan = self.dialplan(&globals).await;
+        Facts { info: Ok(info), refused: None, globals, clock_skew, apps, dialplan, endpoints }
+    }
+
+    /// Empty where it is not set or cannot be read.
+    async fn global(&self, variable: &str) -> String {
+        let answer = self.handle.http(Request::GetGlobal { variable }).await;
+        answer.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value).unwrap_or_default()
+    }
+
+    async fn dialplan(&mut self, globals: &Globals) -> Result<Dialplan, String> {
+        self.wait(|kind| matches!(kind, NodeEventKind::Up(_)).then_some(()))
+            .await
+            .ok_or_else(|| format!("the event socket did not come up within {} s", PATIENCE.as_secs()))?;
+        let mut round_trip = None;
+        let mut run = async |probe: &mut Self, context, exten, reason| {
+            let (took, cause) = probe.dial(context, exten, reason).await?;
+            round_trip = Some(round_trip.map_or(took, |best: Duration| best.min(took)));
+            Ok(cause)
+        };
+        let inbound = run(self, "capconduit-inbound", PROBE_DID, SEEN).await;
+        let fallback = run(self, "capconduit-fallback", "T", SEEN).await;
+        let clients = run(self, "capconduit-clients", PROBE_DID, SEEN).await;
+        let falling_back = if inbound == Ok(INBOUND) && !is_fresh(globals) && globals.last_resort.is_empty() {
+            Some(run(self, "capconduit-inbound", PROBE_DID, "").await)
+        } else {
+            None
+        };
+        Ok(Dialplan { round_trip, inbound, fallback, clients, falling_back })
+    }
+
+    /// Dials into the dialplan; how long the first event took, and the cause with which the dialplan ended the call.
+    async fn dial(
+        &mut self,
+        context: &'static str,
+        exten: &'static str,
+        reason: &'static str,
+    ) -> Result<(Duration, i16), String> {
+        self.made += 1;
+        let id = format!("capconduit-doctor-{}-{}", std::process::id(), self.made);
+        let app = self.handle.app_name(0).to_owned();
+        let started = self.clock.now().mono;
+        self.ask(Request::CreateProbe { channel_id: &id, context, exten, reason, app: &app }).await?;
+        let cause = self.follow(&app, &id, started).await;
+        if cause.is_err() {
+            // It may be gone already; then this is answered 404, which is as well.
+            let _ = self.ask(Request::HangUp { channel_id: &id, reason: Some(HangUpReason::Word("normal")) }).await;
+        }
+        cause
+    }
+
+    async fn follow(&mut self, app: &str, id: &str, started: Duration) -> Result<(Duration, i16), String> {
+        let begun = self.wait(|kind| match kind {
+            NodeEventKind::Event(Event::StasisStart { channel, .. }) if channel.id == id => Some(()),
+            _ => None,
+        });
+        begun.await.ok_or("no StasisStart came for a channel of our own")?;
+        let took = self.clock.now().mono.saturating_sub(started);
+        let far = format!("{id}-far");
+        self.ask(Request::Subscribe { app, channel_id: &far }).await?;
+        self.ask(Request::Dial { channel_id: id, caller: None, timeout: 2 }).await?;
+        let ended = self.wait(|kind| match kind {
+            NodeEventKind::Event(Event::ChannelDestroyed { channel, cause, .. }) if channel.id == far => Some(*cause),
+            _ => None,
+        });
+        Ok((took, ended.await.ok_or("the call into the dialplan did not end")?))
+    }
+
+    async fn ask(&self, request: Request<'_>) -> Result<(), String> {
+        self.handle.http(request).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The first thing that `pick` takes from the queue, within [`PATIENCE`].
+    async fn wait<T>(&mut self, pick: impl Fn(&NodeEventKind) -> Option<T>) -> Option<T> {
+        let queue = &mut self.queue;
+        let found = async {
+            while let Some(event) = queue.recv().await {
+                if let Some(found) = pick(&event.kind) {
+                    return Some(found);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(PATIENCE, found).await.ok().flatten()
+    }
+}

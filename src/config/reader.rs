@@ -1,0 +1,230 @@
+//! Takes typed values out of one section and notes every fault instead of stopping at the first, which serde would.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use config::{Map, Value, ValueKind};
+use secrecy::SecretString;
+
+use super::fault::Fault;
+
+/// A table of the configuration whose keys are taken one by one.
+pub(super) struct Section<'a> {
+    path: String,
+    values: Map<String, Value>,
+    known: Vec<&'static str>,
+    file: &'a str,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl<'a> Section<'a> {
+    /// Reads `value` as the table at `path` (empty for the root); anything else than a table is a fault.
+    pub(super) fn new(path: &str, value: Option<Value>, file: &'a str, faults: &'a mut Vec<Fault>) -> Self {
+        let values = match value.map(|value| value.kind) {
+            None => Map::new(),
+            Some(ValueKind::Table(values)) => values,
+            Some(ValueKind::Nil) => {
+                // The environment named a later entry of the list than there are.
+                faults.push(Fault::new(path, "is missing: number the entries from 0 without gaps"));
+                Map::new()
+            }
+            Some(_) => {
+                faults.push(Fault::new(path, format!("must be a table, such as [{path}]")));
+                Map::new()
+            }
+        };
+        Self { path: path.to_owned(), values, known: Vec::new(), file, faults }
+    }
+
+    /// The full name of `key`.
+    pub(super) fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The raw value of `key`.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.values.remove(key)
+    }
+
+    /// A text that `check` turns into a value, or refuses by saying what is allowed.
+    pub(super) fn text<T>(&mut self, key: &'static str, default: T, check: impl Fn(&str) -> Result<T, String>) -> T {
+        self.optional(key, check).unwrap_or(default)
+    }
+
+    /// As [`Section::text`], without a default.
+    pub(super) fn optional<T>(&mut self, key: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.take(key)?;
+        let ValueKind::String(text) = &value.kind else {
+            self.refuse(key, &value, "use a text in quotes");
+            return None;
+        };
+        check(text).map_err(|allowed| self.refuse(key, &value, &allowed)).ok()
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn whole(&mut self, key: &'static str, default: u32, range: RangeInclusive<u32>) -> u32 {
+        let allowed = format!("use a whole number from {} to {}", range.start(), range.end());
+        self.number(key, default, |number| range.contains(number), &allowed)
+    }
+
+    /// One of the numbers in `list`.
+    pub(super) fn one_of(&mut self, key: &'static str, default: u16, list: &[u16]) -> u16 {
+        let words: Vec<String> = list.iter().map(ToString::to_string).collect();
+        self.number(key, default, |number| list.contains(number), &format!("use one of {}", words.join(", ")))
+    }
+
+    fn number<T>(&mut self, key: &'static str, default: T, fits: impl Fn(&T) -> bool, allowed: &str) -> T
+    where
+        T: TryFrom<i64> + FromStr,
+    {
+        let Some(value) = self.take(key) else { return default };
+        let number = match &value.kind {
+            ValueKind::I64(number) => T::try_from(*number).ok(),
+            // The environment has only texts.
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.filter(fits).unwrap_or_else(|| {
+            self.refuse(key, &value, allowed);
+            default
+        })
+    }
+
+    /// A text to text table, each entry checked.
+    pub(super) fn pairs(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&str, &str) -> Result<(), String>,
+    ) -> BTreeMap<String, String> {
+        let Some(value) = self.take(key) else { return BTreeMap::new() };
+        let ValueKind::Table(entries) = &value.kind else {
+            self.refuse(key, &value, "use a table, such as { \"00\" = \"+\" }");
+            return BTreeMap::new();
+        };
+        let mut pairs = BTreeMap::new();
+        for (from, to) in entries {
+            match &to.kind {
+                ValueKind::String(text) => match check(from, text) {
+                    Ok(()) => drop(pairs.insert(from.clone(), text.clone())),
+                    Err(allowed) => self.refuse(&format!("{key}.{from:?}"), to, &allowed),
+                },
+                _ => self.refuse(&format!("{key}.{from:?}"), to, "use a text in quotes"),
+            }
+        }
+        pairs
+    }
+
+    /// A secret under `key`, or in the file that `file_key` names. Neither its value nor the file's text is ever told.
+    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+        let (value, path) = (self.take(key), self.take(file_key));
+        let text = match (value.map(|value| value.kind), path.map(|path| path.kind)) {
+            (None, None) => return None,
+            (Some(ValueKind::String(text)), None) => text,
+            (None, Some(ValueKind::String(path))) => match std::fs::read_to_string(&path) {
+                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+                Err(error) => {
+                    let text = format!("= {path:?} cannot be read: {error}; name a file that holds the secret alone");
+                    self.fault(file_key, text);
+                    return None;
+                }
+            },
+            (Some(_), Some(_)) => {
+                self.fault(key, format!("and {file_key} are both set: give one of them"));
+                return None;
+            }
+            (Some(_), None) => {
+                self.fault(key, "must be a text in quotes");
+                return None;
+            }
+            (None, Some(_)) => {
+                self.fault(file_key, "must be the path of a file, in quotes");
+                return None;
+            }
+        };
+        if text.is_empty() {
+            self.fault(key, "is empty: leave it out or give the secret");
+            return None;
+        }
+        Some(text.into())
+    }
+
+    /// A path whose nearest existing ancestor is a directory, so that it can come to exist.
+    pub(super) fn path(&mut self, key: &'static str, default: &Path, must_be: Kind) -> PathBuf {
+        if self.values.contains_key(key) {
+            let check = |text: &str| reachable(Path::new(text), must_be).map(|()| PathBuf::from(text));
+            return self.text(key, default.to_owned(), check);
+        }
+        self.known.push(key);
+        if let Err(allowed) = reachable(default, must_be) {
+            self.fault(key, format!("= {default:?} is not allowed (by default): {allowed}"));
+        }
+        default.to_owned()
+    }
+
+    /// Notes that `key` is wrong in a way of its own.
+    pub(super) fn fault(&mut self, key: &str, text: impl Into<String>) {
+        self.faults.push(Fault::new(self.name(key), text));
+    }
+
+    /// Refuses every key that nobody took.
+    pub(super) fn finish(self) {
+        let mut unknown: Vec<_> = self.values.iter().collect();
+        unknown.sort_by_key(|(key, _)| key.as_str());
+        for (key, value) in unknown {
+            let name = self.name(key);
+            // Never with its value: it may be a misspelt password.
+            let text = format!("is no known key ({}); known here: {}", self.origin(value), self.known.join(", "));
+            self.faults.push(Fault::new(name, text));
+        }
+    }
+
+    fn refuse(&mut self, key: &str, value: &Value, allowed: &str) {
+        let shown = match &value.kind {
+            // Someone may have put a password into a URL where none belongs.
+            ValueKind::String(text) if text.contains("://") && text.contains('@') => {
+                "(a URL with a user, not shown)".to_owned()
+            }
+            ValueKind::String(text) => format!("{text:?}"),
+            ValueKind::Table(_) => "a table".to_owned(),
+            ValueKind::Array(_) => "a list".to_owned(),
+            _ => value.to_string(),
+        };
+        let text = format!("= {shown} is not allowed ({}): {allowed}", self.origin(value));
+        self.fault(key, text);
+    }
+
+    fn origin(&self, value: &Value) -> String {
+        format!("set in {}", value.origin().unwrap_or(self.file))
+    }
+}
+
+/// What a path must be, where it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+}
+
+/// Says what is wrong with a path that can neither be found as what it must be nor be made.
+pub(super) fn reachable(path: &Path, must_be: Kind) -> Result<(), String> {
+    let wanted = match must_be {
+        Kind::Directory => "a directory",
+        Kind::File => "a file",
+    };
+    let mut at = Some(path);
+    while let Some(part) = at.filter(|part| !part.as_os_str().is_empty()) {
+        match std::fs::metadata(part) {
+            Ok(found) if part == path && found.is_dir() == (must_be == Kind::Directory) => return Ok(()),
+            Ok(found) if part != path && found.is_dir() => return Ok(()),
+            Ok(_) => {
+                return Err(format!("use {wanted}, or where one can be made: {} is something else", part.display()));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => at = part.parent(),
+            Err(error) => return Err(format!("use {wanted}, or where one can be made: {}: {error}", part.display())),
+        }
+    }
+    if path.as_os_str().is_empty() { Err(format!("use the path of {wanted}")) } else { Ok(()) }
+}

@@ -1,0 +1,254 @@
+//! What each section allows.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use config::{Map, Value, ValueKind};
+use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::EnvFilter;
+
+use super::fault::Fault;
+use super::reader::{Kind, Section, reachable};
+use super::{Api, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use crate::routing::number;
+
+/// SIP statuses that `[rejections]` may name: those that Asterisk can be made to send, and that carriers understand.
+pub const REJECTION_CODES: &[u16] = &[403, 404, 408, 410, 480, 484, 486, 488, 500, 503];
+
+/// Reads the whole tree; `file` is how faults name the configuration file.
+pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>) -> Config {
+    let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, faults);
+    let [data, database, realtime, api, log, asterisk, calls, rejections] =
+        ["data", "database", "realtime", "api", "log", "asterisk", "calls", "rejections"].map(|key| root.take(key));
+    root.finish();
+
+    let mut data = Section::new("data", data, file, faults);
+    let data_dir = data.path("dir", Path::new("data"), Kind::Directory);
+    data.finish();
+    let database = read_database(Section::new("database", database, file, faults), &data_dir);
+    let postgres = !database.url.expose_secret().starts_with("sqlite:");
+    Config {
+        realtime: read_realtime(Section::new("realtime", realtime, file, faults), &data_dir, postgres),
+        api: read_api(Section::new("api", api, file, faults)),
+        log: read_log(Section::new("log", log, file, faults)),
+        nodes: read_nodes(asterisk, file, faults),
+        calls: read_calls(Section::new("calls", calls, file, faults)),
+        rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
+        data_dir,
+        database,
+    }
+}
+
+fn read_database(mut section: Section<'_>, data_dir: &Path) -> Database {
+    let default = || SecretString::from(format!("sqlite://{}", data_dir.join("capconduit.db").display()));
+    let url = section.secret("url", "url_file").filter(|url| match check_database_url(url.expose_secret()) {
+        Ok(()) => true,
+        Err(text) => {
+            section.fault("url", text);
+            false
+        }
+    });
+    let max_connections = section.whole("max_connections", 10, 1..=1000);
+    section.finish();
+    Database { url: url.unwrap_or_else(default), max_connections }
+}
+
+/// Says what is wrong without the value, which may hold a password.
+fn check_database_url(url: &str) -> Result<(), String> {
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        if path.contains('?') || path.starts_with(":memory:") {
+            return Err("is not allowed: sqlite:// takes the path of a file, without options".to_owned());
+        }
+        return reachable(Path::new(path), Kind::File)
+            .map_err(|allowed| format!("is not allowed: after sqlite:// {allowed}"));
+    }
+    let named = |url: &reqwest::Url| url.host_str().is_some() && url.path().len() > 1;
+    if (url.starts_with("postgres://") || url.starts_with("postgresql://")) && url.parse().is_ok_and(|url| named(&url))
+    {
+        return Ok(());
+    }
+    Err("is not allowed (not shown: secret): use sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE".to_owned())
+}
+
+fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> Realtime {
+    let mode = section.text("mode", "sqlite", |text| match text {
+        "sqlite" => Ok("sqlite"),
+        "postgres" => Ok("postgres"),
+        _ => Err("use one of sqlite, postgres".to_owned()),
+    });
+    if mode == "postgres" {
+        if !postgres {
+            section.fault(
+                "mode",
+                "= \"postgres\" needs database.url to be postgres://…, because the ps_* tables live there",
+            );
+        }
+        if section.take("path").is_some() {
+            section.fault("path", "belongs to realtime.mode = \"sqlite\": leave it out");
+        }
+        section.finish();
+        return Realtime::Postgres;
+    }
+    let path = section.path("path", &data_dir.join("realtime").join("realtime.db"), Kind::File);
+    section.finish();
+    Realtime::Sqlite { path }
+}
+
+fn read_api(mut section: Section<'_>) -> Api {
+    let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
+    let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
+    section.finish();
+    Api { listen }
+}
+
+fn read_log(mut section: Section<'_>) -> Log {
+    let format = section.text("format", LogFormat::Auto, word);
+    let filter = section.text("filter", "info".to_owned(), |text| {
+        let checked = EnvFilter::try_new(text).map(|_| text.to_owned());
+        checked.map_err(|error| format!("use a tracing filter, such as info,capconduit=debug ({error})"))
+    });
+    section.finish();
+    Log { format, filter }
+}
+
+/// One of a `words!` type's words.
+fn word<T: FromStr<Err = String>>(text: &str) -> Result<T, String> {
+    text.parse()
+}
+
+fn read_nodes(list: Option<Value>, file: &str, faults: &mut Vec<Fault>) -> Vec<Node> {
+    let entries = match list.map(|list| list.kind) {
+        None => vec![Value::new(None, ValueKind::Table(Map::new()))],
+        Some(ValueKind::Array(entries)) if !entries.is_empty() => entries,
+        Some(_) => {
+            faults.push(Fault::new("asterisk", "must be a list of at least one node, each headed [[asterisk]]"));
+            return Vec::new();
+        }
+    };
+    let nodes: Vec<Node> = entries
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| read_node(Section::new(&format!("asterisk[{index}]"), Some(entry), file, faults)))
+        .collect();
+    // A refused name has become the default one, which would look like a twin.
+    if faults.is_empty() {
+        refuse_twins(&nodes, faults);
+    }
+    nodes
+}
+
+fn read_node(mut section: Section<'_>) -> Node {
+    let node = Node {
+        name: section.text("name", "asterisk".to_owned(), token),
+        url: section.text("url", "http://127.0.0.1:8088".to_owned(), base_url),
+        user: section.text("user", "capconduit".to_owned(), user),
+        password: section.secret("password", "password_file").unwrap_or_default(),
+        app: section.text("app", "capconduit".to_owned(), token),
+        apps: u16::try_from(section.whole("apps", 1, 1..=16)).unwrap_or(1),
+        transport: section.text("transport", Transport::Auto, word),
+        did_from: section.text("did_from", DidFrom::RequestUri, word),
+        default_region: section.optional("default_region", region),
+        prefix_rules: section.pairs("prefix_rules", prefix_rule),
+    };
+    section.finish();
+    node
+}
+
+/// Records and the fold of events are by node name; Asterisk gives an application to the last socket that asks for it.
+fn refuse_twins(nodes: &[Node], faults: &mut Vec<Fault>) {
+    let (mut names, mut applications) = (HashMap::new(), HashMap::new());
+    for (index, node) in nodes.iter().enumerate() {
+        if let Some(first) = names.insert(&node.name, index) {
+            let text = format!("= {:?} is also asterisk[{first}].name: give every node a name of its own", node.name);
+            faults.push(Fault::new(format!("asterisk[{index}].name"), text));
+        }
+        if let Some(first) = applications.insert((&node.url, &node.app), index) {
+            let text =
+                format!("= {:?} is also asterisk[{first}].app on the same url: each socket needs its own", node.app);
+            faults.push(Fault::new(format!("asterisk[{index}].app"), text));
+        }
+    }
+}
+
+fn token(text: &str) -> Result<String, String> {
+    let fits =
+        (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fits { Ok(text.to_owned()) } else { Err("use 1 to 40 of A-Z a-z 0-9 _ -".to_owned()) }
+}
+
+fn user(text: &str) -> Result<String, String> {
+    // A colon would end the user in HTTP's basic authentication (RFC 7617).
+    let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    if fits { Ok(text.to_owned()) } else { Err("use the ARI user's name, without colon or spaces".to_owned()) }
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let allowed = || "use http://HOST:PORT or https://HOST:PORT, as in Asterisk's http.conf".to_owned();
+    let url: reqwest::Url = text.parse().map_err(|_| allowed())?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("leave user and password out of the URL; they are keys of their own".to_owned());
+    }
+    if !plain || url.host_str().is_none() {
+        return Err(allowed());
+    }
+    let text = text.trim_end_matches('/');
+    if text.ends_with("/ari") {
+        return Err("leave /ari out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn region(text: &str) -> Result<String, String> {
+    if number::is_region(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("use a country's two capital letters (ISO 3166-1), such as GB".to_owned())
+    }
+}
+
+fn prefix_rule(from: &str, to: &str) -> Result<(), String> {
+    let digits = |text: &str| {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        digits.len() <= 15 && digits.bytes().all(|b| b.is_ascii_digit())
+    };
+    if !from.is_empty() && digits(from) && digits(to) {
+        Ok(())
+    } else {
+        Err("use leading digits and what replaces them, such as \"00\" = \"+\" (at most a + and 15 digits)".to_owned())
+    }
+}
+
+fn read_calls(mut section: Section<'_>) -> Calls {
+    let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
+    let mut whole = |key, default: u32, range| section.whole(key, default, range);
+    let calls = Calls {
+        progress_timeout: millis(whole("progress_timeout_ms", 5000, 100..=60_000).into()),
+        setup_budget: seconds(whole("setup_budget_seconds", 60, 1..=600).into()),
+        max_attempts: whole("max_attempts", 10, 1..=100),
+        max_duration: seconds(whole("max_duration_seconds", 7200, 1..=86_400).into()),
+        request_timeout: millis(whole("request_timeout_ms", 2000, 50..=60_000).into()),
+        event_queue: usize::try_from(whole("event_queue", 65_536, 16..=1_048_576)).unwrap_or(usize::MAX),
+        max_live: usize::try_from(whole("max_live", 5000, 1..=100_000)).unwrap_or(usize::MAX),
+        drain: seconds(whole("drain_seconds", 30, 0..=86_400).into()),
+    };
+    section.finish();
+    calls
+}
+
+fn read_rejections(mut section: Section<'_>) -> Rejections {
+    let mut code = |key, default| section.one_of(key, default, REJECTION_CODES);
+    let rejections = Rejections {
+        unknown_did: code("unknown_did", 404),
+        inactive_campaign: code("inactive_campaign", 404),
+        all_full: code("all_full", 486),
+        no_active_link: code("no_active_link", 480),
+        nobody_answered: code("nobody_answered", 480),
+        overloaded: code("overloaded", 503),
+    };
+    section.finish();
+    rejections
+}

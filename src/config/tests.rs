@@ -1,0 +1,237 @@
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const CANARY: &str = "canary-7f3a";
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Faults> {
+    let environment = environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v)));
+    Config::from_layers(Some((Path::new("test.toml"), text)), environment)
+}
+
+/// The keys of the faults of a configuration that must be refused.
+fn faulty(text: &str, environment: &[(&str, &str)]) -> (HashSet<String>, String) {
+    let faults = load(text, environment).expect_err(text);
+    (faults.0.iter().map(|fault| fault.key.clone()).collect(), faults.to_string())
+}
+
+#[test]
+fn no_file_at_all_gives_the_documented_defaults_and_no_password() {
+    let config = Config::from_layers(None, []).unwrap();
+    assert_eq!(config.database.url.expose_secret(), "sqlite://data/capconduit.db");
+    assert_eq!(config.realtime, Realtime::Sqlite { path: "data/realtime/realtime.db".into() });
+    assert_eq!(config.api.listen.to_string(), "127.0.0.1:8080");
+    let [node] = config.nodes.as_slice() else { panic!("one node, not {}", config.nodes.len()) };
+    assert_eq!((node.name.as_str(), node.user.as_str(), node.app.as_str()), ("asterisk", "capconduit", "capconduit"));
+    assert_eq!(node.url, "http://127.0.0.1:8088");
+    let refusal = config.require_ari().unwrap_err().to_string();
+    for part in ["asterisk[0].password", "CAPCONDUIT__ASTERISK__0__PASSWORD", "\"capconduit\""] {
+        assert!(refusal.contains(part), "{part} in {refusal}");
+    }
+}
+
+#[test]
+fn the_example_holds_every_key_at_its_default() {
+    let example = include_str!("../../capconduit.example.toml");
+    let written = load(example, &[]).unwrap();
+    let default = Config::from_layers(None, []).unwrap();
+    assert_eq!(format!("{written:?}"), format!("{default:?}"));
+    // Every key is there: each one, given a wrong type, is refused by its name.
+    let table: toml::Table = example.parse().unwrap();
+    for (section, keys) in &table {
+        let keys = keys.as_array().map_or(keys, |list| &list[0]).as_table().unwrap();
+        for key in keys.keys() {
+            assert!(example.contains(&format!("\n{key} = ")), "{section}.{key} is documented");
+        }
+    }
+    let fields =
+        [("calls", 8), ("rejections", 6), ("log", 2), ("api", 1), ("database", 2), ("realtime", 2), ("data", 1)];
+    for (section, count) in fields {
+        assert_eq!(table[section].as_table().unwrap().len(), count, "keys in [{section}]");
+    }
+}
+
+#[test]
+fn the_environment_wins_and_reaches_into_the_list_of_nodes() {
+    let file = "[calls]\nmax_live = 10\n[[asterisk]]\nname = \"a\"\nuser = \"u\"\n[[asterisk]]\nname = \"b\"\napp = \"other\"\n";
+    let config = load(
+        file,
+        &[
+            ("CAPCONDUIT__ASTERISK__1__PASSWORD", CANARY),
+            ("CAPCONDUIT__ASTERISK__0__PREFIX_RULES__00", "+"),
+            ("CAPCONDUIT__CALLS__MAX_LIVE", "20"),
+            ("CAPCONDUIT__API__LISTEN", "[::1]:0"),
+            ("CAPCONDUIT_OTHER", "not ours"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.calls.max_live, 20);
+    assert_eq!(config.api.listen.to_string(), "[::1]:0");
+    let [a, b] = config.nodes.as_slice() else { panic!("two nodes") };
+    assert_eq!((a.name.as_str(), a.user.as_str(), a.password.expose_secret()), ("a", "u", ""));
+    assert_eq!(a.prefix_rules, BTreeMap::from([("00".into(), "+".into())]));
+    assert_eq!((b.name.as_str(), b.password.expose_secret()), ("b", CANARY));
+    assert_eq!(config.require_ari().unwrap_err().0[0].key, "asterisk[0].password");
+    // Without any file, an entry comes to be.
+    let alone = Config::from_layers(None, [("CAPCONDUIT__ASTERISK__0__PASSWORD".into(), "p".into())]).unwrap();
+    alone.require_ari().unwrap();
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_key_value_and_what_is_allowed() {
+    let file = r#"
+        top = 1
+        [api]
+        listen = "nowhere"
+        [log]
+        format = "xml"
+        filter = "capconduit=loud"
+        [calls]
+        max_live = 0
+        event_queue = "many"
+        ringtone = 3
+        [rejections]
+        all_full = 603
+        [database]
+        max_connections = 1.5
+        [[asterisk]]
+        name = "no spaces here"
+        url = "ftp://x"
+        did_from = "from"
+        default_region = "gb"
+        prefix_rules = { "0o" = "+" }
+        [[asterisk]]
+        apps = 17
+        transport = 3
+    "#;
+    let (keys, text) = faulty(file, &[("CAPCONDUIT__CALLS__MAX_ATTEMPTS", "-1"), ("CAPCONDUIT__CALLS__TYPO", "1")]);
+    let expected = [
+        "top",
+        "api.listen",
+        "log.format",
+        "log.filter",
+        "calls.max_live",
+        "calls.event_queue",
+        "calls.ringtone",
+        "calls.max_attempts",
+        "calls.typo",
+        "rejections.all_full",
+        "database.max_connections",
+        "asterisk[0].name",
+        "asterisk[0].url",
+        "asterisk[0].did_from",
+        "asterisk[0].default_region",
+        "asterisk[0].prefix_rules.\"0o\"",
+        "asterisk[1].apps",
+        "asterisk[1].transport",
+    ];
+    assert_eq!(keys, expected.map(str::to_owned).into(), "{text}");
+    for part in [
+        "= \"nowhere\" is not allowed (set in test.toml): use ADDRESS:PORT",
+        "\"xml\" is not one of auto, human, json",
+        "= 603 is not allowed (set in test.toml): use one of 403, 404",
+        "= \"-1\" is not allowed (set in CAPCONDUIT__CALLS__MAX_ATTEMPTS): use a whole number from 1 to 100",
+        "is no known key (set in CAPCONDUIT__CALLS__TYPO); known here: progress_timeout_ms",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn variables_that_name_no_setting_are_refused_by_their_name() {
+    for name in [
+        "CAPCONDUIT__CALLS",
+        "CAPCONDUIT__CALLS__MAX__LIVE",
+        "CAPCONDUIT__",
+        "CAPCONDUIT__ASTERISK__0",
+        "CAPCONDUIT__ASTERISK__PASSWORD",
+        "CAPCONDUIT__ASTERISK__99999999999__PASSWORD",
+        "CAPCONDUIT__A.B__C",
+    ] {
+        let (keys, text) = faulty("", &[(name, CANARY)]);
+        assert_eq!(keys, [name.to_owned()].into(), "{text}");
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    // A gap in the list is no node.
+    let (keys, _) = faulty("", &[("CAPCONDUIT__ASTERISK__1__PASSWORD", "x")]);
+    assert!(keys.contains("asterisk[0]"), "{keys:?}");
+}
+
+#[test]
+fn twins_are_refused() {
+    let (keys, _) = faulty("[[asterisk]]\n[[asterisk]]\nurl = \"http://other:8088\"\n", &[]);
+    assert_eq!(keys, ["asterisk[1].name".to_owned()].into());
+    let (keys, _) = faulty("[[asterisk]]\n[[asterisk]]\nname = \"b\"\n", &[]);
+    assert_eq!(keys, ["asterisk[1].app".to_owned()].into());
+    load("[[asterisk]]\n[[asterisk]]\nname = \"b\"\nurl = \"http://other:8088/\"\n", &[]).unwrap();
+}
+
+#[test]
+fn unreachable_paths_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("below").display().to_string();
+    let text = format!(
+        "[data]\ndir = {below:?}\n[database]\nurl = {:?}\n[[asterisk]]\npassword_file = {below:?}\n",
+        format!("sqlite://{below}")
+    );
+    let (keys, message) = faulty(&text, &[]);
+    let expected = ["data.dir", "database.url", "asterisk[0].password_file"];
+    assert_eq!(keys, expected.map(str::to_owned).into(), "{message}");
+    let missing = Config::load(Some(Path::new(&below))).unwrap_err().to_string();
+    assert!(missing.contains("--config"), "{missing}");
+}
+
+#[test]
+fn postgres_realtime_needs_a_postgres_database() {
+    let (keys, _) = faulty("[realtime]\nmode = \"postgres\"\npath = \"x\"\n", &[]);
+    assert_eq!(keys, ["realtime.mode".to_owned(), "realtime.path".to_owned()].into());
+    let url = "[database]\nurl = \"postgres://u:p@db/capconduit\"\n[realtime]\nmode = \"postgres\"\n";
+    assert_eq!(load(url, &[]).unwrap().realtime, Realtime::Postgres);
+}
+
+#[test]
+fn a_password_file_is_read_without_its_line_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s p\n").unwrap();
+    let text = format!("[[asterisk]]\npassword_file = {:?}\n", file.display().to_string());
+    assert_eq!(load(&text, &[]).unwrap().nodes[0].password.expose_secret(), "s p");
+    let (keys, _) = faulty(&text, &[("CAPCONDUIT__ASTERISK__0__PASSWORD", "x")]);
+    assert_eq!(keys, ["asterisk[0].password".to_owned()].into());
+}
+
+#[test]
+fn secrets_show_in_no_error_and_no_debug() {
+    let url = format!("postgres://u:{CANARY}@db/capconduit");
+    let config = load(&format!("[database]\nurl = {url:?}\n[[asterisk]]\npassword = {CANARY:?}\n"), &[]).unwrap();
+    assert!(!format!("{config:?}").contains(CANARY));
+    for text in [
+        format!("[database]\nurl = \"mysql://u:{CANARY}@db/x\"\n"),
+        format!("[database]\nurl = [\"{CANARY}\"]\n"),
+        format!("[database]\nurll = \"{CANARY}\"\n"),
+        format!("[database]\n{CANARY}\n"),
+        format!("[database]\nurl = \"postgres://{CANARY}\nmax_connections = 1\n"),
+        format!("[[asterisk]]\npassword = {CANARY}\n"),
+        format!("[[asterisk]]\npassword = \"{CANARY}\n"),
+        format!("[[asterisk]]\npassword = '{CANARY}' x\n"),
+        format!("[[asterisk]]\npassword = \"\\q{CANARY}\"\n"),
+        format!("[[asterisk]]\npassword = \"a\"\npassword = \"{CANARY}\"\n"),
+        format!("[[asterisk]]\npasword = \"{CANARY}\"\n"),
+        format!("[[asterisk]]\npassword = [\"{CANARY}\"]\n"),
+        format!("[[asterisk]]\npassword = {{ text = \"{CANARY}\" }}\n"),
+        format!("[[asterisk]]\nurl = \"http://u:{CANARY}@host\"\n"),
+        format!("[[asterisk]]\nurl = \"ftp://u:{CANARY}@host\"\n"),
+        format!("asterisk = \"{CANARY}\"\n"),
+        format!("password = \"{CANARY}\"\n"),
+    ] {
+        let faults = load(&text, &[]).expect_err(&text);
+        assert!(!format!("{faults} {faults:?}").contains(CANARY), "{text} → {faults}");
+    }
+}

@@ -1,0 +1,261 @@
+//! PURE: the ledger of permits, the only place where cap usage lives.
+//!
+//! Usage is never counted up and down by hand: it follows from the permits held and from the calls counted.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::{Campaign, Client, Link, words};
+use crate::id::{CallId, CampaignId, ClientId, LinkId};
+
+/// Names one permit: attempt `n` of a call.
+pub type PermitKey = (CallId, u32);
+
+/// What one permit reserves: one slot of every cap its attempt touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// The campaign whose concurrency it uses.
+    pub campaign: CampaignId,
+    /// The link whose concurrency and total it uses.
+    pub link: LinkId,
+    /// The client whose concurrency it uses.
+    pub client: ClientId,
+}
+
+words! {
+    /// The caps there are.
+    Cap {
+        /// The link's `max_concurrency`.
+        LinkConcurrency = "link_full",
+        /// The link's `total_calls_allowed`.
+        LinkTotal = "total_reached",
+        /// The client's `max_concurrency`.
+        ClientConcurrency = "client_full",
+        /// The campaign's `max_concurrency`.
+        CampaignConcurrency = "campaign_full",
+    }
+}
+
+/// A cap that has no slot left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Full {
+    /// Which cap.
+    pub cap: Cap,
+    /// Slots in use, calls in flight included.
+    pub used: u64,
+    /// Slots there are.
+    pub limit: u64,
+}
+
+/// Every permit held and every call counted.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    held: HashMap<PermitKey, Permit>,
+    links: HashMap<LinkId, LinkUse>,
+    clients: HashMap<ClientId, u32>,
+    campaigns: HashMap<CampaignId, u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct LinkUse {
+    live: u32,
+    counted: u64,
+}
+
+impl Ledger {
+    /// A ledger that starts from the totals counted so far (`current_total_calls` of each link).
+    #[must_use]
+    pub fn with_totals(totals: HashMap<LinkId, u64>) -> Self {
+        let links = totals.into_iter().map(|(link, counted)| (link, LinkUse { live: 0, counted })).collect();
+        Self { links, ..Self::default() }
+    }
+
+    /// Attempts of this link that ring or talk.
+    #[must_use]
+    pub fn link_live(&self, link: LinkId) -> u32 {
+        self.links.get(&link).map_or(0, |l| l.live)
+    }
+
+    /// Calls counted against this link's total, without those in flight.
+    #[must_use]
+    pub fn link_counted(&self, link: LinkId) -> u64 {
+        self.links.get(&link).map_or(0, |l| l.counted)
+    }
+
+    /// Attempts of this client that ring or talk, over all campaigns.
+    #[must_use]
+    pub fn client_live(&self, client: ClientId) -> u32 {
+        self.clients.get(&client).copied().unwrap_or(0)
+    }
+
+    /// Attempts of this campaign that ring or talk.
+    #[must_use]
+    pub fn campaign_live(&self, campaign: CampaignId) -> u32 {
+        self.campaigns.get(&campaign).copied().unwrap_or(0)
+    }
+
+    /// Permits held in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether no permit is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Every permit held, in no order.
+    pub fn held(&self) -> impl Iterator<Item = (PermitKey, Permit)> + '_ {
+        self.held.iter().map(|(key, permit)| (*key, *permit))
+    }
+
+    /// The first cap that has no slot for one more attempt of this link.
+    #[must_use]
+    pub fn full(&self, campaign: &Campaign, link: &Link, client: &Client) -> Option<Full> {
+        let used = self.links.get(&link.id).copied().unwrap_or_default();
+        let slots = [
+            (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
+            (Cap::LinkTotal, used.counted + u64::from(used.live), link.total_calls_allowed),
+            (Cap::ClientConcurrency, u64::from(self.client_live(client.id)), client.max_concurrency.map(u64::from)),
+            (
+                Cap::CampaignConcurrency,
+                u64::from(self.campaign_live(campaign.id)),
+                campaign.max_concurrency.map(u64::from),
+            ),
+        ];
+        slots.into_iter().find_map(|(cap, used, limit)| {
+            let limit = limit?;
+            (used >= limit).then_some(Full { cap, used, limit })
+        })
+    }
+
+    /// Reserves one slot of every cap the attempt touches, or none.
+    ///
+    /// # Errors
+    /// The cap that is full.
+    pub fn take(&mut self, key: PermitKey, campaign: &Campaign, link: &Link, client: &Client) -> Result<Permit, Full> {
+        if let Some(full) = self.full(campaign, link, client) {
+            return Err(full);
+        }
+        let permit = Permit { campaign: campaign.id, link: link.id, client: client.id };
+        self.hold(key, permit);
+        Ok(permit)
+    }
+
+    /// Holds a permit whatever the caps say: for an attempt that is already under way when we come to know of it.
+    pub fn hold(&mut self, key: PermitKey, permit: Permit) {
+        if self.held.insert(key, permit).is_some() {
+            return;
+        }
+        self.links.entry(permit.link).or_default().live += 1;
+        *self.clients.entry(permit.client).or_default() += 1;
+        *self.campaigns.entry(permit.campaign).or_default() += 1;
+    }
+
+    /// Gives the permit back, once; `counted` moves its slot of the link's total from in flight to counted.
+    /// Returns whether it was held.
+    pub fn release(&mut self, key: PermitKey, counted: bool) -> bool {
+        let Some(permit) = self.held.remove(&key) else {
+            return false;
+        };
+        if let Some(link) = self.links.get_mut(&permit.link) {
+            link.live = link.live.saturating_sub(1);
+            link.counted += u64::from(counted);
+        }
+        give_back(&mut self.clients, permit.client);
+        give_back(&mut self.campaigns, permit.campaign);
+        true
+    }
+}
+
+fn give_back<K: std::hash::Hash + Eq>(slots: &mut HashMap<K, u32>, key: K) {
+    if let std::collections::hash_map::Entry::Occupied(mut used) = slots.entry(key) {
+        *used.get_mut() = used.get().saturating_sub(1);
+        if *used.get() == 0 {
+            used.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::routing::decision::tests::{campaign, client, link};
+
+    fn key(n: u32) -> PermitKey {
+        (CallId(uuid::Uuid::nil()), n)
+    }
+
+    #[test]
+    fn zero_means_none_and_absent_means_no_limit() {
+        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
+        let mut ledger = Ledger::default();
+        for n in 0..100 {
+            assert!(ledger.take(key(n), &campaign, &link, &client).is_ok());
+        }
+        link.max_concurrency = Some(0);
+        let full = ledger.take(key(200), &campaign, &link, &client).expect_err("none allowed");
+        assert_eq!(full, Full { cap: Cap::LinkConcurrency, used: 100, limit: 0 });
+    }
+
+    #[test]
+    fn calls_in_flight_count_against_the_total_and_uncounted_ones_give_it_back() {
+        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
+        link.total_calls_allowed = Some(2);
+        let mut ledger = Ledger::with_totals(HashMap::from([(link.id, 1)]));
+        assert!(ledger.take(key(1), &campaign, &link, &client).is_ok());
+        assert_eq!(ledger.take(key(2), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
+        ledger.release(key(1), false);
+        assert!(ledger.take(key(2), &campaign, &link, &client).is_ok());
+        ledger.release(key(2), true);
+        assert_eq!(ledger.link_counted(link.id), 2);
+        assert_eq!(ledger.take(key(3), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
+    }
+
+    proptest! {
+        /// Whatever the order of taking, releasing and releasing twice: no cap is passed, and usage is what is held.
+        #[test]
+        fn no_interleaving_passes_a_cap(
+            caps in (0_u32..4, 0_u64..12, 0_u32..6, 0_u32..6),
+            ops in prop::collection::vec((any::<bool>(), 0_u32..24, 0_usize..3, any::<bool>()), 1..300),
+        ) {
+            let clients = [client(1), client(2)].map(|mut c| { c.max_concurrency = Some(caps.2); c });
+            let links: Vec<Link> = (1..=3).map(|n| {
+                let mut l = link(n);
+                l.max_concurrency = Some(caps.0);
+                l.total_calls_allowed = Some(caps.1);
+                l
+            }).collect();
+            let mut campaign = campaign(&[]);
+            campaign.max_concurrency = Some(caps.3);
+            let mut ledger = Ledger::default();
+            for (take, n, l, counted) in ops {
+                let client = &clients[l % 2];
+                if take {
+                    // A key that is already held stands for a duplicated event: it must not take twice.
+                    if !ledger.held.contains_key(&key(n)) {
+                        let _ = ledger.take(key(n), &campaign, &links[l], client);
+                    }
+                } else {
+                    ledger.release(key(n), counted);
+                }
+                for link in &links {
+                    prop_assert!(ledger.link_live(link.id) <= caps.0);
+                    prop_assert!(ledger.link_counted(link.id) + u64::from(ledger.link_live(link.id)) <= caps.1);
+                    let held = ledger.held().filter(|(_, p)| p.link == link.id).count();
+                    prop_assert_eq!(ledger.link_live(link.id) as usize, held);
+                }
+                for client in &clients {
+                    prop_assert!(ledger.client_live(client.id) <= caps.2);
+                }
+                prop_assert!(ledger.campaign_live(campaign.id) <= caps.3);
+                prop_assert_eq!(ledger.campaign_live(campaign.id) as usize, ledger.len());
+            }
+        }
+    }
+}

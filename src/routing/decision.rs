@@ -1,0 +1,403 @@
+//! PURE: the routing decision and its trace, from which "why did this call go there?" is answered.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::caps::{Cap, Full, Ledger};
+use super::number::Dialled;
+use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, Strategy, words};
+use super::strategy::Rotation;
+use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
+
+/// What routing may know besides the configuration: used counts and the rotation of the call's campaign.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage<'a> {
+    /// Permits held and calls counted.
+    pub ledger: &'a Ledger,
+    /// Where the campaign's rotation stands; `None` for a campaign that never offered a call.
+    pub rotation: Option<&'a Rotation>,
+}
+
+/// Where one call may go, and why.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The DID that matched.
+    pub did: Option<Did>,
+    /// Its campaign, active or not.
+    pub campaign: Option<Arc<Campaign>>,
+    /// Links in the order they are to be tried, or why there is none.
+    pub candidates: Result<Vec<LinkId>, Refusal>,
+    /// Every input of the decision.
+    pub trace: Option<Trace>,
+}
+
+words! {
+    /// Why nobody could be tried.
+    Refusal {
+        /// No such DID, or it is not active.
+        UnknownDid = "unknown_did",
+        /// The DID feeds no active campaign.
+        InactiveCampaign = "inactive_campaign",
+        /// No link of the campaign is active with an active client.
+        NoActiveLink = "no_active_link",
+        /// Every active link is at a cap.
+        AllFull = "all_full",
+    }
+}
+
+/// One link as the decision saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    link: Link,
+    client: Option<Arc<Client>>,
+    verdict: Verdict,
+    live: u32,
+    counted: u64,
+    client_live: u32,
+    credit_millionths: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Eligible,
+    LinkInactive,
+    ClientInactive,
+    Full(Full),
+}
+
+/// The decision's inputs, kept cheap while the call lives; [`Trace::view`] makes the form that is stored.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    revision: i64,
+    did: DidId,
+    seller: UserId,
+    campaign: Arc<Campaign>,
+    campaign_live: u32,
+    last_offered: Option<LinkId>,
+    candidates: Vec<LinkId>,
+    links: Vec<Seen>,
+}
+
+/// Decides where a call to `dialled` may go. Reserves nothing and changes nothing.
+#[must_use]
+pub fn route<'a>(snapshot: &Snapshot, dialled: &Dialled, usage: impl FnOnce(CampaignId) -> Usage<'a>) -> Decision {
+    let nobody = |did: Option<&Did>, campaign: Option<&Arc<Campaign>>, why| Decision {
+        did: did.cloned(),
+        campaign: campaign.cloned(),
+        candidates: Err(why),
+        trace: None,
+    };
+    let Some(did) = super::number::find_did(snapshot, dialled) else {
+        return nobody(None, None, Refusal::UnknownDid);
+    };
+    let campaign = did.campaign.and_then(|id| snapshot.campaigns.get(&id));
+    if did.status != Status::Active {
+        return nobody(Some(did), campaign, Refusal::UnknownDid);
+    }
+    let Some(campaign) = campaign.filter(|c| c.status == Status::Active) else {
+        return nobody(Some(did), campaign, Refusal::InactiveCampaign);
+    };
+    order_links(snapshot, did, campaign, usage(campaign.id))
+}
+
+fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: Usage<'_>) -> Decision {
+    let links: Vec<Seen> = campaign.links.iter().map(|link| see(snapshot, campaign, link, usage)).collect();
+    let eligible: Vec<&Link> = links.iter().filter(|s| s.verdict == Verdict::Eligible).map(|s| &s.link).collect();
+    let order = match usage.rotation {
+        Some(rotation) => rotation.order(campaign.strategy, &eligible),
+        None => Rotation::default().order(campaign.strategy, &eligible),
+    };
+    let candidates = if !order.is_empty() {
+        Ok(order.clone())
+    } else if links.iter().any(|s| matches!(s.verdict, Verdict::Full(_))) {
+        Err(Refusal::AllFull)
+    } else {
+        Err(Refusal::NoActiveLink)
+    };
+    let trace = Trace {
+        revision: snapshot.revision,
+        did: did.id,
+        seller: did.seller,
+        campaign: Arc::clone(campaign),
+        campaign_live: usage.ledger.campaign_live(campaign.id),
+        last_offered: usage.rotation.and_then(Rotation::last_offered),
+        candidates: order,
+        links,
+    };
+    Decision { did: Some(did.clone()), campaign: Some(Arc::clone(campaign)), candidates, trace: Some(trace) }
+}
+
+fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) -> Seen {
+    let client = snapshot.clients.get(&link.client);
+    let verdict = match client {
+        _ if link.status != Status::Active => Verdict::LinkInactive,
+        Some(client) if client.status == Status::Active => {
+            usage.ledger.full(campaign, link, client).map_or(Verdict::Eligible, Verdict::Full)
+        }
+        _ => Verdict::ClientInactive,
+    };
+    Seen {
+        link: link.clone(),
+        client: client.cloned(),
+        verdict,
+        live: usage.ledger.link_live(link.id),
+        counted: usage.ledger.link_counted(link.id),
+        client_live: usage.ledger.client_live(link.client),
+        credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
+    }
+}
+
+/// The trace as it is stored with the record and shown by `why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// Routing revision of the snapshot used.
+    pub revision: i64,
+    /// The DID that matched.
+    pub did: DidId,
+    /// Its owner.
+    pub seller: UserId,
+    /// Campaign id.
+    pub campaign_id: CampaignId,
+    /// Campaign name.
+    pub campaign: String,
+    /// How links were ordered.
+    pub strategy: Strategy,
+    /// Calls of the campaign ringing or talking at that time.
+    pub campaign_used: u32,
+    /// Its `max_concurrency`.
+    pub campaign_limit: Option<u32>,
+    /// The link that was offered the call before this one (input of `round_robin`).
+    pub last_offered: Option<LinkId>,
+    /// Links in the order they were to be tried.
+    pub candidates: Vec<LinkId>,
+    /// Every link of the campaign.
+    pub links: Vec<LinkView>,
+}
+
+/// One link's verdict with every figure it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// The link.
+    pub link: LinkId,
+    /// Its client.
+    pub client_id: ClientId,
+    /// The client's name.
+    pub client: String,
+    /// The client's endpoint.
+    pub identifier: String,
+    /// `candidate`, `link_paused`, `client_paused`, or the cap that was full (see [`Cap`]).
+    pub verdict: String,
+    /// Place among the candidates, from 1.
+    pub position: Option<usize>,
+    /// Calls of the link ringing or talking.
+    pub used: u32,
+    /// Its `max_concurrency`.
+    pub limit: Option<u32>,
+    /// Calls counted against its total, without those in flight.
+    pub total_used: u64,
+    /// Its `total_calls_allowed`.
+    pub total_limit: Option<u64>,
+    /// Calls of the client ringing or talking, over all campaigns.
+    pub client_used: u32,
+    /// The client's `max_concurrency`.
+    pub client_limit: Option<u32>,
+    /// Its `forwarding_priority`.
+    pub priority: i32,
+    /// Its `weight`.
+    pub weight: u32,
+    /// How far it was behind (positive) its share, in millionths of a call (input of `weighted`).
+    pub credit_millionths: i64,
+}
+
+impl Trace {
+    /// The form that is stored.
+    #[must_use]
+    pub fn view(&self) -> TraceView {
+        TraceView {
+            revision: self.revision,
+            did: self.did,
+            seller: self.seller,
+            campaign_id: self.campaign.id,
+            campaign: self.campaign.name.clone(),
+            strategy: self.campaign.strategy,
+            campaign_used: self.campaign_live,
+            campaign_limit: self.campaign.max_concurrency,
+            last_offered: self.last_offered,
+            candidates: self.candidates.clone(),
+            links: self.links.iter().map(|seen| self.link_view(seen)).collect(),
+        }
+    }
+
+    fn link_view(&self, seen: &Seen) -> LinkView {
+        let verdict = match seen.verdict {
+            Verdict::Eligible => "candidate",
+            Verdict::LinkInactive => "link_paused",
+            Verdict::ClientInactive => "client_paused",
+            Verdict::Full(full) => full.cap.as_str(),
+        };
+        LinkView {
+            link: seen.link.id,
+            client_id: seen.link.client,
+            client: seen.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
+            identifier: seen.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
+            verdict: verdict.to_owned(),
+            position: self.candidates.iter().position(|id| *id == seen.link.id).map(|at| at + 1),
+            used: seen.live,
+            limit: seen.link.max_concurrency,
+            total_used: seen.counted,
+            total_limit: seen.link.total_calls_allowed,
+            client_used: seen.client_live,
+            client_limit: seen.client.as_ref().and_then(|c| c.max_concurrency),
+            priority: seen.link.forwarding_priority,
+            weight: seen.link.weight,
+            credit_millionths: seen.credit_millionths,
+        }
+    }
+}
+
+/// The words of [`LinkView::verdict`] that name a full cap.
+#[must_use]
+pub fn full_cap(verdict: &str) -> Option<Cap> {
+    verdict.parse().ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::routing::snapshot::CountOn;
+
+    pub(crate) fn link(n: i64) -> Link {
+        Link {
+            id: LinkId(n),
+            client: ClientId(n),
+            status: Status::Active,
+            max_concurrency: None,
+            total_calls_allowed: None,
+            forwarding_priority: 1,
+            weight: 1,
+            ring_timeout: None,
+            count_on: CountOn::Answered,
+        }
+    }
+
+    pub(crate) fn client(n: i64) -> Client {
+        Client {
+            id: ClientId(n),
+            name: format!("Client {n}"),
+            identifier: format!("client-{n}").parse().expect("allowed"),
+            status: Status::Active,
+            max_concurrency: None,
+            send_headers: false,
+        }
+    }
+
+    pub(crate) fn campaign(links: &[Link]) -> Campaign {
+        Campaign {
+            id: CampaignId(1),
+            name: "Solar".into(),
+            status: Status::Active,
+            strategy: Strategy::Priority,
+            dial_timeout: Duration::from_secs(20),
+            setup_budget: None,
+            max_duration: None,
+            max_concurrency: None,
+            links: links.to_vec(),
+        }
+    }
+
+    pub(crate) fn snapshot(campaign: Campaign, clients: &[Client]) -> Snapshot {
+        let did = Did {
+            id: DidId(1),
+            seller: UserId(1),
+            seller_name: "Acme".into(),
+            status: Status::Active,
+            campaign: Some(campaign.id),
+        };
+        Snapshot {
+            revision: 7,
+            dids: [("+442071234567".to_owned(), did)].into(),
+            campaigns: [(campaign.id, Arc::new(campaign))].into(),
+            clients: clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect(),
+        }
+    }
+
+    pub(crate) fn dialled() -> Dialled {
+        Dialled { raw: "+442071234567".into(), e164: Some("+442071234567".into()) }
+    }
+
+    fn decide(snapshot: &Snapshot) -> Decision {
+        let ledger = Ledger::default();
+        route(snapshot, &dialled(), |_| Usage { ledger: &ledger, rotation: None })
+    }
+
+    fn verdicts(decision: &Decision) -> Vec<String> {
+        let view = decision.trace.as_ref().expect("a campaign was reached").view();
+        view.links.into_iter().map(|l| l.verdict).collect()
+    }
+
+    #[test]
+    fn a_number_nobody_owns_or_a_paused_one_is_unknown() {
+        let mut snapshot = snapshot(campaign(&[link(1)]), &[client(1)]);
+        let other = Dialled { raw: "+1".into(), e164: None };
+        let ledger = Ledger::default();
+        let usage = |_| Usage { ledger: &ledger, rotation: None };
+        assert_eq!(route(&snapshot, &other, usage).candidates, Err(Refusal::UnknownDid));
+        snapshot.dids.values_mut().for_each(|d| d.status = Status::Paused);
+        let decision = decide(&snapshot);
+        assert_eq!(decision.candidates, Err(Refusal::UnknownDid));
+        assert!(decision.did.is_some(), "the record still says whose number it was");
+    }
+
+    #[test]
+    fn a_did_without_an_active_campaign_is_inactive() {
+        let mut paused = campaign(&[link(1)]);
+        paused.status = Status::Paused;
+        assert_eq!(decide(&snapshot(paused, &[client(1)])).candidates, Err(Refusal::InactiveCampaign));
+        let mut fed_nowhere = snapshot(campaign(&[]), &[]);
+        fed_nowhere.dids.values_mut().for_each(|d| d.campaign = None);
+        assert_eq!(decide(&fed_nowhere).candidates, Err(Refusal::InactiveCampaign));
+    }
+
+    #[test]
+    fn each_link_gets_its_own_verdict() {
+        let paused_link = Link { status: Status::Paused, ..link(1) };
+        let full = Link { max_concurrency: Some(0), ..link(3) };
+        let spent = Link { total_calls_allowed: Some(0), ..link(4) };
+        let paused_client = Client { status: Status::Paused, ..client(2) };
+        let links = [paused_link, link(2), full, spent, link(5), link(6)];
+        let snapshot = snapshot(campaign(&links), &[client(1), paused_client, client(3), client(4), client(5)]);
+        let decision = decide(&snapshot);
+        assert_eq!(decision.candidates, Ok(vec![LinkId(5)]));
+        assert_eq!(
+            verdicts(&decision),
+            ["link_paused", "client_paused", "link_full", "total_reached", "candidate", "client_paused"]
+        );
+    }
+
+    #[test]
+    fn full_and_inactive_are_told_apart() {
+        let full = Link { max_concurrency: Some(0), ..link(1) };
+        assert_eq!(decide(&snapshot(campaign(&[full]), &[client(1)])).candidates, Err(Refusal::AllFull));
+        let paused = Link { status: Status::Paused, ..link(1) };
+        assert_eq!(decide(&snapshot(campaign(&[paused]), &[client(1)])).candidates, Err(Refusal::NoActiveLink));
+        assert_eq!(decide(&snapshot(campaign(&[]), &[])).candidates, Err(Refusal::NoActiveLink));
+        let mut crowded = campaign(&[link(1)]);
+        crowded.max_concurrency = Some(0);
+        let decision = decide(&snapshot(crowded, &[client(1)]));
+        assert_eq!(decision.candidates, Err(Refusal::AllFull));
+        assert_eq!(verdicts(&decision), ["campaign_full"]);
+    }
+
+    #[test]
+    fn the_trace_survives_storage() {
+        let decision = decide(&snapshot(campaign(&[link(1), link(2)]), &[client(1), client(2)]));
+        let view = decision.trace.expect("a trace").view();
+        let stored = serde_json::to_value(&view).expect("serialises");
+        assert_eq!(stored["candidates"], serde_json::json!([1, 2]));
+        assert_eq!(stored["links"][1]["position"], 2);
+        assert_eq!(serde_json::from_value::<TraceView>(stored).expect("reads back"), view);
+    }
+}

@@ -1,0 +1,215 @@
+//! Logs and metrics: their set-up, and the names that every part uses.
+//!
+//! # Log fields
+//! A value is always a field, never part of the message, and always under the same name:
+//!
+//! | field | what |
+//! | --- | --- |
+//! | `call` | [`crate::id::CallId`] |
+//! | `node`, `app` | configured name of the Asterisk node; index of its Stasis application, from 0 |
+//! | `channel`, `bridge` | Asterisk's ids |
+//! | `attempt` | number of the attempt within the call, from 1 |
+//! | `link`, `campaign`, `did`, `seller` | row ids |
+//! | `client` | client identifier |
+//! | `from`, `event`, `to` | a transition, logged once: `call=… A -> event -> B` |
+//! | `ending`, `outcome`, `cap` | words as stored with the record |
+//! | `cause`, `sip_code` | Q.850 cause; SIP status |
+//! | `status` | HTTP status of an ARI answer |
+//! | `elapsed_ms`, `count`, `revision` | durations; quantities; routing revision |
+//! | `error` | an error's text, logged once, where it is handled |
+//!
+//! Never logged: passwords, tokens, the database URL, a withheld caller's number.
+
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// What is quieter than the configured filter unless that names it: every SQL statement would be a line.
+const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,rustls=warn,poem=warn";
+
+/// Upper bounds of the buckets of every `…_seconds` histogram: from one ARI request to one ringing attempt.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0];
+
+/// Why logs or metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read; the configuration checks it before.
+    #[error("log.filter = {filter:?} is not allowed: {reason}")]
+    Filter {
+        /// As configured.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This process already logs elsewhere.
+    #[error("logs are already set up in this process")]
+    LogsTaken,
+    /// This process already measures elsewhere.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(String),
+}
+
+/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line.
+///
+/// # Errors
+/// When the process already has a subscriber, or the filter cannot be read.
+pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
+    let filter = filter(&log.filter)?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Human => false,
+        LogFormat::Json => true,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if json {
+        lines.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+    };
+    set.map_err(|_| TelemetryError::LogsTaken)
+}
+
+fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
+    // Of two directives for one target the later wins.
+    EnvFilter::try_new(format!("{QUIET},{configured}"))
+        .map_err(|error| TelemetryError::Filter { filter: configured.to_owned(), reason: error.to_string() })
+}
+
+/// The process's metrics, in Prometheus' text format.
+#[derive(Debug, Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Starts to measure; a second call gives the same metrics.
+    ///
+    /// # Errors
+    /// When something else in this process already records metrics.
+    pub fn install() -> Result<Self, TelemetryError> {
+        static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = installed.as_ref() {
+            return Ok(Self(handle.clone()));
+        }
+        let failed = |error: &dyn std::fmt::Display| TelemetryError::Metrics(error.to_string());
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .map_err(|error| failed(&error))?;
+        let handle = builder.install_recorder().map_err(|error| failed(&error))?;
+        describe();
+        *installed = Some(handle.clone());
+        Ok(Self(handle))
+    }
+
+    /// Everything measured so far, for `GET /metrics`.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds waiting samples; call every few seconds, or memory grows where nobody scrapes.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Names of all metrics. Labels are in braces; the values of each come from a closed set or from the configuration.
+pub mod name {
+    /// Counter `{ending}`: calls that ended.
+    pub const CALLS: &str = "capconduit_calls_total";
+    /// Gauge `{node}`: live calls.
+    pub const CALLS_LIVE: &str = "capconduit_calls_live";
+    /// Counter `{outcome}`: attempts that ended.
+    pub const ATTEMPTS: &str = "capconduit_attempts_total";
+    /// Gauge: permits held.
+    pub const PERMITS_HELD: &str = "capconduit_permits_held";
+    /// Histogram: from a call's arrival to its first dial request.
+    pub const ROUTE_SECONDS: &str = "capconduit_route_seconds";
+    /// Histogram: from a call's arrival to its answer.
+    pub const SETUP_SECONDS: &str = "capconduit_setup_seconds";
+    /// Counter `{node, request, outcome}`: ARI requests.
+    pub const ARI_REQUESTS: &str = "capconduit_ari_requests_total";
+    /// Histogram `{node, request}`: from an ARI request to its answer.
+    pub const ARI_REQUEST_SECONDS: &str = "capconduit_ari_request_seconds";
+    /// Counter `{node, type}`: ARI events read.
+    pub const ARI_EVENTS: &str = "capconduit_ari_events_total";
+    /// Counter `{node}`: ARI frames that could not be read.
+    pub const ARI_UNDECODABLE: &str = "capconduit_ari_undecodable_total";
+    /// Gauge `{node}`: events waiting for the dispatcher.
+    pub const ARI_EVENT_QUEUE_DEPTH: &str = "capconduit_ari_event_queue_depth";
+    /// Counter `{node, reason}`: ARI sockets lost.
+    pub const ARI_DISCONNECTS: &str = "capconduit_ari_disconnects_total";
+    /// Counter `{node}`: tries to connect an ARI socket again.
+    pub const ARI_RECONNECTS: &str = "capconduit_ari_reconnects_total";
+    /// Counter `{node}`: heartbeats that did not reach the node.
+    pub const HEARTBEAT_FAILURES: &str = "capconduit_heartbeat_failures_total";
+    /// Counter: records written to the database.
+    pub const RECORDS_WRITTEN: &str = "capconduit_records_written_total";
+    /// Counter: failed tries to write a batch of records.
+    pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
+    /// Gauge: records in the journal that are not in the database yet.
+    pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
+    /// Gauge: routing revision in use.
+    pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
+}
+
+fn describe() {
+    use name::*;
+    describe_counter!(CALLS, "Calls that ended, by ending");
+    describe_gauge!(CALLS_LIVE, "Live calls, by node");
+    describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
+    describe_gauge!(PERMITS_HELD, "Permits held");
+    describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
+    describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");
+    describe_counter!(ARI_REQUESTS, "ARI requests, by node, request and outcome");
+    describe_histogram!(ARI_REQUEST_SECONDS, Unit::Seconds, "From an ARI request to its answer, by node and request");
+    describe_counter!(ARI_EVENTS, "ARI events read, by node and type");
+    describe_counter!(ARI_UNDECODABLE, "ARI frames that could not be read, by node");
+    describe_gauge!(ARI_EVENT_QUEUE_DEPTH, "Events waiting for the dispatcher, by node");
+    describe_counter!(ARI_DISCONNECTS, "ARI sockets lost, by node and reason");
+    describe_counter!(ARI_RECONNECTS, "Tries to connect an ARI socket again, by node");
+    describe_counter!(HEARTBEAT_FAILURES, "Heartbeats that did not reach the node");
+    describe_counter!(RECORDS_WRITTEN, "Records written to the database");
+    describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
+    describe_gauge!(RECORDS_WAITING, "Records in the journal that are not in the database yet");
+    describe_gauge!(ROUTING_REVISION, "Routing revision in use");
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{counter, histogram};
+
+    use super::*;
+
+    #[test]
+    fn metrics_are_rendered_with_help_and_buckets_and_installed_once() {
+        let first = Metrics::install().unwrap();
+        let second = Metrics::install().unwrap();
+        counter!(name::CALLS, "ending" => "x").increment(2);
+        histogram!(name::SETUP_SECONDS).record(0.003);
+        let text = second.render();
+        assert_eq!(text, first.render());
+        for line in [
+            "# HELP capconduit_calls_total Calls that ended, by ending",
+            "capconduit_calls_total{ending=\"x\"} 2",
+            "capconduit_setup_seconds_bucket{le=\"0.005\"} 1",
+            "capconduit_setup_seconds_bucket{le=\"0.0025\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn statements_are_quiet_unless_the_filter_names_them() {
+        let shown = filter("info").unwrap().to_string();
+        assert!(shown.contains("sqlx=warn") && shown.contains("info"), "{shown}");
+        let asked = filter("info,sqlx=debug").unwrap().to_string();
+        assert!(asked.contains("sqlx=debug") && !asked.contains("sqlx=warn"), "{asked}");
+        assert!(filter("capconduit=loud").is_err());
+    }
+}

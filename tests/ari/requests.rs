@@ -1,0 +1,193 @@
+//! Requests: order, deadlines, and what is known when they fail.
+
+use std::time::Duration;
+
+use capconduit::ari::{Error, HangUpReason, Request, Variable};
+use capconduit::config::Transport;
+use capconduit::routing::snapshot::ClientIdentifier;
+
+use crate::fake_ari::{Behaviour, FakeAri, Fault, Via};
+use crate::{REQUEST_TIMEOUT, Rig};
+
+const BOTH: [Transport; 2] = [Transport::Websocket, Transport::Http];
+
+fn set(value: &str) -> Request<'_> {
+    Request::SetGlobal { variable: "ORDER", value }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_carried_out_in_the_order_of_sending() {
+    for transport in BOTH {
+        let rig = Rig::up(transport).await;
+        let lane = rig.node.lane(0);
+        let values: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+        let pending: Vec<_> = values.iter().map(|value| lane.send(set(value))).collect();
+        for answer in pending {
+            answer.await.expect("an answer");
+        }
+        let seen = rig.fake.requests();
+        let order: Vec<_> = seen.iter().filter_map(|seen| seen.query.get("value").cloned()).collect();
+        assert_eq!(order, values, "{transport:?}");
+        let via = if transport == Transport::Http { Via::Http } else { Via::WebSocket };
+        assert!(seen.iter().filter(|seen| seen.path == "asterisk/variable").all(|seen| seen.via == via));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_takes_the_transport_that_the_version_has() {
+    for (version, via) in [("22.10.1~dfsg-1", Via::WebSocket), ("20.9.3", Via::Http), ("20.14.0", Via::WebSocket)] {
+        let mut rig = Rig::over(FakeAri::start_version(version).await, Transport::Auto, REQUEST_TIMEOUT, 64);
+        assert_eq!(rig.expect_up().await.version, version);
+        rig.node.lane(0).send(set("x")).await.expect("an answer");
+        let seen = rig.fake.until_request("POST asterisk/variable").await;
+        assert_eq!(seen.via, via, "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_arrives_as_it_was_given() {
+    let hostile = r#"a&b=c?d#e%2F+ "quoted" <sip:x@y> üñ,;"#;
+    for transport in BOTH {
+        let rig = Rig::up(transport).await;
+        let lane = rig.node.lane(0);
+        lane.send(Request::SetGlobal { variable: "V", value: hostile }).await.expect("set");
+        assert_eq!(rig.fake.global("V").as_deref(), Some(hostile), "{transport:?}");
+        let read = lane.send(Request::GetGlobal { variable: "V" }).await.expect("read");
+        assert_eq!(read.json(), Ok(Variable { value: hostile.to_owned() }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_carries_status_and_message() {
+    let endpoint: ClientIdentifier = "gone".parse().expect("an identifier");
+    for transport in BOTH {
+        let rig = Rig::up(transport).await;
+        rig.fake.endpoint("gone", Behaviour::unavailable());
+        let lane = rig.node.lane(0);
+        let create = Request::CreateChannel {
+            channel_id: "c-1",
+            endpoint: &endpoint,
+            app: lane.app_name(),
+            app_args: "leg",
+            originator: None,
+            variables: &[],
+        };
+        let rejected = |status, message: &str| Err(Error::Rejected { status, message: message.to_owned() });
+        assert_eq!(lane.send(create).await, rejected(500, "Allocation failed"), "{transport:?}");
+        let gone = Request::HangUp { channel_id: "no/such", reason: Some(HangUpReason::Q850(17)) };
+        assert_eq!(lane.send(gone).await, rejected(404, "Channel not found"), "{transport:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_comes_is_an_unknown_outcome_at_the_deadline() {
+    let timeout = Duration::from_millis(300);
+    for transport in BOTH {
+        let mut rig = Rig::over(FakeAri::start().await, transport, timeout, 64);
+        rig.expect_up().await;
+        rig.fake.fault("POST asterisk/variable", 1, Fault::SwallowAnswer);
+        let before = rig.clock.now().mono;
+        let outcome = rig.node.lane(0).send(set("1")).await;
+        let took = rig.clock.now().mono.saturating_sub(before);
+        assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{transport:?}: {outcome:?}");
+        assert!(took >= timeout && took < timeout * 4, "{took:?}");
+        assert_eq!(rig.fake.global("ORDER").as_deref(), Some("1"), "it was carried out all the same");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_disturbs_nobody() {
+    let mut rig = Rig::over(FakeAri::start().await, Transport::Websocket, Duration::from_millis(200), 64);
+    rig.expect_up().await;
+    let lane = rig.node.lane(0);
+    rig.fake.fault("POST asterisk/variable", 1, Fault::Delay(Duration::from_millis(300)));
+    assert!(matches!(lane.send(set("1")).await, Err(Error::OutcomeUnknown(_))));
+    rig.fake.until_request("POST asterisk/variable").await;
+    lane.send(set("2")).await.expect("an answer of its own");
+    assert!(rig.node.is_up(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losing_the_connection_under_a_request_is_an_unknown_outcome() {
+    for transport in BOTH {
+        let rig = Rig::up(transport).await;
+        rig.fake.fault("POST asterisk/variable", 1, Fault::Disconnect);
+        let outcome = rig.node.lane(0).send(set("1")).await;
+        assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{transport:?}: {outcome:?}");
+        assert_eq!(rig.fake.global("ORDER").as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_connection_nothing_is_sent() {
+    for transport in BOTH {
+        let mut rig = Rig::up(transport).await;
+        rig.fake.refuse_connections(true);
+        rig.fake.drop_sockets();
+        rig.expect_down().await;
+        let outcome = rig.node.lane(0).send(set("1")).await;
+        // Over HTTP a connection that is accepted and closed may have carried the request; one never made cannot.
+        let known = matches!(outcome, Err(Error::NotSent(_)));
+        assert!(known || (transport == Transport::Http && outcome.is_err()), "{transport:?}: {outcome:?}");
+        assert_eq!(rig.fake.global("ORDER"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_nobody_listening_means_not_sent() {
+    let fake = FakeAri::start().await;
+    let mut rig = Rig::over(fake, Transport::Http, REQUEST_TIMEOUT, 64);
+    rig.expect_up().await;
+    let lane = rig.node.lane(0);
+    let another = FakeAri::start().await;
+    drop(std::mem::replace(&mut rig.fake, another));
+    rig.expect_down().await;
+    let outcome = lane.send(set("1")).await;
+    assert!(matches!(outcome, Err(Error::NotSent(_))), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_a_request_whose_turn_comes_too_late_is_never_sent() {
+    let timeout = Duration::from_millis(300);
+    let mut rig = Rig::over(FakeAri::start().await, Transport::Http, timeout, 64);
+    rig.expect_up().await;
+    rig.fake.fault("POST asterisk/variable", 1, Fault::Ignore);
+    let lane = rig.node.lane(0);
+    let (first, second) = (lane.send(set("1")), lane.send(set("2")));
+    // Another call's lane is not held up.
+    rig.node.lane(0).send(Request::SetGlobal { variable: "OTHER", value: "x" }).await.expect("an answer");
+    assert!(matches!(first.await, Err(Error::OutcomeUnknown(_))));
+    assert!(matches!(second.await, Err(Error::NotSent(_))));
+    lane.send(set("3")).await.expect("the lane goes on");
+    assert_eq!(rig.fake.global("ORDER").as_deref(), Some("3"));
+    assert!(rig.fake.requests().iter().all(|seen| seen.query.get("value").is_none_or(|value| value != "2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_is_carried_out_all_the_same() {
+    for transport in BOTH {
+        let rig = Rig::up(transport).await;
+        let lane = rig.node.lane(0);
+        drop(lane.send(set("1")));
+        drop(lane);
+        rig.fake.until_request("POST asterisk/variable").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_go_over_http_and_name_what_lives() {
+    let mut rig = Rig::up(Transport::Websocket).await;
+    let call = rig.fake.incoming("cc-1", "+442079460000", "+15550001");
+    rig.event_of("StasisStart", call.id()).await;
+    rig.node.lane(0).send(Request::CreateBridge { bridge_id: "br-x" }).await.expect("a bridge");
+    rig.node.lane(0).send(Request::AddChannel { bridge_id: "br-x", channel_id: call.id() }).await.expect("joined");
+    let channels = rig.node.list_channels().await.expect("channels");
+    assert_eq!(channels.len(), 1);
+    assert_eq!((channels[0].id.as_str(), channels[0].exten.as_str()), (call.id(), "+442079460000"));
+    assert!(channels[0].app_data.starts_with("cc-1,inbound,"), "{}", channels[0].app_data);
+    let bridges = rig.node.list_bridges().await.expect("bridges");
+    assert_eq!(bridges.len(), 1);
+    assert_eq!(bridges[0].channels, [call.id()]);
+    let lists = rig.fake.requests().into_iter().filter(|seen| seen.path == "channels" || seen.path == "bridges");
+    assert!(lists.clone().count() == 2 && lists.into_iter().all(|seen| seen.via == Via::Http));
+}

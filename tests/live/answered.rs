@@ -1,0 +1,97 @@
+//! A call is answered, both sides see what they should, and either may hang up.
+
+use crate::harness::plan::Plan;
+use crate::harness::rtp::{PCMU, Rtp, media_address};
+use crate::harness::sipp::{carrier, centre};
+use crate::harness::site::{Backend, Preparation};
+use crate::harness::{LIMIT, until};
+
+crate::on_both!(caller_hangs_up, client_hangs_up, held_and_resumed);
+
+const DID: &str = "+442079460001";
+
+async fn caller_hangs_up(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer().set("ring_ms", 200)).await;
+    let plan = Plan::new().client("alpha", &alpha, ("send_headers = true", "")).campaign("Solar leads", DID, "");
+    let site = site.start(&plan.link("alpha", "")).await;
+
+    let call = site.call("caller", &carrier::call().set("did", DID).set("talk_ms", 400)).await;
+
+    assert_eq!(call.statuses(), [100, 180, 200], "ring-back comes before the answer");
+    assert_eq!(call.hung_up_here(), Some(true));
+    let record = site.record(&call).await;
+    assert_eq!(record.attempts(), ["alpha answered"]);
+    assert_eq!(record.text("dialstatus"), "ANSWER");
+    assert_eq!(record.text("hung_up_by"), "caller");
+    assert_eq!(record.number("sip_code"), Some(200));
+    assert_eq!(record.text("dialled_number"), DID);
+    assert_eq!(record.text("caller_number"), "+442071838750");
+    assert_eq!(record.text("caller_name"), "Ada Byron");
+    assert_eq!(record.text("campaign_name"), "Solar leads");
+    assert!(record.number("talk_ms").is_some_and(|ms| (300..2000).contains(&ms)), "{record:?}");
+    assert!(record.number("ring_ms").is_some_and(|ms| (100..2000).contains(&ms)), "{record:?}");
+
+    let leg = &alpha.trace.dialogs()[0];
+    assert_eq!(leg.hung_up_here(), Some(false), "the call centre is told with BYE");
+    let from = leg.invite().header("From").expect("an INVITE has a From");
+    assert!(from.contains("Ada Byron") && from.contains("+442071838750"), "the caller's identity: {from}");
+    assert_eq!(leg.invite().header("X-CapConduit-Call-Id"), Some(record.text("call_id")));
+    assert_eq!(leg.invite().header("X-CapConduit-Campaign"), Some("Solar leads"));
+    site.finish().await;
+}
+
+async fn client_hangs_up(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer().set("talk_ms", 300)).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let site = site.start(&plan).await;
+
+    let call = site.call("caller", &carrier::call().set("did", DID).set("talk_ms", 10_000)).await;
+
+    assert_eq!(call.outcome(), Some(200));
+    assert_eq!(call.hung_up_here(), Some(false), "the carrier is told with BYE");
+    let record = site.record(&call).await;
+    assert_eq!(record.attempts(), ["alpha answered"]);
+    assert_eq!(record.text("hung_up_by"), "client");
+    let invite = alpha.trace.dialogs()[0].invite().clone();
+    assert_eq!(invite.header("X-CapConduit-Call-Id"), None, "headers only where the client asks for them");
+    site.finish().await;
+}
+
+async fn held_and_resumed(backend: Backend) {
+    let site = Preparation::new(backend);
+    let (mut ear, mut mouth) = (Rtp::bind("127.0.0.2", site.port()).await, Rtp::bind("127.0.0.11", site.port()).await);
+    let alpha = site.centre("alpha", centre::answer().set("rtp_port", mouth.port())).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let site = site.start(&plan).await;
+
+    let scenario = carrier::hold().set("did", DID).set("rtp_port", ear.port()).set("talk_ms", 1500);
+    let mut caller = site.begin("caller", &scenario, 1, 1);
+    let resumed = |calls: &[crate::harness::trace::Dialog]| {
+        let answers = calls.iter().flat_map(|call| call.messages.iter()).filter(|m| m.status("INVITE") == Some(200));
+        answers.count() == 3
+    };
+    let calls = caller.reach("hold and resume are both answered", resumed).await;
+    let to_centre = media_address(alpha.trace.dialogs()[0].invite());
+    let answer = calls[0].find(false, |m| m.status("INVITE") == Some(200)).expect("it was answered");
+    ear.forget();
+    mouth.send_tone(to_centre, PCMU, 10).await;
+    ear.send_tone(media_address(answer), PCMU, 10).await;
+    assert!(
+        ear.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(),
+        "the caller hears again after the hold"
+    );
+    assert!(mouth.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(), "and is heard");
+
+    let call = caller.finish(LIMIT).await.remove(0);
+    let held = call.find(false, |m| m.status("INVITE") == Some(200) && m.header("CSeq") == Some("2 INVITE"));
+    let held = held.expect("the hold is answered");
+    assert!(held.text.contains("a=recvonly"), "a hold is answered as one: {}", held.text);
+    let leg = alpha.trace.dialogs().remove(0);
+    let told = leg.messages.iter().any(|m| m.method() == Some("INVITE") && m.text.contains("a=sendonly"));
+    assert!(told, "the call centre is told that it is on hold: {leg:?}");
+    assert_eq!(site.record(&call).await.text("hung_up_by"), "caller");
+    until("the call centre got its BYE", || alpha.trace.dialogs()[0].ended_at().is_some()).await;
+    site.finish().await;
+}

@@ -1,0 +1,138 @@
+//! The real `capconduit` binary: its configuration, `serve`, its command line, its metrics.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use super::LIMIT;
+use super::child::Child;
+use super::node::{ARI_PASSWORD, ARI_USER, Node};
+
+/// One installation: a folder with `capconduit.toml`, and `serve` while it runs.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    dir: PathBuf,
+    api: String,
+    http: reqwest::Client,
+    serve: Option<Child>,
+}
+
+/// The binary that was built with this test; for the demo, the one beside it.
+fn binary() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_capconduit").map_or_else(
+        || {
+            let me = std::env::current_exe().expect("a running program has a path");
+            let profile = me.parent().and_then(Path::parent).expect("examples are built in target/<profile>/examples");
+            profile.join("capconduit")
+        },
+        PathBuf::from,
+    )
+}
+
+impl Controller {
+    /// Writes the configuration. `database` and `realtime` are the sections' lines.
+    pub(crate) fn new(dir: &Path, api_port: u16, database: &str, realtime: &str, nodes: &[Node]) -> Self {
+        let api = format!("127.0.0.1:{api_port}");
+        let mut toml = format!(
+            "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
+             [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
+             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n",
+            dir.join("data").display()
+        );
+        for Node { name, url, .. } in nodes {
+            toml.push_str(&format!(
+                "\n[[asterisk]]\nname = \"{name}\"\nurl = \"{url}\"\nuser = \"{ARI_USER}\"\n\
+                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\n"
+            ));
+        }
+        std::fs::create_dir_all(dir.join("data")).expect("the test's folder takes a folder");
+        std::fs::write(dir.join("capconduit.toml"), toml).expect("the test's folder takes a file");
+        Self { dir: dir.to_owned(), api, http: reqwest::Client::new(), serve: None }
+    }
+
+    /// Starts `serve` and waits until it is ready: configuration published, every node connected and told that we live.
+    pub(crate) async fn serve(&mut self, nodes: &[Node]) {
+        let mut serve = Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]);
+        let ready = timeout(LIMIT, async {
+            loop {
+                serve.assert_alive();
+                if self.is_ready().await && all_fresh(nodes).await {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(ready.await.is_ok(), "the controller is not ready after {LIMIT:?}; it said:\n{}", serve.output());
+        self.serve = Some(serve);
+    }
+
+    async fn is_ready(&self) -> bool {
+        let response = self.http.get(format!("http://{}/readyz", self.api)).send().await;
+        response.is_ok_and(|response| response.status() == 200)
+    }
+
+    /// The running `serve`.
+    pub(crate) fn process(&mut self) -> &mut Child {
+        self.serve.as_mut().expect("serve was started")
+    }
+
+    /// One command; the test fails when the command does, with what it said.
+    pub(crate) async fn run(&self, args: &[&str]) -> String {
+        let Output { status, stdout, stderr } = Command::new(binary())
+            .args(args)
+            .current_dir(&self.dir)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
+        let (out, err) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
+        assert!(status.success(), "capconduit {} failed with {status}:\n{err}{out}", args.join(" "));
+        out
+    }
+
+    /// Makes a plan so.
+    pub(crate) async fn apply(&self, toml: &str) {
+        let path = self.dir.join("plan.toml");
+        std::fs::write(&path, toml).expect("the test's folder takes a file");
+        self.run(&["apply", &path.display().to_string()]).await;
+    }
+
+    /// All records, newest first, as `calls --json` prints them.
+    pub(crate) async fn records(&self) -> Vec<Value> {
+        let text = self.run(&["calls", "--json", "--limit", "1000"]).await;
+        let parsed: Result<Vec<Value>, _> = serde_json::from_str(&text);
+        parsed.unwrap_or_else(|e| panic!("calls --json is no JSON array: {e}\n{text}"))
+    }
+
+    /// The sum of a gauge over its labels.
+    ///
+    /// # Panics
+    /// When there is no such gauge: a misspelt one would always be zero.
+    pub(crate) async fn gauge(&self, name: &str) -> f64 {
+        let response = self.http.get(format!("http://{}/metrics", self.api)).send().await.expect("metrics answer");
+        let text = response.text().await.expect("metrics are text");
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        let values: Vec<f64> = text.lines().filter(of_name).filter_map(value).collect();
+        assert!(!values.is_empty(), "no gauge {name} in:\n{text}");
+        values.iter().sum()
+    }
+
+    /// What `serve` has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("serve.log")).unwrap_or_default()
+    }
+}
+
+async fn all_fresh(nodes: &[Node]) -> bool {
+    for node in nodes {
+        if node.heartbeat_age().await.is_none_or(|age| age > 2) {
+            return false;
+        }
+    }
+    true
+}

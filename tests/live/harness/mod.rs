@@ -1,0 +1,39 @@
+//! A whole CapConduit site for one test: real Asterisk, the real controller, sipp call centres and a sipp carrier, all on
+//! ports and in a folder of their own, and all gone when the test is.
+
+#![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on panics, and says where its logs are")]
+
+#[path = "../../support/child.rs"]
+pub(crate) mod child;
+pub(crate) mod controller;
+pub(crate) mod node;
+pub(crate) mod plan;
+#[path = "../../support/ports.rs"]
+pub(crate) mod ports;
+#[path = "../../support/postgres.rs"]
+pub(crate) mod postgres;
+pub(crate) mod record;
+pub(crate) mod rtp;
+pub(crate) mod sipp;
+pub(crate) mod site;
+pub(crate) mod trace;
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+/// How long anything that must happen may take before a test fails; generous, because machines are slow when busy.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within [`LIMIT`]; `what` is what the message says.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let held = timeout(LIMIT, async {
+        while !condition() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(held.await.is_ok(), "after {LIMIT:?} still not so: {what}");
+}

@@ -1,0 +1,127 @@
+//! One real Asterisk, run by `asterisk/sandbox`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use super::LIMIT;
+use super::child::Child;
+use super::ports::Ports;
+
+/// ARI user of every test node.
+pub(crate) const ARI_USER: &str = "capconduit";
+/// Its password; the interface is on loopback and lives as long as the test.
+pub(crate) const ARI_PASSWORD: &str = "only-for-this-test";
+
+/// UDP ports for the media of one node: room for 40 calls with two legs of RTP and RTCP.
+const MEDIA_PORTS: u16 = 160;
+
+/// A running Asterisk.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its name in the controller's configuration.
+    pub(crate) name: String,
+    /// Where its ARI is: `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    /// Where it takes SIP: `127.0.0.1:PORT`.
+    pub(crate) sip: String,
+    dir: PathBuf,
+    http: reqwest::Client,
+    child: Child,
+    /// How much of its log was written before the controller had published the realtime tables.
+    preamble: usize,
+}
+
+impl Node {
+    /// Starts it. `realtime` is the sandbox's SPEC; `more` are further options of the sandbox, each with its value.
+    pub(crate) fn start(site: &Path, ports: &Ports, name: &str, realtime: &str, more: &[(&str, String)]) -> Self {
+        let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
+        let dir = site.join(name);
+        let (http, sip, media) = (ports.one(), ports.one(), ports.run(MEDIA_PORTS));
+        let mut args = vec!["run".to_owned()];
+        for (option, value) in [
+            ("--dir", dir.display().to_string()),
+            ("--http-port", http.to_string()),
+            ("--sip-port", sip.to_string()),
+            ("--rtp", format!("{media}-{}", media + MEDIA_PORTS - 1)),
+            ("--realtime", realtime.to_owned()),
+            ("--ari-user", ARI_USER.to_owned()),
+            ("--ari-password", ARI_PASSWORD.to_owned()),
+            ("--node", name.to_owned()),
+        ] {
+            args.extend([option.to_owned(), value]);
+        }
+        args.extend(more.iter().flat_map(|(option, value)| [(*option).to_owned(), value.clone()]));
+        let child = Child::spawn("Asterisk", &site.join(format!("{name}.log")), &sandbox, &args);
+        Self {
+            name: name.to_owned(),
+            url: format!("http://127.0.0.1:{http}"),
+            sip: format!("127.0.0.1:{sip}"),
+            dir,
+            http: reqwest::Client::new(),
+            child,
+            preamble: 0,
+        }
+    }
+
+    /// Waits until its ARI answers.
+    pub(crate) async fn ready(&mut self) {
+        let answers = timeout(LIMIT, async {
+            while self.get("asterisk/ping").await.is_none() {
+                self.child.assert_alive();
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(answers.await.is_ok(), "Asterisk's ARI does not answer; it said:\n{}", self.child.output());
+    }
+
+    /// The answer to `GET /ari/<path>` when it is 200; `None` otherwise.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let request = self.http.get(format!("{}/ari/{path}", self.url)).basic_auth(ARI_USER, Some(ARI_PASSWORD));
+        let response = request.send().await.ok()?.error_for_status().ok()?;
+        response.json().await.ok()
+    }
+
+    /// Ids of its channels and bridges; empty when nothing is going on.
+    pub(crate) async fn leftovers(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for list in ["channels", "bridges"] {
+            let found = self.get(list).await.unwrap_or_else(|| panic!("{} does not list its {list}", self.name));
+            for one in found.as_array().into_iter().flatten() {
+                ids.push(format!("{list}/{}", one["id"].as_str().unwrap_or("?")));
+            }
+        }
+        ids
+    }
+
+    /// How old the controller's heartbeat is in seconds; `None` when there was none yet.
+    pub(crate) async fn heartbeat_age(&self) -> Option<i64> {
+        let value = self.get("asterisk/variable?variable=CAPCONDUIT_HEARTBEAT").await?;
+        let beat: i64 = value["value"].as_str()?.parse().ok()?;
+        Some(capconduit::clock::Clock::start().now().wall.timestamp() - beat)
+    }
+
+    /// The lines that the dialplan's fallback has written, one for each call that the controller did not take.
+    pub(crate) fn spooled(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.join("spool/fallback.log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn messages(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log/messages")).unwrap_or_default()
+    }
+
+    /// From now on there must be no complaints: the tables are there.
+    pub(crate) fn published(&mut self) {
+        self.preamble = self.messages().len();
+    }
+
+    /// Warnings and errors of Asterisk about the realtime tables since they were published.
+    pub(crate) fn realtime_complaints(&self) -> Vec<String> {
+        let text = self.messages().split_off(self.preamble);
+        let about_tables = |line: &&str| line.contains("ps_") && (line.contains("WARNING") || line.contains("ERROR"));
+        text.lines().filter(about_tables).map(str::to_owned).collect()
+    }
+}

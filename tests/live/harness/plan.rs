@@ -1,0 +1,57 @@
+//! Builds the TOML that `capconduit apply` takes, from a few words per object.
+
+use std::fmt::Write as _;
+
+use super::sipp::Sipp;
+
+/// A declarative plan in the making: clients, then campaigns with their DIDs and links.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    clients: String,
+    dids: String,
+    campaigns: String,
+}
+
+impl Plan {
+    /// One seller, `acme`, who owns everything.
+    pub(crate) fn new() -> Self {
+        Self { clients: String::new(), dids: String::new(), campaigns: String::new() }
+    }
+
+    /// A client at the call centre's address. `more` are further lines: the client's own first, then those of
+    /// `[clients.sip]`.
+    pub(crate) fn client(mut self, identifier: &str, centre: &Sipp, (own, sip): (&str, &str)) -> Self {
+        let (ip, port) = (centre.ip, centre.port);
+        write!(
+            self.clients,
+            "[[clients]]\nidentifier = \"{identifier}\"\nname = \"Centre {identifier}\"\n{own}\n\
+             [clients.sip]\nhost = \"{ip}\"\nport = {port}\n{sip}\n\n"
+        )
+        .expect("a string takes everything");
+        self
+    }
+
+    /// A campaign fed by `did`; `settings` are its own lines. Its links follow with [`Plan::link`].
+    pub(crate) fn campaign(mut self, name: &str, did: &str, settings: &str) -> Self {
+        write!(self.dids, "[[dids]]\nnumber = \"{did}\"\nseller = \"acme\"\n\n").expect("a string takes everything");
+        write!(
+            self.campaigns,
+            "[[campaigns]]\nname = \"{name}\"\nseller = \"acme\"\ndids = [\"{did}\"]\n{settings}\n\n"
+        )
+        .expect("a string takes everything");
+        self
+    }
+
+    /// A link of the last campaign to a client; `settings` are its lines.
+    pub(crate) fn link(mut self, client: &str, settings: &str) -> Self {
+        write!(self.campaigns, "[[campaigns.links]]\nclient = \"{client}\"\n{settings}\n\n")
+            .expect("a string takes everything");
+        self
+    }
+
+    /// The finished TOML.
+    pub(crate) fn toml(&self) -> String {
+        let seller = "[[sellers]]\nusername = \"acme\"\nname = \"Acme Leads\"\n\n";
+        format!("{seller}{}{}{}", self.clients, self.dids, self.campaigns)
+    }
+}

@@ -1,0 +1,35 @@
+//! The whole thing for real: Asterisk, SIP and RTP over loopback, the `capconduit` binary, SQLite and PostgreSQL.
+//!
+//! Needs what `just setup` installs; nothing is skipped when it is missing, the tests fail and say so. Each test has a
+//! site of its own (`harness::site`), so they run side by side.
+
+mod harness;
+
+/// Runs each behaviour with SQLite and with PostgreSQL behind the controller and Asterisk.
+macro_rules! on_both {
+    ($($behaviour:ident),+ $(,)?) => {$(
+        mod $behaviour {
+            #[tokio::test]
+            async fn sqlite() {
+                super::$behaviour(crate::harness::site::Backend::Sqlite).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                super::$behaviour(crate::harness::site::Backend::Postgres).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both;
+
+mod answered;
+mod cancelled;
+mod caps;
+mod clients;
+mod failover;
+mod media;
+mod nodes;
+mod refused;
+mod resilience;
+mod withheld;
