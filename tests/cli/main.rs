@@ -170,7 +170,10 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
 
     std::fs::write(folder.path().join("bad.toml"), PLAN.replace("host =", "hosst =")).expect("written");
     let (code, out, error) = run(&["apply", "bad.toml"]);
-    assert!(code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"), "{error}");
+    assert!(
+        code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"),
+        "{error}"
+    );
     assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
     let (code, _, error) = run(&["apply", "absent.toml"]);
     assert!(code == 1 && error.contains("absent.toml"), "{error}");
