@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod id;
+pub mod plan;
 pub mod realtime;
 pub mod routing;
 pub mod store;

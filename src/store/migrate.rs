@@ -1,7 +1,7 @@
 //! Bringing the tables up to date.
 
 use migration::{Migrate, Migrator, RealtimeMigrator};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{Db, StoreError};
 use crate::config::Realtime;
@@ -39,4 +39,9 @@ pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreE
         steps.extend(RealtimeMigrator::get_pending_migrations_read_only(&db.connection).await?);
     }
     Ok(steps.iter().map(|step| step.name().to_owned()).collect())
+}
+
+/// Brings `realtime.db` up to date inside a transaction that already holds its write lock.
+pub(super) async fn migrate_realtime(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    RealtimeMigrator::up(transaction, None).await
 }

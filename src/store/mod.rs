@@ -1,7 +1,10 @@
 //! The only place that imports `sea_orm` and `entity`; one file per aggregate.
 
+pub mod apply;
 mod connect;
 mod migrate;
+pub mod plan;
+pub mod realtime;
 pub mod records;
 pub mod snapshot;
 

@@ -2,8 +2,18 @@
 
 #![allow(clippy::panic, reason = "a test helper fails its test by panicking")]
 
+mod applying;
 mod helpers;
 mod migrating;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod publishing;
 mod recording;
+
+/// What `documents` is made of.
+mod forms {
+    pub(super) use capconduit::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+    pub(super) use capconduit::realtime::{Password, RegistrationForm, SipForm};
+}
+#[path = "../support/documents.rs"]
+mod documents;

@@ -1,0 +1,295 @@
+//! From the form to checked objects, naming every problem at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::Problems;
+use super::document::{CampaignForm, ClientForm, Document, LinkForm};
+use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
+use crate::realtime::{Md5Cred, Reach, SipForm, SipSettings, reserved};
+use crate::routing::snapshot::{ClientIdentifier, CountOn, Status};
+
+/// A cap: 0 to 2^32 - 1.
+const CAP: RangeInclusive<i64> = 0..=u32::MAX as i64;
+const RING_SECONDS: RangeInclusive<i64> = 1..=600;
+
+impl Document {
+    /// Checks every value and every reference between objects.
+    ///
+    /// # Errors
+    /// All problems at once, each with the field's path, the value and what is allowed.
+    pub fn check(&self) -> Result<State, Problems> {
+        let mut checker = Checker::default();
+        let state = State {
+            sellers: checker.sellers(self),
+            clients: checker.clients(self),
+            dids: checker.dids(self),
+            campaigns: checker.campaigns(self),
+        };
+        checker.one_active_campaign_per_did(&state);
+        if checker.problems.is_empty() { Ok(state) } else { Err(Problems(checker.problems)) }
+    }
+}
+
+#[derive(Default)]
+struct Checker {
+    problems: Vec<String>,
+    /// Names of what the document holds, sound or not, so that one fault is not reported again by all who refer to it.
+    sellers: BTreeSet<String>,
+    clients: BTreeSet<String>,
+    owners: BTreeMap<String, String>,
+}
+
+impl Checker {
+    fn report(&mut self, path: &str, problem: impl std::fmt::Display) {
+        self.problems.push(format!("{path}: {problem}"));
+    }
+
+    fn word<T: FromStr<Err = String>>(&mut self, path: &str, field: &str, given: Option<&str>, default: T) -> T {
+        match given.map(str::parse) {
+            None => default,
+            Some(Ok(word)) => word,
+            Some(Err(error)) => {
+                self.report(&format!("{path}.{field}"), error);
+                default
+            }
+        }
+    }
+
+    /// `active` or `paused`: archiving is what leaving out means.
+    fn status(&mut self, path: &str, given: Option<&str>) -> Status {
+        match given {
+            None | Some("active") => Status::Active,
+            Some("paused") => Status::Paused,
+            Some(other) => {
+                self.report(&format!("{path}.status"), format_args!("{other:?} is not one of active, paused"));
+                Status::Active
+            }
+        }
+    }
+
+    fn ranged<T: TryFrom<i64>>(
+        &mut self,
+        path: &str,
+        field: &str,
+        given: Option<i64>,
+        allowed: RangeInclusive<i64>,
+    ) -> Option<T> {
+        let given = given?;
+        let value = allowed.contains(&given).then(|| T::try_from(given).ok()).flatten();
+        if value.is_none() {
+            self.report(
+                &format!("{path}.{field}"),
+                format_args!("{given} is not {} to {}", allowed.start(), allowed.end()),
+            );
+        }
+        value
+    }
+
+    /// Names go into records, logs, tables and a SIP header.
+    fn name(&mut self, path: &str, field: &str, name: &str) {
+        let length = name.chars().count();
+        if !(1..=100).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+            let allowed = "use 1 to 100 characters, none of them a control character, no space at either end";
+            self.report(&format!("{path}.{field}"), format_args!("{name:?} is not allowed: {allowed}"));
+        }
+    }
+
+    fn sellers(&mut self, document: &Document) -> BTreeMap<String, Seller> {
+        let mut sellers = BTreeMap::new();
+        for form in &document.sellers {
+            let path = format!("sellers[{:?}]", form.username);
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+            if !(1..=64).contains(&form.username.len()) || !form.username.bytes().all(allowed) {
+                self.report(&format!("{path}.username"), "is not allowed: use 1 to 64 of a-z 0-9 . _ -");
+            }
+            self.name(&path, "name", &form.name);
+            let status = self.word(&path, "status", form.status.as_deref(), UserStatus::Active);
+            if !self.sellers.insert(form.username.clone()) {
+                self.report(&path, "is there twice");
+            }
+            sellers.insert(form.username.clone(), Seller { name: form.name.clone(), status });
+        }
+        sellers
+    }
+
+    fn clients(&mut self, document: &Document) -> BTreeMap<String, Client> {
+        let mut clients = BTreeMap::new();
+        for form in &document.clients {
+            let key = form.identifier.to_ascii_lowercase();
+            if !self.clients.insert(key.clone()) {
+                self.report(
+                    &format!("clients[{:?}]", form.identifier),
+                    "is there twice (upper and lower case are one)",
+                );
+            }
+            if let Some(client) = self.client(form) {
+                clients.insert(key, client);
+            }
+        }
+        clients
+    }
+
+    fn client(&mut self, form: &ClientForm) -> Option<Client> {
+        let path = format!("clients[{:?}]", form.identifier);
+        let identifier: Option<ClientIdentifier> =
+            form.identifier.parse().map_err(|error| self.report(&path, error)).ok();
+        if identifier.as_ref().is_some_and(reserved) {
+            let kept = "is kept for the node's own objects (anonymous, overflow, default_outbound_endpoint, carrier…, capconduit…)";
+            self.report(&format!("{path}.identifier"), kept);
+        }
+        self.name(&path, "name", &form.name);
+        let status = self.status(&path, form.status.as_deref());
+        let max_concurrency = self.ranged(&path, "max_concurrency", form.max_concurrency, CAP);
+        let sip = form.sip.check(&mut |field, problem| self.report(&format!("{path}.sip.{field}"), problem));
+        let sip = sip?;
+        Some(Client {
+            identifier: identifier?,
+            name: form.name.clone(),
+            status,
+            max_concurrency,
+            send_headers: form.send_headers.unwrap_or(false),
+            md5_cred: new_credential(&sip, &form.sip),
+            sip,
+        })
+    }
+
+    fn dids(&mut self, document: &Document) -> BTreeMap<String, Did> {
+        let mut dids = BTreeMap::new();
+        for form in &document.dids {
+            let path = format!("dids[{:?}]", form.number);
+            if let Some(allowed) = number_problem(&form.number) {
+                self.report(&format!("{path}.number"), format_args!("is not allowed: {allowed}"));
+            }
+            self.seller_exists(&path, &form.seller);
+            let status = self.status(&path, form.status.as_deref());
+            if self.owners.insert(form.number.clone(), form.seller.clone()).is_some() {
+                self.report(&path, "is there twice");
+            }
+            dids.insert(form.number.clone(), Did { seller: form.seller.clone(), status });
+        }
+        dids
+    }
+
+    fn seller_exists(&mut self, path: &str, seller: &str) {
+        if !self.sellers.contains(seller) {
+            self.report(
+                &format!("{path}.seller"),
+                format_args!("{seller:?} is not the username of one of [[sellers]]"),
+            );
+        }
+    }
+
+    fn campaigns(&mut self, document: &Document) -> BTreeMap<CampaignKey, (Campaign, BTreeMap<String, Link>)> {
+        let mut campaigns = BTreeMap::new();
+        for form in &document.campaigns {
+            let path = format!("campaigns[{:?}]", form.name);
+            let campaign = self.campaign(&path, form);
+            let links = self.links(&path, form);
+            let key = (form.seller.clone(), form.name.clone());
+            let Some(campaign) = campaign else { continue };
+            if campaigns.insert(key, (campaign, links)).is_some() {
+                self.report(&path, format_args!("is there twice for seller {:?}", form.seller));
+            }
+        }
+        campaigns
+    }
+
+    fn campaign(&mut self, path: &str, form: &CampaignForm) -> Option<Campaign> {
+        self.name(path, "name", &form.name);
+        self.seller_exists(path, &form.seller);
+        let strategy = form.routing_strategy.parse();
+        let strategy = strategy.map_err(|error: String| self.report(&format!("{path}.routing_strategy"), error)).ok();
+        let mut dids = BTreeSet::new();
+        for number in &form.dids {
+            let path = format!("{path}.dids");
+            match self.owners.get(number) {
+                None => self.report(&path, format_args!("{number:?} is not the number of one of [[dids]]")),
+                Some(owner) if *owner != form.seller => {
+                    let problem = format!("{number:?} belongs to seller {owner:?}, not to {:?}", form.seller);
+                    self.report(&path, problem);
+                }
+                Some(_) => {}
+            }
+            if !dids.insert(number.clone()) {
+                self.report(&path, format_args!("{number:?} is there twice"));
+            }
+        }
+        let dial = self.ranged(path, "dial_timeout_seconds", form.dial_timeout_seconds, RING_SECONDS);
+        Some(Campaign {
+            dial_timeout_seconds: dial.unwrap_or(20),
+            setup_budget_seconds: self.ranged(path, "setup_budget_seconds", form.setup_budget_seconds, 1..=3600),
+            max_duration_seconds: self.ranged(path, "max_duration_seconds", form.max_duration_seconds, 1..=86_400),
+            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, CAP),
+            status: self.status(path, form.status.as_deref()),
+            dids,
+            strategy: strategy?,
+        })
+    }
+
+    fn links(&mut self, campaign: &str, form: &CampaignForm) -> BTreeMap<String, Link> {
+        let mut links = BTreeMap::new();
+        for form in &form.links {
+            let path = format!("{campaign}.links[{:?}]", form.client);
+            let key = form.client.to_ascii_lowercase();
+            if !self.clients.contains(&key) {
+                self.report(&path, format_args!("{:?} is not the identifier of one of [[clients]]", form.client));
+            }
+            let link = self.link(&path, form);
+            if links.insert(key, link).is_some() {
+                self.report(&path, "is there twice in the campaign");
+            }
+        }
+        links
+    }
+
+    fn link(&mut self, path: &str, form: &LinkForm) -> Link {
+        let priority = i64::from(i32::MIN)..=i64::from(i32::MAX);
+        Link {
+            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, CAP),
+            total_calls_allowed: self.ranged(path, "total_calls_allowed", form.total_calls_allowed, 0..=i64::MAX),
+            forwarding_priority: self
+                .ranged(path, "forwarding_priority", form.forwarding_priority, priority)
+                .unwrap_or(1),
+            weight: self.ranged(path, "weight", form.weight, 1..=10_000).unwrap_or(1),
+            ring_timeout_seconds: self.ranged(path, "ring_timeout_seconds", form.ring_timeout_seconds, RING_SECONDS),
+            count_on: self.word(path, "count_on", form.count_on.as_deref(), CountOn::Answered),
+            status: self.status(path, form.status.as_deref()),
+        }
+    }
+
+    fn one_active_campaign_per_did(&mut self, state: &State) {
+        let mut feeds: BTreeMap<&str, &str> = BTreeMap::new();
+        for ((_, name), (campaign, _)) in &state.campaigns {
+            if campaign.status != Status::Active {
+                continue;
+            }
+            for number in &campaign.dids {
+                if let Some(other) = feeds.insert(number, name) {
+                    let problem =
+                        format!("{number:?} feeds {other:?} already: a DID feeds at most one active campaign");
+                    self.report(&format!("campaigns[{name:?}].dids"), problem);
+                }
+            }
+        }
+    }
+}
+
+fn new_credential(sip: &SipSettings, form: &SipForm) -> Option<Md5Cred> {
+    let Reach::Registration { username } = &sip.reach else { return None };
+    let password = form.registration.as_ref()?.password.as_ref()?;
+    Some(Md5Cred::new(username, password))
+}
+
+/// What is allowed, when a DID's number is not.
+fn number_problem(number: &str) -> Option<&'static str> {
+    if let Some(digits) = number.strip_prefix('+') {
+        let sound = (4..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        return (!sound).then_some("after + come 4 to 15 digits, the first not 0 (E.164)");
+    }
+    let sound = (1..=64).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_graphic());
+    (!sound).then_some("use + and digits (E.164), or 1 to 64 visible ASCII characters for what is no number")
+}

@@ -1,0 +1,347 @@
+//! What must change to get from the stored state to the wanted one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::Problems;
+use super::fields::{self, Field};
+use super::state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored};
+use crate::realtime::{Md5Cred, Reach};
+use crate::routing::snapshot::Status;
+
+/// Changes in an order in which they can be made: what others refer to comes first, removals last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Kind of change.
+    pub sign: Sign,
+    /// What is changed, such as `client north`.
+    pub subject: String,
+    /// How, such as `max_concurrency 2 → 3`; may be empty.
+    pub details: String,
+    /// What to write.
+    pub action: Action,
+}
+
+/// Kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// `+`
+    Add,
+    /// `~`
+    Change,
+    /// `-`
+    Remove,
+}
+
+/// What to write. Where `id` is `None` the row is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write a seller.
+    Seller {
+        /// Row.
+        id: Option<i64>,
+        /// Username.
+        username: String,
+        /// Values.
+        seller: Seller,
+    },
+    /// Write a client; its `md5_cred` is final (`None` = has none).
+    Client {
+        /// Row.
+        id: Option<i64>,
+        /// Values.
+        client: Client,
+    },
+    /// Write a DID.
+    Did {
+        /// Row.
+        id: Option<i64>,
+        /// Number.
+        number: String,
+        /// Values.
+        did: Did,
+    },
+    /// Write a campaign and which DIDs feed it.
+    Campaign {
+        /// Row.
+        id: Option<i64>,
+        /// Seller and name.
+        key: CampaignKey,
+        /// Values.
+        campaign: Campaign,
+    },
+    /// Write a link; its count of calls stays.
+    Link {
+        /// Row.
+        id: Option<i64>,
+        /// Its campaign.
+        campaign: CampaignKey,
+        /// Its client's identifier in lower case.
+        client: String,
+        /// Values.
+        link: Link,
+    },
+    /// Take an object away.
+    Remove {
+        /// Kind of object.
+        kind: Kind,
+        /// Row.
+        id: i64,
+        /// Keep the row as archived (a seller: disabled), because records refer to it.
+        archive: bool,
+    },
+}
+
+/// Kinds of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `users`
+    Seller,
+    /// `clients`
+    Client,
+    /// `dids`
+    Did,
+    /// `campaigns`
+    Campaign,
+    /// `campaign_client_settings`
+    Link,
+}
+
+impl Plan {
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    /// One line per change, or `No changes.`; no line break at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("No changes.");
+        }
+        for (n, change) in self.changes.iter().enumerate() {
+            let line_break = if n == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{change}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.sign {
+            Sign::Add => '+',
+            Sign::Change => '~',
+            Sign::Remove => '-',
+        };
+        let colon = if self.details.is_empty() { "" } else { ": " };
+        write!(f, "{sign} {}{colon}{}", self.subject, self.details)
+    }
+}
+
+/// Compares the stored state with the wanted one.
+///
+/// # Errors
+/// When the wanted state does not fit the stored one: a seller's username is an admin's or staff's, or a client is to register and no
+/// password for it is known.
+pub fn diff(current: &Current, wanted: &State) -> Result<Plan, Problems> {
+    let mut differ = Differ { current, wanted, changes: Vec::new(), problems: Vec::new() };
+    differ.sellers();
+    differ.clients();
+    differ.dids();
+    differ.campaigns();
+    differ.removals();
+    if differ.problems.is_empty() { Ok(Plan { changes: differ.changes }) } else { Err(Problems(differ.problems)) }
+}
+
+struct Differ<'a> {
+    current: &'a Current,
+    wanted: &'a State,
+    changes: Vec<Change>,
+    problems: Vec<String>,
+}
+
+impl Differ<'_> {
+    /// Adds a `+` or `~` line when the fields differ (or `extra` says that something unseen does).
+    fn put(&mut self, subject: String, old: Option<Vec<Field>>, new: &[Field], extra: Option<&str>, action: Action) {
+        let (sign, mut details) = match old {
+            None => (Sign::Add, fields::describe(new)),
+            Some(old) => (Sign::Change, fields::compare(&old, new)),
+        };
+        details.extend(extra.map(str::to_owned));
+        if sign == Sign::Add || !details.is_empty() {
+            self.changes.push(Change { sign, subject, details: details.join(", "), action });
+        }
+    }
+
+    fn sellers(&mut self) {
+        for (username, seller) in &self.wanted.sellers {
+            if self.current.other_users.contains(username) {
+                let problem = "is the username of an admin or staff user, whom apply never touches: choose another";
+                self.problems.push(format!("sellers[{username:?}].username: {problem}"));
+                continue;
+            }
+            let stored = self.current.sellers.get(username);
+            let old = stored.map(|stored| fields::seller(&stored.value));
+            let id = stored.map(|stored| stored.id);
+            let action = Action::Seller { id, username: username.clone(), seller: seller.clone() };
+            self.put(format!("seller {username}"), old, &fields::seller(seller), None, action);
+        }
+    }
+
+    fn clients(&mut self) {
+        for (key, wanted) in &self.wanted.clients {
+            let stored = self.current.clients.get(key);
+            let md5_cred = match credential(stored, wanted) {
+                Ok(md5_cred) => md5_cred,
+                Err(problem) => {
+                    let path = format!("clients[{:?}].sip.registration.password", wanted.identifier.as_str());
+                    self.problems.push(format!("{path}: {problem}"));
+                    continue;
+                }
+            };
+            let was = stored.and_then(|stored| stored.value.md5_cred.as_ref());
+            let changed = was.is_some() && md5_cred.is_some() && was != md5_cred.as_ref();
+            let extra = changed.then_some("sip.registration.password changed");
+            let old = stored.map(|stored| fields::client(&stored.value));
+            let client = Client { md5_cred, ..wanted.clone() };
+            let action = Action::Client { id: stored.map(|stored| stored.id), client };
+            self.put(format!("client {}", wanted.identifier), old, &fields::client(wanted), extra, action);
+        }
+    }
+
+    fn dids(&mut self) {
+        for (number, did) in &self.wanted.dids {
+            let stored = self.current.dids.get(number);
+            let old = stored.map(|stored| fields::did(&stored.value));
+            let id = stored.map(|stored| stored.id);
+            let action = Action::Did { id, number: number.clone(), did: did.clone() };
+            self.put(format!("did {number}"), old, &fields::did(did), None, action);
+        }
+    }
+
+    fn campaigns(&mut self) {
+        for (key, (campaign, links)) in &self.wanted.campaigns {
+            let stored = self.current.campaigns.get(key);
+            let old = stored.map(|stored| fields::campaign(&stored.campaign.value));
+            let id = stored.map(|stored| stored.campaign.id);
+            let action = Action::Campaign { id, key: key.clone(), campaign: campaign.clone() };
+            self.put(campaign_subject(key), old, &fields::campaign(campaign), None, action);
+            for (client, link) in links {
+                let stored = stored.and_then(|stored| stored.links.get(client));
+                let old = stored.map(|stored| fields::link(&stored.value));
+                let id = stored.map(|stored| stored.id);
+                let action = Action::Link { id, campaign: key.clone(), client: client.clone(), link: link.clone() };
+                self.put(self.link_subject(key, client), old, &fields::link(link), None, action);
+            }
+        }
+    }
+
+    fn link_subject(&self, (_, campaign): &CampaignKey, client: &str) -> String {
+        let wanted = self.wanted.clients.get(client).map(|client| &client.identifier);
+        let stored = self.current.clients.get(client).map(|stored| &stored.value.identifier);
+        format!("link {campaign} → {}", wanted.or(stored).map_or(client, |identifier| identifier.as_str()))
+    }
+
+    /// Removes what is not wanted: alive objects are deleted or archived; archived ones stay, unless what they belong to goes and they
+    /// would hold it back though no record refers to them any more.
+    fn removals(&mut self) {
+        let (current, wanted) = (self.current, self.wanted);
+        let seller_goes = |username: &str| current.seller_lives(username) && !wanted.sellers.contains_key(username);
+        let client_goes = |key: &str| current.client_lives(key) && !wanted.clients.contains_key(key);
+        let mut kept_clients: BTreeSet<&str> = BTreeSet::new();
+        let mut kept_sellers: BTreeSet<&str> = BTreeSet::new();
+        let mut campaigns = Vec::new();
+        for (key, stored) in &current.campaigns {
+            let goes = !wanted.campaigns.contains_key(key);
+            let alive = stored.campaign.value.status != Status::Archived;
+            let mut links_kept = false;
+            for (client, link) in &stored.links {
+                let is_wanted = wanted.campaigns.get(key).is_some_and(|(_, links)| links.contains_key(client));
+                let owner_goes = (goes && alive) || client_goes(client) || seller_goes(&key.0);
+                let alive = link.value.status != Status::Archived;
+                let kept = is_wanted
+                    || !self.remove(Kind::Link, self.link_subject(key, client), link, alive, owner_goes, false);
+                if kept {
+                    links_kept = true;
+                    kept_clients.insert(client);
+                }
+            }
+            if goes {
+                campaigns.push((key, &stored.campaign, alive, links_kept));
+            } else {
+                kept_sellers.insert(&key.0);
+            }
+        }
+        for (key, stored, alive, links_kept) in campaigns {
+            if !self.remove(Kind::Campaign, campaign_subject(key), stored, alive, seller_goes(&key.0), links_kept) {
+                kept_sellers.insert(&key.0);
+            }
+        }
+        for (number, stored) in &current.dids {
+            let alive = stored.value.status != Status::Archived;
+            let goes = !wanted.dids.contains_key(number);
+            let owner_goes = seller_goes(&stored.value.seller);
+            if goes && !self.remove(Kind::Did, format!("did {number}"), stored, alive, owner_goes, false) {
+                kept_sellers.insert(&stored.value.seller);
+            }
+        }
+        for (key, stored) in current.clients.iter().filter(|(key, _)| client_goes(key)) {
+            let subject = format!("client {}", stored.value.identifier);
+            self.remove(Kind::Client, subject, stored, true, false, kept_clients.contains(key.as_str()));
+        }
+        for (username, stored) in current.sellers.iter().filter(|(username, _)| seller_goes(username)) {
+            let kept = kept_sellers.contains(username.as_str());
+            self.remove(Kind::Seller, format!("seller {username}"), stored, true, false, kept);
+        }
+    }
+
+    /// Deletes or archives one row; returns whether it is gone. `held`: other rows that stay refer to it.
+    fn remove<T>(
+        &mut self,
+        kind: Kind,
+        subject: String,
+        stored: &Stored<T>,
+        alive: bool,
+        owner_goes: bool,
+        held: bool,
+    ) -> bool {
+        let archive = stored.referenced || held;
+        if alive || (owner_goes && !archive) {
+            let details = if archive { "kept as archived, records refer to it" } else { "" }.to_owned();
+            let action = Action::Remove { kind, id: stored.id, archive };
+            self.changes.push(Change { sign: Sign::Remove, subject, details, action });
+            return !archive;
+        }
+        false
+    }
+}
+
+fn campaign_subject((seller, name): &CampaignKey) -> String {
+    format!("campaign {name} of {seller}")
+}
+
+/// What the client will register with: the new password's, else the stored one's while the username stays.
+fn credential(stored: Option<&Stored<Client>>, wanted: &Client) -> Result<Option<Md5Cred>, &'static str> {
+    let Reach::Registration { .. } = wanted.sip.reach else { return Ok(None) };
+    if wanted.md5_cred.is_some() {
+        return Ok(wanted.md5_cred.clone());
+    }
+    let Some(stored) = stored else { return Err("is missing: a new client that registers needs one") };
+    if stored.value.sip.reach != wanted.sip.reach {
+        return Err("is missing: none is stored for this username, so it is needed");
+    }
+    match &stored.value.md5_cred {
+        Some(md5_cred) => Ok(Some(md5_cred.clone())),
+        None => Err("is missing: none is stored, so it is needed"),
+    }
+}

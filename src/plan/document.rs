@@ -1,0 +1,174 @@
+//! The document as written: TOML, unknown keys refused, nothing checked yet.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::realtime::SipForm;
+
+/// The whole wanted state of sellers, clients, DIDs, campaigns and links. What it does not name is removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// `[[sellers]]`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sellers: Vec<SellerForm>,
+    /// `[[clients]]`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientForm>,
+    /// `[[dids]]`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dids: Vec<DidForm>,
+    /// `[[campaigns]]`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub campaigns: Vec<CampaignForm>,
+}
+
+/// One of `[[sellers]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SellerForm {
+    /// Unique: 1 to 64 of `a-z 0-9 . _ -`.
+    pub username: String,
+    /// For people, and kept in records: 1 to 100 characters.
+    pub name: String,
+    /// `active` (default) or `disabled`: may not sign in; its calls go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// One of `[[clients]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientForm {
+    /// PJSIP endpoint id, unique ignoring case: 1 to 40 of `A-Z a-z 0-9 _ -`.
+    pub identifier: String,
+    /// For people, and kept in records: 1 to 100 characters.
+    pub name: String,
+    /// `active` (default) or `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Calls ringing or talking at once over all campaigns; absent = no limit, 0 = none allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<i64>,
+    /// Whether the INVITE carries `X-CapConduit-Call-Id` and `X-CapConduit-Campaign`; default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_headers: Option<bool>,
+    /// `[clients.sip]`
+    pub sip: SipForm,
+}
+
+/// One of `[[dids]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DidForm {
+    /// E.164 (`+` and digits), or as it comes what is no such number (short codes, letters): 1 to 64 visible ASCII characters.
+    pub number: String,
+    /// Username of the owner.
+    pub seller: String,
+    /// `active` (default) or `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// One of `[[campaigns]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CampaignForm {
+    /// Unique per seller; kept in records and sent in a header: 1 to 100 characters.
+    pub name: String,
+    /// Username of the owner.
+    pub seller: String,
+    /// `priority`, `round_robin` or `weighted`.
+    pub routing_strategy: String,
+    /// How long an attempt rings, 1 to 600 seconds; default 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial_timeout_seconds: Option<i64>,
+    /// From arrival to answer at most, 1 to 3600 seconds; absent = the configured default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_budget_seconds: Option<i64>,
+    /// Talk time at most, 1 to 86400 seconds; absent = the configured default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_seconds: Option<i64>,
+    /// Calls ringing or talking at once over all links; absent = no limit, 0 = none allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<i64>,
+    /// `active` (default) or `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Numbers that feed it, of the same seller; a DID feeds at most one active campaign.
+    #[serde(default)]
+    pub dids: Vec<String>,
+    /// `[[campaigns.links]]`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkForm>,
+}
+
+/// One of `[[campaigns.links]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkForm {
+    /// Identifier of the client; once per campaign.
+    pub client: String,
+    /// Calls ringing or talking at once; absent = no limit, 0 = none allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<i64>,
+    /// Counted calls ever; absent = no limit, 0 = none allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_calls_allowed: Option<i64>,
+    /// Lower is tried first; default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding_priority: Option<i64>,
+    /// Share, 1 to 10000; default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i64>,
+    /// How long its attempts ring, 1 to 600 seconds; absent = the campaign's dial timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_timeout_seconds: Option<i64>,
+    /// What counts against the total: `answered` (default) or `attempted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count_on: Option<String>,
+    /// `active` (default) or `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// A text that is not such a document: not TOML, an unknown key, a missing one, or a value of another type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct DocumentError(String);
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Document {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// When the text is not TOML, has an unknown or lacks a needed key, or a value has another type: with line, key, and what is expected.
+    /// The line itself is not repeated where it may hold a password.
+    pub fn parse(toml: &str) -> Result<Self, DocumentError> {
+        toml::from_str(toml).map_err(|error| DocumentError(describe(toml, &error)))
+    }
+
+    /// Writes TOML that [`Document::parse`] reads back to the same (but for passwords, which are never written).
+    ///
+    /// # Errors
+    /// When a value has no TOML form; no document that passes [`Document::check`] has one.
+    pub fn to_toml(&self) -> Result<String, DocumentError> {
+        toml::to_string(self).map_err(|error| DocumentError(error.to_string()))
+    }
+}
+
+/// The parser quotes the line that is wrong, which must not show a password.
+fn describe(toml: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(toml.len()));
+    let line = toml.get(..start).map_or(0, |before| before.matches('\n').count()) + 1;
+    if toml.contains("password") {
+        format!("line {line}: {}", error.message())
+    } else {
+        error.to_string().trim_end().to_owned()
+    }
+}

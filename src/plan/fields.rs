@@ -1,0 +1,103 @@
+//! Objects as lists of named values, for the lines of a plan.
+
+use std::fmt::Display;
+
+use super::state::{Campaign, Client, Did, Link, Seller};
+use crate::realtime::{Reach, SipSettings};
+
+/// One named value. The lists of two objects of one kind have the same names in the same order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    name: &'static str,
+    value: String,
+    /// Whether it is the default and thus not worth a word when the object is new.
+    quiet: bool,
+}
+
+/// The values of a new object that are worth a word.
+pub(super) fn describe(new: &[Field]) -> Vec<String> {
+    new.iter().filter(|field| !field.quiet).map(|field| format!("{} {}", field.name, field.value)).collect()
+}
+
+/// `name old → new` for every value that differs.
+pub(super) fn compare(old: &[Field], new: &[Field]) -> Vec<String> {
+    let pairs = old.iter().zip(new).filter(|(old, new)| old.value != new.value);
+    pairs.map(|(old, new)| format!("{} {} → {}", new.name, old.value, new.value)).collect()
+}
+
+fn shown(name: &'static str, value: impl Display) -> Field {
+    Field { name, value: value.to_string(), quiet: false }
+}
+
+fn quiet_when(default: impl Display, name: &'static str, value: impl Display) -> Field {
+    let value = value.to_string();
+    Field { name, quiet: value == default.to_string(), value }
+}
+
+fn optional(absent: &'static str, name: &'static str, value: Option<impl Display>) -> Field {
+    quiet_when(absent, name, value.map_or_else(|| absent.to_owned(), |value| value.to_string()))
+}
+
+pub(super) fn seller(seller: &Seller) -> Vec<Field> {
+    vec![shown("name", format_args!("{:?}", seller.name)), quiet_when("active", "status", seller.status)]
+}
+
+pub(super) fn client(client: &Client) -> Vec<Field> {
+    let mut fields = vec![
+        quiet_when(&client.identifier, "identifier", &client.identifier),
+        shown("name", format_args!("{:?}", client.name)),
+        quiet_when("active", "status", client.status),
+        optional("no limit", "max_concurrency", client.max_concurrency),
+        quiet_when(false, "send_headers", client.send_headers),
+    ];
+    fields.extend(sip(&client.sip));
+    fields
+}
+
+fn sip(sip: &SipSettings) -> Vec<Field> {
+    let reach = match &sip.reach {
+        Reach::Address { host, port, transport, qualify_seconds } => {
+            let qualify =
+                if *qualify_seconds == 0 { String::new() } else { format!(" qualified every {qualify_seconds} s") };
+            format!("{host} port {port} {transport}{qualify}")
+        }
+        Reach::Registration { username } => format!("registers as {username}"),
+    };
+    let list = |items: Vec<String>| format!("[{}]", items.join(" "));
+    vec![
+        shown("sip", reach),
+        quiet_when("[alaw ulaw]", "sip.codecs", list(sip.codecs.iter().map(ToString::to_string).collect())),
+        quiet_when(false, "sip.direct_media", sip.direct_media),
+        quiet_when("rfc4733", "sip.dtmf_mode", sip.dtmf_mode),
+        quiet_when("[]", "sip.identify_by_ip", list(sip.identify_by_ip.iter().map(ToString::to_string).collect())),
+    ]
+}
+
+pub(super) fn did(did: &Did) -> Vec<Field> {
+    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status)]
+}
+
+pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
+    let dids: Vec<&str> = campaign.dids.iter().map(String::as_str).collect();
+    vec![
+        shown("routing_strategy", campaign.strategy),
+        quiet_when(20, "dial_timeout_seconds", campaign.dial_timeout_seconds),
+        optional("default", "setup_budget_seconds", campaign.setup_budget_seconds),
+        optional("default", "max_duration_seconds", campaign.max_duration_seconds),
+        optional("no limit", "max_concurrency", campaign.max_concurrency),
+        quiet_when("active", "status", campaign.status),
+        quiet_when("[]", "dids", format_args!("[{}]", dids.join(" "))),
+    ]
+}
+
+pub(super) fn link(link: &Link) -> Vec<Field> {
+    vec![
+        optional("no limit", "max_concurrency", link.max_concurrency),
+        optional("no limit", "total_calls_allowed", link.total_calls_allowed),
+        quiet_when(1, "forwarding_priority", link.forwarding_priority),
+        quiet_when(1, "weight", link.weight),
+        optional("the campaign's", "ring_timeout_seconds", link.ring_timeout_seconds),
+        quiet_when("answered", "count_on", link.count_on),
+        quiet_when("active", "status", link.status),
+    ]
+}

@@ -1,0 +1,272 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::snapshot::Status;
+
+mod forms {
+    pub(super) use crate::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+    pub(super) use crate::realtime::{Password, RegistrationForm, SipForm};
+}
+#[path = "../../tests/support/documents.rs"]
+mod documents;
+
+const DEMO: &str = r#"
+[[sellers]]
+username = "ann"
+name = "Ann"
+
+[[clients]]
+identifier = "north"
+name = "North Calls"
+max_concurrency = 5
+[clients.sip]
+host = "203.0.113.7"
+
+[[clients]]
+identifier = "reg"
+name = "Registers"
+[clients.sip]
+registration = { username = "reg", password = "hunter2" }
+
+[[dids]]
+number = "+442071234567"
+seller = "ann"
+
+[[campaigns]]
+name = "Solar UK"
+seller = "ann"
+routing_strategy = "weighted"
+dids = ["+442071234567"]
+[[campaigns.links]]
+client = "north"
+max_concurrency = 2
+[[campaigns.links]]
+client = "REG"
+weight = 3
+"#;
+
+/// What the database would hold after `state` was applied to an empty one.
+fn stored(state: &State) -> Current {
+    let mut id = 0;
+    let mut next = || {
+        id += 1;
+        id
+    };
+    let mut current = Current::default();
+    for (key, value) in state.sellers.clone() {
+        current.sellers.insert(key, Stored { id: next(), referenced: false, value });
+    }
+    for (key, value) in state.clients.clone() {
+        current.clients.insert(key, Stored { id: next(), referenced: false, value });
+    }
+    for (key, value) in state.dids.clone() {
+        current.dids.insert(key, Stored { id: next(), referenced: false, value });
+    }
+    for (key, (value, links)) in state.campaigns.clone() {
+        let campaign = Stored { id: next(), referenced: false, value };
+        let links: BTreeMap<_, _> =
+            links.into_iter().map(|(key, value)| (key, Stored { id: next(), referenced: false, value })).collect();
+        current.campaigns.insert(key, StoredCampaign { campaign, links });
+    }
+    current
+}
+
+fn state(toml: &str) -> State {
+    Document::parse(toml).expect("TOML of that form").check().expect("no problems")
+}
+
+fn plan(from: &Current, toml: &str) -> String {
+    diff(from, &state(toml)).expect("fits").to_string()
+}
+
+fn problems(toml: &str) -> Vec<String> {
+    Document::parse(toml).expect("TOML of that form").check().expect_err("problems").0
+}
+
+#[test]
+fn a_plan_reads_like_its_changes() {
+    assert_eq!(
+        plan(&Current::default(), DEMO),
+        "+ seller ann: name \"Ann\"\n\
+         + client north: name \"North Calls\", max_concurrency 5, sip 203.0.113.7 port 5060 udp\n\
+         + client reg: name \"Registers\", sip registers as reg\n\
+         + did +442071234567: seller ann\n\
+         + campaign Solar UK of ann: routing_strategy weighted, dids [+442071234567]\n\
+         + link Solar UK → north: max_concurrency 2\n\
+         + link Solar UK → reg: weight 3"
+    );
+    let current = stored(&state(DEMO));
+    assert_eq!(plan(&current, DEMO), "No changes.");
+    let changed = DEMO.replace("max_concurrency = 2", "max_concurrency = 3").replace("hunter2", "hunter3");
+    assert_eq!(
+        plan(&current, &changed),
+        "~ client reg: sip.registration.password changed\n~ link Solar UK → north: max_concurrency 2 → 3"
+    );
+    assert_eq!(
+        plan(&current, ""),
+        "- link Solar UK → north\n- link Solar UK → reg\n- campaign Solar UK of ann\n- did +442071234567\n\
+         - client north\n- client reg\n- seller ann"
+    );
+}
+
+#[test]
+fn what_records_refer_to_is_archived_with_all_it_stands_on_and_comes_back() {
+    let mut current = stored(&state(DEMO));
+    let campaign = current.campaigns.values_mut().next().expect("one");
+    campaign.links.get_mut("north").expect("there").referenced = true;
+    let archived = |line: &str| line.contains("kept as archived");
+    let text = plan(&current, "");
+    let kept: Vec<&str> =
+        text.lines().filter(|line| archived(line)).filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(kept, ["- link Solar UK → north", "- campaign Solar UK of ann", "- client north", "- seller ann"]);
+
+    // As it would be stored afterwards.
+    let campaign = current.campaigns.values_mut().next().expect("one");
+    campaign.links.remove("reg");
+    campaign.links.get_mut("north").expect("there").value.status = Status::Archived;
+    campaign.campaign.value.status = Status::Archived;
+    campaign.campaign.value.dids.clear();
+    current.dids.clear();
+    current.clients.remove("reg");
+    current.clients.get_mut("north").expect("there").value.status = Status::Archived;
+    current.sellers.get_mut("ann").expect("there").value.status = UserStatus::Disabled;
+    assert_eq!(plan(&current, ""), "No changes.");
+    let back = plan(&current, DEMO);
+    for line in [
+        "~ seller ann: status disabled → active",
+        "~ client north: status archived → active",
+        "~ link Solar UK → north: status archived → active",
+    ] {
+        assert!(back.contains(line), "{line} not in\n{back}");
+    }
+}
+
+#[test]
+fn a_registration_needs_a_password_only_while_none_is_stored_for_its_username() {
+    let silent = DEMO.replace(", password = \"hunter2\"", "");
+    let wanted = state(&silent);
+    let error = diff(&Current::default(), &wanted).expect_err("new").to_string();
+    assert!(error.starts_with("clients[\"reg\"].sip.registration.password: is missing"), "{error}");
+    assert_eq!(plan(&stored(&state(DEMO)), &silent), "No changes.");
+    let renamed = state(&silent.replace("username = \"reg\"", "username = \"other\""));
+    assert!(diff(&stored(&state(DEMO)), &renamed).is_err());
+}
+
+#[test]
+fn admins_and_staff_are_out_of_reach() {
+    let current = Current { other_users: ["ann".to_owned()].into(), ..Current::default() };
+    let error = diff(&current, &state(DEMO)).expect_err("taken").to_string();
+    assert!(error.contains("sellers[\"ann\"].username"), "{error}");
+    let only_staff = Current { other_users: ["root".to_owned()].into(), ..Current::default() };
+    assert_eq!(plan(&only_staff, ""), "No changes.");
+}
+
+#[test]
+fn every_problem_is_named_at_once_with_path_value_and_choice() {
+    let bad = r#"
+        [[sellers]]
+        username = "Ann"
+        name = ""
+        status = "gone"
+        [[clients]]
+        identifier = "a b"
+        name = "x\r\nVia: y"
+        status = "archived"
+        max_concurrency = -1
+        sip = { host = "a;b" }
+        [[clients]]
+        identifier = "carrier-1"
+        name = "x"
+        sip = { host = "a" }
+        [[dids]]
+        number = "+0123"
+        seller = "nobody"
+        [[dids]]
+        number = "a b"
+        seller = "Ann"
+        [[campaigns]]
+        name = "c"
+        seller = "Ann"
+        routing_strategy = "chance"
+        dial_timeout_seconds = 0
+        dids = ["+0123", "none"]
+        links = [{ client = "zed", weight = 10001, count_on = "never" }, { client = "zed" }]
+    "#;
+    let problems = problems(bad);
+    for start in [
+        "sellers[\"Ann\"].username: is not allowed: use 1 to 64",
+        "sellers[\"Ann\"].name: \"\"",
+        "sellers[\"Ann\"].status: \"gone\" is not one of active, disabled",
+        "clients[\"a b\"]: client_identifier \"a b\" is not allowed",
+        "clients[\"a b\"].name: \"x\\r\\nVia: y\"",
+        "clients[\"a b\"].status: \"archived\" is not one of active, paused",
+        "clients[\"a b\"].max_concurrency: -1 is not 0 to 4294967295",
+        "clients[\"a b\"].sip.host: \"a;b\"",
+        "clients[\"carrier-1\"].identifier: is kept",
+        "dids[\"+0123\"].number: is not allowed: after + come",
+        "dids[\"+0123\"].seller: \"nobody\"",
+        "dids[\"a b\"].number: is not allowed: use +",
+        "campaigns[\"c\"].routing_strategy: \"chance\" is not one of priority, round_robin, weighted",
+        "campaigns[\"c\"].dial_timeout_seconds: 0 is not 1 to 600",
+        "campaigns[\"c\"].dids: \"+0123\" belongs to seller \"nobody\"",
+        "campaigns[\"c\"].dids: \"none\" is not the number",
+        "campaigns[\"c\"].links[\"zed\"]: \"zed\" is not the identifier",
+        "campaigns[\"c\"].links[\"zed\"].weight: 10001 is not 1 to 10000",
+        "campaigns[\"c\"].links[\"zed\"].count_on: \"never\" is not one of answered, attempted",
+        "campaigns[\"c\"].links[\"zed\"]: is there twice",
+    ] {
+        assert!(problems.iter().any(|problem| problem.starts_with(start)), "{start} not in\n{}", problems.join("\n"));
+    }
+}
+
+#[test]
+fn duplicates_are_refused() {
+    let two_active = format!(
+        "{DEMO}\n[[campaigns]]\nname = \"Wind\"\nseller = \"ann\"\nrouting_strategy = \"priority\"\ndids = [\"+442071234567\"]"
+    );
+    assert!(problems(&two_active)[0].contains("feeds \"Solar UK\" already"));
+    assert_eq!(
+        plan(&Current::default(), &two_active.replace("\"priority\"", "\"priority\"\nstatus = \"paused\""))
+            .lines()
+            .count(),
+        8
+    );
+    let same_case = DEMO.replace("identifier = \"reg\"", "identifier = \"NORTH\"");
+    assert!(problems(&same_case).iter().any(|problem| problem.starts_with("clients[\"NORTH\"]: is there twice")));
+}
+
+#[test]
+fn unknown_keys_are_refused_and_no_error_shows_a_password() {
+    let error =
+        Document::parse("[[dids]]\nnumber = \"1\"\nseller = \"a\"\ncolour = 1").expect_err("unknown").to_string();
+    assert!(error.contains("colour") && error.contains("number"), "{error}");
+    for broken in [DEMO.replace("\"hunter2\" }", "\"hunter2\", x = 1 }"), DEMO.replace("\"hunter2\" }", "\"hunter2\" ")]
+    {
+        let error = Document::parse(&broken).expect_err("broken");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        assert!(error.to_string().starts_with("line 1"), "{error}");
+    }
+    let document = Document::parse(DEMO).expect("sound");
+    assert!(!format!("{document:?}{:?}", document.check()).contains("hunter2"));
+    assert!(!document.to_toml().expect("TOML").contains("hunter2"));
+}
+
+proptest! {
+    #[test]
+    fn what_is_exported_reads_back_to_an_empty_plan(document in documents::document()) {
+        let current = stored(&document.check().expect("made to be sound"));
+        let text = Document::from(&current).to_toml().expect("TOML");
+        let again = Document::parse(&text).expect("its own TOML").check();
+        let again = again.expect("its own values");
+        prop_assert_eq!(diff(&current, &again).expect("fits").to_string(), "No changes.", "{}", text);
+    }
+
+    #[test]
+    fn reading_never_panics(text in "\\PC{0,200}") {
+        if let Ok(document) = Document::parse(&text) {
+            let _ = document.check();
+        }
+    }
+}

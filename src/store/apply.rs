@@ -1,0 +1,274 @@
+//! Making the stored state what a document says, in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, routing_revision, users};
+use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+};
+
+use super::{Db, StoreError, plan, realtime};
+use crate::config::Realtime;
+use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
+use crate::realtime::SipForm;
+use crate::routing::snapshot::Status;
+
+/// On PostgreSQL changes of configuration take turns by this lock, and writers of records (which update the same rows, in another
+/// order) wait for them: no deadlock, and what is unreferenced stays so until it is deleted. SQLite has one writer anyway.
+const TAKE_TURNS: &str = "LOCK TABLE campaign_client_settings IN SHARE ROW EXCLUSIVE MODE";
+
+/// Why a document was not applied; nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The document itself, or what it wants of what is stored, is not allowed.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The database could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<DbErr> for ApplyError {
+    fn from(error: DbErr) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What [`apply`] would do, without doing it.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
+    let wanted = document.check()?;
+    let transaction = db.read().await?;
+    let current = plan::load(&transaction).await?;
+    transaction.commit().await?;
+    Ok(diff(&current, &wanted)?)
+}
+
+/// Makes the stored state what `document` says and returns what was changed. One transaction: comparison, changes, the routing
+/// revision, and in PostgreSQL realtime mode the `ps_*` rows too; two applies at once take turns. Nothing is written when nothing differs.
+///
+/// # Errors
+/// When the document has problems (all of them are named), or the database cannot do it.
+pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Result<Plan, ApplyError> {
+    let wanted = document.check()?;
+    let transaction = db.write().await?;
+    if db.is_postgres() {
+        transaction.execute_unprepared(TAKE_TURNS).await?;
+    }
+    let current = plan::load(&transaction).await?;
+    let plan = diff(&current, &wanted)?;
+    if plan.is_empty() {
+        transaction.rollback().await?;
+        return Ok(plan);
+    }
+    Writer::new(&transaction, &current).write(&plan).await?;
+    bump(&transaction).await?;
+    if matches!(realtime_mode, Realtime::Postgres) {
+        realtime::write_beside(&transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(plan)
+}
+
+/// Tells `serve` that routing changed.
+async fn bump(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    let column = routing_revision::Column::Revision;
+    let grown = Expr::col(column).add(1);
+    routing_revision::Entity::update_many().col_expr(column, grown).exec(transaction).await.map(|_| ())
+}
+
+/// Writes the changes of a plan in their order, resolving names to rows as they come to be.
+struct Writer<'a> {
+    transaction: &'a DatabaseTransaction,
+    sellers: HashMap<String, i64>,
+    clients: HashMap<String, i64>,
+    dids: HashMap<String, i64>,
+    campaigns: BTreeMap<CampaignKey, i64>,
+}
+
+/// The row of a name that a checked plan refers to.
+fn row<K: std::fmt::Debug>(id: Option<&i64>, name: &K) -> Result<i64, DbErr> {
+    id.copied().ok_or_else(|| DbErr::Custom(format!("the plan refers to {name:?}, which has no row")))
+}
+
+/// A key column: the row's own, or made by the database.
+fn key(id: Option<i64>) -> ActiveValue<i64> {
+    id.map_or(NotSet, Unchanged)
+}
+
+/// Inserts or updates by whether the row has a key; returns the key.
+macro_rules! save {
+    ($transaction:expr, $id:expr, $model:expr) => {
+        match $id {
+            None => $model.insert($transaction).await?.id,
+            Some(id) => {
+                $model.update($transaction).await?;
+                id
+            }
+        }
+    };
+}
+
+impl<'a> Writer<'a> {
+    fn new(transaction: &'a DatabaseTransaction, current: &Current) -> Self {
+        Self {
+            transaction,
+            sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
+            clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
+            dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
+            campaigns: current.campaigns.iter().map(|(key, stored)| (key.clone(), stored.campaign.id)).collect(),
+        }
+    }
+
+    async fn write(mut self, plan: &Plan) -> Result<(), DbErr> {
+        // First every changed campaign lets go of its DIDs, last they are tied again: on the way no DID is in two active campaigns, and
+        // a DID may change hands.
+        for change in &plan.changes {
+            if let Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, .. } =
+                change.action
+            {
+                let of_campaign = campaign_dids::Column::CampaignId.eq(id);
+                campaign_dids::Entity::delete_many().filter(of_campaign).exec(self.transaction).await?;
+            }
+        }
+        for change in &plan.changes {
+            self.change(change).await?;
+        }
+        for change in &plan.changes {
+            if let Action::Campaign { key, campaign, .. } = &change.action {
+                self.tie(key, campaign).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, change: &Change) -> Result<(), DbErr> {
+        match &change.action {
+            Action::Seller { id, username, seller } => {
+                let model = users::ActiveModel {
+                    id: key(*id),
+                    username: Set(username.clone()),
+                    name: Set(seller.name.clone()),
+                    role: Set("seller".to_owned()),
+                    status: Set(seller.status.to_string()),
+                    password_hash: NotSet,
+                };
+                let id = save!(self.transaction, *id, model);
+                self.sellers.insert(username.clone(), id);
+            }
+            Action::Client { id, client } => self.client(*id, client).await?,
+            Action::Did { id, number, did } => {
+                let model = dids::ActiveModel {
+                    id: key(*id),
+                    number: Set(number.clone()),
+                    seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
+                    status: Set(did.status.to_string()),
+                };
+                let id = save!(self.transaction, *id, model);
+                self.dids.insert(number.clone(), id);
+            }
+            Action::Campaign { id, key, campaign } => self.campaign(*id, key, campaign).await?,
+            Action::Link { id, campaign, client, link } => self.link(*id, campaign, client, link).await?,
+            Action::Remove { kind, id, archive } => self.remove(*kind, *id, *archive).await?,
+        }
+        Ok(())
+    }
+
+    async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
+        let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
+        let model = clients::ActiveModel {
+            id: key(id),
+            client_identifier: Set(client.identifier.to_string()),
+            name: Set(client.name.clone()),
+            status: Set(client.status.to_string()),
+            max_concurrency: Set(client.max_concurrency.map(i64::from)),
+            send_headers: Set(client.send_headers),
+            sip: Set(sip),
+            md5_cred: Set(client.md5_cred.as_ref().map(|cred| cred.expose().to_owned())),
+        };
+        let id = save!(self.transaction, id, model);
+        self.clients.insert(client.identifier.as_str().to_ascii_lowercase(), id);
+        Ok(())
+    }
+
+    async fn campaign(&mut self, id: Option<i64>, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {
+        let model = campaigns::ActiveModel {
+            id: key(id),
+            seller_id: Set(row(self.sellers.get(&name.0), &name.0)?),
+            name: Set(name.1.clone()),
+            routing_strategy: Set(campaign.strategy.to_string()),
+            dial_timeout_seconds: Set(i64::from(campaign.dial_timeout_seconds)),
+            setup_budget_seconds: Set(campaign.setup_budget_seconds.map(i64::from)),
+            max_duration_seconds: Set(campaign.max_duration_seconds.map(i64::from)),
+            max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
+            status: Set(campaign.status.to_string()),
+        };
+        let id = save!(self.transaction, id, model);
+        self.campaigns.insert(name.clone(), id);
+        Ok(())
+    }
+
+    async fn link(&self, id: Option<i64>, campaign: &CampaignKey, client: &String, link: &Link) -> Result<(), DbErr> {
+        let number =
+            |value: u32| i32::try_from(value).map_err(|error| DbErr::Custom(format!("weight {value}: {error}")));
+        let model = campaign_client_settings::ActiveModel {
+            id: key(id),
+            campaign_id: Set(row(self.campaigns.get(campaign), campaign)?),
+            client_id: Set(row(self.clients.get(client), client)?),
+            max_concurrency: Set(link.max_concurrency.map(i64::from)),
+            total_calls_allowed: Set(link.total_calls_allowed.map(|total| i64::try_from(total).unwrap_or(i64::MAX))),
+            // Belongs to the writer of records; a new row starts at the database's 0.
+            current_total_calls: NotSet,
+            forwarding_priority: Set(link.forwarding_priority),
+            weight: Set(number(link.weight)?),
+            ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),
+            count_on: Set(link.count_on.to_string()),
+            status: Set(link.status.to_string()),
+        };
+        let _row = save!(self.transaction, id, model);
+        Ok(())
+    }
+
+    /// Ties a campaign to its DIDs.
+    async fn tie(&self, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {
+        let campaign_id = row(self.campaigns.get(name), name)?;
+        let seller_id = row(self.sellers.get(&name.0), &name.0)?;
+        for number in &campaign.dids {
+            let model = campaign_dids::ActiveModel {
+                campaign_id: Set(campaign_id),
+                did_id: Set(row(self.dids.get(number), number)?),
+                seller_id: Set(seller_id),
+                campaign_status: Set(campaign.status.to_string()),
+            };
+            campaign_dids::Entity::insert(model).exec_without_returning(self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, kind: Kind, id: i64, archive: bool) -> Result<(), DbErr> {
+        macro_rules! take_away {
+            ($table:ident, $status:expr) => {
+                if archive {
+                    let status = Expr::value($status);
+                    let update = $table::Entity::update_many().col_expr($table::Column::Status, status);
+                    update.filter($table::Column::Id.eq(id)).exec(self.transaction).await?;
+                } else {
+                    $table::Entity::delete_by_id(id).exec(self.transaction).await?;
+                }
+            };
+        }
+        let archived = Status::Archived.as_str();
+        match kind {
+            Kind::Seller => take_away!(users, "disabled"),
+            Kind::Client => take_away!(clients, archived),
+            Kind::Did => take_away!(dids, archived),
+            Kind::Campaign => take_away!(campaigns, archived),
+            Kind::Link => take_away!(campaign_client_settings, archived),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Reading the declared objects as they are stored.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use entity::{call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+
+use super::{Db, StoreError, number, optional, word};
+use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
+use crate::realtime::{Md5Cred, SipForm, SipSettings};
+
+/// The role that documents are about.
+const SELLER: &str = "seller";
+
+/// The stored state as a document: what `export` writes and `apply` reads back without a change.
+///
+/// # Errors
+/// When the database cannot be read or holds what this version does not know.
+pub async fn export(db: &Db) -> Result<Document, StoreError> {
+    let transaction = db.read().await?;
+    let current = load(&transaction).await?;
+    transaction.commit().await?;
+    Ok(Document::from(&current))
+}
+
+/// Reads all declared objects, archived ones included, and whether records refer to them.
+pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<Current, StoreError> {
+    let mut current = Current::default();
+    let usernames = load_users(connection, &mut current).await?;
+    let client_keys = load_clients(connection, &mut current).await?;
+    let numbers = load_dids(connection, &mut current, &usernames).await?;
+    load_campaigns(connection, &mut current, &Names { usernames, client_keys, numbers }).await?;
+    Ok(current)
+}
+
+/// What people call the rows.
+struct Names {
+    usernames: HashMap<i64, String>,
+    client_keys: HashMap<i64, String>,
+    numbers: HashMap<i64, String>,
+}
+
+/// A row that another refers to; foreign keys see to it that it is there.
+fn name(names: &HashMap<i64, String>, id: i64) -> String {
+    names.get(&id).cloned().unwrap_or_default()
+}
+
+/// The distinct ids of `wanted` that occur in one column of the records. Asked id by id through the column's index: listing
+/// the distinct values of a table of millions of records would read all of it.
+async fn referenced<E: EntityTrait>(
+    connection: &impl ConnectionTrait,
+    columns: &[E::Column],
+    wanted: impl Iterator<Item = i64>,
+) -> Result<HashSet<i64>, DbErr> {
+    let mut found = HashSet::new();
+    for id in wanted {
+        for column in columns {
+            let row = E::find().select_only().column(*column).filter(column.eq(id)).limit(1);
+            if row.into_tuple::<i64>().one(connection).await?.is_some() {
+                found.insert(id);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn load_users(
+    connection: &impl ConnectionTrait,
+    current: &mut Current,
+) -> Result<HashMap<i64, String>, StoreError> {
+    let (sellers, others): (Vec<_>, Vec<_>) =
+        users::Entity::find().all(connection).await?.into_iter().partition(|user| user.role == SELLER);
+    current.other_users = others.into_iter().map(|user| user.username).collect();
+    let ids = sellers.iter().map(|user| user.id);
+    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::SellerId], ids).await?;
+    let mut usernames = HashMap::new();
+    for row in sellers {
+        usernames.insert(row.id, row.username.clone());
+        let value = Seller { name: row.name, status: word("users", "status", &row.status)? };
+        current.sellers.insert(row.username, Stored { id: row.id, referenced: referenced.contains(&row.id), value });
+    }
+    Ok(usernames)
+}
+
+async fn load_clients(
+    connection: &impl ConnectionTrait,
+    current: &mut Current,
+) -> Result<HashMap<i64, String>, StoreError> {
+    let rows = clients::Entity::find().all(connection).await?;
+    let ids = rows.iter().map(|row| row.id);
+    let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::ClientId], ids).await?;
+    let mut keys = HashMap::new();
+    for row in rows {
+        let (id, key) = (row.id, row.client_identifier.to_ascii_lowercase());
+        keys.insert(id, key.clone());
+        let value = read_client(row)?;
+        current.clients.insert(key, Stored { id, referenced: referenced.contains(&id), value });
+    }
+    Ok(keys)
+}
+
+/// A client read back, its SIP settings checked again.
+pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
+    const TABLE: &str = "clients";
+    Ok(Client {
+        identifier: word(TABLE, "client_identifier", &row.client_identifier)?,
+        name: row.name,
+        status: word(TABLE, "status", &row.status)?,
+        max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+        send_headers: row.send_headers,
+        sip: read_sip(&row.sip)?,
+        md5_cred: row.md5_cred.map(|text| read_credential(&text)).transpose()?,
+    })
+}
+
+fn read_sip(json: &str) -> Result<SipSettings, StoreError> {
+    let corrupt = || StoreError::Corrupt { table: "clients", column: "sip", value: json.to_owned() };
+    let form: SipForm = serde_json::from_str(json).map_err(|_| corrupt())?;
+    form.check(&mut |_, _| {}).ok_or_else(corrupt)
+}
+
+fn read_credential(text: &str) -> Result<Md5Cred, StoreError> {
+    let value = "(not shown, it is a secret)".to_owned();
+    Md5Cred::stored(text).ok_or(StoreError::Corrupt { table: "clients", column: "md5_cred", value })
+}
+
+async fn load_dids(
+    connection: &impl ConnectionTrait,
+    current: &mut Current,
+    usernames: &HashMap<i64, String>,
+) -> Result<HashMap<i64, String>, StoreError> {
+    let rows = dids::Entity::find().all(connection).await?;
+    let ids = rows.iter().map(|row| row.id);
+    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::DidId], ids).await?;
+    let mut numbers = HashMap::new();
+    for row in rows {
+        numbers.insert(row.id, row.number.clone());
+        let value = Did { seller: name(usernames, row.seller_id), status: word("dids", "status", &row.status)? };
+        current.dids.insert(row.number, Stored { id: row.id, referenced: referenced.contains(&row.id), value });
+    }
+    Ok(numbers)
+}
+
+async fn load_campaigns(
+    connection: &impl ConnectionTrait,
+    current: &mut Current,
+    names: &Names,
+) -> Result<(), StoreError> {
+    const TABLE: &str = "campaigns";
+    let mut fed: HashMap<i64, BTreeSet<String>> = HashMap::new();
+    for row in campaign_dids::Entity::find().all(connection).await? {
+        fed.entry(row.campaign_id).or_default().insert(name(&names.numbers, row.did_id));
+    }
+    let mut links = load_links(connection, names).await?;
+    let rows = campaigns::Entity::find().all(connection).await?;
+    let ids = rows.iter().map(|row| row.id);
+    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::CampaignId], ids).await?;
+    for row in rows {
+        let value = Campaign {
+            strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
+            dial_timeout_seconds: number(TABLE, "dial_timeout_seconds", row.dial_timeout_seconds)?,
+            setup_budget_seconds: optional(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
+            max_duration_seconds: optional(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
+            max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            status: word(TABLE, "status", &row.status)?,
+            dids: fed.remove(&row.id).unwrap_or_default(),
+        };
+        let campaign = Stored { id: row.id, referenced: referenced.contains(&row.id), value };
+        let links = links.remove(&row.id).unwrap_or_default();
+        let key = (name(&names.usernames, row.seller_id), row.name);
+        current.campaigns.insert(key, StoredCampaign { campaign, links });
+    }
+    Ok(())
+}
+
+/// Links by campaign row and client.
+async fn load_links(
+    connection: &impl ConnectionTrait,
+    names: &Names,
+) -> Result<HashMap<i64, BTreeMap<String, Stored<Link>>>, StoreError> {
+    const TABLE: &str = "campaign_client_settings";
+    let rows = campaign_client_settings::Entity::find().all(connection).await?;
+    let ids = rows.iter().map(|row| row.id);
+    let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::LinkId], ids).await?;
+    let mut links: HashMap<i64, BTreeMap<String, Stored<Link>>> = HashMap::new();
+    for row in rows {
+        let value = Link {
+            max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            total_calls_allowed: optional(TABLE, "total_calls_allowed", row.total_calls_allowed)?,
+            forwarding_priority: row.forwarding_priority,
+            weight: number(TABLE, "weight", i64::from(row.weight))?,
+            ring_timeout_seconds: optional(TABLE, "ring_timeout_seconds", row.ring_timeout_seconds)?,
+            count_on: word(TABLE, "count_on", &row.count_on)?,
+            status: word(TABLE, "status", &row.status)?,
+        };
+        // A link that has counted calls keeps its count even when their records are gone: the total must hold when it comes back.
+        let referenced = referenced.contains(&row.id) || row.current_total_calls > 0;
+        let client = name(&names.client_keys, row.client_id);
+        links.entry(row.campaign_id).or_default().insert(client, Stored { id: row.id, referenced, value });
+    }
+    Ok(links)
+}

@@ -1,0 +1,168 @@
+//! Publishing the `ps_*` rows to where Asterisk reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use entity::clients;
+use sea_orm::sea_query::{Alias, Asterisk, Expr, ExprTrait, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, SqlxSqliteConnector,
+};
+
+use super::{Db, StoreError, connect, migrate, plan};
+use crate::config::Realtime;
+use crate::realtime::{PsRow, TABLES, rows};
+use crate::routing::snapshot::Status;
+
+/// Wanted rows of each table of [`TABLES`], by id.
+type Wanted = [BTreeMap<String, PsRow>; 4];
+
+/// Makes the `ps_*` rows exactly those of the clients that are not archived; rows of anything else are deleted. Writes only what
+/// differs, in one transaction, so repeating it is cheap and safe. Returns how many rows were written or deleted.
+///
+/// For a SQLite `realtime` this makes the file where it is missing (mode 0660 in a folder of mode 2770, so that the folder's
+/// group — Asterisk's — shares the file and its write-ahead log); it must exist before Asterisk starts.
+///
+/// # Errors
+/// When the clients cannot be read or the rows not be written.
+pub async fn publish(db: &Db, realtime: &Realtime) -> Result<usize, StoreError> {
+    match realtime {
+        Realtime::Postgres if !db.is_postgres() => Err(StoreError::RealtimeNeedsPostgres),
+        Realtime::Postgres => {
+            let transaction = db.write().await?;
+            let changed = write_beside(&transaction).await?;
+            transaction.commit().await?;
+            Ok(changed)
+        }
+        Realtime::Sqlite { path } => {
+            let transaction = db.read().await?;
+            let wanted = wanted(&transaction).await?;
+            transaction.commit().await?;
+            publish_file(path, &wanted).await
+        }
+    }
+}
+
+/// Publishes into the database that holds the clients, inside the transaction that changed them.
+pub(super) async fn write_beside(transaction: &DatabaseTransaction) -> Result<usize, StoreError> {
+    let wanted = wanted(transaction).await?;
+    Ok(write(transaction, &wanted).await?)
+}
+
+async fn publish_file(path: &Path, wanted: &Wanted) -> Result<usize, StoreError> {
+    prepare_file(path)?;
+    let pool = connect::open_sqlite(path, 1, false).await?;
+    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    let outcome = async {
+        let transaction = super::begin_write(&connection).await?;
+        migrate::migrate_realtime(&transaction).await?;
+        let changed = write(&transaction, wanted).await?;
+        transaction.commit().await?;
+        Ok(changed)
+    }
+    .await;
+    connection.close().await?;
+    outcome
+}
+
+/// The folder with set-group-id and the file, both shared by group. What exists is left as its owner made it.
+fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        let failed = |action| move |source| StoreError::File { action, path: folder.to_owned(), source };
+        let new = !folder.exists();
+        std::fs::create_dir_all(folder).map_err(failed("create the folder"))?;
+        if new {
+            let mode = PermissionsExt::from_mode(0o2770);
+            std::fs::set_permissions(folder, mode).map_err(failed("set mode 2770 on"))?;
+        }
+    }
+    connect::create_file(path, 0o660)
+}
+
+/// The rows of all clients that are not archived. Paused ones stay dialable: pausing is routing's business, and running calls go on.
+async fn wanted(connection: &impl ConnectionTrait) -> Result<Wanted, StoreError> {
+    let not_archived = clients::Column::Status.ne(Status::Archived.as_str());
+    let mut wanted = Wanted::default();
+    for row in clients::Entity::find().filter(not_archived).all(connection).await? {
+        let client = plan::read_client(row)?;
+        let rows = rows(&client.identifier, &client.sip, client.md5_cred.as_ref());
+        let rows =
+            rows.map_err(|error| StoreError::Corrupt { table: "clients", column: "sip", value: error.to_string() })?;
+        for (table, row) in wanted.iter_mut().zip(rows.by_table()) {
+            if let Some(row) = row {
+                table.insert(client.identifier.to_string(), row);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+async fn write(transaction: &DatabaseTransaction, wanted: &Wanted) -> Result<usize, DbErr> {
+    let mut changed = 0;
+    for (table, wanted) in TABLES.into_iter().zip(wanted) {
+        let stored = stored(transaction, table).await?;
+        let mut stale: BTreeSet<&String> = stored.keys().collect();
+        for (id, row) in wanted {
+            let row = encoded(transaction.get_database_backend(), row);
+            stale.remove(id);
+            if stored.get(id) != Some(&row) {
+                // Deleting and inserting sets every column that is not in the row back to NULL.
+                delete(transaction, table, id).await?;
+                insert(transaction, table, &row).await?;
+                changed += 1;
+            }
+        }
+        for id in stale {
+            delete(transaction, table, id).await?;
+            changed += 1;
+        }
+    }
+    Ok(changed)
+}
+
+/// Asterisk's PostgreSQL driver splits values at `;` and reads `^3B` as one; its SQLite driver takes values as they are (both seen
+/// on 22.10).
+fn encoded(backend: DbBackend, row: &PsRow) -> BTreeMap<String, String> {
+    let escape =
+        |value: &String| if backend == DbBackend::Postgres { value.replace(';', "^3B") } else { value.clone() };
+    row.iter().map(|(column, value)| ((*column).to_owned(), escape(value))).collect()
+}
+
+/// What a table holds, NULLs left out.
+async fn stored(
+    transaction: &DatabaseTransaction,
+    table: &'static str,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, DbErr> {
+    let select = Query::select().column(Asterisk).from(Alias::new(table)).to_owned();
+    let mut stored = BTreeMap::new();
+    for row in transaction.query_all(&select).await? {
+        let mut values = BTreeMap::new();
+        for column in row.column_names() {
+            if let Some(value) = row.try_get::<Option<String>>("", &column)? {
+                values.insert(column, value);
+            }
+        }
+        stored.insert(row.try_get("", "id")?, values);
+    }
+    Ok(stored)
+}
+
+async fn delete(transaction: &DatabaseTransaction, table: &'static str, id: &str) -> Result<(), DbErr> {
+    let this = Expr::col(Alias::new("id")).eq(id);
+    let delete = Query::delete().from_table(Alias::new(table)).and_where(this).to_owned();
+    transaction.execute(&delete).await.map(|_| ())
+}
+
+async fn insert(
+    transaction: &DatabaseTransaction,
+    table: &'static str,
+    row: &BTreeMap<String, String>,
+) -> Result<(), DbErr> {
+    let mut insert = Query::insert();
+    insert.into_table(Alias::new(table)).columns(row.keys().map(Alias::new));
+    let values = row.values().map(|value| Expr::value(value.as_str()));
+    insert.values(values).map_err(|error| DbErr::Custom(error.to_string()))?;
+    transaction.execute(&insert).await.map(|_| ())
+}
