@@ -25,7 +25,7 @@ use crate::telemetry::{Metrics, name};
 
 /// How often the database is asked whether the configuration changed.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// How long the last records may take to be written once all calls have ended.
+/// How long the last records may take to be written once the dispatcher has ended.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -46,8 +46,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
 
     let (records, finished) = mpsc::unbounded_channel();
-    let give_up = CancellationToken::new();
-    let writing = tokio::spawn(writer::run(db.clone(), finished, give_up.clone()));
+    let ending = writer::Ending::default();
+    let writing = tokio::spawn(writer::run(db.clone(), finished, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), records, clock, limits };
 
@@ -69,7 +69,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     watching.await.context("the watcher of the configuration panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
-    flush(writing, &give_up).await?;
+    flush(writing, &ending).await?;
     db.close().await?;
     info!("stopped");
     Ok(())
@@ -145,11 +145,14 @@ async fn refresh(db: &Db, config: &Config, registry: &Registry) -> anyhow::Resul
     Ok(())
 }
 
-async fn flush(writing: tokio::task::JoinHandle<()>, give_up: &CancellationToken) -> anyhow::Result<()> {
-    let mut writing = writing;
-    if tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await.is_err() {
-        give_up.cancel();
-        writing.await.context("the writer of records panicked")?;
-    }
-    Ok(())
+async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending) -> anyhow::Result<()> {
+    ending.closing.cancel();
+    let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            ending.give_up.cancel();
+            writing.await
+        }
+    };
+    ended.context("the writer of records panicked")
 }

@@ -19,16 +19,33 @@ const LINGER: Duration = Duration::from_millis(100);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Runs until every sender is gone and everything is written. Once `give_up` is cancelled, a database that is away is
-/// not waited for any longer: what could not be written is logged whole.
-pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, give_up: CancellationToken) {
+/// How the writer is told to end.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// No more records will come: write what is there, then return.
+    pub closing: CancellationToken,
+    /// A database that is away is not waited for any longer: what cannot be written is logged whole.
+    pub give_up: CancellationToken,
+}
+
+/// Writes what comes until it is told to end.
+pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
     let mut batch = Vec::with_capacity(BATCH);
-    while finished.recv_many(&mut batch, BATCH).await > 0 {
-        if batch.len() < BATCH {
+    loop {
+        let more = tokio::select! {
+            biased;
+            count = finished.recv_many(&mut batch, BATCH) => count > 0,
+            // Calls that go on without us keep their senders, so the end of the channel cannot be waited for.
+            () = ending.closing.cancelled() => false,
+        };
+        if !more {
+            return;
+        }
+        if batch.len() < BATCH && !ending.closing.is_cancelled() {
             fill(&mut batch, &mut finished).await;
         }
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
-        write(&db, &batch, &give_up).await;
+        write(&db, &batch, &ending.give_up).await;
         batch.clear();
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));
     }

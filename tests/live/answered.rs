@@ -88,6 +88,9 @@ async fn held_and_resumed(backend: Backend) {
     let held = call.find(false, |m| m.status("INVITE") == Some(200) && m.header("CSeq") == Some("2 INVITE"));
     let held = held.expect("the hold is answered");
     assert!(held.text.contains("a=recvonly"), "a hold is answered as one: {}", held.text);
+    let leg = alpha.trace.dialogs().remove(0);
+    let told = leg.messages.iter().any(|m| m.method() == Some("INVITE") && m.text.contains("a=sendonly"));
+    assert!(told, "the call centre is told that it is on hold: {leg:?}");
     assert_eq!(site.record(&call).await.text("hung_up_by"), "caller");
     until("the call centre got its BYE", || alpha.trace.dialogs()[0].ended_at().is_some()).await;
     site.finish().await;

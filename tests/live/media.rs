@@ -50,9 +50,10 @@ impl Talk {
 }
 
 async fn audio_and_digits_both_ways(backend: Backend) {
-    let (site, alpha, caller, agent) = site_with(backend, centre::answer(), "").await;
-    let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("talk_ms", 4000);
-    let mut call = site.begin("caller", &scenario, 1, 1);
+    let answer = centre::answer().set("payloads", "0 101");
+    let (site, alpha, caller, agent) = site_with(backend, answer, "").await;
+    let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
+    let mut call = site.begin("caller", &scenario.set("talk_ms", 4000), 1, 1);
     let mut talk = talk(&mut call, &alpha, caller, agent).await;
 
     talk.assert_heard(PCMU, PCMU).await;

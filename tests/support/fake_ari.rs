@@ -4,6 +4,7 @@
 //! Used by several test binaries: `#[path = "../support/fake_ari.rs"] mod fake_ari;`
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(clippy::panic, reason = "a test that waits in vain fails by panicking")]
 
 #[path = "fake_ari/behaviour.rs"]
 mod behaviour;
@@ -167,6 +168,12 @@ impl FakeAri {
         self.shared.until("the application is connected with its filter", look).await;
     }
 
+    /// Waits until `app` has no socket.
+    pub async fn until_disconnected(&self, app: &str) {
+        let look = |world: &World| world.apps.get(app).is_none_or(|app| app.socket.is_none()).then_some(());
+        self.shared.until("the application is disconnected", look).await;
+    }
+
     /// How many times `app`'s filter was set, and what it is.
     pub fn filter(&self, app: &str) -> (u32, Vec<String>) {
         self.shared.peek(|w| w.apps.get(app).map(|app| (app.filter_sets, app.disallowed.clone())).unwrap_or_default())
@@ -197,6 +204,17 @@ impl FakeAri {
     /// A global variable.
     pub fn global(&self, name: &str) -> Option<String> {
         self.shared.peek(|world| world.globals.get(name).cloned())
+    }
+
+    /// Forgets a global variable.
+    pub fn clear_global(&self, name: &str) {
+        self.shared.with(|world| world.globals.remove(name));
+    }
+
+    /// Waits until a global variable is set to a value that satisfies.
+    pub async fn until_global(&self, name: &str, satisfied: impl Fn(&str) -> bool) {
+        let look = |world: &World| world.globals.get(name).filter(|value| satisfied(value)).map(|_| ());
+        self.shared.until(&format!("the global {name} is set"), look).await;
     }
 
     /// Ids of the channels that live now.

@@ -108,13 +108,18 @@ impl Controller {
         parsed.unwrap_or_else(|e| panic!("calls --json is no JSON array: {e}\n{text}"))
     }
 
-    /// The sum of a metric over its labels; 0 when it was never set.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    /// The sum of a gauge over its labels.
+    ///
+    /// # Panics
+    /// When there is no such gauge: a misspelt one would always be zero.
+    pub(crate) async fn gauge(&self, name: &str) -> f64 {
         let response = self.http.get(format!("http://{}/metrics", self.api)).send().await.expect("metrics answer");
         let text = response.text().await.expect("metrics are text");
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        text.lines().filter(of_name).filter_map(value).sum()
+        let values: Vec<f64> = text.lines().filter(of_name).filter_map(value).collect();
+        assert!(!values.is_empty(), "no gauge {name} in:\n{text}");
+        values.iter().sum()
     }
 
     /// What `serve` has logged.
@@ -125,7 +130,7 @@ impl Controller {
 
 async fn all_fresh(nodes: &[Node]) -> bool {
     for node in nodes {
-        if !node.heartbeat_age().await.is_some_and(|age| age <= 2) {
+        if node.heartbeat_age().await.is_none_or(|age| age > 2) {
             return false;
         }
     }

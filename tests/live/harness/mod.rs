@@ -1,6 +1,8 @@
 //! A whole CapConduit site for one test: real Asterisk, the real controller, sipp call centres and a sipp carrier, all on
 //! ports and in a folder of their own, and all gone when the test is.
 
+#![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on panics, and says where its logs are")]
+
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;

@@ -35,8 +35,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts it. `realtime` is the sandbox's SPEC; `last_resort` where calls go when the controller is away.
-    pub(crate) fn start(site: &Path, ports: &Ports, name: &str, realtime: &str, last_resort: &str) -> Self {
+    /// Starts it. `realtime` is the sandbox's SPEC; `more` are further options of the sandbox, each with its value.
+    pub(crate) fn start(site: &Path, ports: &Ports, name: &str, realtime: &str, more: &[(&str, String)]) -> Self {
         let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
         let dir = site.join(name);
         let (http, sip, media) = (ports.one(), ports.one(), ports.run(MEDIA_PORTS));
@@ -49,11 +49,11 @@ impl Node {
             ("--realtime", realtime.to_owned()),
             ("--ari-user", ARI_USER.to_owned()),
             ("--ari-password", ARI_PASSWORD.to_owned()),
-            ("--last-resort", last_resort.to_owned()),
             ("--node", name.to_owned()),
         ] {
             args.extend([option.to_owned(), value]);
         }
+        args.extend(more.iter().flat_map(|(option, value)| [(*option).to_owned(), value.clone()]));
         let child = Child::spawn("Asterisk", &site.join(format!("{name}.log")), &sandbox, &args);
         Self {
             name: name.to_owned(),

@@ -1,5 +1,6 @@
 //! Call centres and carriers: sipp processes with the scenarios of `tests/live/sipp`.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,11 +90,16 @@ pub(crate) struct Sipp {
 }
 
 impl Sipp {
-    /// Starts a scenario with `extra` arguments, its files named `name` in `dir`.
-    fn start(dir: &Path, ports: &Ports, name: &str, scenario: &Scenario, ip: &'static str, extra: &[String]) -> Self {
+    /// Starts a scenario at `ip` and `port` with `extra` arguments, its files named `name` in `dir`.
+    fn start(
+        (dir, ports, name): (&Path, &Ports, &str),
+        scenario: &Scenario,
+        (ip, port): (&'static str, u16),
+        extra: &[&str],
+    ) -> Self {
         let file = |suffix: &str| -> PathBuf { dir.join(format!("{name}.{suffix}")) };
         scenario.write(&file("xml"));
-        let (port, control, media) = (ports.one(), ports.one(), ports.run(4));
+        let (control, media) = (ports.one(), ports.run(4));
         let text = |path: PathBuf| path.display().to_string();
         let mut args: Vec<String> = Vec::new();
         for (option, value) in [
@@ -112,18 +118,26 @@ impl Sipp {
         // shall wait for the retransmission instead of giving the call up.
         args.extend(["-default_behaviors", "all,-abortunexp"].map(str::to_owned));
         args.extend(["-nostdin", "-trace_msg", "-trace_err", "-skip_rlimit"].map(str::to_owned));
-        args.extend_from_slice(extra);
+        args.extend(extra.iter().map(|&argument| argument.to_owned()));
         let child = Child::spawn(&format!("sipp {name}"), &file("screen"), Path::new("sipp"), &args);
         Self { trace: Trace::new(&file("messages")), ip, port, child }
     }
 
-    /// Starts a call centre and waits until its port is open.
-    pub(crate) async fn centre(dir: &Path, ports: &Ports, name: &str, scenario: &Scenario) -> Self {
-        let mut sipp = Self::start(dir, ports, name, scenario, CENTRE_IP, &[]);
+    /// Starts a call centre, which echoes what it hears, and waits until its port is open.
+    pub(crate) async fn centre(
+        dir: &Path,
+        ports: &Ports,
+        name: &str,
+        scenario: &Scenario,
+        (ip, port): (&'static str, u16),
+    ) -> Self {
+        let mut sipp = Self::start((dir, ports, name), scenario, (ip, port), &["-rtp_echo"]);
+        let address: Ipv4Addr = ip.parse().expect("call centres have IPv4 addresses");
+        // The kernel's own list of open ports: the address in hexadecimal, last byte first, and the port.
+        let entry = format!("{:08X}:{port:04X}", u32::from_le_bytes(address.octets()));
         super::until("a call centre's port is open", || {
             sipp.child.assert_alive();
-            let table = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
-            table.contains(&format!("0B00007F:{:04X}", sipp.port))
+            std::fs::read_to_string("/proc/net/udp").unwrap_or_default().contains(&entry)
         })
         .await;
         sipp
@@ -138,8 +152,9 @@ impl Sipp {
         (ip, target): (&'static str, &str),
         (calls, per_second): (u32, u32),
     ) -> Self {
-        let extra = [target, "-m", &calls.to_string(), "-r", &per_second.to_string(), "-l", &calls.to_string()];
-        Self::start(dir, ports, name, scenario, ip, &extra.map(str::to_owned))
+        let (calls, rate) = (calls.to_string(), per_second.to_string());
+        let extra = [target, "-m", &calls, "-r", &rate, "-l", &calls];
+        Self::start((dir, ports, name), scenario, (ip, ports.one()), &extra)
     }
 
     /// Waits until all calls are over; returns them. sipp's own verdict is not asked: the messages are.

@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ use super::plan::Plan;
 use super::ports::Ports;
 use super::postgres::Postgres;
 use super::record::Record;
-use super::sipp::{CARRIER_IP, Scenario, Sipp};
+use super::sipp::{CARRIER_IP, CENTRE_IP, Scenario, Sipp};
 use super::trace::Dialog;
 
 /// Records are in the database within two seconds of a call's end; one more for starting the command that reads them.
@@ -34,7 +35,7 @@ pub(crate) enum Backend {
 pub(crate) struct Preparation {
     backend: Backend,
     nodes: usize,
-    last_resort: String,
+    sandbox: Vec<(&'static str, String)>,
     dir: TempDir,
     ports: Ports,
 }
@@ -58,7 +59,7 @@ impl Preparation {
         // Asterisk runs as another user and must be able to enter.
         let dir = tempfile::Builder::new().prefix("capconduit-").permissions(Permissions::from_mode(0o755)).tempdir();
         let dir = dir.expect("the temporary folder can be written");
-        Self { backend, nodes: 1, last_resort: String::new(), dir, ports: Ports::take() }
+        Self { backend, nodes: 1, sandbox: Vec::new(), dir, ports: Ports::take() }
     }
 
     /// How many Asterisk nodes there shall be.
@@ -69,7 +70,14 @@ impl Preparation {
 
     /// Where calls shall go when the controller is away: `sip:user@host:port`.
     pub(crate) fn last_resort(mut self, centre: &Sipp) -> Self {
-        self.last_resort = format!("sip:overflow@{}:{}", centre.ip, centre.port);
+        self.sandbox.push(("--last-resort", format!("sip:overflow@{}:{}", centre.ip, centre.port)));
+        self
+    }
+
+    /// A further address that calls may come from.
+    #[allow(dead_code, reason = "the demo uses it")]
+    pub(crate) fn carrier(mut self, ip: &str) -> Self {
+        self.sandbox.push(("--carrier", ip.to_owned()));
         self
     }
 
@@ -78,14 +86,24 @@ impl Preparation {
         self.ports.run(2)
     }
 
-    /// Starts a call centre.
+    /// Starts a call centre on a port of its own.
     pub(crate) async fn centre(&self, name: &str, scenario: Scenario) -> Sipp {
-        Sipp::centre(self.dir.path(), &self.ports, &format!("centre-{name}"), &scenario).await
+        self.centre_at(name, scenario, (CENTRE_IP, self.ports.one())).await
+    }
+
+    /// Starts a call centre at a given address.
+    pub(crate) async fn centre_at(&self, name: &str, scenario: Scenario, address: (&'static str, u16)) -> Sipp {
+        Sipp::centre(self.dir.path(), &self.ports, &format!("centre-{name}"), &scenario, address).await
     }
 
     /// Starts everything and applies the plan; calls may come when this returns.
     pub(crate) async fn start(self, plan: &Plan) -> Site {
-        let Self { backend, nodes, last_resort, dir, ports } = self;
+        self.start_with(&plan.toml()).await
+    }
+
+    /// As [`Preparation::start`], with the plan as text.
+    pub(crate) async fn start_with(self, plan: &str) -> Site {
+        let Self { backend, nodes, sandbox, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Postgres::start()),
@@ -101,11 +119,11 @@ impl Preparation {
                 (format!("url = \"{}\"", database.url()), "mode = \"postgres\"".to_owned(), sandbox_spec(database))
             },
         );
-        let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &last_resort);
+        let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &sandbox);
         let mut nodes: Vec<Node> = (1..=nodes).map(node).collect();
         let mut controller = Controller::new(dir.path(), ports.one(), &url, &section, &nodes);
         controller.run(&["migrate"]).await;
-        controller.apply(&plan.toml()).await;
+        controller.apply(plan).await;
         for node in &mut nodes {
             node.ready().await;
         }
@@ -185,8 +203,8 @@ impl Site {
                 for node in &self.nodes {
                     left.extend(node.leftovers().await);
                 }
-                for gauge in ["capconduit_live_calls", "capconduit_permits"] {
-                    let value = self.controller.metric(gauge).await;
+                for gauge in ["capconduit_calls_live", "capconduit_permits_held"] {
+                    let value = self.controller.gauge(gauge).await;
                     left.extend((value != 0.0).then(|| format!("{gauge} = {value}")));
                 }
                 if left.is_empty() {
@@ -206,6 +224,11 @@ impl Site {
         }
     }
 
+    /// The folder of its configuration, data and logs.
+    #[allow(dead_code, reason = "the demo uses it")]
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
 }
 
 impl Drop for Site {

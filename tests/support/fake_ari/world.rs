@@ -254,7 +254,6 @@ impl World {
         self.event(app, "ApplicationReplaced", json!({}));
         let generation = self.next_id();
         self.apps.entry(app.to_owned()).or_default().socket = Some(Socket { outbox, generation });
-        self.event(app, "ApplicationRegistered", json!({}));
         generation
     }
 
@@ -453,7 +452,7 @@ impl World {
         let inbound = channel.endpoint.is_none();
         let (request, cause, sip) = match (inbound, channel.is_up()) {
             (true, false) => (json!({"cause": 127, "tech_cause": 487}), 127, Some(487)),
-            _ => (json!({"cause": 16}), 16, None),
+            _ => (json!({}), 16, None),
         };
         if inbound {
             self.ends.insert(id.to_owned(), CallerEnd::HungUp);
@@ -482,6 +481,7 @@ impl World {
         self.bridges.values_mut().for_each(|members| members.retain(|member| member != id));
     }
 
+    /// A channel that is watched beyond Stasis tells of its own soft hang-up after `StasisEnd`, then of its end.
     fn end_channel(&mut self, id: &str, request: Value, cause: i16, sip: Option<i16>) {
         self.channel_event(id, "ChannelHangupRequest", request);
         self.leave_bridges(id);
@@ -489,6 +489,7 @@ impl World {
             self.channel_event(id, "StasisEnd", json!({}));
         }
         if self.channels.get(id).is_some_and(|channel| channel.endpoint.is_some() || channel.subscribed) {
+            self.channel_event(id, "ChannelHangupRequest", json!({"cause": cause, "soft": true}));
             let mut fields = json!({"cause": cause, "cause_txt": cause_text(cause)});
             if let Some(sip) = sip {
                 fields["tech_cause"] = json!(sip);

@@ -1,0 +1,33 @@
+//! The real application against a fake Asterisk over real sockets, on SQLite and on PostgreSQL.
+
+#![allow(clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "../support/fake_ari.rs"]
+mod fake_ari;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+mod site;
+
+mod caps;
+mod failover;
+mod faults;
+mod records;
+mod restart;
+
+/// Makes one test for each database.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Database::Sqlite).await; })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Database::Postgres).await; })+
+        }
+    };
+}

@@ -1,0 +1,206 @@
+//! One running application with its database and one fake Asterisk.
+
+use std::path::Path;
+use std::time::Duration;
+
+use capconduit::app;
+use capconduit::cdr::record::CallRecord;
+use capconduit::config::{Config, Transport};
+use capconduit::plan::Document;
+use capconduit::routing::snapshot as store_snapshot;
+use capconduit::store::{self, Db, records};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fake_ari::{Behaviour, FakeAri, FakeCall};
+use crate::ports::Ports;
+use crate::postgres::Postgres;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const APP: &str = "capconduit-1";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// The application on a runtime of its own, so that it can die as a process does.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    ended: JoinHandle<anyhow::Result<()>>,
+    runtime: Runtime,
+}
+
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) asterisk: FakeAri,
+    pub(crate) db: Db,
+    config: Config,
+    running: Option<Running>,
+    _ports: Ports,
+    _postgres: Option<Postgres>,
+    dir: TempDir,
+}
+
+impl Site {
+    /// Starts everything, with the plan applied, and waits until calls are taken.
+    pub(crate) async fn start(database: Database, plan: &str) -> Self {
+        Self::start_with(database, plan, Transport::Auto, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(
+        database: Database,
+        plan: &str,
+        transport: Transport,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
+        let dir = TempDir::new().expect("a folder");
+        let asterisk = FakeAri::start().await;
+        let ports = Ports::take();
+        let postgres = (database == Database::Postgres).then(Postgres::start);
+        let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
+        config.nodes = vec![asterisk.node("pbx", "capconduit", 1, transport)];
+        adjust(&mut config);
+        let db = Db::connect(&config.database).await.expect("the database opens");
+        store::migrate(&db, &config.realtime).await.expect("the schema is made");
+        let mut site = Self { asterisk, db, config, running: None, _ports: ports, _postgres: postgres, dir };
+        site.apply(plan).await;
+        site.run().await;
+        site
+    }
+
+    /// Applies a plan as `capconduit apply` does.
+    pub(crate) async fn apply(&self, plan: &str) {
+        let document = Document::parse(plan).expect("a valid plan");
+        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
+    }
+
+    /// Runs the application and waits until it takes calls.
+    pub(crate) async fn run(&mut self) {
+        let stop = CancellationToken::new();
+        self.asterisk.clear_global("CAPCONDUIT_HEARTBEAT");
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
+        let ended = runtime.spawn(app::run(self.config.clone(), stop.clone()));
+        self.running = Some(Running { stop, ended, runtime });
+        self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
+    }
+
+    /// SIGTERM: it drains, and returns without an error.
+    pub(crate) async fn stop(&mut self) {
+        let Running { stop, ended, runtime } = self.running.take().expect("it runs");
+        stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it stops");
+        runtime.shutdown_background();
+        ended.expect("no panic").expect("no error");
+    }
+
+    /// Ends the application without any farewell, as kill -9 would: every task of it stops where it is.
+    pub(crate) async fn kill(&mut self) {
+        let Running { ended, runtime, .. } = self.running.take().expect("it runs");
+        runtime.shutdown_background();
+        assert!(ended.await.expect_err("it was ended").is_cancelled());
+        self.asterisk.until_disconnected(APP).await;
+    }
+
+    pub(crate) fn call(&self, did: &str) -> FakeCall {
+        self.asterisk.incoming(APP, did, "+447700900123")
+    }
+
+    /// Waits for this many records, oldest first.
+    pub(crate) async fn records(&self, count: usize) -> Vec<CallRecord> {
+        let poll = async {
+            loop {
+                let mut found = records::recent(&self.db, 10_000).await.expect("the records are read");
+                assert!(found.len() <= count, "{} records for {count} calls", found.len());
+                if found.len() == count {
+                    found.reverse();
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, poll).await.expect("every call has its record")
+    }
+
+    /// Waits until the application has read a configuration that satisfies, which it polls for.
+    pub(crate) async fn until_configured(&self, satisfied: impl Fn(&store_snapshot::Snapshot) -> bool) {
+        let wanted = store::snapshot::load(&self.db).await.expect("the snapshot is read");
+        assert!(satisfied(&wanted), "the plan says so");
+        self.until_readiness(|body| body["routing_revision"] == wanted.revision).await;
+    }
+
+    /// Waits until every node takes calls.
+    pub(crate) async fn until_ready(&self) {
+        self.until_readiness(|body| body["ready"] == true).await;
+    }
+
+    async fn until_readiness(&self, satisfied: impl Fn(&serde_json::Value) -> bool) {
+        let url = format!("http://{}/readyz", self.config.api.listen);
+        let poll = async {
+            loop {
+                let answer = reqwest::get(&url).await.expect("the API answers");
+                if satisfied(&answer.json().await.expect("JSON")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, poll).await.expect("the application gets there");
+    }
+
+    /// `current_total_calls` of the client's link.
+    pub(crate) async fn total_of(&self, client: &str) -> u64 {
+        let snapshot = store::snapshot::load(&self.db).await.expect("the snapshot is read");
+        let client = snapshot.clients.values().find(|c| c.identifier.as_str() == client).expect("a client").id;
+        let links = snapshot.campaigns.values().flat_map(|c| &c.links);
+        let link = links.into_iter().find(|l| l.client == client).expect("a link").id;
+        store::snapshot::totals(&self.db).await.expect("the totals are read").get(&link).copied().unwrap_or(0)
+    }
+
+    /// No channel, no bridge left; and the application stops cleanly.
+    pub(crate) async fn settle(mut self) {
+        self.asterisk.until_empty().await;
+        self.stop().await;
+        drop(self.dir);
+    }
+}
+
+fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
+    let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
+    let text = format!("[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{database}", dir.display());
+    Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")
+}
+
+/// A plan of one campaign on DID +442071234567; each client with its link's settings.
+pub(crate) fn plan(strategy: &str, links: &[(&str, &str)]) -> String {
+    let mut text = String::from("[[sellers]]\nusername = \"acme\"\nname = \"Acme\"\n");
+    for (client, _) in links {
+        text += &format!(
+            "[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"127.0.0.11\" }}\n"
+        );
+    }
+    text += "[[dids]]\nnumber = \"+442071234567\"\nseller = \"acme\"\n";
+    text += &format!(
+        "[[campaigns]]\nname = \"Solar\"\nseller = \"acme\"\nrouting_strategy = \"{strategy}\"\ndids = [\"+442071234567\"]\n"
+    );
+    for (client, settings) in links {
+        text += &format!("[[campaigns.links]]\nclient = \"{client}\"\n{settings}\n");
+    }
+    text
+}
+
+pub(crate) const DID: &str = "+442071234567";
+
+impl Site {
+    /// Makes the call centres known to Asterisk.
+    pub(crate) fn clients(&self, clients: &[(&str, Behaviour)]) {
+        for (client, behaviour) in clients {
+            self.asterisk.endpoint(client, behaviour.clone());
+        }
+    }
+}
