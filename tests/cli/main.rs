@@ -35,7 +35,8 @@ fn with_no_file_at_all_it_migrates_and_lists_no_calls() {
     let folder = folder();
     let (code, out, error) = capconduit(folder.path(), &[], &["calls"]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(error.contains("run `capconduit migrate`"), "{error}");
+    assert!(error.contains("data/capconduit.db does not exist yet: run `capconduit migrate`"), "{error}");
+    assert!(!folder.path().join("data").exists(), "reading makes nothing");
     let (code, out, error) = capconduit(folder.path(), &[], &["migrate"]);
     assert!(code == 0 && out.starts_with("data/capconduit.db: ran "), "{out}{error}");
     let (_, again, _) = capconduit(folder.path(), &[], &["migrate"]);
