@@ -113,6 +113,13 @@ impl FakeAri {
         Self { shared, addr, server }
     }
 
+    /// Ends, and waits until nobody listens on the port any more.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // Cancelled is what it shall be.
+        drop((&mut self.server).await);
+    }
+
     /// Base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::behaviour::{Behaviour, Outcome};
+use super::behaviour::{Behaviour, Step};
 use super::caller::CallerEnd;
 use super::faults::Faults;
 
@@ -378,20 +378,25 @@ impl World {
             channel.dialled = true;
         }
         self.dial_event(id, "");
-        let at = |after: Option<Duration>, act: fn(&mut Self, &str)| {
-            if let Some(after) = after {
-                let id = id.to_owned();
-                self.later(after, move |world| act(world, &id));
+        let (myself, id) = (Weak::clone(&self.myself), id.to_owned());
+        // One task for all steps, so that a busy machine cannot swap them.
+        tokio::spawn(async move {
+            let mut waited = Duration::ZERO;
+            for (after, step) in behaviour.steps(timeout) {
+                tokio::time::sleep(after.saturating_sub(waited)).await;
+                waited = after;
+                let Some(shared) = myself.upgrade() else { return };
+                shared.with(|world| world.take_step(&id, step));
             }
-        };
-        at(behaviour.rings, |world, id| world.progress(id, "Ringing", "RINGING"));
-        at(behaviour.early_media, |world, id| world.progress(id, "Down", "PROGRESS"));
-        let id = id.to_owned();
-        match behaviour.outcome {
-            Outcome::Answer(after) => self.later(after, move |world| world.answer(&id, behaviour.talks_for)),
-            Outcome::Fail { after, cause, sip } => self.later(after, move |world| world.fail(&id, cause, sip)),
-            Outcome::Nothing if timeout.is_zero() => {}
-            Outcome::Nothing => self.later(timeout, move |world| world.fail(&id, 19, 480)),
+        });
+    }
+
+    fn take_step(&mut self, id: &str, step: Step) {
+        match step {
+            Step::Ring => self.progress(id, "Ringing", "RINGING"),
+            Step::Play => self.progress(id, "Down", "PROGRESS"),
+            Step::Answer { talks_for } => self.answer(id, talks_for),
+            Step::Fail { cause, sip } => self.fail(id, cause, sip),
         }
     }
 
