@@ -12,15 +12,17 @@ mod table;
 pub mod view;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::store::{self, Db};
+use crate::telemetry::TelemetryError;
 use crate::{api, telemetry};
 
 const EXAMPLES: &str = "\
@@ -101,7 +103,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return print(&api::spec());
     }
     let config = Config::load(cli.config.as_deref())?;
-    telemetry::init_logs(&config.log)?;
+    init_logs(&config.log, matches!(cli.command, Command::Serve))?;
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
@@ -126,8 +128,27 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A command whose result is what it prints stays quiet below warnings, unless a filter is configured.
+fn init_logs(log: &Log, serving: bool) -> Result<(), TelemetryError> {
+    if serving || log.filter != Log::DEFAULT_FILTER {
+        return telemetry::init_logs(log);
+    }
+    telemetry::init_logs(&Log { filter: "warn".to_owned(), ..log.clone() })
+}
+
+/// The SQLite file of the configuration where it is not there yet: opening it would make it.
+fn absent_file(config: &Config) -> Option<&str> {
+    let path = config.database.url.expose_secret().strip_prefix("sqlite://")?;
+    (!Path::new(path).exists()).then_some(path)
+}
+
 /// Opens the database and refuses one whose tables are not up to date.
 async fn open(config: &Config) -> anyhow::Result<Db> {
+    if let Some(path) = absent_file(config) {
+        anyhow::bail!(
+            "the database {path} does not exist yet: run `capconduit migrate`, or correct database.url or data.dir"
+        );
+    }
     let db = Db::connect(&config.database).await?;
     let missing = store::pending(&db, &config.realtime).await?;
     anyhow::ensure!(

@@ -81,6 +81,11 @@ pub struct Log {
     pub filter: String,
 }
 
+impl Log {
+    /// The filter where none is configured.
+    pub const DEFAULT_FILTER: &str = "info";
+}
+
 words! {
     /// How log lines look.
     LogFormat {

@@ -5,10 +5,7 @@ mod judge;
 mod probe;
 mod report;
 
-use std::path::Path;
 use std::sync::Arc;
-
-use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
 use crate::config::{Config, Realtime};
@@ -33,11 +30,8 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
 async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
     const SUBJECT: &str = "database";
     let migrate = "run `capconduit migrate`, or start `capconduit serve`, which does it";
-    if let Some(path) = config.database.url.expose_secret().strip_prefix("sqlite://")
-        && !Path::new(path).exists()
-    {
-        let found = format!("{path} does not exist yet");
-        return (vec![Check::failed(SUBJECT, found, migrate)], Vec::new());
+    if let Some(path) = super::absent_file(config) {
+        return (vec![Check::failed(SUBJECT, format!("{path} does not exist yet"), migrate)], Vec::new());
     }
     let db = match Db::connect(&config.database).await {
         Ok(db) => db,

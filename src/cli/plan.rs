@@ -39,6 +39,7 @@ fn read(file: &Path) -> anyhow::Result<(String, String)> {
         return Ok(("standard input".to_owned(), text));
     }
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("FILE = {name:?} cannot be read; use a TOML file, or -"))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("FILE = {name:?} cannot be read; use a TOML file, or -"))?;
     Ok((name, text))
 }

@@ -106,7 +106,7 @@ fn read_api(mut section: Section<'_>) -> Api {
 
 fn read_log(mut section: Section<'_>) -> Log {
     let format = section.text("format", LogFormat::Auto, word);
-    let filter = section.text("filter", "info".to_owned(), |text| {
+    let filter = section.text("filter", Log::DEFAULT_FILTER.to_owned(), |text| {
         let checked = EnvFilter::try_new(text).map(|_| text.to_owned());
         checked.map_err(|error| format!("use a tracing filter, such as info,capconduit=debug ({error})"))
     });

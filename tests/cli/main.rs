@@ -35,7 +35,8 @@ fn with_no_file_at_all_it_migrates_and_lists_no_calls() {
     let folder = folder();
     let (code, out, error) = capconduit(folder.path(), &[], &["calls"]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(error.contains("run `capconduit migrate`"), "{error}");
+    assert!(error.contains("data/capconduit.db does not exist yet: run `capconduit migrate`"), "{error}");
+    assert!(!folder.path().join("data").exists(), "reading makes nothing");
     let (code, out, error) = capconduit(folder.path(), &[], &["migrate"]);
     assert!(code == 0 && out.starts_with("data/capconduit.db: ran "), "{out}{error}");
     let (_, again, _) = capconduit(folder.path(), &[], &["migrate"]);
@@ -170,7 +171,10 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
 
     std::fs::write(folder.path().join("bad.toml"), PLAN.replace("host =", "hosst =")).expect("written");
     let (code, out, error) = run(&["apply", "bad.toml"]);
-    assert!(code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"), "{error}");
+    assert!(
+        code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"),
+        "{error}"
+    );
     assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
     let (code, _, error) = run(&["apply", "absent.toml"]);
     assert!(code == 1 && error.contains("absent.toml"), "{error}");

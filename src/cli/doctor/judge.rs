@@ -1,8 +1,8 @@
 //! PURE: what a node's facts mean, and how to mend what is wrong.
 
-use super::probe::{Dialplan, Facts, Globals, is_fresh};
+use super::probe::{Dialplan, Facts, Globals, Reach, is_fresh};
 use super::report::Check;
-use crate::ari::{Error, Info};
+use crate::ari::Info;
 use crate::config::{Node, Realtime};
 use crate::routing::snapshot::ClientIdentifier;
 
@@ -43,7 +43,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
         )),
         Ok(dialplan) => checks.extend(dialplan_checks(&named, facts, dialplan)),
     }
-    checks.extend(endpoints(&named("endpoints"), index, realtime, &facts.endpoints));
+    checks.extend(endpoints(&named("endpoints"), realtime, &facts.endpoints));
     checks
 }
 
@@ -211,9 +211,8 @@ fn falling_back(subject: &str, facts: &Facts, dialplan: &Dialplan) -> Check {
 /// One line for all that are well, and one for each that is not.
 fn endpoints(
     subject: &str,
-    index: usize,
     realtime: &Realtime,
-    endpoints: &[(ClientIdentifier, Result<String, Error>)],
+    endpoints: &[(ClientIdentifier, Result<Reach, String>)],
 ) -> Vec<Check> {
     if endpoints.is_empty() {
         return vec![Check::skipped(
@@ -221,32 +220,28 @@ fn endpoints(
             "no active client is configured, so there is none to look for".to_owned(),
         )];
     }
+    let well = endpoints.iter().filter(|(_, reach)| *reach == Ok(Reach::Dialable)).count();
     let mut checks = Vec::new();
-    let mut well = 0;
-    for (client, state) in endpoints {
-        match state {
-            Ok(state) if state == "offline" => checks.push(Check::warning(
+    if well > 0 {
+        checks.push(Check::ok(subject, format!("{well} of {} active clients can be dialled", endpoints.len())));
+    }
+    for (client, reach) in endpoints {
+        match reach {
+            Ok(Reach::Dialable) => {}
+            Ok(Reach::NoContact) => checks.push(Check::warning(
                 subject,
-                format!("{client} is known but offline"),
-                "the client has not registered, or does not answer OPTIONS: calls to it fail over to the next",
+                format!("{client} is known, but has no address"),
+                "it has not registered with this node, or does not answer OPTIONS: until then calls go to the next client",
             )),
-            Ok(_) => well += 1,
-            Err(Error::Rejected { status: 404, .. }) => {
-                checks.push(Check::failed(
-                    subject,
-                    format!("Asterisk does not know {client}"),
-                    mend_realtime(realtime),
-                ));
+            Ok(Reach::Unknown) => {
+                checks.push(Check::failed(subject, format!("Asterisk does not know {client}"), mend_realtime(realtime)));
             }
-            Err(error) => checks.push(Check::failed(
+            Err(reason) => checks.push(Check::failed(
                 subject,
-                format!("{client}: {error}"),
-                format!("ask again; raise calls.request_timeout_ms where asterisk[{index}] is far away"),
+                format!("{client}: {reason}"),
+                format!("see Asterisk's log; let the ARI user write (ari.conf: read_only = no; {README}, \"ARI\")"),
             )),
         }
-    }
-    if well > 0 {
-        checks.insert(0, Check::ok(subject, format!("{well} of {} active clients are reachable", endpoints.len())));
     }
     checks
 }

@@ -14,9 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{INBOUND, PROBE_DID};
-use crate::ari::{
-    Endpoint, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
-};
+use crate::ari::{Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable};
 use crate::clock::Clock;
 use crate::config;
 use crate::routing::snapshot::{Client, ClientIdentifier};
@@ -42,8 +40,19 @@ pub(super) struct Facts {
     pub(super) apps: Vec<(String, bool)>,
     /// What the event socket and the dialplan did; an error where the socket did not come up.
     pub(super) dialplan: Result<Dialplan, String>,
-    /// Each active client and the state of its endpoint.
-    pub(super) endpoints: Vec<(ClientIdentifier, Result<String, Error>)>,
+    /// Each active client, and whether Asterisk could dial it.
+    pub(super) endpoints: Vec<(ClientIdentifier, Result<Reach, String>)>,
+}
+
+/// Whether Asterisk could dial a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It made a channel to it.
+    Dialable,
+    /// It knows the endpoint but no address: the client has not registered, or does not answer OPTIONS.
+    NoContact,
+    /// It does not know the endpoint.
+    Unknown,
 }
 
 /// Global variables; empty where not set.
@@ -139,14 +148,42 @@ impl Probe {
             let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
             apps.push((app, registered));
         }
+        let dialplan = self.dialplan(&globals).await;
         let mut endpoints = Vec::new();
         for client in clients {
-            let answer = self.handle.http(Request::GetEndpoint { endpoint: &client.identifier }).await;
-            let state = answer.and_then(|answer| answer.json::<Endpoint>()).map(|endpoint| endpoint.state);
-            endpoints.push((client.identifier.clone(), state));
+            endpoints.push((client.identifier.clone(), self.reach(&client.identifier).await));
         }
-        let dialplan = self.dialplan(&globals).await;
         Facts { info: Ok(info), refused: None, globals, clock_skew, apps, dialplan, endpoints }
+    }
+
+    /// Makes a channel to the client without dialling it (nothing is sent over SIP), and takes it away again. ARI's list of
+    /// endpoints would not do: a realtime endpoint is missing there until somebody has used it.
+    async fn reach(&mut self, client: &ClientIdentifier) -> Result<Reach, String> {
+        let id = self.next_id();
+        let app = self.handle.app_name(0).to_owned();
+        let create = Request::CreateChannel {
+            channel_id: &id,
+            endpoint: client,
+            app: &app,
+            app_args: "doctor",
+            originator: None,
+            variables: &[],
+        };
+        match self.handle.http(create).await {
+            Ok(_) => {
+                self.end(&id).await;
+                Ok(Reach::Dialable)
+            }
+            // What Asterisk says of an endpoint that it does not know, and of one without a contact.
+            Err(Error::Rejected { status: 500, .. }) => {
+                match self.handle.http(Request::GetEndpoint { endpoint: client }).await {
+                    Ok(_) => Ok(Reach::NoContact),
+                    Err(Error::Rejected { status: 404, .. }) => Ok(Reach::Unknown),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Empty where it is not set or cannot be read.
@@ -183,15 +220,13 @@ impl Probe {
         exten: &'static str,
         reason: &'static str,
     ) -> Result<(Duration, i16), String> {
-        self.made += 1;
-        let id = format!("capconduit-doctor-{}-{}", std::process::id(), self.made);
+        let id = self.next_id();
         let app = self.handle.app_name(0).to_owned();
         let started = self.clock.now().mono;
         self.ask(Request::CreateProbe { channel_id: &id, context, exten, reason, app: &app }).await?;
         let cause = self.follow(&app, &id, started).await;
         if cause.is_err() {
-            // It may be gone already; then this is answered 404, which is as well.
-            let _ = self.ask(Request::HangUp { channel_id: &id, reason: Some(HangUpReason::Word("normal")) }).await;
+            self.end(&id).await;
         }
         cause
     }
@@ -211,6 +246,16 @@ impl Probe {
             _ => None,
         });
         Ok((took, ended.await.ok_or("the call into the dialplan did not end")?))
+    }
+
+    fn next_id(&mut self) -> String {
+        self.made += 1;
+        format!("capconduit-doctor-{}-{}", std::process::id(), self.made)
+    }
+
+    /// Ends a channel of ours. It may be gone already; then this is answered 404, which is as well.
+    async fn end(&self, id: &str) {
+        let _ = self.ask(Request::HangUp { channel_id: id, reason: Some(HangUpReason::Word("normal")) }).await;
     }
 
     async fn ask(&self, request: Request<'_>) -> Result<(), String> {

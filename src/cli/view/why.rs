@@ -87,7 +87,7 @@ fn decision(record: &CallRecord) -> String {
         return format!("{trace:#}\n");
     };
     let mut text = format!(
-        "strategy {} in campaign {} ({} calls), routing revision {}\n",
+        "strategy {} in campaign {} (calls: {}), routing revision {}\n",
         trace.strategy,
         table::safe(&trace.campaign),
         used(trace.campaign_used.into(), trace.campaign_limit.map(Into::into)),
@@ -135,7 +135,7 @@ fn verdict(link: &LinkView, trace: &TraceView) -> String {
 }
 
 fn used(count: u64, limit: Option<u64>) -> String {
-    limit.map_or_else(|| format!("{count} of no limit"), |limit| format!("{count} of {limit}"))
+    limit.map_or_else(|| format!("{count}, no limit"), |limit| format!("{count} of {limit}"))
 }
 
 fn attempts(record: &CallRecord) -> String {

@@ -33,7 +33,7 @@ fn healthy() -> Facts {
             clients: Ok(CLIENTS),
             falling_back: None,
         }),
-        endpoints: vec![("acme".parse().expect("allowed"), Ok("online".into()))],
+        endpoints: vec![("acme".parse().expect("allowed"), Ok(Reach::Dialable))],
     }
 }
 
@@ -137,21 +137,19 @@ fn contexts_are_told_by_the_cause_they_give() {
 }
 
 #[test]
-fn an_endpoint_that_asterisk_does_not_know_fails_and_an_offline_one_warns() {
+fn a_client_that_asterisk_does_not_know_fails_and_one_without_address_warns() {
     let mut facts = healthy();
-    let missing = Error::Rejected { status: 404, message: "Endpoint not found".into() };
-    facts.endpoints.push(("beta".parse().expect("allowed"), Err(missing)));
+    facts.endpoints.push(("beta".parse().expect("allowed"), Ok(Reach::Unknown)));
     let (outcome, text) = fault(&facts);
     assert_eq!(outcome, Outcome::Failed);
     for part in ["does not know beta", "rt.db", "1 of 2 active clients"] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    facts.endpoints[1].1 = Ok("offline".into());
+    facts.endpoints[1].1 = Ok(Reach::NoContact);
     assert_eq!(fault(&facts).0, Outcome::Warning);
+    facts.endpoints[1].1 = Err("403 Forbidden".into());
+    assert!(fault(&facts).1.contains("read_only"));
     facts.endpoints.clear();
-    assert!(
-        judged(&facts)
-            .iter()
-            .any(|check| check.outcome == Outcome::Skipped && check.found.contains("no active client"))
-    );
+    let checks = judged(&facts);
+    assert!(checks.iter().any(|check| check.outcome == Outcome::Skipped && check.found.contains("no active client")));
 }
