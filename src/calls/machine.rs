@@ -81,9 +81,16 @@ pub struct Call {
 
 /// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// How long a caller that hung up may take to be gone before it is hung up from here.
+const LEAVING: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// SIP status of an INVITE that was cancelled (RFC 3261 section 9.2).
+const REQUEST_TERMINATED: i16 = 487;
 /// Q.850 "normal call clearing".
 const NORMAL_CLEARING: i16 = 16;
+/// Asterisk answers the caller within milliseconds of the client's answer. A caller that went within this time without
+/// having been answered had cancelled; later, its answer can only have been missed.
+const ANSWER_CROSSING: Duration = Duration::from_secs(1);
 /// How much later Asterisk's own whole-second timers fire than ours.
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
@@ -185,7 +192,7 @@ impl Call {
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(),
-            Input::CallerHangup { cause, .. } => self.caller_cause = self.caller_cause.or(cause),
+            Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::NodeUp => self.ask_again(now, &mut effects),
@@ -373,11 +380,47 @@ impl Call {
         }
     }
 
+    /// The caller is on its way out: the leg need not wait until it is gone. Asterisk was seen to leave a channel that
+    /// asked to go in its bridge; if this one is still there after a moment, it is hung up from here.
+    fn caller_hangs_up(&mut self, cause: Option<i16>, sip: Option<i16>, now: Now, effects: &mut Vec<Effect>) {
+        self.caller_cause = self.caller_cause.or(cause);
+        if sip == Some(REQUEST_TERMINATED) && self.caller == CallerLeg::Up {
+            // Asterisk's channel was answered, but the INVITE had already been ended by the CANCEL: no 200 left.
+            self.caller = CallerLeg::Waiting;
+        }
+        if matches!(self.caller, CallerLeg::Waiting | CallerLeg::Up) {
+            self.caller_leaves(now, effects);
+            self.caller = CallerLeg::HangingUp(None);
+            self.retry = Some((now.mono + LEAVING, RETRY_FIRST));
+        }
+    }
+
     fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.caller_leaves(now, effects);
         self.caller = CallerLeg::Gone;
+    }
+
+    fn caller_leaves(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.caller == CallerLeg::Waiting {
+            self.take_back_answer(now);
+        }
         let ending = if self.phase == Phase::Talking { Ending::Completed } else { Ending::CallerCancelled };
         self.close(ending, HungUpBy::Caller, self.caller_cause, now);
         self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+    }
+
+    /// The client answered, but the caller's CANCEL was faster than Asterisk's answer to it: the carrier heard 487.
+    fn take_back_answer(&mut self, now: Now) {
+        if self.phase != Phase::Talking {
+            return;
+        }
+        if let Some(attempt) = self.attempts.last_mut()
+            && attempt.answered.is_some_and(|at| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING)
+        {
+            attempt.answered = None;
+            attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+            self.phase = Phase::Dialling;
+        }
     }
 
     fn request_failed(&mut self, op: Op, failure: Failure, now: Now, effects: &mut Vec<Effect>) {

@@ -137,6 +137,7 @@ fn an_answered_call_from_arrival_to_record() {
     bench.give(Input::LegRinging(1));
     bench.now.mono += Duration::from_secs(2);
     bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
     bench.now.mono += Duration::from_secs(30);
     assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
     assert!(bench.released.is_empty(), "the permit stays until the leg is gone");
@@ -215,14 +216,56 @@ fn the_setup_budget_ends_the_search() {
 fn a_caller_who_gives_up_cancels_the_leg_and_a_late_answer_is_not_counted() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
-    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    assert_eq!(bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) }), [Op::HangUpLeg(1)]);
+    assert!(bench.give(Input::CallerGone).is_empty());
     assert!(bench.give(Input::LegAnswered(1)).is_empty());
     bench.gone(1, 16, 200);
     let record = bench.record();
     assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
     assert_eq!(record.attempts[0].outcome, AttemptOutcome::AnsweredLate);
     assert_eq!(bench.released, [(1, false)]);
+}
+
+#[test]
+fn a_caller_that_hung_up_and_stays_is_hung_up_from_here() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.now.mono += Duration::from_secs(10);
+    assert_eq!(bench.give(Input::CallerHangup { cause: Some(16), sip: None }), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    assert!(bench.after(Duration::from_millis(499)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpCaller(None)]);
+    bench.give(Input::CallerGone);
+    assert_eq!((bench.record().ending.as_str(), bench.record().talk_ms), ("completed", 10_000));
+}
+
+#[test]
+fn a_cancel_that_crosses_the_answer_is_a_cancel_for_everybody() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.now.mono += Duration::from_millis(5);
+    let asked = bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    assert_eq!(asked, [Op::HangUpLeg(1)], "the carrier was never sent a 200");
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 200);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), ("caller_cancelled", Some(487), None));
+    assert_eq!(record.attempts[0].outcome, AttemptOutcome::AnsweredLate);
+    assert_eq!(bench.released, [(1, false)], "not counted");
+}
+
+#[test]
+fn a_caller_who_goes_before_being_answered_was_not_answered() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 200);
+    assert_eq!((bench.record().ending.as_str(), bench.record().answered_at), ("caller_cancelled", None));
 }
 
 #[test]
