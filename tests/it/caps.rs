@@ -4,7 +4,11 @@ use crate::fake_ari::{Behaviour, CallerEnd};
 use crate::on_both_databases;
 use crate::site::{DID, Database, Site, plan};
 
-on_both_databases!(concurrency_of_a_link_holds_under_a_burst, a_total_is_never_overshot, the_clients_own_cap_binds_all_campaigns);
+on_both_databases!(
+    concurrency_of_a_link_holds_under_a_burst,
+    a_total_is_never_overshot,
+    the_clients_own_cap_binds_all_campaigns
+);
 
 async fn concurrency_of_a_link_holds_under_a_burst(database: Database) {
     let site = Site::start(database, &plan("priority", &[("north", "max_concurrency = 2")])).await;
@@ -47,7 +51,8 @@ async fn a_total_is_never_overshot(database: Database) {
 }
 
 async fn the_clients_own_cap_binds_all_campaigns(database: Database) {
-    let mut text = plan("priority", &[("north", "")]).replace("name = \"north\"", "name = \"north\"\nmax_concurrency = 1");
+    let mut text =
+        plan("priority", &[("north", "")]).replace("name = \"north\"", "name = \"north\"\nmax_concurrency = 1");
     text += "[[dids]]\nnumber = \"+442070000002\"\nseller = \"acme\"\n";
     text += "[[campaigns]]\nname = \"Wind\"\nseller = \"acme\"\ndids = [\"+442070000002\"]\n[[campaigns.links]]\nclient = \"north\"\n";
     let site = Site::start(database, &text).await;

@@ -180,7 +180,9 @@ fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
 pub(crate) fn plan(strategy: &str, links: &[(&str, &str)]) -> String {
     let mut text = String::from("[[sellers]]\nusername = \"acme\"\nname = \"Acme\"\n");
     for (client, _) in links {
-        text += &format!("[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"127.0.0.11\" }}\n");
+        text += &format!(
+            "[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"127.0.0.11\" }}\n"
+        );
     }
     text += "[[dids]]\nnumber = \"+442071234567\"\nseller = \"acme\"\n";
     text += &format!(
