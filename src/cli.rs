@@ -6,6 +6,7 @@
 
 mod calls;
 pub mod doctor;
+mod plan;
 mod serve;
 mod table;
 pub mod view;
@@ -104,8 +105,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
-        Command::Apply { .. } => todo!(),
-        Command::Export => todo!(),
+        Command::Apply { file, dry_run } => print(&plan::apply(&open(&config).await?, &config, &file, dry_run).await?),
+        Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {
             config.require_ari()?;
             let checks = doctor::examine(&config, Clock::start()).await;

@@ -235,23 +235,10 @@ impl Request<'_> {
                     .body(create_body(ids, endpoint, originator, variables))
             }
             Self::CreateProbe { channel_id, context, exten, reason, app } => {
-                let variables = if reason.is_empty() { json!({}) } else { json!({ "CAPCONDUIT_REASON": reason }) };
-                post("create_probe", "channels/create".to_owned()).body(json!({
-                    "channelId": channel_id, "otherChannelId": format!("{channel_id}-far"), "app": app,
-                    "endpoint": format!("Local/{exten}@{context}/n"), "variables": variables,
-                }))
+                create_probe(channel_id, &format!("Local/{exten}@{context}/n"), reason, app)
             }
-            Self::Subscribe { app, channel_id } => {
-                post("subscribe", format!("applications/{}/subscription", token(app)))
-                    .query("eventSource", format!("channel:{channel_id}"))
-            }
-            Self::Dial { channel_id, caller, timeout } => {
-                let dial = post("dial", channel(channel_id, "/dial")).query("timeout", timeout);
-                match caller {
-                    Some(caller) => dial.query("caller", caller),
-                    None => dial,
-                }
-            }
+            Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
+            Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
             Self::CreateBridge { bridge_id } => post("create_bridge", bridge(bridge_id, "")).query("type", "mixing"),
             Self::AddChannel { bridge_id, channel_id } => {
                 post("add_channel", bridge(bridge_id, "/addChannel")).body(json!({"channel": [channel_id]}))
@@ -311,6 +298,28 @@ fn create_body(
         body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     }
     body
+}
+
+fn create_probe(channel_id: &str, endpoint: &str, reason: &str, app: &str) -> Rendered {
+    let far = format!("{channel_id}-far");
+    let mut body = json!({"channelId": channel_id, "otherChannelId": far, "app": app, "endpoint": endpoint});
+    if !reason.is_empty() {
+        body["variables"] = json!({ "CAPCONDUIT_REASON": reason });
+    }
+    Rendered::new("create_probe", "POST", "channels/create".to_owned()).body(body)
+}
+
+fn dial(channel_id: &str, caller: Option<&str>, timeout: u32) -> Rendered {
+    let dial = Rendered::new("dial", "POST", format!("channels/{}/dial", token(channel_id))).query("timeout", timeout);
+    match caller {
+        Some(caller) => dial.query("caller", caller),
+        None => dial,
+    }
+}
+
+fn subscribe(app: &str, channel_id: &str) -> Rendered {
+    Rendered::new("subscribe", "POST", format!("applications/{}/subscription", token(app)))
+        .query("eventSource", format!("channel:{channel_id}"))
 }
 
 #[cfg(test)]

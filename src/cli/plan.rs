@@ -1,0 +1,44 @@
+//! `capconduit apply` and `capconduit export`.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::plan::Document;
+use crate::store::{self, Db};
+
+/// Makes the stored state what `file` says, or with `dry_run` only tells what that would change.
+pub(super) async fn apply(db: &Db, config: &Config, file: &Path, dry_run: bool) -> anyhow::Result<String> {
+    let (name, text) = read(file)?;
+    let document = Document::parse(&text).with_context(|| format!("{name} is not applied"))?;
+    let plan = if dry_run {
+        store::apply::preview(db, &document).await
+    } else {
+        store::apply::apply(db, &config.realtime, &document).await
+    };
+    let plan = plan.with_context(|| format!("{name} is not applied"))?;
+    let last = match (plan.is_empty(), dry_run) {
+        (true, _) => "",
+        (false, true) => "Nothing was changed (--dry-run).\n",
+        (false, false) => "Applied.\n",
+    };
+    Ok(format!("{plan}\n{last}"))
+}
+
+/// What is stored, as a document that `apply` takes.
+pub(super) async fn export(db: &Db) -> anyhow::Result<String> {
+    Ok(store::plan::export(db).await?.to_toml()?)
+}
+
+fn read(file: &Path) -> anyhow::Result<(String, String)> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("standard input cannot be read as UTF-8 text")?;
+        return Ok(("standard input".to_owned(), text));
+    }
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| format!("FILE = {name:?} cannot be read; use a TOML file, or -"))?;
+    Ok((name, text))
+}

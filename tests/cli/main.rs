@@ -1,0 +1,177 @@
+//! The built program, as a person or a script meets it: arguments and environment in, output, exit code and files out.
+
+mod record;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use capconduit::config::Config;
+use capconduit::store::{self, Db};
+
+const CANARY: &str = "canary-51c0";
+
+/// Runs the program in `folder` with nothing but these variables.
+fn capconduit(folder: &Path, environment: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_capconduit"));
+    command.current_dir(folder).env_clear().envs(environment.iter().copied()).args(args);
+    let Output { status, stdout, stderr } = command.output().expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code().expect("it exits by itself"), text(stdout), text(stderr))
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// The database that the program uses by default when it runs in `folder`.
+async fn database(folder: &Path) -> Db {
+    let url = format!("[database]\nurl = \"sqlite://{}\"\n", folder.join("data/capconduit.db").display());
+    let config = Config::from_layers(Some((Path::new("test.toml"), &url)), []).expect("a configuration");
+    Db::connect(&config.database).await.expect("the database opens")
+}
+
+#[test]
+fn with_no_file_at_all_it_migrates_and_lists_no_calls() {
+    let folder = folder();
+    let (code, out, error) = capconduit(folder.path(), &[], &["calls"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(error.contains("run `capconduit migrate`"), "{error}");
+    let (code, out, error) = capconduit(folder.path(), &[], &["migrate"]);
+    assert!(code == 0 && out.starts_with("data/capconduit.db: ran "), "{out}{error}");
+    let (_, again, _) = capconduit(folder.path(), &[], &["migrate"]);
+    assert_eq!(again, "data/capconduit.db is up to date\n");
+    assert_eq!(capconduit(folder.path(), &[], &["calls"]).1, "no calls yet\n");
+}
+
+#[test]
+fn without_a_password_serve_and_doctor_say_which_key_to_set() {
+    let folder = folder();
+    for command in ["serve", "doctor"] {
+        let (code, out, error) = capconduit(folder.path(), &[], &[command]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        for part in ["asterisk[0].password", "CAPCONDUIT__ASTERISK__0__PASSWORD"] {
+            assert!(error.contains(part), "{command}: {error}");
+        }
+    }
+    assert!(!folder.path().join("data").exists(), "nothing was made before the refusal");
+}
+
+#[test]
+fn faults_are_told_all_at_once_and_no_secret_with_them() {
+    let folder = folder();
+    std::fs::write(folder.path().join("capconduit.toml"), "[calls]\nmax_lives = 1\n").expect("written");
+    let url = format!("mysql://u:{CANARY}@h/d");
+    let environment = [
+        ("CAPCONDUIT__DATABASE__URL", url.as_str()),
+        ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY),
+        ("CAPCONDUIT__ASTERISK__0__PASWORD", CANARY),
+        ("CAPCONDUIT__API__LISTEN", "8080"),
+    ];
+    let (code, out, error) = capconduit(folder.path(), &environment, &["migrate"]);
+    assert_eq!(code, 1);
+    for part in ["calls.max_lives", "database.url", "asterisk[0].pasword", "api.listen = \"8080\"", "4 faults"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let help = capconduit(folder.path(), &environment, &["help"]).1;
+    assert!(!format!("{out}{error}{help}").contains(CANARY), "{error}");
+}
+
+#[test]
+fn doctor_reports_an_absent_asterisk_and_fails() {
+    let folder = folder();
+    let environment = [
+        ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY),
+        // Port 9 (discard) of loopback: nobody listens there.
+        ("CAPCONDUIT__ASTERISK__0__URL", "http://127.0.0.1:9"),
+    ];
+    assert_eq!(capconduit(folder.path(), &environment, &["migrate"]).0, 0);
+    let (code, out, error) = capconduit(folder.path(), &environment, &["doctor"]);
+    assert_eq!(code, 1, "{out}{error}");
+    for part in ["ok    database", "FAIL  asterisk: ARI", "http://127.0.0.1:9", "→ start Asterisk", "2 failed"] {
+        assert!(out.contains(part), "{part} in {out}");
+    }
+    assert!(!format!("{out}{error}").contains(CANARY));
+}
+
+#[tokio::test]
+async fn calls_lists_records_and_why_finds_one_by_its_beginning() {
+    let folder = folder();
+    assert_eq!(capconduit(folder.path(), &[], &["migrate"]).0, 0);
+    let db = database(folder.path()).await;
+    let (first, second) = (record::at(0, "1.1"), record::at(90_000, "1.2"));
+    store::records::write(&db, &[first.clone(), second.clone()]).await.expect("written");
+    db.close().await.expect("closed");
+
+    let (code, table, error) = capconduit(folder.path(), &[], &["calls", "--limit", "1"]);
+    assert!(code == 0 && table.lines().count() == 2 && table.contains("withheld"), "{table}{error}");
+    let short = table.split_whitespace().last().expect("an id");
+    let (code, why, error) = capconduit(folder.path(), &[], &["why", short]);
+    assert!(code == 0 && why.starts_with(&format!("call {}\n", second.call_id)), "{why}{error}");
+    let (_, json, _) = capconduit(folder.path(), &[], &["why", "--json", &first.call_id.to_string()]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["call_id"], first.call_id.to_string());
+    assert_eq!(json["caller_raw"], serde_json::Value::Null);
+
+    // Both ids begin with the hours of their arrival.
+    let (code, _, error) = capconduit(folder.path(), &[], &["why", &short[..7]]);
+    assert!(
+        code == 1 && error.contains(&first.call_id.to_string()) && error.contains(&second.call_id.to_string()),
+        "{error}"
+    );
+    let (code, _, error) = capconduit(folder.path(), &[], &["why", "ffff"]);
+    assert!(code == 1 && error.contains("no call's id begins with ffff"), "{error}");
+}
+
+const PLAN: &str = r#"
+[[sellers]]
+username = "acme"
+name = "Acme"
+
+[[clients]]
+identifier = "north"
+name = "North"
+[clients.sip]
+host = "192.0.2.10"
+
+[[dids]]
+number = "+442079460958"
+seller = "acme"
+
+[[campaigns]]
+name = "Solar"
+seller = "acme"
+routing_strategy = "weighted"
+dids = ["+442079460958"]
+[[campaigns.links]]
+client = "north"
+max_concurrency = 2
+"#;
+
+#[test]
+fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
+    let folder = folder();
+    let run = |args: &[&str]| capconduit(folder.path(), &[], args);
+    std::fs::write(folder.path().join("plan.toml"), PLAN).expect("written");
+    assert_eq!(run(&["migrate"]).0, 0);
+
+    let (code, dry, error) = run(&["apply", "plan.toml", "--dry-run"]);
+    assert!(code == 0 && dry.ends_with("Nothing was changed (--dry-run).\n"), "{dry}{error}");
+    assert!(dry.lines().filter(|line| line.starts_with('+')).count() >= 4, "{dry}");
+    let (code, done, error) = run(&["apply", "plan.toml"]);
+    assert!(code == 0 && done.ends_with("Applied.\n"), "{done}{error}");
+    assert_eq!(dry.lines().filter(|l| l.starts_with('+')).count(), done.lines().filter(|l| l.starts_with('+')).count());
+    let (_, again, _) = run(&["apply", "plan.toml"]);
+    assert_eq!(again, "No changes.\n");
+
+    let (code, export, error) = run(&["export"]);
+    assert!(code == 0 && export.contains("routing_strategy = \"weighted\""), "{export}{error}");
+    std::fs::write(folder.path().join("export.toml"), &export).expect("written");
+    assert_eq!(run(&["apply", "export.toml"]).1, "No changes.\n");
+
+    std::fs::write(folder.path().join("bad.toml"), PLAN.replace("host =", "hosst =")).expect("written");
+    let (code, out, error) = run(&["apply", "bad.toml"]);
+    assert!(code == 1 && out.is_empty() && error.contains("bad.toml is not applied") && error.contains("hosst"), "{error}");
+    assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
+    let (code, _, error) = run(&["apply", "absent.toml"]);
+    assert!(code == 1 && error.contains("absent.toml"), "{error}");
+}
