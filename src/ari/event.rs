@@ -72,7 +72,7 @@ pub enum Event {
         /// Empty at first, then `RINGING`, `PROGRESS`, `ANSWER`, and so on (Asterisk's `DIALSTATUS`).
         dialstatus: String,
         /// The calling channel, where Asterisk tells it (not in the create-and-dial flow).
-        caller: Option<Channel>,
+        caller: Option<Box<Channel>>,
     },
     /// Another socket took this application over: this one gets no more events of it.
     ApplicationReplaced {
@@ -138,6 +138,7 @@ impl Event {
 
 /// One text frame of the WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "short-lived and on the stack; a box would be one allocation per event")]
 pub(super) enum Frame {
     /// An event for the consumer.
     Event(Event),
@@ -198,7 +199,7 @@ struct DialBody {
     peer: Channel,
     #[serde(default)]
     dialstatus: String,
-    caller: Option<Channel>,
+    caller: Option<Box<Channel>>,
 }
 
 #[derive(Deserialize)]
@@ -260,5 +261,98 @@ fn of_channel(kind: &str, body: Body) -> Event {
         "ChannelStateChange" => Event::ChannelStateChange { timestamp, channel },
         "ChannelHangupRequest" => Event::ChannelHangupRequest { timestamp, channel, cause, soft, tech_cause },
         _ => Event::ChannelDestroyed { timestamp, channel, cause: cause.unwrap_or(0), cause_txt, tech_cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const CHANNEL: &str = r#"{"id":"1.1","name":"PJSIP/a-1","state":"Up","caller":{"name":"","number":""},
+        "dialplan":{"context":"c","exten":"e","priority":1},"creationtime":"2026-11-22T12:00:00.000+0000"}"#;
+
+    fn event(kind: &str, more: &str) -> Event {
+        let text = format!(
+            r#"{{"application":"cc-1","timestamp":"2026-11-22T12:00:00.123+0000",{more}"type":"{kind}","channel":{CHANNEL}}}"#
+        );
+        match decode(&text).expect("an event") {
+            Frame::Event(event) => event,
+            Frame::Response(response) => panic!("{response:?}"),
+        }
+    }
+
+    #[test]
+    fn the_fields_in_use_are_read() {
+        match event("StasisStart", r#""args":["inbound","x,y"],"replace_channel":{"id":"0.9","more":1},"#) {
+            Event::StasisStart { timestamp, app, args, channel, replaced } => {
+                assert_eq!(timestamp.timestamp_subsec_millis(), 123);
+                assert_eq!((app.as_str(), channel.id.as_str(), replaced.as_deref()), ("cc-1", "1.1", Some("0.9")));
+                assert_eq!(args, ["inbound", "x,y"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        match event("ChannelDestroyed", r#""cause":17,"cause_txt":"User busy","tech_cause":486,"#) {
+            Event::ChannelDestroyed { cause, cause_txt, tech_cause, .. } => {
+                assert_eq!((cause, cause_txt.as_str(), tech_cause), (17, "User busy", Some(486)));
+            }
+            other => panic!("{other:?}"),
+        }
+        match event("ChannelHangupRequest", r#""cause":32,"soft":true,"#) {
+            Event::ChannelHangupRequest { cause, soft, tech_cause, .. } => {
+                assert_eq!((cause, soft, tech_cause), (Some(32), true, None));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(event("StasisEnd", ""), Event::StasisEnd { .. }));
+        assert!(matches!(event("ChannelStateChange", r#""unknown":{"deep":[1]},"#), Event::ChannelStateChange { .. }));
+    }
+
+    #[test]
+    fn a_known_name_with_another_shape_in_an_unknown_event_is_no_error() {
+        let text = r#"{"type":"PeerStatusChange","peer":{"peer_status":"x"},"cause":"words","timestamp":7}"#;
+        let expected = Event::Other { timestamp: None, kind: "PeerStatusChange".to_owned() };
+        assert_eq!(decode(text).expect("an event"), Frame::Event(expected));
+    }
+
+    fn word() -> impl Strategy<Value = serde_json::Value> {
+        prop_oneof![
+            Just(json!(null)),
+            any::<i64>().prop_map(|n| json!(n)),
+            any::<bool>().prop_map(|b| json!(b)),
+            ".{0,12}".prop_map(|s| json!(s)),
+            Just(serde_json::from_str(CHANNEL).expect("JSON")),
+            Just(json!("2026-11-22T12:00:00.123+0000")),
+            Just(json!(["a", 1, {}])),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_decoding_panic(text in ".{0,300}") {
+            drop(decode(&text));
+        }
+
+        #[test]
+        fn no_shape_of_an_event_makes_decoding_panic_and_unknown_types_always_pass(
+            kind in prop_oneof![
+                Just("StasisStart"), Just("StasisEnd"), Just("ChannelStateChange"), Just("ChannelHangupRequest"),
+                Just("ChannelDestroyed"), Just("Dial"), Just("ApplicationReplaced"), Just("RESTResponse"), Just("New"),
+            ],
+            fields in proptest::collection::hash_map(prop_oneof![
+                Just("timestamp"), Just("channel"), Just("args"), Just("cause"), Just("tech_cause"), Just("soft"),
+                Just("peer"), Just("dialstatus"), Just("application"), Just("request_id"), Just("status_code"),
+                Just("replace_channel"), Just("anything"),
+            ], word(), 0..10),
+        ) {
+            let mut event = serde_json::to_value(fields).expect("JSON");
+            event["type"] = json!(kind);
+            let decoded = decode(&event.to_string());
+            if kind == "New" {
+                prop_assert!(decoded.is_ok(), "{decoded:?}");
+            }
+        }
     }
 }

@@ -36,6 +36,7 @@ pub struct NodeEvent {
 
 /// What happened on a node's socket. Between an `Up` and the next `Down` no event is lost.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "almost every value is an event; a box would be one allocation each")]
 pub enum NodeEventKind {
     /// The socket is connected and its filter set: reconcile with Asterisk's lists, then decide.
     Up(Info),

@@ -23,6 +23,9 @@ const SENT: u8 = 1;
 /// Given up by the one who waited, while still queued: must never be sent.
 const ABANDONED: u8 = 2;
 
+/// A request with less time left is not sent: its answer could hardly come in time, and its outcome would be unknown.
+const LEAST_LEFT: Duration = Duration::from_millis(5);
+
 const LATE_IN_QUEUE: &str = "its deadline passed before its turn came";
 const NO_ANSWER: &str = "no answer came before the deadline";
 const NOT_CONNECTED: &str = "there is no connection to Asterisk";
@@ -96,9 +99,10 @@ impl Ticket {
         (Self { node: Arc::clone(node), kind, clock, queued_at, deadline, stage, reply: Some(reply) }, pending)
     }
 
-    /// Call right before the bytes go to the socket. `false`: the deadline passed, send nothing and drop the ticket.
+    /// Call right before the bytes go to the socket. `false`: it is too late, send nothing and drop the ticket.
     pub(super) fn start(&self) -> bool {
-        !self.is_late() && self.stage.compare_exchange(QUEUED, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.remaining() > LEAST_LEFT
+            && self.stage.compare_exchange(QUEUED, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether the deadline has passed.
@@ -135,8 +139,8 @@ impl Drop for Ticket {
         let outcome = match (self.stage.load(Ordering::Acquire) == SENT, self.is_late()) {
             (true, true) => Error::OutcomeUnknown(NO_ANSWER),
             (true, false) => Error::OutcomeUnknown(CONNECTION_LOST),
-            (false, true) => Error::NotSent(LATE_IN_QUEUE),
-            (false, false) => Error::NotSent(NOT_CONNECTED),
+            (false, _) if self.remaining() <= LEAST_LEFT => Error::NotSent(LATE_IN_QUEUE),
+            (false, _) => Error::NotSent(NOT_CONNECTED),
         };
         self.settle(Err(outcome));
     }
@@ -195,14 +199,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_given_up_in_the_queue_is_never_sent() {
-        let (ticket, pending) = issue(5);
+        let (ticket, pending) = issue(50);
         assert_eq!(pending.await, Err(Error::NotSent(LATE_IN_QUEUE)));
         assert!(!ticket.start());
     }
 
     #[tokio::test]
     async fn a_sent_request_without_an_answer_is_unknown() {
-        let (ticket, pending) = issue(5);
+        let (ticket, pending) = issue(50);
         assert!(ticket.start());
         assert_eq!(pending.await, Err(Error::OutcomeUnknown(NO_ANSWER)));
     }

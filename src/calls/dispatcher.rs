@@ -173,14 +173,14 @@ impl Dispatcher {
             }
         } else if self.nodes[node].ready {
             let facts = self.nodes[node].intake.facts(&channel, &args);
-            self.arrive(node, app, facts);
+            self.arrive(node, app, facts, 0);
         } else {
             self.nodes[node].waiting.push((app, channel, args));
         }
     }
 
     /// A call begins: register, so that it is found; check the load; start its task.
-    fn arrive(&mut self, node: usize, app: u16, facts: CallFacts) {
+    fn arrive(&mut self, node: usize, app: u16, facts: CallFacts, earlier_attempts: u32) {
         let registry = &self.context.registry;
         let overloaded = registry.live() >= self.max_live;
         let now = self.context.clock.now();
@@ -189,7 +189,8 @@ impl Dispatcher {
             return;
         };
         let lane = self.nodes[node].handle.lane(app);
-        tokio::spawn(task::run(facts, Input::Arrived { overloaded }, lane, self.context.clone(), inputs));
+        let first = Input::Arrived { overloaded };
+        tokio::spawn(task::run(facts, earlier_attempts, first, lane, self.context.clone(), inputs));
     }
 
     fn on_channel_event(&self, node: usize, event: &Event) {
@@ -305,10 +306,10 @@ impl Dispatcher {
             Finding::LegMissing(key) => {
                 self.nodes[node].missing.insert(key);
             }
-            Finding::Arrive(channel) => {
-                let facts = self.nodes[node].intake.facts_of_listed(&channel);
-                let app = self.nodes[node].app_of(&channel);
-                self.arrive(node, app, facts);
+            Finding::Arrive { caller, earlier_attempts } => {
+                let facts = self.nodes[node].intake.facts_of_listed(&caller);
+                let app = self.nodes[node].app_of(&caller);
+                self.arrive(node, app, facts, earlier_attempts);
             }
             Finding::Adopt(adoption) => self.adopt(node, *adoption),
             Finding::HangUp(channel_id) if self.is_live(node, &channel_id) => {}

@@ -93,8 +93,11 @@ impl fmt::Display for Input {
 /// Something the machine wants done. Effects of one step are carried out in order, on one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Decide, and take the first candidate's permit for attempt 1.
-    Route,
+    /// Decide, and take the first candidate's permit for attempt `n`.
+    Route {
+        /// Attempt number.
+        n: u32,
+    },
     /// Take the permit of the next candidate at or after plan position `from`, for attempt `n`.
     TakeNext {
         /// Attempt number.

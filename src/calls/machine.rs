@@ -68,6 +68,8 @@ pub struct Call {
     pub(crate) trace: Option<Trace>,
     pub(crate) plan: Vec<LinkId>,
     pub(crate) attempts: Vec<Attempt>,
+    /// Attempts that an earlier run of the controller made: their numbers, and channel ids, are taken.
+    earlier_attempts: u32,
     bridge: bool,
     caller: CallerLeg,
     caller_cause: Option<i16>,
@@ -86,9 +88,9 @@ const NORMAL_CLEARING: i16 = 16;
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
 impl Call {
-    /// A call that just arrived.
+    /// A call that just arrived, or that an earlier run left unanswered after this many attempts.
     #[must_use]
-    pub fn new(facts: CallFacts, limits: Limits, now: Now) -> Self {
+    pub fn new(facts: CallFacts, limits: Limits, earlier_attempts: u32, now: Now) -> Self {
         Self {
             facts,
             limits,
@@ -99,6 +101,7 @@ impl Call {
             trace: None,
             plan: Vec::new(),
             attempts: Vec::new(),
+            earlier_attempts,
             bridge: false,
             caller: CallerLeg::Waiting,
             caller_cause: None,
@@ -128,7 +131,7 @@ impl Call {
             bridge: true,
             caller: CallerLeg::Up,
             timeline: vec![adopted],
-            ..Self::new(facts, limits, arrived)
+            ..Self::new(facts, limits, 0, arrived)
         }
     }
 
@@ -204,9 +207,9 @@ impl Call {
         [current, retry].into_iter().flatten().min()
     }
 
-    /// Number of the latest attempt; 0 before the first.
+    /// Number of the latest attempt.
     fn last_n(&self) -> u32 {
-        self.attempts.last().map_or(0, |a| a.n)
+        self.attempts.last().map_or(self.earlier_attempts, |a| a.n)
     }
 
     fn current(&self) -> Option<&Attempt> {
@@ -236,7 +239,9 @@ impl Call {
         let event = match input {
             Input::Tick | Input::NodeUp => return,
             Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
-            Input::Routed(_, Some(offer)) => format!("{input}, attempt 1 to {}", offer.client.identifier),
+            Input::Routed(_, Some(offer)) => {
+                format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier)
+            }
             _ => input.to_string(),
         };
         if self.timeline.last().is_none_or(|last| last.event != event) {
@@ -252,7 +257,7 @@ impl Call {
         if overloaded {
             self.reject(Ending::Overloaded, now, effects);
         } else {
-            effects.push(Effect::Route);
+            effects.push(Effect::Route { n: self.last_n() + 1 });
         }
     }
 

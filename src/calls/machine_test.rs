@@ -64,7 +64,7 @@ impl Bench {
         let clients: Vec<_> = (1..=9).map(client).collect();
         let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
         let mut bench = Self {
-            call: Call::new(facts(), limits(), now),
+            call: Call::new(facts(), limits(), 0, now),
             book: Book::default(),
             snapshot: snapshot(campaign(links), &clients),
             now,
@@ -92,8 +92,8 @@ impl Bench {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         let id = self.call.facts.call_id;
         match effect {
-            Effect::Route => {
-                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, 1));
+            Effect::Route { n } => {
+                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
@@ -269,9 +269,17 @@ fn the_longest_duration_ends_both_sides() {
 #[test]
 fn an_overloaded_controller_rejects_without_routing() {
     let now = Now { mono: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
-    let mut call = Call::new(facts(), limits(), now);
+    let mut call = Call::new(facts(), limits(), 0, now);
     let effects = call.step(Input::Arrived { overloaded: true }, now);
     assert_eq!(effects, [Effect::Ask(Op::HangUpCaller(Some(503)))]);
+}
+
+#[test]
+fn attempts_of_an_earlier_run_keep_their_numbers() {
+    let now = Now { mono: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+    let mut call = Call::new(facts(), limits(), 2, now);
+    assert_eq!(call.step(Input::Arrived { overloaded: false }, now), [Effect::Route { n: 3 }]);
+    assert!(call.step(Input::LegGone { n: 2, cause: None, sip: None }, now).is_empty(), "not one of ours");
 }
 
 #[test]

@@ -30,7 +30,12 @@ pub enum Finding {
     /// The attempt has no channel; seen for the first time, so it may still be on its way.
     LegMissing(PermitKey),
     /// A caller waits in our application and nobody knows it: route it.
-    Arrive(Box<Channel>),
+    Arrive {
+        /// Its channel.
+        caller: Box<Channel>,
+        /// Number of the last attempt an earlier run made for it; 0 for none.
+        earlier_attempts: u32,
+    },
     /// Two parties talk that an earlier run of the controller bridged: take the call over.
     Adopt(Box<Adoption>),
     /// A channel of ours that belongs to no call.
@@ -135,7 +140,10 @@ fn unknown_caller(call: CallId, caller: &Channel, channels: &[Channel], bridges:
             None => Finding::HangUp(caller.id.clone()),
         },
         _ if caller.state == ChannelState::Up => Finding::HangUp(caller.id.clone()),
-        _ => Finding::Arrive(Box::new(caller.clone())),
+        _ => {
+            let earlier_attempts = legs_of(call, channels).map(|(n, _)| n).max().unwrap_or(0);
+            Finding::Arrive { caller: Box::new(caller.clone()), earlier_attempts }
+        }
     }
 }
 
@@ -243,7 +251,8 @@ mod tests {
         let channels = [caller(ChannelState::Ring), leg(ChannelState::Ringing)];
         let findings = found(&Belief::default(), &channels, &[bridge(&["1.1", &call().leg(2)])]);
         assert_eq!(findings[0], Finding::HangUp(call().leg(2)));
-        assert!(matches!(&findings[1..], [Finding::Arrive(c)] if c.id == "1.1"));
+        let [Finding::Arrive { caller, earlier_attempts: 2 }] = &findings[1..] else { panic!("{findings:?}") };
+        assert_eq!(caller.id, "1.1");
     }
 
     #[test]

@@ -39,13 +39,14 @@ struct CallTask {
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
 pub(crate) async fn run(
     facts: CallFacts,
+    earlier_attempts: u32,
     first: Input,
     lane: Lane,
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
     let now = context.clock.now();
-    let call = Call::new(facts, context.limits, now);
+    let call = Call::new(facts, context.limits, earlier_attempts, now);
     let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new() };
     task.feed(first);
     task.drive(inputs).await;
@@ -106,9 +107,9 @@ impl CallTask {
         let id = self.call.facts.call_id;
         let registry = &self.context.registry;
         match effect {
-            Effect::Route => {
+            Effect::Route { n } => {
                 let snapshot = registry.snapshot();
-                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, (id, 1));
+                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
@@ -129,7 +130,7 @@ impl CallTask {
     }
 
     fn ask(&mut self, op: Op) {
-        if op == Op::CreateLeg(1) {
+        if op == Op::CreateBridge {
             let took = self.context.clock.now().mono.saturating_sub(self.call.arrived.mono);
             metrics::histogram!(name::ROUTE_SECONDS).record(took.as_secs_f64());
         }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 
 use crate::realtime::{Md5Cred, SipSettings};
 use crate::routing::snapshot::{ClientIdentifier, CountOn, Status, Strategy, words};

@@ -67,7 +67,8 @@ pub fn rows(
         // A registering client is often behind NAT; a fixed address is what it says it is.
         ("rewrite_contact", yes_no(registers)),
     ]);
-    let mut aor = PsRow::from([("id", id.to_owned())]);
+    let mut aor = fixed_aor();
+    aor.insert("id", id.to_owned());
     let mut auth = None;
     match &sip.reach {
         Reach::Address { host, port, transport, qualify_seconds } => {
@@ -84,6 +85,7 @@ pub fn rows(
                     ("username", username.to_string()),
                     ("md5_cred", cred.expose().to_owned()),
                     ("realm", REALM.to_owned()),
+                    ("nonce_lifetime", "32".to_owned()),
                 ])
             });
         }
@@ -106,6 +108,10 @@ fn fixed_endpoint() -> PsRow {
         ("rtp_symmetric", "yes"),
         ("force_rport", "yes"),
         ("timers", "yes"),
+        // Asterisk's defaults, said aloud: when it lists objects it reads NULL as an empty text, and refuses the object for it.
+        ("media_encryption", "no"),
+        ("rtp_timeout", "0"),
+        ("rtp_timeout_hold", "0"),
         // A REFER would let a client send the caller anywhere.
         ("allow_transfer", "no"),
         ("allow_subscribe", "no"),
@@ -123,6 +129,23 @@ fn fixed_endpoint() -> PsRow {
         ("send_rpid", "no"),
         ("send_connected_line", "no"),
         ("trust_connected_line", "no"),
+    ]
+    .into_iter()
+    .map(|(column, value)| (column, value.to_owned()))
+    .collect()
+}
+
+/// Asterisk's defaults for an AOR, said aloud for the same reason.
+fn fixed_aor() -> PsRow {
+    [
+        ("max_contacts", "0"),
+        ("remove_existing", "no"),
+        ("qualify_frequency", "0"),
+        ("qualify_timeout", "3.0"),
+        ("minimum_expiration", "60"),
+        ("default_expiration", "3600"),
+        ("maximum_expiration", "7200"),
+        ("support_path", "no"),
     ]
     .into_iter()
     .map(|(column, value)| (column, value.to_owned()))
@@ -246,6 +269,23 @@ mod tests {
             ("trust_id_outbound", "no"),
         ] {
             assert_eq!(endpoint[column], value, "{column}");
+        }
+    }
+
+    /// Seen on 22.10: a list of objects refuses those in which one of these is NULL.
+    #[test]
+    fn what_asterisk_refuses_as_null_is_always_there() {
+        let registration = Some(RegistrationForm { username: "north".into(), password: None });
+        let cred = Md5Cred::stored(&"0".repeat(32));
+        for form in [at("a"), SipForm { registration, ..SipForm::default() }] {
+            let rows = derived(&form, cred.as_ref());
+            for column in ["media_encryption", "rtp_timeout", "dtmf_mode", "timers", "redirect_method", "allow"] {
+                assert!(rows.endpoint.contains_key(column), "{column}");
+            }
+            for column in ["max_contacts", "qualify_frequency", "qualify_timeout", "default_expiration"] {
+                assert!(rows.aor.contains_key(column), "{column}");
+            }
+            assert!(rows.auth.is_none_or(|auth| auth.contains_key("nonce_lifetime")));
         }
     }
 

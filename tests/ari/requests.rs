@@ -140,7 +140,7 @@ async fn over_http_nobody_listening_means_not_sent() {
     rig.expect_up().await;
     let lane = rig.node.lane(0);
     let another = FakeAri::start().await;
-    drop(std::mem::replace(&mut rig.fake, another));
+    std::mem::replace(&mut rig.fake, another).stop().await;
     rig.expect_down().await;
     let outcome = lane.send(set("1")).await;
     assert!(matches!(outcome, Err(Error::NotSent(_))), "{outcome:?}");
@@ -148,19 +148,29 @@ async fn over_http_nobody_listening_means_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_a_request_whose_turn_comes_too_late_is_never_sent() {
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_millis(500);
     let mut rig = Rig::over(FakeAri::start().await, Transport::Http, timeout, 64);
     rig.expect_up().await;
-    rig.fake.fault("POST asterisk/variable", 1, Fault::Ignore);
+    rig.fake.fault("POST channels/stuck/ring", 1, Fault::Ignore);
     let lane = rig.node.lane(0);
-    let (first, second) = (lane.send(set("1")), lane.send(set("2")));
+    let values: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let stuck = lane.send(Request::Ring { channel_id: "stuck" });
+    let behind: Vec<_> = values.iter().map(|value| lane.send(set(value))).collect();
     // Another call's lane is not held up.
-    rig.node.lane(0).send(Request::SetGlobal { variable: "OTHER", value: "x" }).await.expect("an answer");
-    assert!(matches!(first.await, Err(Error::OutcomeUnknown(_))));
-    assert!(matches!(second.await, Err(Error::NotSent(_))));
-    lane.send(set("3")).await.expect("the lane goes on");
-    assert_eq!(rig.fake.global("ORDER").as_deref(), Some("3"));
-    assert!(rig.fake.requests().iter().all(|seen| seen.query.get("value").is_none_or(|value| value != "2")));
+    rig.node.lane(0).send(Request::GetInfo).await.expect("an answer");
+    assert!(matches!(stuck.await, Err(Error::OutcomeUnknown(_))));
+    let mut unsent = Vec::new();
+    for (value, pending) in values.iter().zip(behind) {
+        if let Err(Error::NotSent(_)) = pending.await {
+            unsent.push(value.clone());
+        }
+    }
+    assert!(!unsent.is_empty(), "those that waited until their deadline are given up");
+    lane.send(set("last")).await.expect("the lane goes on");
+    let carried_out: Vec<_> =
+        rig.fake.requests().into_iter().filter_map(|seen| seen.query.get("value").cloned()).collect();
+    assert!(unsent.iter().all(|value| !carried_out.contains(value)), "{unsent:?} {carried_out:?}");
+    assert_eq!(rig.fake.global("ORDER").as_deref(), Some("last"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

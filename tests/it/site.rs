@@ -76,7 +76,7 @@ impl Site {
     /// Applies a plan as `capconduit apply` does.
     pub(crate) async fn apply(&self, plan: &str) {
         let document = Document::parse(plan).expect("a valid plan");
-        store::apply::apply(&self.db, &document).await.expect("the plan is applied");
+        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
     }
 
     /// Runs the application and waits until it takes calls.

@@ -4,6 +4,7 @@
 //! Used by several test binaries: `#[path = "../support/fake_ari.rs"] mod fake_ari;`
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(clippy::panic, reason = "a test that waits in vain fails by panicking")]
 
 #[path = "fake_ari/behaviour.rs"]
 mod behaviour;
@@ -110,6 +111,13 @@ impl FakeAri {
         shared.with(|world| world.myself = Arc::downgrade(&shared));
         let server = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
         Self { shared, addr, server }
+    }
+
+    /// Ends, and waits until nobody listens on the port any more.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // Cancelled is what it shall be.
+        drop((&mut self.server).await);
     }
 
     /// Base URL.

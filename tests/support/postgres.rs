@@ -117,9 +117,10 @@ impl Server {
     }
 }
 
-/// `$1` postgres, `$2` folder, `$3` port. QUIT makes PostgreSQL end at once, tidily enough to free its shared memory.
+/// `$1` postgres, `$2` folder, `$3` port. The shell is told by TERM (whoever starts tests in the background makes it deaf to QUIT and
+/// INT); PostgreSQL by QUIT, which makes it end at once, tidily enough to free its shared memory.
 const SCRIPT: &str = r#"
-trap 'kill -QUIT "$server"' QUIT TERM INT
+trap 'kill -QUIT "$server"' TERM
 "$1" -D "$2/data" -c port="$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c fsync=off \
     -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c log_destination=stderr \
     -c logging_collector=off &
@@ -130,10 +131,12 @@ rm -rf "$2"
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-QUIT", &self.shell.to_string()]).status();
+        let _ = Command::new("kill").args(["-TERM", &self.shell.to_string()]).status();
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }
+        // The shell may empty the folder but not always remove it: that takes rights on the folder above.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -177,8 +180,9 @@ impl Unprivileged {
     }
 
     fn command_that_dies_with_us(&self) -> Command {
-        let mut command = self.setpriv();
-        command.args(["--pdeathsig", "QUIT", "--"]);
+        // In a second step: the kernel forgets the death signal when the user changes.
+        let mut command = self.command("setpriv".as_ref());
+        command.args(["--pdeathsig", "TERM", "--"]);
         command
     }
 }

@@ -19,6 +19,15 @@ pub(super) enum Outcome {
     Nothing,
 }
 
+/// One thing the callee does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    Ring,
+    Play,
+    Answer { talks_for: Option<Duration> },
+    Fail { cause: i16, sip: i16 },
+}
+
 impl Default for Behaviour {
     fn default() -> Self {
         Self::answers(5)
@@ -100,5 +109,21 @@ impl Behaviour {
     /// Hangs up so many milliseconds after its answer.
     pub fn hanging_up_after(self, millis: u64) -> Self {
         Self { talks_for: Some(Duration::from_millis(millis)), ..self }
+    }
+
+    /// What the callee does and when, counted from the dial, in order. `timeout` zero = the dial never gives up.
+    pub(super) fn steps(self, timeout: Duration) -> Vec<(Duration, Step)> {
+        let rings = self.rings.map(|after| (after, Step::Ring));
+        let plays = self.early_media.map(|after| (after, Step::Play));
+        let outcome = match self.outcome {
+            Outcome::Answer(after) => Some((after, Step::Answer { talks_for: self.talks_for })),
+            Outcome::Fail { after, cause, sip } => Some((after, Step::Fail { cause, sip })),
+            Outcome::Nothing => None,
+        };
+        // A dial that times out looks like a 480.
+        let gives_up = (!timeout.is_zero()).then_some((timeout, Step::Fail { cause: 19, sip: 480 }));
+        let mut steps: Vec<_> = [rings, plays, outcome, gives_up].into_iter().flatten().collect();
+        steps.sort_by_key(|(after, _)| *after);
+        steps
     }
 }

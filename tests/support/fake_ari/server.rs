@@ -25,19 +25,29 @@ enum Reaction {
     Disconnect,
 }
 
+/// The switches one connection was accepted under. A task notices them a little later than a request may come, so
+/// they are looked at again under the world's lock before anything is carried out.
+#[derive(Clone)]
+struct Switches {
+    kill: CancellationToken,
+    freeze: CancellationToken,
+}
+
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (refuse, kill) = shared.peek(|world| (world.faults.refuse, world.kill.clone()));
+        let (refuse, kill, freeze) =
+            shared.peek(|world| (world.faults.refuse, world.kill.clone(), world.freeze.clone()));
+        let switches = Switches { kill: kill.clone(), freeze };
         if refuse {
             continue;
         }
         stream.set_nodelay(true).expect("an open socket");
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move { kill.run_until_cancelled(serve(stream, shared)).await });
+        tokio::spawn(async move { kill.run_until_cancelled(serve(stream, &switches, &shared)).await });
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, switches: &Switches, shared: &Shared) {
     const EVENTS: &[u8] = b"GET /ari/events";
     let mut start = [0_u8; EVENTS.len()];
     loop {
@@ -48,14 +58,14 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         }
     }
     if start == EVENTS {
-        websocket(stream, &shared).await;
+        websocket(stream, switches, shared).await;
     } else {
-        http(stream, &shared).await;
+        http(stream, switches, shared).await;
     }
 }
 
 /// Carries one request out, with whatever fault is asked for.
-async fn execute(shared: &Shared, request: Seen) -> Reaction {
+async fn execute(shared: &Shared, switches: &Switches, request: Seen) -> Reaction {
     let fault = shared.with(|world| world.faults.next_for(&request.line()));
     match fault {
         Some(Fault::Ignore) => return Reaction::Nothing,
@@ -64,9 +74,13 @@ async fn execute(shared: &Shared, request: Seen) -> Reaction {
         _ => {}
     }
     let answer = shared.with(|world| {
+        if switches.kill.is_cancelled() || (request.via == Via::WebSocket && switches.freeze.is_cancelled()) {
+            return None;
+        }
         world.seen.push(request.clone());
-        rest::handle(world, &request)
+        Some(rest::handle(world, &request))
     });
+    let Some(answer) = answer else { return Reaction::Nothing };
     match fault {
         Some(Fault::SwallowAnswer) => Reaction::Nothing,
         Some(Fault::Disconnect) => Reaction::Disconnect,
@@ -76,7 +90,7 @@ async fn execute(shared: &Shared, request: Seen) -> Reaction {
 
 // ---- WebSocket
 
-async fn websocket(stream: TcpStream, shared: &Shared) {
+async fn websocket(stream: TcpStream, switches: &Switches, shared: &Shared) {
     let mut app = String::new();
     #[allow(clippy::result_large_err, reason = "the library's signature")]
     let check = |upgrade: &Upgrade, response: Upgraded| {
@@ -98,7 +112,6 @@ async fn websocket(stream: TcpStream, shared: &Shared) {
     let (mut sink, mut frames) = socket.split();
     let (outbox, mut letters) = mpsc::unbounded_channel::<String>();
     let generation = shared.with(|world| world.connect(&app, outbox.clone()));
-    let freeze: CancellationToken = shared.peek(|world| world.freeze.clone());
     let write = async {
         while let Some(letter) = letters.recv().await {
             if sink.send(Message::text(letter)).await.is_err() {
@@ -112,7 +125,7 @@ async fn websocket(stream: TcpStream, shared: &Shared) {
             match frame {
                 Message::Text(text) => {
                     let Some((id, request)) = parse_rest_request(&text) else { continue };
-                    match execute(shared, request).await {
+                    match execute(shared, switches, request).await {
                         Reaction::Answer(answer) => drop(outbox.send(rest_response(&app, &id, answer))),
                         Reaction::Nothing => {}
                         Reaction::Disconnect => return,
@@ -125,7 +138,7 @@ async fn websocket(stream: TcpStream, shared: &Shared) {
         }
     };
     let frozen = tokio::select! {
-        () = freeze.cancelled() => true,
+        () = switches.freeze.cancelled() => true,
         () = read => false,
         () = write => false,
     };
@@ -165,11 +178,11 @@ fn rest_response(app: &str, id: &str, (status, body): rest::Answer) -> String {
 
 // ---- HTTP
 
-async fn http(mut stream: TcpStream, shared: &Shared) {
+async fn http(mut stream: TcpStream, switches: &Switches, shared: &Shared) {
     let mut buffer = Vec::new();
     while let Some((authorized, request)) = read_request(&mut stream, &mut buffer).await {
         let reaction = if authorized {
-            execute(shared, request).await
+            execute(shared, switches, request).await
         } else {
             Reaction::Answer((401, json!({"error": "Authentication required"})))
         };

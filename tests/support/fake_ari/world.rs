@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::behaviour::{Behaviour, Outcome};
+use super::behaviour::{Behaviour, Step};
 use super::caller::CallerEnd;
 use super::faults::Faults;
 
@@ -254,7 +254,6 @@ impl World {
         self.event(app, "ApplicationReplaced", json!({}));
         let generation = self.next_id();
         self.apps.entry(app.to_owned()).or_default().socket = Some(Socket { outbox, generation });
-        self.event(app, "ApplicationRegistered", json!({}));
         generation
     }
 
@@ -379,20 +378,25 @@ impl World {
             channel.dialled = true;
         }
         self.dial_event(id, "");
-        let at = |after: Option<Duration>, act: fn(&mut Self, &str)| {
-            if let Some(after) = after {
-                let id = id.to_owned();
-                self.later(after, move |world| act(world, &id));
+        let (myself, id) = (Weak::clone(&self.myself), id.to_owned());
+        // One task for all steps, so that a busy machine cannot swap them.
+        tokio::spawn(async move {
+            let mut waited = Duration::ZERO;
+            for (after, step) in behaviour.steps(timeout) {
+                tokio::time::sleep(after.saturating_sub(waited)).await;
+                waited = after;
+                let Some(shared) = myself.upgrade() else { return };
+                shared.with(|world| world.take_step(&id, step));
             }
-        };
-        at(behaviour.rings, |world, id| world.progress(id, "Ringing", "RINGING"));
-        at(behaviour.early_media, |world, id| world.progress(id, "Down", "PROGRESS"));
-        let id = id.to_owned();
-        match behaviour.outcome {
-            Outcome::Answer(after) => self.later(after, move |world| world.answer(&id, behaviour.talks_for)),
-            Outcome::Fail { after, cause, sip } => self.later(after, move |world| world.fail(&id, cause, sip)),
-            Outcome::Nothing if timeout.is_zero() => {}
-            Outcome::Nothing => self.later(timeout, move |world| world.fail(&id, 19, 480)),
+        });
+    }
+
+    fn take_step(&mut self, id: &str, step: Step) {
+        match step {
+            Step::Ring => self.progress(id, "Ringing", "RINGING"),
+            Step::Play => self.progress(id, "Down", "PROGRESS"),
+            Step::Answer { talks_for } => self.answer(id, talks_for),
+            Step::Fail { cause, sip } => self.fail(id, cause, sip),
         }
     }
 
@@ -453,7 +457,7 @@ impl World {
         let inbound = channel.endpoint.is_none();
         let (request, cause, sip) = match (inbound, channel.is_up()) {
             (true, false) => (json!({"cause": 127, "tech_cause": 487}), 127, Some(487)),
-            _ => (json!({"cause": 16}), 16, None),
+            _ => (json!({}), 16, None),
         };
         if inbound {
             self.ends.insert(id.to_owned(), CallerEnd::HungUp);
@@ -482,6 +486,7 @@ impl World {
         self.bridges.values_mut().for_each(|members| members.retain(|member| member != id));
     }
 
+    /// A channel that is watched beyond Stasis tells of its own soft hang-up after `StasisEnd`, then of its end.
     fn end_channel(&mut self, id: &str, request: Value, cause: i16, sip: Option<i16>) {
         self.channel_event(id, "ChannelHangupRequest", request);
         self.leave_bridges(id);
@@ -489,6 +494,7 @@ impl World {
             self.channel_event(id, "StasisEnd", json!({}));
         }
         if self.channels.get(id).is_some_and(|channel| channel.endpoint.is_some() || channel.subscribed) {
+            self.channel_event(id, "ChannelHangupRequest", json!({"cause": cause, "soft": true}));
             let mut fields = json!({"cause": cause, "cause_txt": cause_text(cause)});
             if let Some(sip) = sip {
                 fields["tech_cause"] = json!(sip);
