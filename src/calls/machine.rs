@@ -185,7 +185,7 @@ impl Call {
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(),
-            Input::CallerHangup { cause, .. } => self.caller_cause = self.caller_cause.or(cause),
+            Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::NodeUp => self.ask_again(now, &mut effects),
@@ -371,6 +371,29 @@ impl Call {
         if self.caller == CallerLeg::Waiting {
             self.caller = CallerLeg::Up;
         }
+    }
+
+    /// The carrier hung up or cancelled. Its channel mostly goes by itself, but was seen to stay for ever where no media flows after
+    /// ringing in the audio (Asterisk 22.10.1), so it is told to go; that is harmless where it is gone.
+    fn caller_hangs_up(&mut self, cause: Option<i16>, sip: Option<i16>, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) {
+            return;
+        }
+        self.caller_cause = self.caller_cause.or(cause);
+        let cancelled = sip == Some(487);
+        if cancelled {
+            // The carrier was told 487, whatever the channel's state said in between: the client answered too late.
+            self.caller = CallerLeg::Waiting;
+            if let Some(attempt) = self.attempts.last_mut().filter(|a| a.leg == Leg::Up) {
+                attempt.answered = None;
+                attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+            }
+        }
+        let talked = self.phase == Phase::Talking && !cancelled;
+        let ending = if talked { Ending::Completed } else { Ending::CallerCancelled };
+        self.close(ending, HungUpBy::Caller, self.caller_cause, now);
+        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+        self.hang_up_caller(None, now, effects);
     }
 
     fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -215,9 +215,25 @@ fn the_setup_budget_ends_the_search() {
 fn a_caller_who_gives_up_cancels_the_leg_and_a_late_answer_is_not_counted() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
-    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    let asked = bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    assert_eq!(asked, [Op::HangUpLeg(1), Op::HangUpCaller(Some(480))], "a channel that lingers is told to go");
+    assert!(bench.give(Input::CallerGone).is_empty());
     assert!(bench.give(Input::LegAnswered(1)).is_empty());
+    bench.gone(1, 16, 200);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
+    assert_eq!(record.attempts[0].outcome, AttemptOutcome::AnsweredLate);
+    assert_eq!(bench.released, [(1, false)]);
+}
+
+#[test]
+fn a_carrier_that_was_told_487_was_not_answered_whatever_crossed_it() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    bench.give(Input::CallerGone);
     bench.gone(1, 16, 200);
     let record = bench.record();
     assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
