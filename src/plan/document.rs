@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::realtime::SipForm;
+use crate::routing::snapshot::Strategy;
 
 /// The whole wanted state of sellers, clients, DIDs, campaigns and links. What it does not name is removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +80,8 @@ pub struct CampaignForm {
     pub name: String,
     /// Username of the owner.
     pub seller: String,
-    /// `priority`, `round_robin` or `weighted`.
+    /// `priority` (the default), `round_robin` or `weighted`.
+    #[serde(default = "priority")]
     pub routing_strategy: String,
     /// How long an attempt rings, 1 to 600 seconds; default 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,4 +173,8 @@ fn describe(toml: &str, error: &toml::de::Error) -> String {
     } else {
         error.to_string().trim_end().to_owned()
     }
+}
+
+fn priority() -> String {
+    Strategy::Priority.to_string()
 }
