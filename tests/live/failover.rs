@@ -41,7 +41,7 @@ async fn every_refusal_leads_to_the_next_client(backend: Backend) {
     }
     let did = |n: usize| format!("+4420794601{n:02}");
     for (n, (name, ..)) in failures.iter().enumerate() {
-        plan = plan.campaign(name, &did(n), "routing_strategy = \"priority\"\ndial_timeout_seconds = 10");
+        plan = plan.campaign(name, &did(n), "dial_timeout_seconds = 10");
         plan = plan.link(name, "forwarding_priority = 1\nring_timeout_seconds = 3");
         plan = plan.link("good", "forwarding_priority = 2");
     }

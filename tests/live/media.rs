@@ -8,7 +8,12 @@ use crate::harness::rtp::{PCMA, PCMU, Rtp, media_address};
 use crate::harness::sipp::{FOREVER_MS, Scenario, Sipp, carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 
-crate::on_both!(audio_and_digits_both_ways, audio_between_different_codecs, early_media_reaches_the_caller);
+crate::on_both!(
+    audio_and_digits_both_ways,
+    audio_between_different_codecs,
+    early_media_reaches_the_caller,
+    answered_after_anothers_early_media,
+);
 
 const DID: &str = "+442079460001";
 
@@ -114,5 +119,32 @@ async fn early_media_reaches_the_caller(backend: Backend) {
     let call = call.finish(LIMIT).await.remove(0);
     assert_eq!(call.outcome(), Some(480));
     assert_eq!(site.record(&call).await.attempts(), ["early busy", "ringing no_answer"]);
+    site.finish().await;
+}
+
+/// After early media of a busy call centre the next one answers: both hear each other, and the call ends like any other.
+async fn answered_after_anothers_early_media(backend: Backend) {
+    let site = Preparation::new(backend);
+    let caller = Rtp::bind("127.0.0.2", site.port()).await;
+    let agent = Rtp::bind("127.0.0.11", site.port()).await;
+    let early = site.centre("early", centre::early().set("then", "reject")).await;
+    let answer = centre::answer().set("ring_ms", 300).set("rtp_port", agent.port()).set("payloads", "0 101");
+    let good = site.centre("good", answer).await;
+    let plan = Plan::new()
+        .client("early", &early, ("", ""))
+        .client("good", &good, ("", ""))
+        .campaign("Solar", DID, "")
+        .link("early", "forwarding_priority = 1")
+        .link("good", "forwarding_priority = 2");
+    let site = site.start(&plan).await;
+    let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
+    let mut call = site.begin("caller", &scenario.set("talk_ms", 2000), 1, 1);
+
+    let mut talk = talk(&mut call, &good, caller, agent).await;
+    talk.assert_heard(PCMU, PCMU).await;
+
+    let call = call.finish(LIMIT).await.remove(0);
+    assert_eq!(call.outcome(), Some(200));
+    assert_eq!(site.record(&call).await.attempts(), ["early busy", "good answered"]);
     site.finish().await;
 }

@@ -31,12 +31,14 @@ impl Plan {
         self
     }
 
-    /// A campaign fed by `did`; `settings` are its own lines. Its links follow with [`Plan::link`].
+    /// A campaign fed by `did`; `settings` are its own lines (strategy `priority` unless they name one). Its links follow
+    /// with [`Plan::link`].
     pub(crate) fn campaign(mut self, name: &str, did: &str, settings: &str) -> Self {
         write!(self.dids, "[[dids]]\nnumber = \"{did}\"\nseller = \"acme\"\n\n").expect("a string takes everything");
+        let strategy = if settings.contains("routing_strategy") { "" } else { "routing_strategy = \"priority\"\n" };
         write!(
             self.campaigns,
-            "[[campaigns]]\nname = \"{name}\"\nseller = \"acme\"\ndids = [\"{did}\"]\n{settings}\n\n"
+            "[[campaigns]]\nname = \"{name}\"\nseller = \"acme\"\ndids = [\"{did}\"]\n{strategy}{settings}\n\n"
         )
         .expect("a string takes everything");
         self
