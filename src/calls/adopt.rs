@@ -60,7 +60,7 @@ fn offer(snapshot: &Snapshot, campaign: Option<&Campaign>, adoption: &Adoption) 
     let found = campaign.and_then(|c| c.links.iter().find(|l| l.id == link)).cloned();
     Offer {
         position: 0,
-        link: found.unwrap_or_else(|| Link {
+        link: found.unwrap_or(Link {
             id: link,
             client,
             status: Status::Archived,

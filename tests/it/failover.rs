@@ -40,7 +40,7 @@ async fn every_refusal_leads_to_the_next_client(database: Database) {
         assert_eq!(outcomes, refusing.map(|(.., outcome)| outcome), "over {transport}");
         assert_eq!(record.answered_client_name.as_deref(), Some("answers"));
         assert_eq!((record.ending.as_str(), record.sip_code), ("completed", Some(200)));
-        assert_eq!(record.sip_call_id.is_some(), true);
+        assert!(record.sip_call_id.is_some());
         site.settle().await;
     }
 }

@@ -200,7 +200,7 @@ impl Site {
     /// Makes the call centres known to Asterisk.
     pub(crate) fn clients(&self, clients: &[(&str, Behaviour)]) {
         for (client, behaviour) in clients {
-            self.asterisk.endpoint(client, behaviour.clone());
+            self.asterisk.endpoint(client, *behaviour);
         }
     }
 }

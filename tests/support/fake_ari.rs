@@ -3,7 +3,7 @@
 //!
 //! Used by several test binaries: `#[path = "../support/fake_ari.rs"] mod fake_ari;`
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses a part")]
 #![allow(clippy::panic, reason = "a test that waits in vain fails by panicking")]
 
 #[path = "fake_ari/behaviour.rs"]
