@@ -15,7 +15,8 @@ use super::intake::Intake;
 use super::io::Input;
 use super::reconcile::{Adoption, Belief, Finding, Ours, compare};
 use super::task::{self, Context};
-use crate::ari::{Bridge, Channel, ChannelState, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use super::translate::{caller_input, leg_input};
+use crate::ari::{Bridge, Channel, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
@@ -382,36 +383,5 @@ impl NodeState {
     fn app_of(&self, channel: &Channel) -> u16 {
         let name = channel.app_data.split(',').next().unwrap_or_default();
         self.apps.iter().position(|app| app == name).and_then(|at| u16::try_from(at).ok()).unwrap_or(0)
-    }
-}
-
-fn leg_input(n: u32, event: &Event) -> Option<Input> {
-    match event {
-        Event::ChannelStateChange { channel, .. } => match channel.state {
-            ChannelState::Ringing => Some(Input::LegRinging(n)),
-            ChannelState::Up => Some(Input::LegAnswered(n)),
-            _ => None,
-        },
-        Event::Dial { dialstatus, .. } => match dialstatus.as_str() {
-            "PROGRESS" => Some(Input::LegProgress(n)),
-            "RINGING" => Some(Input::LegRinging(n)),
-            _ => None,
-        },
-        Event::ChannelDestroyed { cause, tech_cause, .. } => {
-            Some(Input::LegGone { n, cause: Some(*cause), sip: *tech_cause })
-        }
-        _ => None,
-    }
-}
-
-fn caller_input(event: &Event) -> Option<Input> {
-    match event {
-        Event::ChannelStateChange { channel, .. } if channel.state == ChannelState::Up => Some(Input::CallerUp),
-        Event::ChannelHangupRequest { cause, soft, tech_cause, .. } => {
-            // Soft hang-ups carry a flag of Asterisk's own in place of a Q.850 cause.
-            Some(Input::CallerHangup { cause: cause.filter(|_| !soft), sip: *tech_cause })
-        }
-        Event::StasisEnd { .. } | Event::ChannelDestroyed { .. } => Some(Input::CallerGone),
-        _ => None,
     }
 }

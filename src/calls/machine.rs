@@ -3,17 +3,19 @@
 //! States: `new` → `selecting` → `dialling` → (`selecting` → `dialling`)* → `talking` → `clearing` → `done`,
 //! with `clearing` reachable from each. A call is done only when there is evidence that its caller and every leg are gone.
 
+mod clearing;
+mod dialling;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Leg};
-use super::ending::{Ending, rejection};
+use super::ending::Ending;
 use super::facts::{CallFacts, Limits};
-use super::io::{Effect, Failure, Input, Op};
+use super::io::{Effect, Input};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 use crate::id::LinkId;
-use crate::routing::book::{Offer, counts};
 use crate::routing::decision::{Decision, Trace};
 use crate::routing::snapshot::{Campaign, Did};
 
@@ -79,18 +81,8 @@ pub struct Call {
     retry: Option<(Duration, Duration)>,
 }
 
-/// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_secs(2);
-/// How long a caller that hung up may take to be gone before it is hung up from here.
-const LEAVING: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-/// SIP status of an INVITE that was cancelled (RFC 3261 section 9.2).
-const REQUEST_TERMINATED: i16 = 487;
 /// Q.850 "normal call clearing".
 const NORMAL_CLEARING: i16 = 16;
-/// Asterisk answers the caller within milliseconds of the client's answer. A caller that went within this time without
-/// having been answered had cancelled; later, its answer can only have been missed.
-const ANSWER_CROSSING: Duration = Duration::from_secs(1);
 /// How much later Asterisk's own whole-second timers fire than ours.
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
@@ -256,221 +248,6 @@ impl Call {
         }
     }
 
-    fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
-        if self.phase != Phase::New {
-            return;
-        }
-        self.phase = Phase::Selecting;
-        if overloaded {
-            self.reject(Ending::Overloaded, now, effects);
-        } else {
-            effects.push(Effect::Route { n: self.last_n() + 1 });
-        }
-    }
-
-    fn routed(&mut self, decision: Decision, offer: Option<Offer>, now: Now, effects: &mut Vec<Effect>) {
-        self.did = decision.did;
-        self.campaign = decision.campaign;
-        self.trace = decision.trace;
-        match (decision.candidates, offer) {
-            (Ok(plan), Some(offer)) => {
-                self.plan = plan;
-                self.start_attempt(offer, now, effects);
-            }
-            (Ok(_), None) => self.reject(Ending::AllFull, now, effects),
-            (Err(refusal), _) => self.reject(refusal.into(), now, effects),
-        }
-    }
-
-    fn start_attempt(&mut self, offer: Offer, now: Now, effects: &mut Vec<Effect>) {
-        let n = self.last_n() + 1;
-        let default_timeout = self.campaign.as_ref().map_or(Duration::ZERO, |c| c.dial_timeout);
-        self.attempts.push(Attempt::new(n, offer, default_timeout, now));
-        if self.phase != Phase::Selecting {
-            // The caller went while the permit was being taken: nothing was dialled, so there is nothing to wait for.
-            self.leg_gone(n, None, None, now, effects);
-            return;
-        }
-        self.phase = Phase::Dialling;
-        effects.push(Effect::Ask(Op::CreateLeg(n)));
-        if !self.bridge {
-            self.bridge = true;
-            effects.push(Effect::Ask(Op::CreateBridge));
-            effects.push(Effect::Ask(Op::AddCaller));
-        }
-    }
-
-    fn leg_ready(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let deadline = self.current().map_or(Duration::ZERO, |a| a.started.mono + a.ring_timeout);
-        let dialling = self.phase == Phase::Dialling;
-        let Some(attempt) = self.attempt_mut(n) else { return };
-        match attempt.leg {
-            Leg::Creating if dialling => {
-                attempt.dial();
-                let timeout = deadline.saturating_sub(now.mono) + BEHIND;
-                effects.push(Effect::Ask(Op::AddLeg(n)));
-                effects.push(Effect::Ask(Op::Dial { n, timeout }));
-            }
-            Leg::HangingUp => effects.push(Effect::Ask(Op::HangUpLeg(n))),
-            _ => {}
-        }
-    }
-
-    fn leg_rings(&mut self, n: u32, now: Now) {
-        if let Some(attempt) = self.attempt_mut(n)
-            && attempt.leg == Leg::Dialling
-        {
-            attempt.ringing.get_or_insert(now);
-        }
-    }
-
-    fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let dialling = self.phase == Phase::Dialling;
-        let max = self.max_duration();
-        let Some(attempt) = self.attempt_mut(n) else { return };
-        match attempt.leg {
-            Leg::Dialling if dialling => {
-                attempt.leg = Leg::Up;
-                attempt.answered = Some(now);
-                self.phase = Phase::Talking;
-                effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
-            }
-            Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
-                attempt.verdict = Some(AttemptOutcome::AnsweredLate);
-            }
-            _ => {}
-        }
-    }
-
-    fn leg_gone(&mut self, n: u32, cause: Option<i16>, sip: Option<i16>, now: Now, effects: &mut Vec<Effect>) {
-        let is_current = n == self.last_n();
-        let Some(attempt) = self.attempt_mut(n) else { return };
-        if attempt.leg == Leg::Gone {
-            return;
-        }
-        attempt.end(cause, sip, now);
-        let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
-        attempt.counted = counted;
-        let (position, cause) = (attempt.position, attempt.cause);
-        effects.push(Effect::Release { n, counted });
-        match self.phase {
-            Phase::Talking if is_current => {
-                self.close(Ending::Completed, HungUpBy::Client, cause, now);
-                self.hang_up_caller(None, now, effects);
-            }
-            Phase::Dialling if is_current => self.try_next(position + 1, now, effects),
-            _ => {}
-        }
-    }
-
-    fn try_next(&mut self, from: usize, now: Now, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Selecting;
-        let made = self.last_n();
-        let exhausted = from >= self.plan.len() || made >= self.limits.max_attempts;
-        if exhausted || now.mono >= self.setup_deadline() {
-            self.reject(Ending::NobodyAnswered, now, effects);
-        } else {
-            effects.push(Effect::TakeNext { n: made + 1, from });
-        }
-    }
-
-    fn caller_up(&mut self) {
-        if self.caller == CallerLeg::Waiting {
-            self.caller = CallerLeg::Up;
-        }
-    }
-
-    /// The caller is on its way out: the leg need not wait until it is gone. Asterisk was seen to leave a channel that
-    /// asked to go in its bridge; if this one is still there after a moment, it is hung up from here.
-    fn caller_hangs_up(&mut self, cause: Option<i16>, sip: Option<i16>, now: Now, effects: &mut Vec<Effect>) {
-        self.caller_cause = self.caller_cause.or(cause);
-        if sip == Some(REQUEST_TERMINATED) && self.caller == CallerLeg::Up {
-            // Asterisk's channel was answered, but the INVITE had already been ended by the CANCEL: no 200 left.
-            self.caller = CallerLeg::Waiting;
-        }
-        if matches!(self.caller, CallerLeg::Waiting | CallerLeg::Up) {
-            self.caller_leaves(now, effects);
-            self.caller = CallerLeg::HangingUp(None);
-            self.retry = Some((now.mono + LEAVING, RETRY_FIRST));
-        }
-    }
-
-    fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.caller_leaves(now, effects);
-        self.caller = CallerLeg::Gone;
-    }
-
-    fn caller_leaves(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.caller == CallerLeg::Waiting {
-            self.take_back_answer(now);
-        }
-        let ending = if self.phase == Phase::Talking { Ending::Completed } else { Ending::CallerCancelled };
-        self.close(ending, HungUpBy::Caller, self.caller_cause, now);
-        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
-    }
-
-    /// The client answered, but the caller's CANCEL was faster than Asterisk's answer to it: the carrier heard 487.
-    fn take_back_answer(&mut self, now: Now) {
-        if self.phase != Phase::Talking {
-            return;
-        }
-        if let Some(attempt) = self.attempts.last_mut()
-            && attempt.answered.is_some_and(|at| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING)
-        {
-            attempt.answered = None;
-            attempt.verdict = Some(AttemptOutcome::AnsweredLate);
-            self.phase = Phase::Dialling;
-        }
-    }
-
-    fn request_failed(&mut self, op: Op, failure: Failure, now: Now, effects: &mut Vec<Effect>) {
-        let absent = matches!(failure, Failure::Rejected(404));
-        match op {
-            Op::CreateLeg(n) => match failure {
-                // 500 "Allocation failed" is how Asterisk says that the endpoint is unknown or has no contact.
-                Failure::Rejected(500) => self.never_created(n, AttemptOutcome::Unavailable, now, effects),
-                Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
-                Failure::Unknown => self.give_up_leg(n, now, effects),
-            },
-            Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
-                self.give_up_leg(n, now, effects)
-            }
-            Op::HangUpLeg(n) if absent => self.leg_gone(n, None, None, now, effects),
-            Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
-            // "Channel not found" and "not in Stasis": the caller is on its way out.
-            Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
-            Op::CreateBridge | Op::AddCaller if failure != Failure::Unknown => self.fail(now, effects),
-            _ => {}
-        }
-    }
-
-    fn caller_leaving(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Dialling | Phase::Selecting) {
-            self.close(Ending::CallerCancelled, HungUpBy::Caller, self.caller_cause, now);
-            self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
-            self.hang_up_caller(Some(self.limits.rejections.overloaded), now, effects);
-        }
-    }
-
-    fn never_created(&mut self, n: u32, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(attempt) = self.attempt_mut(n) {
-            attempt.verdict.get_or_insert(verdict);
-        }
-        self.leg_gone(n, None, None, now, effects);
-    }
-
-    fn give_up_leg(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        if self.attempt(n).is_some_and(Attempt::is_pending) {
-            self.hang_up_leg(AttemptOutcome::Failed, now, effects);
-        }
-    }
-
-    fn fail(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Dialling | Phase::Selecting) {
-            self.reject(Ending::Failed, now, effects);
-        }
-    }
-
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         match self.phase {
             Phase::Dialling => self.tick_dialling(now, effects),
@@ -483,88 +260,6 @@ impl Call {
         }
         if self.retry.is_some_and(|(at, _)| now.mono >= at) {
             self.ask_again(now, effects);
-        }
-    }
-
-    fn tick_dialling(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let Some(attempt) = self.current().filter(|a| a.leg != Leg::HangingUp) else { return };
-        if now.mono < self.attempt_deadline(attempt) {
-            return;
-        }
-        let silent = attempt.ringing.is_none() && now.mono >= attempt.started.mono + self.limits.progress_timeout;
-        let (verdict, event) = if silent {
-            (AttemptOutcome::NoProgress, "progress_timeout")
-        } else if now.mono >= self.setup_deadline() {
-            (AttemptOutcome::NoAnswer, "setup_budget_spent")
-        } else {
-            (AttemptOutcome::NoAnswer, "ring_timeout")
-        };
-        let n = self.last_n();
-        self.timeline.push(Moment { at: now, event: format!("{event}({n})") });
-        self.hang_up_leg(verdict, now, effects);
-    }
-
-    /// Ends an unanswered call with the SIP status configured for this ending.
-    fn reject(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
-        self.close(ending, HungUpBy::System, None, now);
-        let sip = rejection(ending, &self.limits.rejections);
-        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
-        self.hang_up_caller(Some(sip), now, effects);
-    }
-
-    /// Settles how the call ended; only the first reason counts.
-    fn close(&mut self, ending: Ending, by: HungUpBy, cause: Option<i16>, now: Now) {
-        self.phase = Phase::Clearing;
-        let answered = matches!(ending, Ending::Completed | Ending::MaxDuration) || self.caller == CallerLeg::Up;
-        let sip = if answered { 200 } else { rejection(ending, &self.limits.rejections) };
-        self.end.get_or_insert(End { ending, by, at: now, sip, cause });
-    }
-
-    fn hang_up_leg(&mut self, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
-        let Some(attempt) = self.attempts.last_mut().filter(|a| !matches!(a.leg, Leg::Gone | Leg::HangingUp)) else {
-            return;
-        };
-        if attempt.answered.is_none() {
-            attempt.verdict.get_or_insert(verdict);
-        }
-        attempt.leg = Leg::HangingUp;
-        effects.push(Effect::Ask(Op::HangUpLeg(attempt.n)));
-        self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
-    }
-
-    fn hang_up_caller(&mut self, sip: Option<u16>, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.caller, CallerLeg::Gone | CallerLeg::HangingUp(_)) {
-            return;
-        }
-        // Normal clearing of a caller that is not answered yet would reach the carrier as 603, which is never retried.
-        let unanswered = self.caller == CallerLeg::Waiting;
-        let sip = unanswered.then(|| sip.unwrap_or(self.limits.rejections.nobody_answered));
-        self.caller = CallerLeg::HangingUp(sip);
-        effects.push(Effect::Ask(Op::HangUpCaller(sip)));
-        self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
-    }
-
-    /// Asks once more for every hang-up without evidence yet. Harmless where it happened: a channel that is gone answers 404.
-    fn ask_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let legs = self.attempts.iter().filter(|a| a.leg == Leg::HangingUp).map(|a| Op::HangUpLeg(a.n));
-        let caller = match self.caller {
-            CallerLeg::HangingUp(sip) => Some(Op::HangUpCaller(sip)),
-            _ => None,
-        };
-        let before = effects.len();
-        effects.extend(legs.chain(caller).map(Effect::Ask));
-        let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
-        self.retry = (effects.len() > before).then(|| (now.mono + wait, wait));
-    }
-
-    fn finish_if_gone(&mut self, effects: &mut Vec<Effect>) {
-        let legs_gone = self.attempts.iter().all(|a| a.leg == Leg::Gone);
-        if self.phase == Phase::Clearing && self.caller == CallerLeg::Gone && legs_gone {
-            self.phase = Phase::Done;
-            if self.bridge {
-                effects.push(Effect::Ask(Op::DestroyBridge));
-            }
-            effects.push(Effect::Finish);
         }
     }
 

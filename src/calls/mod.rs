@@ -13,6 +13,7 @@ pub mod machine;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;
+mod translate;
 
 #[cfg(test)]
 mod machine_test;

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::caps::{Cap, Full, Ledger};
+use super::caps::{Full, Ledger};
 use super::number::Dialled;
-use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, Strategy, words};
+use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
-use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
+use crate::id::{CampaignId, DidId, LinkId, UserId};
 
 /// What routing may know besides the configuration: used counts and the rotation of the call's campaign.
 #[derive(Debug, Clone, Copy)]
@@ -49,34 +47,34 @@ words! {
 /// One link as the decision saw it.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    link: Link,
-    client: Option<Arc<Client>>,
-    verdict: Verdict,
-    live: u32,
-    counted: u64,
-    client_live: u32,
-    credit_millionths: i64,
+    pub(super) link: Link,
+    pub(super) client: Option<Arc<Client>>,
+    pub(super) verdict: Verdict,
+    pub(super) live: u32,
+    pub(super) counted: u64,
+    pub(super) client_live: u32,
+    pub(super) credit_millionths: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Eligible,
     LinkInactive,
     ClientInactive,
     Full(Full),
 }
 
-/// The decision's inputs, kept cheap while the call lives; [`Trace::view`] makes the form that is stored.
+/// The decision's inputs, kept cheap while the call lives; `Trace::view` makes the form that is stored.
 #[derive(Debug, Clone)]
 pub struct Trace {
-    revision: i64,
-    did: DidId,
-    seller: UserId,
-    campaign: Arc<Campaign>,
-    campaign_live: u32,
-    last_offered: Option<LinkId>,
-    candidates: Vec<LinkId>,
-    links: Vec<Seen>,
+    pub(super) revision: i64,
+    pub(super) did: DidId,
+    pub(super) seller: UserId,
+    pub(super) campaign: Arc<Campaign>,
+    pub(super) campaign_live: u32,
+    pub(super) last_offered: Option<LinkId>,
+    pub(super) candidates: Vec<LinkId>,
+    pub(super) links: Vec<Seen>,
 }
 
 /// Decides where a call to `dialled` may go. Reserves nothing and changes nothing.
@@ -148,126 +146,14 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
     }
 }
 
-/// The trace as it is stored with the record and shown by `why`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TraceView {
-    /// Routing revision of the snapshot used.
-    pub revision: i64,
-    /// The DID that matched.
-    pub did: DidId,
-    /// Its owner.
-    pub seller: UserId,
-    /// Campaign id.
-    pub campaign_id: CampaignId,
-    /// Campaign name.
-    pub campaign: String,
-    /// How links were ordered.
-    pub strategy: Strategy,
-    /// Calls of the campaign ringing or talking at that time.
-    pub campaign_used: u32,
-    /// Its `max_concurrency`.
-    pub campaign_limit: Option<u32>,
-    /// The link that was offered the call before this one (input of `round_robin`).
-    pub last_offered: Option<LinkId>,
-    /// Links in the order they were to be tried.
-    pub candidates: Vec<LinkId>,
-    /// Every link of the campaign.
-    pub links: Vec<LinkView>,
-}
-
-/// One link's verdict with every figure it rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkView {
-    /// The link.
-    pub link: LinkId,
-    /// Its client.
-    pub client_id: ClientId,
-    /// The client's name.
-    pub client: String,
-    /// The client's endpoint.
-    pub identifier: String,
-    /// `candidate`, `link_paused`, `client_paused`, or the cap that was full (see [`Cap`]).
-    pub verdict: String,
-    /// Place among the candidates, from 1.
-    pub position: Option<usize>,
-    /// Calls of the link ringing or talking.
-    pub used: u32,
-    /// Its `max_concurrency`.
-    pub limit: Option<u32>,
-    /// Calls counted against its total, without those in flight.
-    pub total_used: u64,
-    /// Its `total_calls_allowed`.
-    pub total_limit: Option<u64>,
-    /// Calls of the client ringing or talking, over all campaigns.
-    pub client_used: u32,
-    /// The client's `max_concurrency`.
-    pub client_limit: Option<u32>,
-    /// Its `forwarding_priority`.
-    pub priority: i32,
-    /// Its `weight`.
-    pub weight: u32,
-    /// How far it was behind (positive) its share, in millionths of a call (input of `weighted`).
-    pub credit_millionths: i64,
-}
-
-impl Trace {
-    /// The form that is stored.
-    #[must_use]
-    pub fn view(&self) -> TraceView {
-        TraceView {
-            revision: self.revision,
-            did: self.did,
-            seller: self.seller,
-            campaign_id: self.campaign.id,
-            campaign: self.campaign.name.clone(),
-            strategy: self.campaign.strategy,
-            campaign_used: self.campaign_live,
-            campaign_limit: self.campaign.max_concurrency,
-            last_offered: self.last_offered,
-            candidates: self.candidates.clone(),
-            links: self.links.iter().map(|seen| self.link_view(seen)).collect(),
-        }
-    }
-
-    fn link_view(&self, seen: &Seen) -> LinkView {
-        let verdict = match seen.verdict {
-            Verdict::Eligible => "candidate",
-            Verdict::LinkInactive => "link_paused",
-            Verdict::ClientInactive => "client_paused",
-            Verdict::Full(full) => full.cap.as_str(),
-        };
-        LinkView {
-            link: seen.link.id,
-            client_id: seen.link.client,
-            client: seen.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
-            identifier: seen.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
-            verdict: verdict.to_owned(),
-            position: self.candidates.iter().position(|id| *id == seen.link.id).map(|at| at + 1),
-            used: seen.live,
-            limit: seen.link.max_concurrency,
-            total_used: seen.counted,
-            total_limit: seen.link.total_calls_allowed,
-            client_used: seen.client_live,
-            client_limit: seen.client.as_ref().and_then(|c| c.max_concurrency),
-            priority: seen.link.forwarding_priority,
-            weight: seen.link.weight,
-            credit_millionths: seen.credit_millionths,
-        }
-    }
-}
-
-/// The words of [`LinkView::verdict`] that name a full cap.
-#[must_use]
-pub fn full_cap(verdict: &str) -> Option<Cap> {
-    verdict.parse().ok()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::routing::snapshot::CountOn;
+    use crate::id::ClientId;
+    use crate::routing::snapshot::{CountOn, Strategy};
+    use crate::routing::trace::TraceView;
 
     pub(crate) fn link(n: i64) -> Link {
         Link {

@@ -6,3 +6,4 @@ pub mod decision;
 pub mod number;
 pub mod snapshot;
 pub mod strategy;
+pub mod trace;

@@ -6,7 +6,7 @@ use super::super::table::{self, Align};
 use super::{caller, code, dash, instant, seconds};
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::routing::caps::Cap;
-use crate::routing::decision::{LinkView, TraceView, full_cap};
+use crate::routing::trace::{LinkView, TraceView};
 
 const LINKS: &[(&str, Align, usize)] = &[
     ("try", Align::Right, 3),
@@ -116,7 +116,7 @@ fn link_row(link: &LinkView, trace: &TraceView) -> Vec<String> {
 /// The verdict in words, a full cap with its figures.
 fn verdict(link: &LinkView, trace: &TraceView) -> String {
     let full = |what: &str, count: u64, limit: Option<u64>| format!("{what}: {}", used(count, limit));
-    match (full_cap(&link.verdict), link.verdict.as_str()) {
+    match (link.verdict.parse::<Cap>().ok(), link.verdict.as_str()) {
         (Some(Cap::LinkConcurrency), _) => full("link full", link.used.into(), link.limit.map(Into::into)),
         (Some(Cap::LinkTotal), _) => {
             full("link's total reached (calls in flight count)", link.total_used, link.total_limit)

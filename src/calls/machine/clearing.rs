@@ -1,0 +1,156 @@
+//! PURE: how a call ends, and how everything of it is brought to be gone.
+
+use std::time::Duration;
+
+use super::{Call, CallerLeg, End, Phase};
+use crate::calls::attempt::Leg;
+use crate::calls::ending::{Ending, rejection};
+use crate::calls::io::{Effect, Op};
+use crate::cdr::record::{AttemptOutcome, HungUpBy};
+use crate::clock::Now;
+
+/// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// How long a caller that hung up may take to be gone before it is hung up from here.
+const LEAVING: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// SIP status of an INVITE that was cancelled (RFC 3261 section 9.2).
+const REQUEST_TERMINATED: i16 = 487;
+/// Asterisk answers the caller within milliseconds of the client's answer. A caller that went within this time without
+/// having been answered had cancelled; later, its answer can only have been missed.
+const ANSWER_CROSSING: Duration = Duration::from_secs(1);
+
+impl Call {
+    pub(super) fn caller_up(&mut self) {
+        if self.caller == CallerLeg::Waiting {
+            self.caller = CallerLeg::Up;
+        }
+    }
+
+    /// The caller is on its way out: the leg need not wait until it is gone. Asterisk was seen to leave a channel that
+    /// asked to go in its bridge; if this one is still there after a moment, it is hung up from here.
+    pub(super) fn caller_hangs_up(
+        &mut self,
+        cause: Option<i16>,
+        sip: Option<i16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.caller_cause = self.caller_cause.or(cause);
+        if sip == Some(REQUEST_TERMINATED) && self.caller == CallerLeg::Up {
+            // Asterisk's channel was answered, but the INVITE had already been ended by the CANCEL: no 200 left.
+            self.caller = CallerLeg::Waiting;
+        }
+        if matches!(self.caller, CallerLeg::Waiting | CallerLeg::Up) {
+            self.caller_leaves(now, effects);
+            self.caller = CallerLeg::HangingUp(None);
+            self.retry = Some((now.mono + LEAVING, RETRY_FIRST));
+        }
+    }
+
+    pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.caller_leaves(now, effects);
+        self.caller = CallerLeg::Gone;
+    }
+
+    pub(super) fn caller_leaves(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.caller == CallerLeg::Waiting {
+            self.take_back_answer(now);
+        }
+        let ending = if self.phase == Phase::Talking { Ending::Completed } else { Ending::CallerCancelled };
+        self.close(ending, HungUpBy::Caller, self.caller_cause, now);
+        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+    }
+
+    /// The client answered, but the caller's CANCEL was faster than Asterisk's answer to it: the carrier heard 487.
+    pub(super) fn take_back_answer(&mut self, now: Now) {
+        if self.phase != Phase::Talking {
+            return;
+        }
+        if let Some(attempt) = self.attempts.last_mut()
+            && attempt.answered.is_some_and(|at| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING)
+        {
+            attempt.answered = None;
+            attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+            self.phase = Phase::Dialling;
+        }
+    }
+
+    pub(super) fn caller_leaving(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Dialling | Phase::Selecting) {
+            self.close(Ending::CallerCancelled, HungUpBy::Caller, self.caller_cause, now);
+            self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+            self.hang_up_caller(Some(self.limits.rejections.overloaded), now, effects);
+        }
+    }
+
+    pub(super) fn fail(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Dialling | Phase::Selecting) {
+            self.reject(Ending::Failed, now, effects);
+        }
+    }
+
+    /// Ends an unanswered call with the SIP status configured for this ending.
+    pub(super) fn reject(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
+        self.close(ending, HungUpBy::System, None, now);
+        let sip = rejection(ending, &self.limits.rejections);
+        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+        self.hang_up_caller(Some(sip), now, effects);
+    }
+
+    /// Settles how the call ended; only the first reason counts.
+    pub(super) fn close(&mut self, ending: Ending, by: HungUpBy, cause: Option<i16>, now: Now) {
+        self.phase = Phase::Clearing;
+        let answered = matches!(ending, Ending::Completed | Ending::MaxDuration) || self.caller == CallerLeg::Up;
+        let sip = if answered { 200 } else { rejection(ending, &self.limits.rejections) };
+        self.end.get_or_insert(End { ending, by, at: now, sip, cause });
+    }
+
+    pub(super) fn hang_up_leg(&mut self, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.attempts.last_mut().filter(|a| !matches!(a.leg, Leg::Gone | Leg::HangingUp)) else {
+            return;
+        };
+        if attempt.answered.is_none() {
+            attempt.verdict.get_or_insert(verdict);
+        }
+        attempt.leg = Leg::HangingUp;
+        effects.push(Effect::Ask(Op::HangUpLeg(attempt.n)));
+        self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
+    }
+
+    pub(super) fn hang_up_caller(&mut self, sip: Option<u16>, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.caller, CallerLeg::Gone | CallerLeg::HangingUp(_)) {
+            return;
+        }
+        // Normal clearing of a caller that is not answered yet would reach the carrier as 603, which is never retried.
+        let unanswered = self.caller == CallerLeg::Waiting;
+        let sip = unanswered.then(|| sip.unwrap_or(self.limits.rejections.nobody_answered));
+        self.caller = CallerLeg::HangingUp(sip);
+        effects.push(Effect::Ask(Op::HangUpCaller(sip)));
+        self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
+    }
+
+    /// Asks once more for every hang-up without evidence yet. Harmless where it happened: a channel that is gone answers 404.
+    pub(super) fn ask_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let legs = self.attempts.iter().filter(|a| a.leg == Leg::HangingUp).map(|a| Op::HangUpLeg(a.n));
+        let caller = match self.caller {
+            CallerLeg::HangingUp(sip) => Some(Op::HangUpCaller(sip)),
+            _ => None,
+        };
+        let before = effects.len();
+        effects.extend(legs.chain(caller).map(Effect::Ask));
+        let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
+        self.retry = (effects.len() > before).then(|| (now.mono + wait, wait));
+    }
+
+    pub(super) fn finish_if_gone(&mut self, effects: &mut Vec<Effect>) {
+        let legs_gone = self.attempts.iter().all(|a| a.leg == Leg::Gone);
+        if self.phase == Phase::Clearing && self.caller == CallerLeg::Gone && legs_gone {
+            self.phase = Phase::Done;
+            if self.bridge {
+                effects.push(Effect::Ask(Op::DestroyBridge));
+            }
+            effects.push(Effect::Finish);
+        }
+    }
+}

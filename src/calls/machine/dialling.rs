@@ -1,0 +1,191 @@
+//! PURE: from the decision over every attempt to an answer.
+
+use std::time::Duration;
+
+use super::{BEHIND, Call, Moment, Phase};
+use crate::calls::attempt::{Attempt, Leg};
+use crate::calls::ending::Ending;
+use crate::calls::io::{Effect, Failure, Op};
+use crate::cdr::record::{AttemptOutcome, HungUpBy};
+use crate::clock::Now;
+use crate::routing::book::{Offer, counts};
+use crate::routing::decision::Decision;
+
+impl Call {
+    pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
+        if self.phase != Phase::New {
+            return;
+        }
+        self.phase = Phase::Selecting;
+        if overloaded {
+            self.reject(Ending::Overloaded, now, effects);
+        } else {
+            effects.push(Effect::Route { n: self.last_n() + 1 });
+        }
+    }
+
+    pub(super) fn routed(&mut self, decision: Decision, offer: Option<Offer>, now: Now, effects: &mut Vec<Effect>) {
+        self.did = decision.did;
+        self.campaign = decision.campaign;
+        self.trace = decision.trace;
+        match (decision.candidates, offer) {
+            (Ok(plan), Some(offer)) => {
+                self.plan = plan;
+                self.start_attempt(offer, now, effects);
+            }
+            (Ok(_), None) => self.reject(Ending::AllFull, now, effects),
+            (Err(refusal), _) => self.reject(refusal.into(), now, effects),
+        }
+    }
+
+    pub(super) fn start_attempt(&mut self, offer: Offer, now: Now, effects: &mut Vec<Effect>) {
+        let n = self.last_n() + 1;
+        let default_timeout = self.campaign.as_ref().map_or(Duration::ZERO, |c| c.dial_timeout);
+        self.attempts.push(Attempt::new(n, offer, default_timeout, now));
+        if self.phase != Phase::Selecting {
+            // The caller went while the permit was being taken: nothing was dialled, so there is nothing to wait for.
+            self.leg_gone(n, None, None, now, effects);
+            return;
+        }
+        self.phase = Phase::Dialling;
+        effects.push(Effect::Ask(Op::CreateLeg(n)));
+        if !self.bridge {
+            self.bridge = true;
+            effects.push(Effect::Ask(Op::CreateBridge));
+            effects.push(Effect::Ask(Op::AddCaller));
+        }
+    }
+
+    pub(super) fn leg_ready(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let deadline = self.current().map_or(Duration::ZERO, |a| a.started.mono + a.ring_timeout);
+        let dialling = self.phase == Phase::Dialling;
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        match attempt.leg {
+            Leg::Creating if dialling => {
+                attempt.dial();
+                let timeout = deadline.saturating_sub(now.mono) + BEHIND;
+                effects.push(Effect::Ask(Op::AddLeg(n)));
+                effects.push(Effect::Ask(Op::Dial { n, timeout }));
+            }
+            Leg::HangingUp => effects.push(Effect::Ask(Op::HangUpLeg(n))),
+            _ => {}
+        }
+    }
+
+    pub(super) fn leg_rings(&mut self, n: u32, now: Now) {
+        if let Some(attempt) = self.attempt_mut(n)
+            && attempt.leg == Leg::Dialling
+        {
+            attempt.ringing.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let dialling = self.phase == Phase::Dialling;
+        let max = self.max_duration();
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        match attempt.leg {
+            Leg::Dialling if dialling => {
+                attempt.leg = Leg::Up;
+                attempt.answered = Some(now);
+                self.phase = Phase::Talking;
+                effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+            }
+            Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
+                attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn leg_gone(
+        &mut self,
+        n: u32,
+        cause: Option<i16>,
+        sip: Option<i16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_current = n == self.last_n();
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        if attempt.leg == Leg::Gone {
+            return;
+        }
+        attempt.end(cause, sip, now);
+        let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
+        attempt.counted = counted;
+        let (position, cause) = (attempt.position, attempt.cause);
+        effects.push(Effect::Release { n, counted });
+        match self.phase {
+            Phase::Talking if is_current => {
+                self.close(Ending::Completed, HungUpBy::Client, cause, now);
+                self.hang_up_caller(None, now, effects);
+            }
+            Phase::Dialling if is_current => self.try_next(position + 1, now, effects),
+            _ => {}
+        }
+    }
+
+    pub(super) fn try_next(&mut self, from: usize, now: Now, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Selecting;
+        let made = self.last_n();
+        let exhausted = from >= self.plan.len() || made >= self.limits.max_attempts;
+        if exhausted || now.mono >= self.setup_deadline() {
+            self.reject(Ending::NobodyAnswered, now, effects);
+        } else {
+            effects.push(Effect::TakeNext { n: made + 1, from });
+        }
+    }
+
+    pub(super) fn request_failed(&mut self, op: Op, failure: Failure, now: Now, effects: &mut Vec<Effect>) {
+        let absent = matches!(failure, Failure::Rejected(404));
+        match op {
+            Op::CreateLeg(n) => match failure {
+                // 500 "Allocation failed" is how Asterisk says that the endpoint is unknown or has no contact.
+                Failure::Rejected(500) => self.never_created(n, AttemptOutcome::Unavailable, now, effects),
+                Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
+                Failure::Unknown => self.give_up_leg(n, now, effects),
+            },
+            Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
+                self.give_up_leg(n, now, effects)
+            }
+            Op::HangUpLeg(n) if absent => self.leg_gone(n, None, None, now, effects),
+            Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
+            // "Channel not found" and "not in Stasis": the caller is on its way out.
+            Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
+            Op::CreateBridge | Op::AddCaller if failure != Failure::Unknown => self.fail(now, effects),
+            _ => {}
+        }
+    }
+
+    pub(super) fn never_created(&mut self, n: u32, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.verdict.get_or_insert(verdict);
+        }
+        self.leg_gone(n, None, None, now, effects);
+    }
+
+    pub(super) fn give_up_leg(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        if self.attempt(n).is_some_and(Attempt::is_pending) {
+            self.hang_up_leg(AttemptOutcome::Failed, now, effects);
+        }
+    }
+
+    pub(super) fn tick_dialling(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.current().filter(|a| a.leg != Leg::HangingUp) else { return };
+        if now.mono < self.attempt_deadline(attempt) {
+            return;
+        }
+        let silent = attempt.ringing.is_none() && now.mono >= attempt.started.mono + self.limits.progress_timeout;
+        let (verdict, event) = if silent {
+            (AttemptOutcome::NoProgress, "progress_timeout")
+        } else if now.mono >= self.setup_deadline() {
+            (AttemptOutcome::NoAnswer, "setup_budget_spent")
+        } else {
+            (AttemptOutcome::NoAnswer, "ring_timeout")
+        };
+        let n = self.last_n();
+        self.timeline.push(Moment { at: now, event: format!("{event}({n})") });
+        self.hang_up_leg(verdict, now, effects);
+    }
+}

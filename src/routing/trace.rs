@@ -1,0 +1,115 @@
+//! PURE: the form in which a decision's inputs are stored with the record and shown by `why`.
+
+use serde::{Deserialize, Serialize};
+
+use super::decision::{Seen, Trace, Verdict};
+use super::snapshot::Strategy;
+use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
+
+/// The trace as it is stored with the record and shown by `why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// Routing revision of the snapshot used.
+    pub revision: i64,
+    /// The DID that matched.
+    pub did: DidId,
+    /// Its owner.
+    pub seller: UserId,
+    /// Campaign id.
+    pub campaign_id: CampaignId,
+    /// Campaign name.
+    pub campaign: String,
+    /// How links were ordered.
+    pub strategy: Strategy,
+    /// Calls of the campaign ringing or talking at that time.
+    pub campaign_used: u32,
+    /// Its `max_concurrency`.
+    pub campaign_limit: Option<u32>,
+    /// The link that was offered the call before this one (input of `round_robin`).
+    pub last_offered: Option<LinkId>,
+    /// Links in the order they were to be tried.
+    pub candidates: Vec<LinkId>,
+    /// Every link of the campaign.
+    pub links: Vec<LinkView>,
+}
+
+/// One link's verdict with every figure it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// The link.
+    pub link: LinkId,
+    /// Its client.
+    pub client_id: ClientId,
+    /// The client's name.
+    pub client: String,
+    /// The client's endpoint.
+    pub identifier: String,
+    /// `candidate`, `link_paused`, `client_paused`, or the cap that was full (see [`Cap`]).
+    pub verdict: String,
+    /// Place among the candidates, from 1.
+    pub position: Option<usize>,
+    /// Calls of the link ringing or talking.
+    pub used: u32,
+    /// Its `max_concurrency`.
+    pub limit: Option<u32>,
+    /// Calls counted against its total, without those in flight.
+    pub total_used: u64,
+    /// Its `total_calls_allowed`.
+    pub total_limit: Option<u64>,
+    /// Calls of the client ringing or talking, over all campaigns.
+    pub client_used: u32,
+    /// The client's `max_concurrency`.
+    pub client_limit: Option<u32>,
+    /// Its `forwarding_priority`.
+    pub priority: i32,
+    /// Its `weight`.
+    pub weight: u32,
+    /// How far it was behind (positive) its share, in millionths of a call (input of `weighted`).
+    pub credit_millionths: i64,
+}
+
+impl Trace {
+    /// The form that is stored.
+    #[must_use]
+    pub fn view(&self) -> TraceView {
+        TraceView {
+            revision: self.revision,
+            did: self.did,
+            seller: self.seller,
+            campaign_id: self.campaign.id,
+            campaign: self.campaign.name.clone(),
+            strategy: self.campaign.strategy,
+            campaign_used: self.campaign_live,
+            campaign_limit: self.campaign.max_concurrency,
+            last_offered: self.last_offered,
+            candidates: self.candidates.clone(),
+            links: self.links.iter().map(|seen| self.link_view(seen)).collect(),
+        }
+    }
+
+    fn link_view(&self, seen: &Seen) -> LinkView {
+        let verdict = match seen.verdict {
+            Verdict::Eligible => "candidate",
+            Verdict::LinkInactive => "link_paused",
+            Verdict::ClientInactive => "client_paused",
+            Verdict::Full(full) => full.cap.as_str(),
+        };
+        LinkView {
+            link: seen.link.id,
+            client_id: seen.link.client,
+            client: seen.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
+            identifier: seen.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
+            verdict: verdict.to_owned(),
+            position: self.candidates.iter().position(|id| *id == seen.link.id).map(|at| at + 1),
+            used: seen.live,
+            limit: seen.link.max_concurrency,
+            total_used: seen.counted,
+            total_limit: seen.link.total_calls_allowed,
+            client_used: seen.client_live,
+            client_limit: seen.client.as_ref().and_then(|c| c.max_concurrency),
+            priority: seen.link.forwarding_priority,
+            weight: seen.link.weight,
+            credit_millionths: seen.credit_millionths,
+        }
+    }
+}
