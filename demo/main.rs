@@ -38,6 +38,10 @@ async fn main() -> ExitCode {
     println!("CapConduit demo: a real Asterisk, the real controller, and sipp as call centres and carrier.\n");
     println!("  starting    Asterisk, the controller (SQLite) and {} call centres", CAPS.len());
     println!("  applying    demo/plan.toml");
+    if let Err(text) = steps::addresses_free() {
+        println!("\n{text}");
+        return ExitCode::FAILURE;
+    }
     let mut preparation = Preparation::new(Backend::Sqlite);
     if stay {
         preparation = preparation.carrier("127.0.0.1");

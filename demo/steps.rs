@@ -1,5 +1,7 @@
 //! What the demo shows: its call centres, its calls, and what the carrier must be told each time.
 
+use std::net::UdpSocket;
+
 use super::harness::sipp::{FOREVER_MS, Scenario, Sipp, carrier, centre};
 use super::harness::site::Preparation;
 
@@ -108,10 +110,19 @@ pub(crate) const NUMBERS: &[(&str, &str)] = &[
     ("+442079460999", "unknown: 404"),
 ];
 
-/// Starts the call centres of `plan.toml`, in its order.
-pub(crate) async fn centres(preparation: &Preparation) -> Vec<(&'static str, Sipp)> {
-    let mut centres = Vec::new();
-    for (name, ip, scenario) in [
+/// Whether nobody else (another demo) has the call centres' addresses; else what to do about it.
+pub(crate) fn addresses_free() -> Result<(), String> {
+    for (name, ip, _) in all_centres() {
+        UdpSocket::bind((ip, PORT)).map_err(|error| {
+            format!("{name}'s address {ip}:{PORT} cannot be used ({error}): end the other demo, or what else has that port, and try again.")
+        })?;
+    }
+    Ok(())
+}
+
+/// The call centres of `plan.toml`, in its order: name, address, behaviour.
+fn all_centres() -> [(&'static str, &'static str, Scenario); 7] {
+    [
         ("alpha", "127.0.0.21", centre::answer()),
         ("beta", "127.0.0.22", centre::answer()),
         ("gamma", "127.0.0.23", centre::answer()),
@@ -119,7 +130,13 @@ pub(crate) async fn centres(preparation: &Preparation) -> Vec<(&'static str, Sip
         ("busy", "127.0.0.25", centre::reject()),
         ("asleep", "127.0.0.26", centre::answer().set("ring_ms", FOREVER_MS)),
         ("brief", "127.0.0.27", centre::answer().set("talk_ms", 300)),
-    ] {
+    ]
+}
+
+/// Starts the call centres of `plan.toml`, in its order.
+pub(crate) async fn centres(preparation: &Preparation) -> Vec<(&'static str, Sipp)> {
+    let mut centres = Vec::new();
+    for (name, ip, scenario) in all_centres() {
         centres.push((name, preparation.centre_at(name, scenario, (ip, PORT)).await));
     }
     centres

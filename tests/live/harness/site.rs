@@ -74,10 +74,10 @@ impl Preparation {
         self
     }
 
-    /// A further address that calls may come from.
+    /// A further address that calls may come from, besides sipp's carrier.
     #[allow(dead_code, reason = "the demo uses it")]
     pub(crate) fn carrier(mut self, ip: &str) -> Self {
-        self.sandbox.push(("--carrier", ip.to_owned()));
+        self.sandbox.extend([CARRIER_IP, ip].map(|address| ("--carrier", address.to_owned())));
         self
     }
 
