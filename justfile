@@ -30,6 +30,11 @@ check:
     cargo clippy --workspace --all-targets --quiet -- -D warnings
     scripts/check-layers
 
+# Write openapi/capconduit.yaml from the code
+openapi:
+    @cargo run --quiet --bin capconduit -- openapi > openapi/capconduit.yaml.new
+    @mv openapi/capconduit.yaml.new openapi/capconduit.yaml
+
 # Run the controller with ./capconduit.toml: `just run serve`, `just run calls` …
 run *args:
     @cargo run --quiet --bin capconduit -- {{ args }}

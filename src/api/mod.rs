@@ -82,3 +82,12 @@ fn metrics_text(Data(state): Data<&State>) -> String {
     metrics::gauge!(name::PERMITS_HELD).set(f64::from(u32::try_from(held).unwrap_or(u32::MAX)));
     state.metrics.render()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reviewed_document_is_the_one_that_is_served() {
+        let reviewed = include_str!("../../openapi/capconduit.yaml");
+        assert_eq!(super::spec().trim_end(), reviewed.trim_end(), "run `just openapi` and review what changed");
+    }
+}

@@ -77,7 +77,7 @@ fn realtime_file(realtime: &Realtime) -> Check {
         Realtime::Sqlite { path } => Check::failed(
             SUBJECT,
             format!("{} does not exist yet", path.display()),
-            "start `capconduit serve` once before Asterisk: it makes the file (asterisk/README.md, \"SQLite realtime\")",
+            "start `capconduit serve` once before Asterisk: it makes the file (asterisk/README.md, \"SQLite or PostgreSQL\")",
         ),
     }
 }

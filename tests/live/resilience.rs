@@ -54,12 +54,7 @@ async fn stopped_controller_is_bypassed() {
     let mut site = site.last_resort(&overflow).start(&plan).await;
 
     site.controller.process().signal("STOP");
-    let stale = timeout(LIMIT, async {
-        while site.nodes[0].heartbeat_age().await.is_none_or(|age| age <= 3) {
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    assert!(stale.await.is_ok(), "a stopped controller beats no more");
+    site.nodes[0].until_stale().await;
     let bypassed = site.call("bypassed", &carrier::call().set("did", DID)).await;
     assert_eq!(bypassed.outcome(), Some(200), "{:?}", bypassed.statuses());
     assert_eq!((alpha.trace.dialogs().len(), overflow.trace.answered()), (0, 1), "the last resort took it");

@@ -39,7 +39,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
         Err(reason) => checks.push(Check::failed(
             &named("event round trip"),
             reason.clone(),
-            format!("load res_ari_events and res_http_websocket, and see Asterisk's log ({README}, \"Modules\")"),
+            format!("load res_ari_events and res_http_websocket, and see Asterisk's log ({README}, \"On a node\")"),
         )),
         Ok(dialplan) => checks.extend(dialplan_checks(&named, facts, dialplan)),
     }
@@ -51,13 +51,15 @@ fn unreachable(subject: &str, index: usize, node: &Node, reason: &str, refused: 
     let found = format!("{}: {reason}", node.url);
     let mend = match refused {
         Some(401 | 403) => format!(
-            "give asterisk[{index}].user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"ARI\")"
+            "give asterisk[{index}].user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"On a node\")"
         ),
         Some(_) => {
-            format!("load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"Modules\")")
+            format!(
+                "load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"On a node\")"
+            )
         }
         None => format!(
-            "start Asterisk, enable http.conf, and let asterisk[{index}].url name its bindaddr and bindport ({README}, \"ARI\")"
+            "start Asterisk, enable http.conf, and let asterisk[{index}].url name its bindaddr and bindport ({README}, \"On a node\")"
         ),
     };
     Check::failed(subject, found, mend)
@@ -97,7 +99,7 @@ fn skew(subject: &str, skew: Option<i64>) -> Check {
 fn dialplan_settings(subject: &str, index: usize, node: &Node, globals: &Globals) -> Check {
     let apps = node.apps.to_string();
     if globals.app.is_empty() && globals.apps.is_empty() {
-        let mend = format!("install extensions.conf and `dialplan reload` ({README}, \"Dialplan\")");
+        let mend = format!("install extensions.conf and `dialplan reload` ({README}, \"On a node\")");
         return Check::failed(subject, "CAPCONDUIT_APP and CAPCONDUIT_APPS are not set".to_owned(), mend);
     }
     let found = format!("CAPCONDUIT_APP={}, CAPCONDUIT_APPS={}", globals.app, globals.apps);
@@ -105,7 +107,7 @@ fn dialplan_settings(subject: &str, index: usize, node: &Node, globals: &Globals
         return Check::ok(subject, found);
     }
     let mend = format!(
-        "asterisk[{index}].app is {:?} and .apps is {apps}: make both sides agree (capconduit_site_globals.conf; {README}, \"Dialplan\")",
+        "asterisk[{index}].app is {:?} and .apps is {apps}: make both sides agree (capconduit_site_globals.conf; {README}, \"On a node\")",
         node.app
     );
     Check::failed(subject, found, mend)
@@ -165,7 +167,7 @@ fn dialplan_checks(named: &dyn Fn(&str) -> String, facts: &Facts, dialplan: &Dia
 }
 
 fn context(subject: &str, context: &str, cause: &Result<i16, String>, expected: i16) -> Check {
-    let install = format!("install extensions.conf and `dialplan reload` ({README}, \"Dialplan\")");
+    let install = format!("install extensions.conf and `dialplan reload` ({README}, \"On a node\")");
     match cause {
         Ok(cause) if *cause == expected => Check::ok(subject, format!("[{context}] is there")),
         Ok(0 | 16) => Check::failed(subject, format!("[{context}] is missing"), install),
@@ -177,7 +179,7 @@ fn context(subject: &str, context: &str, cause: &Result<i16, String>, expected: 
         Err(reason) => Check::failed(
             subject,
             format!("[{context}] cannot be tried: {reason}"),
-            format!("let the ARI user write (ari.conf: read_only = no; {README}, \"ARI\")"),
+            format!("let the ARI user write (ari.conf: read_only = no; {README}, \"On a node\")"),
         ),
     }
 }
@@ -190,12 +192,12 @@ fn falling_back(subject: &str, facts: &Facts, dialplan: &Dialplan) -> Check {
         Some(Ok(cause)) => Check::failed(
             subject,
             format!("without a controller a call ends with cause {cause}, not {FALLEN_BACK} (503)"),
-            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Fallback\")"),
+            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Heartbeat and fallback\")"),
         ),
         Some(Err(reason)) => Check::failed(
             subject,
             format!("without a controller a call does not end: {reason}"),
-            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Fallback\")"),
+            format!("install extensions.conf as it is and `dialplan reload` ({README}, \"Heartbeat and fallback\")"),
         ),
         None if is_fresh(&facts.globals) => {
             Check::skipped(subject, "the controller is running; stop it to try the fallback".to_owned())
@@ -239,7 +241,7 @@ fn endpoints(
             Err(reason) => checks.push(Check::failed(
                 subject,
                 format!("{client}: {reason}"),
-                format!("see Asterisk's log; let the ARI user write (ari.conf: read_only = no; {README}, \"ARI\")"),
+                format!("see Asterisk's log; let the ARI user write (ari.conf: read_only = no; {README}, \"On a node\")"),
             )),
         }
     }
@@ -250,11 +252,11 @@ fn mend_realtime(realtime: &Realtime) -> String {
     match realtime {
         Realtime::Sqlite { path } => format!(
             "start `capconduit serve`, which publishes clients to {}; let dbfile in res_config_sqlite3.conf name that file, and \
-             Asterisk's user read it ({README}, \"SQLite realtime\")",
+             Asterisk's user read it ({README}, \"SQLite or PostgreSQL\")",
             path.display()
         ),
         Realtime::Postgres => format!(
-            "let res_pgsql.conf name this database and a role that reads ps_* ({README}, \"PostgreSQL realtime\")"
+            "let res_pgsql.conf name this database and a role that reads ps_* ({README}, \"SQLite or PostgreSQL\")"
         ),
     }
 }

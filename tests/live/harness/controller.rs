@@ -94,6 +94,14 @@ impl Controller {
         out
     }
 
+    /// What `doctor` says, and whether it found everything sound.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn doctor(&self) -> (bool, String) {
+        let doctor = Command::new(binary()).arg("doctor").current_dir(&self.dir).kill_on_drop(true).output().await;
+        let Output { status, stdout, .. } = doctor.unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
+        (status.success(), String::from_utf8_lossy(&stdout).into_owned())
+    }
+
     /// Makes a plan so.
     pub(crate) async fn apply(&self, toml: &str) {
         let path = self.dir.join("plan.toml");

@@ -103,6 +103,23 @@ impl Node {
         Some(capconduit::clock::Clock::start().now().wall.timestamp() - beat)
     }
 
+    /// Waits until the dialplan takes the controller for gone.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn until_stale(&self) {
+        let stale = timeout(LIMIT, async {
+            while self.heartbeat_age().await.is_none_or(|age| age <= 3) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        assert!(stale.await.is_ok(), "the heartbeat goes on without a controller");
+    }
+
+    /// Asterisk's own process.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
     /// The lines that the dialplan's fallback has written, one for each call that the controller did not take.
     pub(crate) fn spooled(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.dir.join("spool/fallback.log")).unwrap_or_default();

@@ -119,10 +119,16 @@ impl Preparation {
                 (format!("url = \"{}\"", database.url()), "mode = \"postgres\"".to_owned(), sandbox_spec(database))
             },
         );
+        if let Some(database) = &database {
+            database.psql(ROLE);
+        }
         let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &sandbox);
         let mut nodes: Vec<Node> = (1..=nodes).map(node).collect();
         let mut controller = Controller::new(dir.path(), ports.one(), &url, &section, &nodes);
         controller.run(&["migrate"]).await;
+        if let Some(database) = &database {
+            database.psql("GRANT SELECT ON ps_endpoints, ps_aors, ps_auths, ps_endpoint_id_ips TO asterisk");
+        }
         controller.apply(plan).await;
         for node in &mut nodes {
             node.ready().await;
@@ -133,9 +139,12 @@ impl Preparation {
     }
 }
 
+/// Asterisk's own role, which sees the realtime tables and nothing else. Roles belong to the server, which tests share.
+const ROLE: &str = "DO $$ BEGIN CREATE ROLE asterisk LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
+
 /// How the sandbox is told where Asterisk finds its tables.
 fn sandbox_spec(database: &Postgres) -> String {
-    format!("pgsql:host=127.0.0.1;port={};dbname={};user=postgres;password=trusted", database.port(), database.name())
+    format!("pgsql:host=127.0.0.1;port={};dbname={};user=asterisk;password=trusted", database.port(), database.name())
 }
 
 impl Site {
