@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -59,7 +59,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let (health, healths) = watch::channel(Vec::new());
     let state = api::State { registry: Arc::clone(&registry), nodes: healths, metrics: metrics.clone() };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
-    let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, metrics, sockets.clone()));
+    tokio::spawn(keep_up(metrics, sockets.clone()));
+    let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));
 
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
@@ -98,22 +99,15 @@ fn connect_nodes(
 }
 
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
-async fn watch_configuration(
-    db: Db,
-    config: Config,
-    registry: Arc<Registry>,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) {
+async fn watch_configuration(db: Db, config: Config, registry: Arc<Registry>, shutdown: CancellationToken) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut upkeep = interval(UPKEEP_EVERY);
     let mut failing = false;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = upkeep.tick() => metrics.upkeep(),
-            _ = poll.tick() => match refresh(&db, &config, &registry).await {
+            // A database that is silent must not keep the process from stopping.
+            refreshed = poll_and_refresh(&mut poll, &db, &config, &registry) => match refreshed {
                 Ok(()) if failing => {
                     failing = false;
                     info!("the configuration can be read again");
@@ -128,6 +122,18 @@ async fn watch_configuration(
             },
         }
     }
+}
+
+async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
+    let mut upkeep = interval(UPKEEP_EVERY);
+    while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
+        metrics.upkeep();
+    }
+}
+
+async fn poll_and_refresh(poll: &mut Interval, db: &Db, config: &Config, registry: &Registry) -> anyhow::Result<()> {
+    poll.tick().await;
+    refresh(db, config, registry).await
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]

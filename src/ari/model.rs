@@ -84,6 +84,9 @@ impl From<std::borrow::Cow<'_, str>> for ChannelState {
 pub struct Bridge {
     /// Asterisk's unique id; for ours `br-<call>`.
     pub id: String,
+    /// Given at creation; for ours the name of the application.
+    #[serde(default)]
+    pub name: String,
     /// The mixing technology in use, such as `native_rtp`.
     #[serde(default)]
     pub technology: String,

@@ -79,6 +79,8 @@ pub enum Request<'a> {
     CreateBridge {
         /// The id it shall have.
         bridge_id: &'a str,
+        /// A name that tells whose it is.
+        name: &'a str,
     },
     /// Puts a channel into a bridge.
     AddChannel {
@@ -239,7 +241,9 @@ impl Request<'_> {
             }
             Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
             Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
-            Self::CreateBridge { bridge_id } => post("create_bridge", bridge(bridge_id, "")).query("type", "mixing"),
+            Self::CreateBridge { bridge_id, name } => {
+                post("create_bridge", bridge(bridge_id, "")).query("type", "mixing").query("name", name)
+            }
             Self::AddChannel { bridge_id, channel_id } => {
                 post("add_channel", bridge(bridge_id, "/addChannel")).body(json!({"channel": [channel_id]}))
             }

@@ -43,6 +43,8 @@ pub(crate) struct Attempt {
     /// Why we hung it up, or why it never was; overrides what the causes say.
     pub(crate) verdict: Option<AttemptOutcome>,
     pub(crate) counted: bool,
+    /// Its hang-up never left: it may still be answered.
+    pub(crate) hang_up_unsent: bool,
     was_dialled: bool,
 }
 
@@ -63,6 +65,7 @@ impl Attempt {
             sip: None,
             verdict: None,
             counted: false,
+            hang_up_unsent: false,
             was_dialled: false,
         }
     }
@@ -91,6 +94,11 @@ impl Attempt {
     pub(crate) fn dial(&mut self) {
         self.leg = Leg::Dialling;
         self.was_dialled = true;
+    }
+
+    /// Notes that the dial request did not happen after all.
+    pub(crate) fn not_dialled(&mut self) {
+        self.was_dialled = false;
     }
 
     /// Notes that its channel is gone.

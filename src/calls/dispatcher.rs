@@ -1,57 +1,42 @@
 //! The one front door: the only consumer of every node's events, and the only place where calls begin.
 
-use std::collections::HashSet;
+mod comparing;
+mod node;
+
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::adopt;
-use super::execute;
+use self::node::{NodeState, Waiting};
 use super::facts::CallFacts;
 use super::heartbeat;
 use super::intake::Intake;
 use super::io::Input;
-use super::reconcile::{Adoption, Belief, Finding, Ours, compare};
+use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
-use crate::ari::{Bridge, Channel, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{Bridge, Channel, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::id::CallId;
-use crate::routing::caps::PermitKey;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
-/// How soon after a first comparison the second follows, so that a leg that went in between is not held for long.
-const COMPARE_AGAIN: Duration = Duration::from_secs(3);
-/// How soon a comparison that failed is tried again.
-const COMPARE_RETRY: Duration = Duration::from_secs(1);
+/// How long a caller may wait for its node to be ready; then the dialplan's fallback takes it.
+const WAIT_AT_MOST: Duration = Duration::from_secs(3);
+/// How long calls that were refused at the end of the drain may take to be gone.
+const LAST_ENDINGS: Duration = Duration::from_secs(2);
 
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// A node's lists, with what was believed before they were asked for.
-    Listed { node: usize, belief: Belief, lists: Result<(Vec<Channel>, Vec<Bridge>), crate::ari::Error> },
+    /// A node's lists, with what was believed before they were asked for, and in which generation that was.
+    Listed { node: usize, generation: u64, belief: Belief, lists: Result<(Vec<Channel>, Vec<Bridge>), Error> },
     /// Time to compare.
     Compare { node: usize },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
-}
-
-/// One node as the dispatcher sees it.
-#[derive(Debug)]
-struct NodeState {
-    handle: NodeHandle,
-    intake: Intake,
-    apps: Vec<String>,
-    up: Vec<bool>,
-    /// Compared since it came up: its calls can be decided.
-    ready: bool,
-    comparing: bool,
-    missing: HashSet<PermitKey>,
-    /// Arrivals before the node was ready: app, channel, arguments.
-    waiting: Vec<(u16, Channel, Vec<String>)>,
 }
 
 /// One node as others see it.
@@ -72,8 +57,20 @@ pub struct Dispatcher {
     health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
+    /// Monotonic time at which it was made.
+    started: Duration,
+    /// The nodes no longer wait for each other.
+    opened: bool,
     /// Set once and for ever by the shutdown: no new calls.
     draining: bool,
+}
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    /// When calls that are not answered yet are refused.
+    refuse_at: Duration,
+    refused: bool,
 }
 
 impl Dispatcher {
@@ -87,7 +84,9 @@ impl Dispatcher {
     ) -> Self {
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake)).collect();
         let (reports, inbox) = mpsc::unbounded_channel();
-        let dispatcher = Self { nodes, context, max_live, health, reports, inbox, draining: false };
+        let started = context.clock.now().mono;
+        let dispatcher =
+            Self { nodes, context, max_live, health, reports, inbox, started, opened: false, draining: false };
         dispatcher.tell_health();
         dispatcher
     }
@@ -99,38 +98,57 @@ impl Dispatcher {
 
     /// Runs until `shutdown`, then at most `drain` longer while calls are live.
     pub async fn run(mut self, mut events: mpsc::Receiver<NodeEvent>, shutdown: CancellationToken, drain: Duration) {
-        let mut heartbeat = interval(heartbeat::EVERY);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut second = interval(heartbeat::EVERY);
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
-        let mut drained_at = None;
+        let mut draining = None;
         loop {
             tokio::select! {
                 Some(event) = events.recv() => self.on_event(event),
                 Some(report) = self.inbox.recv() => self.on_report(report),
-                _ = heartbeat.tick() => {
-                    if drained_at.is_none() { self.ask_epochs(); }
-                    if self.is_drained(drained_at) { return; }
-                }
+                _ = second.tick() => match &mut draining {
+                    None => self.every_second(),
+                    // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
+                    Some(drain) => if self.is_drained(drain) { return; }
+                },
                 _ = compare.tick() => (0..self.nodes.len()).for_each(|node| self.start_comparing(node)),
-                () = shutdown.cancelled(), if drained_at.is_none() => {
-                    drained_at = Some(self.context.clock.now().mono + drain);
+                () = shutdown.cancelled(), if draining.is_none() => {
                     self.withdraw().await;
-                    if self.is_drained(drained_at) { return; }
+                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
                 }
             }
         }
     }
 
-    fn is_drained(&self, deadline: Option<Duration>) -> bool {
-        let Some(deadline) = deadline else { return false };
-        let live = self.context.registry.live();
-        if live > 0 && self.context.clock.now().mono < deadline {
-            return false;
+    fn every_second(&mut self) {
+        self.open_nodes();
+        self.ask_epochs();
+        let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
+        for node in 0..self.nodes.len() {
+            let (late, waiting) =
+                std::mem::take(&mut self.nodes[node].waiting).into_iter().partition(|caller| caller.since <= since);
+            self.nodes[node].waiting = waiting;
+            self.fall_back_all(node, late);
         }
-        if live > 0 {
+    }
+
+    /// Whether the process may end. When the drain time is over, callers who are not answered are refused, so that their
+    /// carriers try elsewhere; those who talk are left to the next start.
+    fn is_drained(&self, drain: &mut Drain) -> bool {
+        let (live, now) = (self.context.registry.live(), self.context.clock.now().mono);
+        if live > 0 && now >= drain.refuse_at && !drain.refused {
+            drain.refused = true;
+            for node in 0..self.nodes.len() {
+                for (call, _) in self.context.registry.calls_on(node) {
+                    self.context.registry.tell(call, Input::Shed);
+                }
+            }
+        }
+        let over = drain.refused && now >= drain.refuse_at + LAST_ENDINGS;
+        if live > 0 && over {
             warn!(live, "leaving calls to the next start: the drain time is over");
         }
-        true
+        live == 0 || over
     }
 
     /// No new calls: the dialplan falls back at once.
@@ -138,9 +156,8 @@ impl Dispatcher {
         self.draining = true;
         info!(live = self.context.registry.live(), "draining: the heartbeat is withdrawn, running calls go on");
         for node in 0..self.nodes.len() {
-            for (app, channel, _) in std::mem::take(&mut self.nodes[node].waiting) {
-                self.fall_back(node, app, &channel.id);
-            }
+            let waiting = std::mem::take(&mut self.nodes[node].waiting);
+            self.fall_back_all(node, waiting);
         }
         for node in self.nodes.iter_mut().filter(|n| n.ready) {
             node.ready = false;
@@ -156,23 +173,28 @@ impl Dispatcher {
         match kind {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
-                self.nodes[node].up[usize::from(app)] = true;
+                self.nodes[node].turn(app, true);
                 self.start_comparing(node);
             }
             NodeEventKind::Down(reason) => {
-                let state = &mut self.nodes[node];
-                warn!(
-                    node = state.handle.name(),
-                    app,
-                    reason = reason.as_str(),
-                    "node disconnected; its calls live on in Asterisk"
-                );
-                state.up[usize::from(app)] = false;
-                state.ready = false;
+                let (state, reason) = (&mut self.nodes[node], reason.as_str());
+                warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
+                state.turn(app, false);
+                self.withdraw_through_others(node);
                 self.tell_health();
             }
             NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
             NodeEventKind::Event(event) => self.on_channel_event(node, &event),
+        }
+    }
+
+    /// One of several sockets is gone: the dialplan, which picks applications at random, shall fall back at once.
+    fn withdraw_through_others(&self, node: usize) {
+        let state = &self.nodes[node];
+        if let Some(app) = state.up.iter().position(|up| *up).and_then(|app| u16::try_from(app).ok()) {
+            let lane = state.handle.lane(app);
+            // If it does not arrive, the heartbeat expires by itself.
+            tokio::spawn(async move { heartbeat::withdraw(&lane).await });
         }
     }
 
@@ -187,19 +209,26 @@ impl Dispatcher {
             let facts = self.nodes[node].intake.facts(&channel, &args);
             self.arrive(node, app, facts, 0);
         } else {
-            self.nodes[node].waiting.push((app, channel, args));
+            let since = self.context.clock.now().mono;
+            self.nodes[node].waiting.push(Waiting { app, channel, args, since });
         }
     }
 
-    /// Sends a caller that came too late for this process to the dialplan's fallback.
+    fn fall_back_all(&self, node: usize, callers: Vec<Waiting>) {
+        callers.iter().for_each(|caller| self.fall_back(node, caller.app, &caller.channel.id));
+    }
+
+    /// Sends a caller that this process does not take to the dialplan's fallback.
     fn fall_back(&self, node: usize, app: u16, channel_id: &str) {
         let lane = self.nodes[node].handle.lane(app);
+        let reason = if self.draining { "draining" } else { "not_ready" };
         info!(
             node = self.nodes[node].handle.name(),
             channel = channel_id,
-            "draining: sending the caller to the fallback"
+            reason,
+            "sending the caller to the fallback"
         );
-        drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: "draining" }));
+        drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: reason }));
         let (context, exten) = ("capconduit-fallback", "s");
         drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
     }
@@ -217,8 +246,17 @@ impl Dispatcher {
         tokio::spawn(task::run(facts, earlier_attempts, first, lane, self.context.clone(), inputs));
     }
 
-    fn on_channel_event(&self, node: usize, event: &Event) {
+    fn on_channel_event(&mut self, node: usize, event: &Event) {
         let Some(channel) = event.channel() else { return };
+        if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
+            self.nodes[node].waiting.retain(|caller| caller.channel.id != channel.id);
+            if self.nodes[node].comparing.is_some() {
+                self.nodes[node].ended.insert(channel.id.clone());
+            }
+        }
+        if matches!(event, Event::ChannelDestroyed { .. }) {
+            self.orphan_gone(node, &channel.id);
+        }
         let registry = &self.context.registry;
         if let Some((call, n)) = CallId::parse_leg(&channel.id) {
             if let Some(input) = leg_input(n, event) {
@@ -234,157 +272,14 @@ impl Dispatcher {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Compare { node } => self.start_comparing(node),
+            Report::Listed { node, generation, belief, lists } => self.listed(node, generation, &belief, lists),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
                 if state.ready {
                     heartbeat::beat(&state.handle.lane(0), &epoch);
                 }
             }
-            Report::Listed { node, belief, lists } => {
-                self.nodes[node].comparing = false;
-                match lists {
-                    Ok((channels, bridges)) => self.compared(node, &belief, &channels, &bridges),
-                    Err(error) => {
-                        warn!(node = self.nodes[node].handle.name(), %error, "Asterisk's lists could not be had");
-                        self.compare_in(node, COMPARE_RETRY);
-                    }
-                }
-            }
         }
-    }
-
-    /// Asks for the node's lists, unless they are on their way or the node is not connected.
-    fn start_comparing(&mut self, node: usize) {
-        let belief = self.belief(node);
-        let state = &mut self.nodes[node];
-        if state.comparing || !state.is_up() {
-            return;
-        }
-        state.comparing = true;
-        let (handle, reports) = (state.handle.clone(), self.reports.clone());
-        tokio::spawn(async move {
-            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges());
-            // The receiver lives as long as the dispatcher; after it nobody compares.
-            drop(reports.send(Report::Listed { node, belief, lists }));
-        });
-    }
-
-    fn compare_in(&self, node: usize, wait: Duration) {
-        let reports = self.reports.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            drop(reports.send(Report::Compare { node }));
-        });
-    }
-
-    fn belief(&self, node: usize) -> Belief {
-        let registry = &self.context.registry;
-        let calls = registry.calls_on(node);
-        let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
-        let permits = registry.book().ledger.held().map(|(key, _)| key).filter(|(c, _)| on_node.contains(c)).collect();
-        Belief {
-            calls: calls
-                .into_iter()
-                .map(|(call, live)| (live.channel_id.clone(), (call, live.is_orphaned())))
-                .collect(),
-            permits,
-            missing_before: self.nodes[node].missing.clone(),
-        }
-    }
-
-    fn compared(&mut self, node: usize, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) {
-        let state = &self.nodes[node];
-        let ours = Ours { node: state.handle.name(), apps: &state.apps };
-        let findings = compare(ours, belief, channels, bridges);
-        self.nodes[node].missing.clear();
-        findings.into_iter().for_each(|finding| self.act_on(node, finding));
-        if !self.nodes[node].missing.is_empty() {
-            self.compare_in(node, COMPARE_AGAIN);
-        }
-        let state = &mut self.nodes[node];
-        if !self.draining && !state.ready && state.is_up() {
-            state.ready = true;
-            info!(node = state.handle.name(), "node ready: taking calls");
-            for (app, channel, args) in std::mem::take(&mut state.waiting) {
-                self.on_start(node, app, channel, args);
-            }
-            self.context.registry.calls_on(node).iter().for_each(|(call, _)| {
-                self.context.registry.tell(*call, Input::NodeUp);
-            });
-            self.ask_epochs();
-            self.tell_health();
-        }
-    }
-
-    fn act_on(&mut self, node: usize, finding: Finding) {
-        let registry = &self.context.registry;
-        match finding {
-            Finding::CallerGone(call) => {
-                registry.tell(call, Input::CallerGone);
-            }
-            Finding::LegGone((call, n)) => {
-                if !registry.tell(call, Input::LegGone { n, cause: None, sip: None }) {
-                    registry.book().ledger.release((call, n), false);
-                }
-            }
-            Finding::LegMissing(key) => {
-                self.nodes[node].missing.insert(key);
-            }
-            Finding::Arrive { caller, .. } if self.draining => {
-                self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
-            }
-            // Talking on without us: the successor takes it over.
-            Finding::Adopt(_) if self.draining => {}
-            Finding::Arrive { caller, earlier_attempts } => {
-                let facts = self.nodes[node].intake.facts_of_listed(&caller);
-                let app = self.nodes[node].app_of(&caller);
-                self.arrive(node, app, facts, earlier_attempts);
-            }
-            Finding::Adopt(adoption) => self.adopt(node, *adoption),
-            Finding::HangUp(channel_id) if self.is_live(node, &channel_id) => {}
-            Finding::HangUp(channel_id) => self.hang_up(node, &channel_id, "a channel of ours without a call"),
-            Finding::DeleteBridge(bridge_id) => {
-                drop(self.nodes[node].handle.lane(0).send(Request::DeleteBridge { bridge_id: &bridge_id }));
-            }
-            Finding::Forget(call) => self.forget(call),
-        }
-    }
-
-    /// Whether a channel belongs to a call that began, or was taken over, after the lists were asked for.
-    fn is_live(&self, node: usize, channel_id: &str) -> bool {
-        let registry = &self.context.registry;
-        let call = CallId::parse_leg(channel_id).map(|(call, _)| call).or_else(|| registry.call_of(node, channel_id));
-        call.is_some_and(|call| registry.is_live(call))
-    }
-
-    fn adopt(&self, node: usize, adoption: Adoption) {
-        let state = &self.nodes[node];
-        let app = state.app_of(&adoption.caller);
-        let registry = &self.context.registry;
-        let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
-        registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
-        info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
-        let facts = state.intake.facts_of_listed(&adoption.caller);
-        tokio::spawn(adopt::run(facts, adoption, state.handle.lane(app), self.context.clone(), inputs));
-    }
-
-    fn forget(&self, call: CallId) {
-        let registry = &self.context.registry;
-        error!(%call, "the call's task died; its channels are gone, its permits are given back");
-        let mut book = registry.book();
-        let keys: Vec<PermitKey> = book.ledger.held().map(|(key, _)| key).filter(|(c, _)| *c == call).collect();
-        // Whether it was answered is not known any more: it counts, so that no total is overshot.
-        for key in keys {
-            book.ledger.release(key, true);
-        }
-        drop(book);
-        registry.remove(call);
-    }
-
-    fn hang_up(&self, node: usize, channel_id: &str, why: &str) {
-        let state = &self.nodes[node];
-        info!(node = state.handle.name(), channel = channel_id, "hanging up {why}");
-        drop(state.handle.lane(0).send(execute::abandon(channel_id)));
     }
 
     fn ask_epochs(&self) {
@@ -392,23 +287,5 @@ impl Dispatcher {
             let node = state.handle.index();
             tokio::spawn(heartbeat::ask_epoch(node, state.handle.lane(0), self.reports.clone()));
         }
-    }
-}
-
-impl NodeState {
-    fn new(handle: NodeHandle, intake: Intake) -> Self {
-        let apps: Vec<String> = (0..handle.apps()).map(|app| handle.app_name(app).to_owned()).collect();
-        let up = vec![false; apps.len()];
-        Self { handle, intake, apps, up, ready: false, comparing: false, missing: HashSet::new(), waiting: Vec::new() }
-    }
-
-    fn is_up(&self) -> bool {
-        self.up.iter().all(|up| *up)
-    }
-
-    /// Index of the application a listed channel is in.
-    fn app_of(&self, channel: &Channel) -> u16 {
-        let name = channel.app_data.split(',').next().unwrap_or_default();
-        self.apps.iter().position(|app| app == name).and_then(|at| u16::try_from(at).ok()).unwrap_or(0)
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
     let bridge_id = &id.bridge();
     let pending = match op {
         Op::CreateLeg(n) => return create_leg(call, lane, n),
-        Op::CreateBridge => lane.send(Request::CreateBridge { bridge_id }),
+        Op::CreateBridge => lane.send(Request::CreateBridge { bridge_id, name: lane.app_name() }),
         Op::AddCaller => lane.send(Request::AddChannel { bridge_id, channel_id: caller }),
         Op::AddLeg(n) => lane.send(Request::AddChannel { bridge_id, channel_id: &id.leg(n) }),
         Op::Dial { n, timeout } => {

@@ -48,6 +48,8 @@ pub enum Input {
     CallerGone,
     /// A request did not succeed.
     RequestFailed(Op, Failure),
+    /// The drain time is over: a caller who is not answered yet shall try elsewhere.
+    Shed,
     /// The node can be reached again: what is being torn down is asked for once more.
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
@@ -84,6 +86,7 @@ impl fmt::Display for Input {
             }
             Self::CallerGone => f.write_str("caller_gone"),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
+            Self::Shed => f.write_str("shed"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),
         }

@@ -73,6 +73,8 @@ pub struct Call {
     /// Attempts that an earlier run of the controller made: their numbers, and channel ids, are taken.
     earlier_attempts: u32,
     bridge: bool,
+    /// Asterisk did not take the caller's time limit yet.
+    limit_owed: bool,
     caller: CallerLeg,
     caller_cause: Option<i16>,
     pub(crate) end: Option<End>,
@@ -83,6 +85,11 @@ pub struct Call {
 
 /// Q.850 "normal call clearing".
 const NORMAL_CLEARING: i16 = 16;
+/// A longer set-up than this needs a longer time limit of the caller's channel than the dialplan gives it
+/// (`CAPCONDUIT_SETUP_SECONDS`, 300).
+const SETUP_COVERED: Duration = Duration::from_secs(280);
+/// Margin behind the last of Asterisk's own timers.
+const EXPIRY: Duration = Duration::from_secs(600);
 /// How much later Asterisk's own whole-second timers fire than ours.
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
@@ -102,6 +109,7 @@ impl Call {
             attempts: Vec::new(),
             earlier_attempts,
             bridge: false,
+            limit_owed: false,
             caller: CallerLeg::Waiting,
             caller_cause: None,
             end: None,
@@ -130,6 +138,9 @@ impl Call {
             bridge: true,
             caller: CallerLeg::Up,
             timeline: vec![adopted],
+            // Whether the earlier run came to set it is not known.
+            limit_owed: true,
+            retry: Some((now.mono, Duration::from_secs(2))),
             ..Self::new(facts, limits, 0, arrived)
         }
     }
@@ -187,6 +198,7 @@ impl Call {
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
+            Input::Shed => self.shed(now, &mut effects),
             Input::NodeUp => self.ask_again(now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
         }
@@ -202,8 +214,11 @@ impl Call {
             Phase::Talking => self.talk_deadline(),
             _ => None,
         };
-        let retry = self.retry.filter(|_| self.phase != Phase::Done).map(|(at, _)| at);
-        [current, retry].into_iter().flatten().min()
+        if self.phase == Phase::Done {
+            return None;
+        }
+        let retry = self.retry.map(|(at, _)| at);
+        [current, retry, Some(self.expiry())].into_iter().flatten().min()
     }
 
     /// Number of the latest attempt.
@@ -218,6 +233,15 @@ impl Call {
     fn setup_deadline(&self) -> Duration {
         let budget = self.campaign.as_ref().and_then(|c| c.setup_budget).unwrap_or(self.limits.setup_budget);
         self.arrived.mono + budget
+    }
+
+    /// When Asterisk must have ended everything of this call by its own timers, so that a node that never answers
+    /// again does not keep its permits for ever.
+    fn expiry(&self) -> Duration {
+        self.setup_deadline()
+            + self.attempts.last().map_or(Duration::ZERO, |a| a.ring_timeout)
+            + self.max_duration()
+            + EXPIRY
     }
 
     fn attempt_deadline(&self, attempt: &Attempt) -> Duration {
@@ -261,7 +285,9 @@ impl Call {
             }
             _ => {}
         }
-        if self.retry.is_some_and(|(at, _)| now.mono >= at) {
+        if now.mono >= self.expiry() {
+            self.expire(now, effects);
+        } else if self.retry.is_some_and(|(at, _)| now.mono >= at) {
             self.ask_again(now, effects);
         }
     }

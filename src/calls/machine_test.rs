@@ -213,6 +213,17 @@ fn the_setup_budget_ends_the_search() {
 }
 
 #[test]
+fn a_long_set_up_raises_the_callers_own_time_limit() {
+    let mut bench = Bench::new(&[]);
+    let mut patient = campaign(&[link(1)]);
+    patient.setup_budget = Some(Duration::from_secs(600));
+    bench.snapshot = snapshot(patient, &[client(1)]);
+    bench.call = Call::new(facts(), limits(), 0, bench.now);
+    let asked = bench.give(Input::Arrived { overloaded: false });
+    assert_eq!(asked[0], Op::LimitCaller(Duration::from_secs(605)));
+}
+
+#[test]
 fn a_caller_who_gives_up_cancels_the_leg_and_a_late_answer_is_not_counted() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
@@ -323,6 +334,74 @@ fn attempts_of_an_earlier_run_keep_their_numbers() {
     let mut call = Call::new(facts(), limits(), 2, now);
     assert_eq!(call.step(Input::Arrived { overloaded: false }, now), [Effect::Route { n: 3 }]);
     assert!(call.step(Input::LegGone { n: 2, cause: None, sip: None }, now).is_empty(), "not one of ours");
+}
+
+#[test]
+fn parties_who_came_together_while_the_node_was_away_are_not_cut() {
+    let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegRinging(1));
+    assert_eq!(bench.after(Duration::from_secs(3)), [Op::HangUpLeg(1)]);
+    bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::NotSent));
+    // The socket is back, and Asterisk lists both as answered.
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.give(Input::LegAnswered(1)), [Op::LimitCaller(Duration::from_secs(3605))]);
+    assert!(bench.give(Input::NodeUp).is_empty(), "nothing is torn down");
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().attempts[0].outcome, AttemptOutcome::Answered);
+}
+
+#[test]
+fn nobody_is_dialled_into_a_bridge_whose_caller_may_be_missing() {
+    let mut bench = Bench::new(&[link(1), link(2)]);
+    assert_eq!(bench.give(Input::RequestFailed(Op::AddCaller, Failure::Unknown)), [Op::HangUpLeg(1)]);
+    assert_eq!(bench.gone(1, 16, 0), [Op::CreateLeg(2), Op::CreateBridge, Op::AddCaller]);
+}
+
+#[test]
+fn a_time_limit_that_asterisk_did_not_take_is_asked_for_again() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.give(Input::RequestFailed(Op::LimitCaller(Duration::ZERO), Failure::NotSent));
+    assert_eq!(bench.after(Duration::from_secs(2)), [Op::LimitCaller(Duration::from_secs(3603))]);
+    assert!(bench.after(Duration::from_secs(2)).is_empty());
+}
+
+#[test]
+fn a_drain_that_is_over_sends_unanswered_callers_elsewhere_and_leaves_talks_alone() {
+    let mut ringing = Bench::new(&[link(1), link(2)]);
+    ringing.give(Input::LegReady(1));
+    assert_eq!(ringing.give(Input::Shed), [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
+    let mut talking = Bench::new(&[link(1)]);
+    talking.give(Input::LegReady(1));
+    talking.give(Input::LegAnswered(1));
+    assert!(talking.give(Input::Shed).is_empty());
+}
+
+#[test]
+fn a_node_that_never_answers_again_gives_its_permits_back_when_asterisk_must_have_ended_all() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.after(Duration::from_secs(3600));
+    // Set-up budget 60 s, ring timeout 20 s, longest duration 3600 s, and 600 s to be sure.
+    bench.after(Duration::from_secs(60 + 20 + 600 - 1));
+    assert!(!bench.book.ledger.is_empty(), "no evidence yet");
+    bench.after(Duration::from_secs(1));
+    assert_eq!(bench.record().ending, "max_duration");
+}
+
+#[test]
+fn a_dial_that_did_not_happen_is_not_counted() {
+    let mut bench = Bench::new(&[Link { count_on: CountOn::Attempted, ..link(1) }]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::RequestFailed(Op::Dial { n: 1, timeout: Duration::ZERO }, Failure::NotSent));
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.released, [(1, false)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
+use crate::calls::io::Input;
 use crate::id::{CallId, CampaignId, ClientId, LinkId};
 use crate::routing::caps::{Permit, PermitKey};
 
@@ -16,18 +17,18 @@ pub struct Belief {
     pub calls: HashMap<String, (CallId, bool)>,
     /// Permits held by those calls.
     pub permits: Vec<PermitKey>,
-    /// Permits that the previous comparison already found without a channel.
+    /// Permits that were found without a channel long enough ago.
     pub missing_before: HashSet<PermitKey>,
 }
 
 /// What follows from the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The caller's channel is gone.
-    CallerGone(CallId),
-    /// The attempt's channel is gone, seen twice.
+    /// What a live call should know, and does unless the socket was away when it happened.
+    Seen(CallId, Sight),
+    /// The attempt's channel is gone, missed for long enough.
     LegGone(PermitKey),
-    /// The attempt has no channel; seen for the first time, so it may still be on its way.
+    /// The attempt has no channel; it may still be on its way.
     LegMissing(PermitKey),
     /// A caller waits in our application and nobody knows it: route it.
     Arrive {
@@ -39,11 +40,40 @@ pub enum Finding {
     /// Two parties talk that an earlier run of the controller bridged: take the call over.
     Adopt(Box<Adoption>),
     /// A channel of ours that belongs to no call.
-    HangUp(String),
+    HangUp {
+        /// Its id.
+        channel_id: String,
+        /// For an outbound channel of an earlier run: what it holds until it is gone.
+        permit: Option<(PermitKey, Permit)>,
+    },
     /// A bridge of ours that belongs to no call.
     DeleteBridge(String),
     /// The call's task is gone, and so are all its channels: give its permits back and forget it.
     Forget(CallId),
+}
+
+/// A state in which a live call's channel was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// The caller's channel is not listed.
+    CallerGone,
+    /// The caller is answered.
+    CallerUp,
+    /// Attempt n rings.
+    LegRinging(u32),
+    /// Attempt n is answered.
+    LegAnswered(u32),
+}
+
+impl From<Sight> for Input {
+    fn from(sight: Sight) -> Self {
+        match sight {
+            Sight::CallerGone => Self::CallerGone,
+            Sight::CallerUp => Self::CallerUp,
+            Sight::LegRinging(n) => Self::LegRinging(n),
+            Sight::LegAnswered(n) => Self::LegAnswered(n),
+        }
+    }
 }
 
 /// A call to take over.
@@ -76,45 +106,71 @@ pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &
     let listed: HashMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
     let live: HashSet<CallId> = belief.calls.values().map(|(call, _)| *call).collect();
     let mut findings = Vec::new();
-    findings.extend(known_calls(belief, &listed));
+    findings.extend(known_calls(ours, belief, &listed));
     findings.extend(permits(belief, &listed));
 
     let mut taken_over = HashSet::new();
     for caller in channels.iter().filter(|c| is_inbound(ours, c) && !belief.calls.contains_key(&c.id)) {
         let call = CallId::derive(caller.creationtime, ours.node, &caller.id);
-        let finding = unknown_caller(call, caller, channels, bridges);
+        let finding = unknown_caller(ours, call, caller, channels, bridges);
         taken_over.insert(call);
         if !matches!(finding, Finding::Adopt(_)) {
-            findings.extend(legs_of(call, channels).map(|(_, leg)| Finding::HangUp(leg.id.clone())));
+            findings.extend(legs_of(ours, call, channels).map(|(n, leg)| stray_leg((call, n), leg)));
         }
         findings.push(finding);
     }
     let orphan = |call: &CallId| !live.contains(call) && !taken_over.contains(call);
-    let legs = channels.iter().filter(|c| CallId::parse_leg(&c.id).is_some_and(|(call, _)| orphan(&call)));
-    findings.extend(legs.map(|c| Finding::HangUp(c.id.clone())));
-    let stale = bridges.iter().filter(|b| b.channels.is_empty());
+    let legs = channels.iter().filter_map(|c| our_leg(ours, c).map(|key| (key, c)));
+    findings.extend(legs.filter(|((call, _), _)| orphan(call)).map(|(key, c)| stray_leg(key, c)));
+    let stale = bridges.iter().filter(|b| b.channels.is_empty() && ours.apps.contains(&b.name));
     let stale = stale.filter(|b| CallId::parse_bridge(&b.id).is_some_and(|call| orphan(&call)));
     findings.extend(stale.map(|b| Finding::DeleteBridge(b.id.clone())));
     findings
 }
 
-fn known_calls(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
+fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (channel_id, (call, task_gone)) in &belief.calls {
-        let caller_there = listed.contains_key(channel_id.as_str());
+        let caller = listed.get(channel_id.as_str());
+        let legs = listed.values().filter_map(|c| our_leg(ours, c).filter(|(of, _)| of == call).map(|key| (key, *c)));
         if !task_gone {
-            findings.extend((!caller_there).then_some(Finding::CallerGone(*call)));
+            findings.extend(caller_seen(caller.copied()).map(|sight| Finding::Seen(*call, sight)));
+            findings.extend(legs.filter_map(|(key, leg)| leg_seen(belief, key, leg)));
             continue;
         }
-        let legs = listed.keys().filter(|id| CallId::parse_leg(id).is_some_and(|(c, _)| c == *call));
-        let caller = caller_there.then_some(channel_id.as_str());
-        let left: Vec<String> = legs.copied().chain(caller).map(str::to_owned).collect();
+        let mut left: Vec<String> = legs.map(|(_, leg)| leg.id.clone()).collect();
+        left.extend(caller.map(|c| c.id.clone()));
         if left.is_empty() {
             findings.push(Finding::Forget(*call));
         }
-        findings.extend(left.into_iter().map(Finding::HangUp));
+        findings.extend(left.into_iter().map(|channel_id| Finding::HangUp { channel_id, permit: None }));
     }
     findings
+}
+
+fn caller_seen(caller: Option<&Channel>) -> Option<Sight> {
+    match caller.map(|c| c.state) {
+        None => Some(Sight::CallerGone),
+        Some(ChannelState::Up) => Some(Sight::CallerUp),
+        Some(_) => None,
+    }
+}
+
+/// A live call's leg: how it stands, or that no attempt of the call holds it.
+fn leg_seen(belief: &Belief, key: PermitKey, leg: &Channel) -> Option<Finding> {
+    if !belief.permits.contains(&key) {
+        return Some(Finding::HangUp { channel_id: leg.id.clone(), permit: None });
+    }
+    match leg.state {
+        ChannelState::Ringing => Some(Finding::Seen(key.0, Sight::LegRinging(key.1))),
+        ChannelState::Up => Some(Finding::Seen(key.0, Sight::LegAnswered(key.1))),
+        _ => None,
+    }
+}
+
+/// An outbound channel of an earlier run, which holds its permit until it is gone.
+fn stray_leg(key: PermitKey, leg: &Channel) -> Finding {
+    Finding::HangUp { channel_id: leg.id.clone(), permit: permit_of(leg).map(|permit| (key, permit)) }
 }
 
 fn permits(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
@@ -128,36 +184,44 @@ fn permits(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
 }
 
 /// A caller that no live call knows: one to talk on, one left alone by its client, or one still to be routed.
-fn unknown_caller(call: CallId, caller: &Channel, channels: &[Channel], bridges: &[Bridge]) -> Finding {
+fn unknown_caller(ours: Ours<'_>, call: CallId, caller: &Channel, channels: &[Channel], bridges: &[Bridge]) -> Finding {
+    let hang_up = || Finding::HangUp { channel_id: caller.id.clone(), permit: None };
     let members = bridges.iter().find(|b| b.id == call.bridge()).map_or(&[][..], |b| &b.channels[..]);
     let bridged = |c: &Channel| members.contains(&c.id);
-    let talking = legs_of(call, channels).find(|(_, leg)| leg.state == ChannelState::Up && bridged(leg));
+    let talking = legs_of(ours, call, channels).find(|(_, leg)| leg.state == ChannelState::Up && bridged(leg));
     match talking {
         Some((n, leg)) if caller.state == ChannelState::Up && bridged(caller) => match permit_of(leg) {
             Some(permit) => {
                 Finding::Adopt(Box::new(Adoption { call, caller: caller.clone(), leg: leg.clone(), n, permit }))
             }
-            None => Finding::HangUp(caller.id.clone()),
+            None => hang_up(),
         },
-        _ if caller.state == ChannelState::Up => Finding::HangUp(caller.id.clone()),
+        _ if caller.state == ChannelState::Up => hang_up(),
         _ => {
-            let earlier_attempts = legs_of(call, channels).map(|(n, _)| n).max().unwrap_or(0);
+            let earlier_attempts = legs_of(ours, call, channels).map(|(n, _)| n).max().unwrap_or(0);
             Finding::Arrive { caller: Box::new(caller.clone()), earlier_attempts }
         }
     }
 }
 
-fn legs_of(call: CallId, channels: &[Channel]) -> impl Iterator<Item = (u32, &Channel)> {
-    channels.iter().filter_map(move |c| {
-        let (of, n) = CallId::parse_leg(&c.id)?;
-        (of == call).then_some((n, c))
-    })
+fn legs_of<'c>(ours: Ours<'c>, call: CallId, channels: &'c [Channel]) -> impl Iterator<Item = (u32, &'c Channel)> {
+    channels.iter().filter_map(move |c| our_leg(ours, c).filter(|(of, _)| *of == call).map(|(_, n)| (n, c)))
+}
+
+/// Call and attempt number of an outbound channel in one of our applications.
+fn our_leg(ours: Ours<'_>, channel: &Channel) -> Option<PermitKey> {
+    let key = CallId::parse_leg(&channel.id)?;
+    in_our_app(ours, channel).then_some(key)
 }
 
 fn is_inbound(ours: Ours<'_>, channel: &Channel) -> bool {
-    let (app, args) = channel.app_data.split_once(',').unwrap_or((&channel.app_data, ""));
-    let first = args.split(',').next().unwrap_or_default();
-    channel.app_name == "Stasis" && ours.apps.iter().any(|ours| ours == app) && first != LEG_ARG
+    let first = channel.app_data.split(',').nth(1).unwrap_or_default();
+    in_our_app(ours, channel) && first != LEG_ARG
+}
+
+fn in_our_app(ours: Ours<'_>, channel: &Channel) -> bool {
+    let app = channel.app_data.split(',').next().unwrap_or_default();
+    channel.app_name == "Stasis" && ours.apps.iter().any(|ours| ours == app)
 }
 
 /// Reads the `appArgs` of an outbound channel back: `<app>,leg,<campaign>,<link>,<client>`.
@@ -207,7 +271,17 @@ mod tests {
 
     fn bridge(members: &[&str]) -> Bridge {
         let channels = members.iter().map(|m| (*m).to_owned()).collect();
-        Bridge { id: call().bridge(), technology: "native_rtp".into(), channels }
+        Bridge { id: call().bridge(), name: "capconduit-1".into(), technology: "native_rtp".into(), channels }
+    }
+
+    fn hang_up(channel_id: &str) -> Finding {
+        Finding::HangUp { channel_id: channel_id.into(), permit: None }
+    }
+
+    /// The leg of an earlier run, which holds its permit until it is gone.
+    fn stray() -> Finding {
+        let permit = Permit { campaign: CampaignId(5), link: LinkId(6), client: ClientId(7) };
+        Finding::HangUp { channel_id: call().leg(2), permit: Some(((call(), 2), permit)) }
     }
 
     fn found(belief: &Belief, channels: &[Channel], bridges: &[Bridge]) -> Vec<Finding> {
@@ -224,15 +298,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_where_all_is_as_believed() {
+    fn a_live_call_is_told_how_its_channels_stand() {
         let channels = [caller(ChannelState::Up), leg(ChannelState::Up)];
-        assert_eq!(found(&known(false), &channels, &[bridge(&["1.1", &call().leg(2)])]), []);
+        let findings = found(&known(false), &channels, &[bridge(&["1.1", &call().leg(2)])]);
+        let seen = [Sight::CallerUp, Sight::LegAnswered(2)].map(|sight| Finding::Seen(call(), sight));
+        assert_eq!(findings, seen, "what it knows is told again, for a socket that was away");
     }
 
     #[test]
     fn what_is_not_listed_is_gone_a_leg_only_when_missed_twice() {
         let mut belief = known(false);
-        assert_eq!(found(&belief, &[], &[]), [Finding::CallerGone(call()), Finding::LegMissing((call(), 2))]);
+        assert_eq!(
+            found(&belief, &[], &[]),
+            [Finding::Seen(call(), Sight::CallerGone), Finding::LegMissing((call(), 2))]
+        );
         belief.missing_before.insert((call(), 2));
         assert_eq!(found(&belief, &[caller(ChannelState::Ring)], &[]), [Finding::LegGone((call(), 2))]);
     }
@@ -250,7 +329,7 @@ mod tests {
     fn a_caller_still_waiting_is_routed_anew_and_its_old_leg_hung_up() {
         let channels = [caller(ChannelState::Ring), leg(ChannelState::Ringing)];
         let findings = found(&Belief::default(), &channels, &[bridge(&["1.1", &call().leg(2)])]);
-        assert_eq!(findings[0], Finding::HangUp(call().leg(2)));
+        assert_eq!(findings[0], stray());
         let [Finding::Arrive { caller, earlier_attempts: 2 }] = &findings[1..] else { panic!("{findings:?}") };
         assert_eq!(caller.id, "1.1");
     }
@@ -258,25 +337,35 @@ mod tests {
     #[test]
     fn a_caller_whose_client_hung_up_meanwhile_is_not_sold_again() {
         let findings = found(&Belief::default(), &[caller(ChannelState::Up)], &[bridge(&["1.1"])]);
-        assert_eq!(findings, [Finding::HangUp("1.1".into())]);
+        assert_eq!(findings, [hang_up("1.1")]);
     }
 
     #[test]
     fn orphans_of_ours_are_cleared_and_strangers_left_alone() {
         let stranger = channel("9.9", ChannelState::Up, "other-app,inbound");
         let not_stasis = Channel { app_name: "Dial".into(), ..channel("8.8", ChannelState::Up, "capconduit-1") };
-        let foreign_bridge = Bridge { id: "conference".into(), technology: String::new(), channels: Vec::new() };
-        let findings =
-            found(&Belief::default(), &[stranger, not_stasis, leg(ChannelState::Up)], &[foreign_bridge, bridge(&[])]);
-        assert_eq!(findings, [Finding::HangUp(call().leg(2)), Finding::DeleteBridge(call().bridge())]);
+        let same_shape = channel(&call().leg(1), ChannelState::Up, "staging-1,leg,5,6,7");
+        let conference = Bridge { id: "conference".into(), ..bridge(&[]) };
+        let other_call = CallId::derive(DateTime::UNIX_EPOCH, "pbx", "7.7");
+        let staging = Bridge { id: other_call.bridge(), name: "staging-1".into(), ..bridge(&[]) };
+        let channels = [stranger, not_stasis, same_shape, leg(ChannelState::Up)];
+        let findings = found(&Belief::default(), &channels, &[conference, staging, bridge(&[])]);
+        assert_eq!(findings, [stray(), Finding::DeleteBridge(call().bridge())]);
     }
 
     #[test]
     fn a_call_without_its_task_is_hung_up_and_then_forgotten() {
         let findings = found(&known(true), &[caller(ChannelState::Up), leg(ChannelState::Up)], &[]);
-        assert_eq!(findings, [Finding::HangUp(call().leg(2)), Finding::HangUp("1.1".into())]);
+        assert_eq!(findings, [hang_up(&call().leg(2)), hang_up("1.1")]);
         let findings = found(&known(true), &[], &[]);
         assert!(findings.contains(&Finding::Forget(call())));
+    }
+
+    #[test]
+    fn a_leg_that_no_attempt_of_its_live_call_holds_is_hung_up() {
+        let belief = Belief { permits: Vec::new(), ..known(false) };
+        let findings = found(&belief, &[caller(ChannelState::Ring), leg(ChannelState::Ringing)], &[]);
+        assert_eq!(findings, [hang_up(&call().leg(2))]);
     }
 
     #[test]

@@ -69,7 +69,12 @@ async fn write(db: &Db, batch: &[CallRecord], give_up: &CancellationToken) {
     let mut wait = RETRY_FIRST;
     let mut tries = 0_u32;
     loop {
-        let Err(failed) = records::write(db, batch).await else {
+        let written = tokio::select! {
+            written = records::write(db, batch) => written.map_err(|error| error.to_string()),
+            // Dropping a write half-way is safe: it is one transaction, and idempotent.
+            () = give_up.cancelled() => Err("no answer from the database".to_owned()),
+        };
+        let Err(failed) = written else {
             metrics::counter!(name::RECORDS_WRITTEN).increment(batch.len() as u64);
             if tries > 0 {
                 info!(records = batch.len(), tries, "records written after all");

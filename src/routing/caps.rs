@@ -107,6 +107,12 @@ impl Ledger {
         self.held.is_empty()
     }
 
+    /// Whether this permit is held.
+    #[must_use]
+    pub fn is_held(&self, key: PermitKey) -> bool {
+        self.held.contains_key(&key)
+    }
+
     /// Every permit held, in no order.
     pub fn held(&self) -> impl Iterator<Item = (PermitKey, Permit)> + '_ {
         self.held.iter().map(|(key, permit)| (*key, *permit))

@@ -35,7 +35,7 @@ pub async fn revision(db: &Db) -> Result<i64, StoreError> {
     read_revision(&db.connection).await
 }
 
-/// Counted calls of every link that is not archived (`current_total_calls`).
+/// Counted calls of every link (`current_total_calls`), archived ones included: a link that comes back keeps its total.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -44,7 +44,6 @@ pub async fn totals(db: &Db) -> Result<HashMap<LinkId, u64>, StoreError> {
     let rows: Vec<(i64, i64)> = campaign_client_settings::Entity::find()
         .select_only()
         .columns([Column::Id, Column::CurrentTotalCalls])
-        .filter(Column::Status.ne(Status::Archived.as_str()))
         .into_tuple()
         .all(&db.connection)
         .await?;

@@ -19,7 +19,7 @@ async fn attempt(rig: &mut Rig, lane: &Lane, call: &FakeCall, endpoint: &str, le
         originator: Some(call.id()),
         variables: &[],
     });
-    let bridged = lane.send(Request::CreateBridge { bridge_id: BRIDGE });
+    let bridged = lane.send(Request::CreateBridge { bridge_id: BRIDGE, name: "capconduit-1" });
     let joined = lane.send(Request::AddChannel { bridge_id: BRIDGE, channel_id: call.id() });
     created.await?;
     bridged.await?;
@@ -168,7 +168,7 @@ async fn what_is_done_too_early_or_elsewhere_is_refused_as_the_real_one_does() {
     let lane = rig.node.lane(0);
     let status = async |request: Request<'_>| lane.send(request).await.err().and_then(|error| error.status());
     assert_eq!(status(Request::AddChannel { bridge_id: "none", channel_id: call.id() }).await, Some(404));
-    assert_eq!(status(Request::CreateBridge { bridge_id: "b" }).await, None);
+    assert_eq!(status(Request::CreateBridge { bridge_id: "b", name: "capconduit-1" }).await, None);
     assert_eq!(status(Request::AddChannel { bridge_id: "b", channel_id: "none" }).await, Some(400));
     assert_eq!(status(Request::Dial { channel_id: call.id(), caller: None, timeout: 1 }).await, Some(409));
     let onward = Request::ContinueInDialplan { channel_id: call.id(), context: "fb", exten: "s", priority: 1 };

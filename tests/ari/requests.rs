@@ -189,7 +189,7 @@ async fn lists_go_over_http_and_name_what_lives() {
     let mut rig = Rig::up(Transport::Websocket).await;
     let call = rig.fake.incoming("cc-1", "+442079460000", "+15550001");
     rig.event_of("StasisStart", call.id()).await;
-    rig.node.lane(0).send(Request::CreateBridge { bridge_id: "br-x" }).await.expect("a bridge");
+    rig.node.lane(0).send(Request::CreateBridge { bridge_id: "br-x", name: "capconduit-1" }).await.expect("a bridge");
     rig.node.lane(0).send(Request::AddChannel { bridge_id: "br-x", channel_id: call.id() }).await.expect("joined");
     let channels = rig.node.list_channels().await.expect("channels");
     assert_eq!(channels.len(), 1);

@@ -11,6 +11,8 @@ use crate::site::{DID, Database, Site, plan};
 on_both_databases!(
     a_creation_without_an_answer_dials_nobody_twice,
     a_call_outlives_a_broken_socket,
+    an_answer_missed_while_disconnected_is_not_cut,
+    callers_are_not_kept_waiting_for_a_node_that_does_not_get_ready,
     a_hang_up_missed_while_disconnected_is_found,
     events_out_of_order_leave_nothing_behind,
     a_half_open_socket_is_left,
@@ -91,4 +93,36 @@ async fn a_half_open_socket_is_left(database: Database) {
     call.hang_up();
     site.records(1).await;
     site.settle().await;
+}
+
+async fn an_answer_missed_while_disconnected_is_not_cut(database: Database) {
+    let links = [("north", "total_calls_allowed = 1"), ("south", "forwarding_priority = 2")];
+    let site = Site::start(database, &plan("priority", &links)).await;
+    site.clients(&[("north", Behaviour::answers(300)), ("south", Behaviour::answers(0))]);
+    let call = site.call(DID);
+    call.ringing().await;
+    site.asterisk.refuse_connections(true);
+    site.asterisk.drop_sockets();
+    call.answered().await;
+    site.asterisk.refuse_connections(false);
+    site.until_ready().await;
+    call.hang_up();
+    let record = site.records(1).await.remove(0);
+    assert_eq!((record.ending.as_str(), record.answered_client_name.as_deref()), ("completed", Some("north")));
+    assert_eq!(site.total_of("north").await, 1, "it counts");
+    assert_eq!(site.asterisk.stats("south").dialled, 0);
+    site.settle().await;
+}
+
+async fn callers_are_not_kept_waiting_for_a_node_that_does_not_get_ready(database: Database) {
+    let site = Site::start(database, &plan("priority", &[("north", "")])).await;
+    site.clients(&[("north", Behaviour::answers(0))]);
+    site.asterisk.fault("GET channels", 1_000, Fault::Status(500));
+    site.asterisk.drop_sockets();
+    site.asterisk.until_filter_sets("capconduit-1", 2).await;
+    let call = site.call(DID);
+    assert!(matches!(call.ended().await, CallerEnd::Continued { context, .. } if context == "capconduit-fallback"));
+    site.asterisk.fault("GET channels", 0, Fault::Status(500));
+    assert_eq!(site.asterisk.stats("north").dialled, 0);
+    site.asterisk.until_empty().await;
 }

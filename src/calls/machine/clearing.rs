@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, CallerLeg, End, Phase};
+use super::{BEHIND, Call, CallerLeg, End, Phase};
 use crate::calls::attempt::Leg;
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
@@ -10,7 +10,7 @@ use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 
 /// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_secs(2);
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// How long a caller that hung up may take to be gone before it is hung up from here.
 const LEAVING: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -130,6 +130,22 @@ impl Call {
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
     }
 
+    pub(super) fn shed(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Selecting | Phase::Dialling) {
+            self.reject(Ending::Overloaded, now, effects);
+        }
+    }
+
+    /// Nothing of this call can be alive any more.
+    pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.close(Ending::Failed, HungUpBy::System, None, now);
+        let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
+        for n in left {
+            self.leg_gone(n, None, None, now, effects);
+        }
+        self.caller_gone(now, effects);
+    }
+
     /// Asks once more for every hang-up without evidence yet. Harmless where it happened: a channel that is gone answers 404.
     pub(super) fn ask_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let legs = self.attempts.iter().filter(|a| a.leg == Leg::HangingUp).map(|a| Op::HangUpLeg(a.n));
@@ -137,8 +153,13 @@ impl Call {
             CallerLeg::HangingUp(sip) => Some(Op::HangUpCaller(sip)),
             _ => None,
         };
+        let talking = self.phase == Phase::Talking && self.limit_owed;
+        let limit = talking
+            .then(|| Op::LimitCaller(self.talk_deadline().unwrap_or_default().saturating_sub(now.mono) + BEHIND));
         let before = effects.len();
-        effects.extend(legs.chain(caller).map(Effect::Ask));
+        effects.extend(legs.chain(caller).chain(limit).map(Effect::Ask));
+        self.attempts.iter_mut().for_each(|a| a.hang_up_unsent = false);
+        self.limit_owed = false;
         let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
         self.retry = (effects.len() > before).then(|| (now.mono + wait, wait));
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BEHIND, Call, Moment, Phase};
+use super::clearing::RETRY_FIRST;
+use super::{BEHIND, Call, Moment, Phase, SETUP_COVERED};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
@@ -31,6 +32,10 @@ impl Call {
         match (decision.candidates, offer) {
             (Ok(plan), Some(offer)) => {
                 self.plan = plan;
+                let budget = self.setup_deadline().saturating_sub(self.arrived.mono);
+                if budget > SETUP_COVERED {
+                    effects.push(Effect::Ask(Op::LimitCaller(budget + BEHIND)));
+                }
                 self.start_attempt(offer, now, effects);
             }
             (Ok(_), None) => self.reject(Ending::AllFull, now, effects),
@@ -67,7 +72,8 @@ impl Call {
                 effects.push(Effect::Ask(Op::AddLeg(n)));
                 effects.push(Effect::Ask(Op::Dial { n, timeout }));
             }
-            Leg::HangingUp => effects.push(Effect::Ask(Op::HangUpLeg(n))),
+            // Gone: it was created after all, after there had been evidence that it was not.
+            Leg::HangingUp | Leg::Gone => effects.push(Effect::Ask(Op::HangUpLeg(n))),
             _ => {}
         }
     }
@@ -85,7 +91,9 @@ impl Call {
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
-            Leg::Dialling if dialling => {
+            // Answered while the node was away and our own hang-up could not be sent: they talk, so let them.
+            Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
+                attempt.verdict = None;
                 attempt.leg = Leg::Up;
                 attempt.answered = Some(now);
                 self.phase = Phase::Talking;
@@ -147,13 +155,32 @@ impl Call {
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
             Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
-                self.give_up_leg(n, now, effects)
+                if let (Op::Dial { .. }, Some(attempt)) = (op, self.attempt_mut(n)) {
+                    attempt.not_dialled();
+                }
+                self.give_up_leg(n, now, effects);
+            }
+            Op::HangUpLeg(n) if failure == Failure::NotSent => {
+                if let Some(attempt) = self.attempt_mut(n) {
+                    attempt.hang_up_unsent = true;
+                }
+            }
+            Op::LimitCaller(_) if !absent => {
+                self.limit_owed = true;
+                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+            }
+            // It exists already, from a request whose outcome was not known.
+            Op::CreateBridge if failure == Failure::Rejected(409) => {}
+            // The caller may not be in the bridge: nobody must answer into it. The next attempt asks for both again.
+            Op::CreateBridge | Op::AddCaller if failure == Failure::Unknown => {
+                self.bridge = false;
+                self.give_up_leg(self.last_n(), now, effects);
             }
             Op::HangUpLeg(n) if absent => self.leg_gone(n, None, None, now, effects),
             Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
             // "Channel not found" and "not in Stasis": the caller is on its way out.
             Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
-            Op::CreateBridge | Op::AddCaller if failure != Failure::Unknown => self.fail(now, effects),
+            Op::CreateBridge | Op::AddCaller => self.fail(now, effects),
             _ => {}
         }
     }

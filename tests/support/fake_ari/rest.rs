@@ -34,11 +34,12 @@ pub(super) fn handle(world: &mut World, request: &Seen) -> Answer {
             None => refuse(404, "Endpoint not found"),
         },
         ("GET", ["channels"]) => (200, world.channels.values().map(|channel| channel.json()).collect()),
-        ("GET", ["bridges"]) => (200, world.bridges.iter().map(|(id, members)| bridge(id, members)).collect()),
+        ("GET", ["bridges"]) => (200, world.bridges.keys().map(|id| bridge(world, id)).collect()),
         ("POST", ["channels", "create"]) => create(world, &request.body),
         ("POST", ["bridges", id]) => {
-            let members = world.bridges.entry((*id).to_owned()).or_default();
-            (200, bridge(id, members))
+            world.bridges.entry((*id).to_owned()).or_default();
+            world.bridge_names.insert((*id).to_owned(), request.query.get("name").cloned().unwrap_or_default());
+            (200, bridge(world, id))
         }
         ("DELETE", ["bridges", id]) => match world.bridges.remove(*id) {
             Some(_) => DONE,
@@ -85,9 +86,10 @@ fn info(world: &World) -> Value {
     })
 }
 
-fn bridge(id: &str, members: &[String]) -> Value {
+fn bridge(world: &World, id: &str) -> Value {
+    let (members, name) = (&world.bridges[id], &world.bridge_names[id]);
     json!({"id": id, "technology": "simple_bridge", "bridge_type": "mixing", "bridge_class": "stasis", "creator": "Stasis",
-        "name": "", "channels": members, "video_mode": "none"})
+        "name": name, "channels": members, "video_mode": "none"})
 }
 
 fn variable(method: &str, variables: &mut BTreeMap<String, String>, query: &BTreeMap<String, String>) -> Answer {
