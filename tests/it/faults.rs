@@ -122,7 +122,6 @@ async fn callers_are_not_kept_waiting_for_a_node_that_does_not_get_ready(databas
     site.asterisk.until_filter_sets("capconduit-1", 2).await;
     let call = site.call(DID);
     assert!(matches!(call.ended().await, CallerEnd::Continued { context, .. } if context == "capconduit-fallback"));
-    site.asterisk.fault("GET channels", 0, Fault::Status(500));
     assert_eq!(site.asterisk.stats("north").dialled, 0);
-    site.asterisk.until_empty().await;
+    site.settle().await;
 }
