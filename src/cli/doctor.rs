@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{Config, Realtime};
 use crate::routing::snapshot::{Client, Status};
-use crate::store::{self, Db};
+use crate::store::{self, Db, StoreError};
 
 pub use judge::PROBE_DID;
 pub use report::{Check, Outcome, failures, render};
@@ -35,8 +35,11 @@ async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
     }
     let db = match Db::connect(&config.database).await {
         Ok(db) => db,
+        Err(StoreError::Connect { target, reason, mend }) => {
+            return (vec![Check::failed(SUBJECT, format!("{target}: {reason}"), mend)], Vec::new());
+        }
         Err(error) => {
-            let mend = "start the database, or correct database.url (CAPCONDUIT__DATABASE__URL)";
+            let mend = "correct database.url (CAPCONDUIT__DATABASE__URL)";
             return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new());
         }
     };
