@@ -56,6 +56,8 @@ enum Command {
     /// Migrates the database first. A second signal ends the draining at once: bridged calls go on in Asterisk, and the next start adopts them.
     Serve,
     /// Make the database's tables, or bring them up to date; safe to repeat.
+    ///
+    /// Also publishes the clients' SIP settings: in SQLite mode it makes realtime.db, which must be there before Asterisk starts.
     Migrate,
     /// Make the sellers, clients, DIDs, campaigns and links what FILE says, in one transaction.
     ///
@@ -103,7 +105,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return print(&api::spec());
     }
     let config = Config::load(cli.config.as_deref())?;
-    init_logs(&config.log, matches!(cli.command, Command::Serve))?;
+    init_logs(&config.log, &cli.command)?;
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
@@ -128,12 +130,16 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A command whose result is what it prints stays quiet below warnings, unless a filter is configured.
-fn init_logs(log: &Log, serving: bool) -> Result<(), TelemetryError> {
-    if serving || log.filter != Log::DEFAULT_FILTER {
-        return telemetry::init_logs(log);
-    }
-    telemetry::init_logs(&Log { filter: "warn".to_owned(), ..log.clone() })
+/// A command whose result is what it prints stays quiet below warnings, and `doctor`, whose report tells every fault, below errors;
+/// unless a filter is configured.
+fn init_logs(log: &Log, command: &Command) -> Result<(), TelemetryError> {
+    let filter = match command {
+        Command::Serve => return telemetry::init_logs(log),
+        _ if log.filter != Log::DEFAULT_FILTER => return telemetry::init_logs(log),
+        Command::Doctor => "error",
+        _ => "warn",
+    };
+    telemetry::init_logs(&Log { filter: filter.to_owned(), ..log.clone() })
 }
 
 /// The SQLite file of the configuration where it is not there yet: opening it would make it.
@@ -164,10 +170,17 @@ async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     let db = Db::connect(&config.database).await?;
     let missing = store::pending(&db, &config.realtime).await?;
     store::migrate(&db, &config.realtime).await?;
+    publish(&db, config).await?;
     match missing.as_slice() {
         [] => print(&format!("{} is up to date\n", db.target())),
         steps => print(&format!("{}: ran {}\n", db.target(), steps.join(", "))),
     }
+}
+
+/// Puts the clients' SIP settings where Asterisk reads them. In SQLite mode this makes the file, which must exist before Asterisk starts.
+async fn publish(db: &Db, config: &Config) -> anyhow::Result<()> {
+    let published = store::realtime::publish(db, &config.realtime).await;
+    published.map(drop).context("the SIP settings cannot be published to Asterisk (realtime.path)")
 }
 
 /// Writes a result to standard output. A reader that has closed it (`| head`) has what it wanted.

@@ -19,6 +19,11 @@ pub(super) async fn apply(db: &Db, config: &Config, file: &Path, dry_run: bool) 
         store::apply::apply(db, &config.realtime, &document).await
     };
     let plan = plan.with_context(|| format!("{name} is not applied"))?;
+    if !dry_run {
+        // A running `serve` does so too; without one, Asterisk must know the clients before it is asked for them.
+        let published = store::realtime::publish(db, &config.realtime).await;
+        published.with_context(|| format!("{name} is applied, but cannot be published to Asterisk (realtime.path)"))?;
+    }
     let last = match (plan.is_empty(), dry_run) {
         (true, _) => "",
         (false, true) => "Nothing was changed (--dry-run).\n",

@@ -85,6 +85,12 @@ pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: boo
     pool.connect_with(plain).await.map_err(|error| unreachable(path.display().to_string(), &error))
 }
 
+/// One connection to a SQLite file as it is: neither made nor switched to WAL.
+pub(super) async fn existing_sqlite(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await
+}
+
 /// Switches the file to WAL, once for ever. Two processes that do so at the same moment are both refused as busy, whatever their
 /// busy timeout (each holds the read lock the other waits for), so this tries again until the timeout is used up.
 async fn enter_wal(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
