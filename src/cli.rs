@@ -68,6 +68,9 @@ enum Command {
         /// Print the plan and change nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Take a FILE without any table, which removes everything.
+        #[arg(long)]
+        allow_empty: bool,
     },
     /// Print what is configured as TOML that `apply` takes. Without SIP passwords.
     Export,
@@ -109,7 +112,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
-        Command::Apply { file, dry_run } => print(&plan::apply(&open(&config).await?, &config, &file, dry_run).await?),
+        Command::Apply { file, dry_run, allow_empty } => {
+            let (name, document) = plan::read(&file, allow_empty)?;
+            print(&plan::apply(&open(&config).await?, &config, &name, &document, dry_run).await?)
+        }
         Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {
             config.require_ari()?;

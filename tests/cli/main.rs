@@ -219,4 +219,19 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
     assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
     let (code, _, error) = run(&["apply", "absent.toml"]);
     assert!(code == 1 && error.contains("absent.toml"), "{error}");
+
+    // A document without a table is a wrong file, unless it is said to be meant.
+    std::fs::write(folder.path().join("empty.toml"), "# nothing\n").expect("written");
+    for args in [&["apply", "empty.toml"][..], &["apply", "empty.toml", "--dry-run"]] {
+        let (code, out, error) = run(args);
+        assert!(
+            code == 1 && out.is_empty() && error.contains("empty.toml is not applied: it is empty"),
+            "{out}{error}"
+        );
+        assert!(error.contains("--allow-empty"), "{error}");
+    }
+    assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
+    let (code, out, error) = run(&["apply", "empty.toml", "--allow-empty"]);
+    assert!(code == 0 && out.contains("- client north") && out.ends_with("Applied.\n"), "{out}{error}");
+    assert_eq!(run(&["export"]).1.trim(), "");
 }
