@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
-use crate::config::{Config, Log};
+use crate::config::{self, Config, Log};
 use crate::store::{self, Db};
 use crate::telemetry::TelemetryError;
 use crate::{api, telemetry};
@@ -107,6 +107,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Command::Openapi) {
         return print(&api::spec());
     }
+    for sentence in config::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
+        eprintln!("capconduit: warning: {}", table::lines(&sentence));
+    }
     let config = Config::load(cli.config.as_deref())?;
     init_logs(&config.log, &cli.command)?;
     match cli.command {
@@ -173,6 +176,7 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    config.require_data_dir()?;
     let db = Db::connect(&config.database).await?;
     let missing = store::pending(&db, &config.realtime).await?;
     store::migrate(&db, &config.realtime).await?;

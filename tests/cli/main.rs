@@ -48,6 +48,39 @@ fn with_no_file_at_all_it_migrates_and_lists_no_calls() {
 }
 
 #[test]
+fn a_data_directory_that_cannot_be_made_is_refused_by_its_key() {
+    let folder = folder();
+    // Not even root can make one there.
+    for dir in ["/proc/capconduit", "/dev/null/data"] {
+        for command in ["migrate", "serve"] {
+            let environment = [("CAPCONDUIT__DATA__DIR", dir), ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY)];
+            let (code, out, error) = capconduit(folder.path(), &environment, &[command]);
+            assert_eq!((code, out.as_str()), (1, ""), "{command} {dir}");
+            assert!(error.contains(&format!("data.dir = {dir:?}")), "{command}: {error}");
+        }
+    }
+    // Who keeps nothing in data.dir does not need it.
+    let url = format!("sqlite://{}", folder.path().join("own.db").display());
+    let realtime = folder.path().join("realtime.db").display().to_string();
+    let environment = [
+        ("CAPCONDUIT__DATA__DIR", "/proc/capconduit"),
+        ("CAPCONDUIT__DATABASE__URL", url.as_str()),
+        ("CAPCONDUIT__REALTIME__PATH", realtime.as_str()),
+    ];
+    let (code, out, error) = capconduit(folder.path(), &environment, &["migrate"]);
+    assert!(code == 0, "{out}{error}");
+}
+
+#[test]
+fn a_misnamed_variable_is_a_warning_beside_the_result() {
+    let folder = folder();
+    let (code, out, error) = capconduit(folder.path(), &[("CAPCONDUIT_API__LISTEN", CANARY)], &["migrate"]);
+    assert!(code == 0 && out.contains("ran "), "{out}{error}");
+    assert!(error.contains("warning: the environment variable CAPCONDUIT_API__LISTEN is not read"), "{error}");
+    assert!(!error.contains(CANARY), "{error}");
+}
+
+#[test]
 fn without_a_password_serve_and_doctor_say_which_key_to_set() {
     let folder = folder();
     for command in ["serve", "doctor"] {
