@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
-use crate::config::{Config, Log};
+use crate::config::{self, Config, Log};
 use crate::store::{self, Db};
 use crate::telemetry::TelemetryError;
 use crate::{api, telemetry};
@@ -56,6 +56,8 @@ enum Command {
     /// Migrates the database first. A second signal ends the draining at once: bridged calls go on in Asterisk, and the next start adopts them.
     Serve,
     /// Make the database's tables, or bring them up to date; safe to repeat.
+    ///
+    /// Also publishes the clients' SIP settings: in SQLite mode it makes realtime.db, which must be there before Asterisk starts.
     Migrate,
     /// Make the sellers, clients, DIDs, campaigns and links what FILE says, in one transaction.
     ///
@@ -66,6 +68,9 @@ enum Command {
         /// Print the plan and change nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Take a FILE without any table, which removes everything.
+        #[arg(long)]
+        allow_empty: bool,
     },
     /// Print what is configured as TOML that `apply` takes. Without SIP passwords.
     Export,
@@ -102,12 +107,18 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Command::Openapi) {
         return print(&api::spec());
     }
+    for sentence in config::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
+        eprintln!("capconduit: warning: {}", table::lines(&sentence));
+    }
     let config = Config::load(cli.config.as_deref())?;
-    init_logs(&config.log, matches!(cli.command, Command::Serve))?;
+    init_logs(&config.log, &cli.command)?;
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
-        Command::Apply { file, dry_run } => print(&plan::apply(&open(&config).await?, &config, &file, dry_run).await?),
+        Command::Apply { file, dry_run, allow_empty } => {
+            let (name, document) = plan::read(&file, allow_empty)?;
+            print(&plan::apply(&open(&config).await?, &config, &name, &document, dry_run).await?)
+        }
         Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {
             config.require_ari()?;
@@ -128,12 +139,16 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A command whose result is what it prints stays quiet below warnings, unless a filter is configured.
-fn init_logs(log: &Log, serving: bool) -> Result<(), TelemetryError> {
-    if serving || log.filter != Log::DEFAULT_FILTER {
-        return telemetry::init_logs(log);
-    }
-    telemetry::init_logs(&Log { filter: "warn".to_owned(), ..log.clone() })
+/// A command whose result is what it prints stays quiet below warnings, and `doctor`, whose report tells every fault, below errors;
+/// unless a filter is configured.
+fn init_logs(log: &Log, command: &Command) -> Result<(), TelemetryError> {
+    let filter = match command {
+        Command::Serve => return telemetry::init_logs(log),
+        _ if log.filter != Log::DEFAULT_FILTER => return telemetry::init_logs(log),
+        Command::Doctor => "error",
+        _ => "warn",
+    };
+    telemetry::init_logs(&Log { filter: filter.to_owned(), ..log.clone() })
 }
 
 /// The SQLite file of the configuration where it is not there yet: opening it would make it.
@@ -161,13 +176,21 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    config.require_data_dir()?;
     let db = Db::connect(&config.database).await?;
     let missing = store::pending(&db, &config.realtime).await?;
     store::migrate(&db, &config.realtime).await?;
+    publish(&db, config).await?;
     match missing.as_slice() {
         [] => print(&format!("{} is up to date\n", db.target())),
         steps => print(&format!("{}: ran {}\n", db.target(), steps.join(", "))),
     }
+}
+
+/// Puts the clients' SIP settings where Asterisk reads them. In SQLite mode this makes the file, which must exist before Asterisk starts.
+async fn publish(db: &Db, config: &Config) -> anyhow::Result<()> {
+    let published = store::realtime::publish(db, &config.realtime).await;
+    published.map(drop).context("the SIP settings cannot be published to Asterisk (realtime.path)")
 }
 
 /// Writes a result to standard output. A reader that has closed it (`| head`) has what it wanted.

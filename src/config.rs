@@ -12,12 +12,13 @@ mod sections;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 pub use fault::{Fault, Faults};
+pub use layers::unread_variables;
 pub use lock::{DataLock, LockError};
 pub use sections::REJECTION_CODES;
 
@@ -202,6 +203,21 @@ impl Config {
             })
         };
         Faults::none_or(self.nodes.iter().enumerate().filter_map(missing).collect())
+    }
+
+    /// Makes the data directory where the database or `realtime.db` shall lie in it, and refuses one that cannot be written: for
+    /// commands that make files there. `serve` takes its lock there instead.
+    ///
+    /// # Errors
+    /// Names `data.dir`, its value and what the system said.
+    pub fn require_data_dir(&self) -> Result<(), LockError> {
+        let database = self.database.url.expose_secret().strip_prefix("sqlite://").map(Path::new);
+        let realtime = match &self.realtime {
+            Realtime::Sqlite { path } => Some(path.as_path()),
+            Realtime::Postgres => None,
+        };
+        let used = database.into_iter().chain(realtime).any(|path| path.starts_with(&self.data_dir));
+        if used { lock::require_writable(&self.data_dir) } else { Ok(()) }
     }
 }
 

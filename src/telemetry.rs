@@ -152,7 +152,7 @@ pub mod name {
     pub const RECORDS_WRITTEN: &str = "capconduit_records_written_total";
     /// Counter: failed tries to write a batch of records.
     pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
-    /// Gauge: records in the journal that are not in the database yet.
+    /// Gauge: records of ended calls that are in memory only, until the database takes them.
     pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
@@ -176,7 +176,7 @@ fn describe() {
     describe_counter!(HEARTBEAT_FAILURES, "Heartbeats that did not reach the node");
     describe_counter!(RECORDS_WRITTEN, "Records written to the database");
     describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
-    describe_gauge!(RECORDS_WAITING, "Records in the journal that are not in the database yet");
+    describe_gauge!(RECORDS_WAITING, "Records of ended calls that are in memory only, until the database takes them");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

@@ -22,6 +22,7 @@ use super::socket::App;
 use super::ticket::{Outgoing, Response, Ticket};
 use super::ws;
 use crate::clock::Now;
+use crate::telemetry::name;
 
 /// How often the peer is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -168,8 +169,7 @@ impl Connection<'_> {
             }
             (Ok(Frame::Event(event)), Some(held)) => held.push((at, event)),
             (Err(error), _) => {
-                metrics::counter!("capconduit_ari_undecodable_total", "node" => self.shared.name.to_string())
-                    .increment(1);
+                metrics::counter!(name::ARI_UNDECODABLE, "node" => self.shared.name.to_string()).increment(1);
                 warn!(node = %self.shared.name, app = self.app.name(), %error, "an event could not be read; it is skipped");
             }
         }
@@ -179,7 +179,7 @@ impl Connection<'_> {
     /// Passes an event on; the one that says the application was taken over is the connection's last.
     fn publish(&self, at: Now, event: Event) -> Step {
         let node = self.shared.name.to_string();
-        metrics::counter!("capconduit_ari_events_total", "node" => node, "type" => event.kind()).increment(1);
+        metrics::counter!(name::ARI_EVENTS, "node" => node, "type" => event.kind()).increment(1);
         let replaced =
             matches!(&event, Event::ApplicationReplaced { application, .. } if application == self.app.name());
         self.tell(at, NodeEventKind::Event(event))?;

@@ -35,12 +35,6 @@ impl Error {
         }
     }
 
-    /// Whether Asterisk is certain not to have done what was asked.
-    #[must_use]
-    pub fn nothing_happened(&self) -> bool {
-        matches!(self, Self::Rejected { .. } | Self::NotSent(_))
-    }
-
     /// A word for metrics and logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -101,11 +101,6 @@ pub enum Request<'a> {
         /// Why; `None` = Asterisk's default (normal clearing).
         reason: Option<HangUpReason>,
     },
-    /// Lets the caller hear ringing (180).
-    Ring {
-        /// The channel.
-        channel_id: &'a str,
-    },
     /// Sends a channel back to the dialplan.
     ContinueInDialplan {
         /// The channel.
@@ -132,11 +127,6 @@ pub enum Request<'a> {
         channel_id: &'a str,
         /// Variable or function, such as `CALLERID(pres)`.
         variable: &'a str,
-    },
-    /// Reads a channel; 404 is evidence that it is gone. The answer is a [`super::Channel`].
-    GetChannel {
-        /// The channel.
-        channel_id: &'a str,
     },
     /// Sets a global variable.
     SetGlobal {
@@ -256,7 +246,6 @@ impl Request<'_> {
                     None => hang_up,
                 }
             }
-            Self::Ring { channel_id } => post("ring", channel(channel_id, "/ring")),
             Self::ContinueInDialplan { channel_id, context, exten, priority } => {
                 post("continue", channel(channel_id, "/continue"))
                     .query("context", context)
@@ -269,7 +258,6 @@ impl Request<'_> {
             Self::GetChannelVariable { channel_id, variable } => {
                 get("get_variable", channel(channel_id, "/variable")).query("variable", variable)
             }
-            Self::GetChannel { channel_id } => get("get_channel", channel(channel_id, "")),
             Self::SetGlobal { variable, value } => {
                 post("set_global", global).query("variable", variable).query("value", value)
             }
@@ -333,7 +321,7 @@ mod tests {
     #[test]
     fn a_token_cannot_become_a_path_or_a_query() {
         for hostile in ["../../x", "a/b", "a?b=c", "a#b", "a%2Fb", "a b", "ü", ";"] {
-            let path = Request::GetChannel { channel_id: hostile }.render().path;
+            let path = Request::HangUp { channel_id: hostile, reason: None }.render().path;
             let token = path.strip_prefix("channels/").expect("the fixed part");
             assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{token}");
             let back = percent_encoding::percent_decode_str(token).decode_utf8().expect("UTF-8");

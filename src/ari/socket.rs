@@ -17,6 +17,7 @@ use super::request::Request;
 use super::ticket::Outgoing;
 use super::ws;
 use crate::clock;
+use crate::telemetry::name;
 
 /// Longest wait for TCP, TLS and the WebSocket handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -86,7 +87,7 @@ impl Socket {
         events: mpsc::Sender<NodeEvent>,
         shutdown: CancellationToken,
     ) -> Self {
-        let depth = metrics::gauge!("capconduit_ari_event_queue_depth", "node" => shared.name.to_string());
+        let depth = metrics::gauge!(name::ARI_EVENT_QUEUE_DEPTH, "node" => shared.name.to_string());
         Self { shared: Arc::clone(shared), app: Arc::clone(app), events, shutdown, depth }
     }
 
@@ -117,7 +118,7 @@ impl Socket {
                     }
                 }
             }
-            metrics::counter!("capconduit_ari_reconnects_total", "node" => self.shared.name.to_string()).increment(1);
+            metrics::counter!(name::ARI_RECONNECTS, "node" => self.shared.name.to_string()).increment(1);
             if self.until_shutdown(sleep(wait)).await.is_none() {
                 return;
             }
@@ -168,8 +169,7 @@ impl Socket {
         } else {
             warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
         }
-        metrics::counter!("capconduit_ari_disconnects_total", "node" => node.to_string(), "reason" => reason)
-            .increment(1);
+        metrics::counter!(name::ARI_DISCONNECTS, "node" => node.to_string(), "reason" => reason).increment(1);
         let down = NodeEvent {
             node: self.shared.index,
             app: self.app.index(),

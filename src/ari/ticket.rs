@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use super::error::Error;
 use super::request::Rendered;
 use crate::clock::Clock;
+use crate::telemetry::name;
 
 /// Waiting for its turn; nothing has reached a socket.
 const QUEUED: u8 = 0;
@@ -124,10 +125,10 @@ impl Ticket {
         let Some(reply) = self.reply.take() else { return };
         let word = outcome.as_ref().map_or_else(Error::kind, |_| "ok");
         let node = self.node.to_string();
-        metrics::counter!("capconduit_ari_requests_total", "node" => node.clone(), "request" => self.kind, "outcome" => word)
+        metrics::counter!(name::ARI_REQUESTS, "node" => node.clone(), "request" => self.kind, "outcome" => word)
             .increment(1);
         let took = self.clock.now().mono.saturating_sub(self.queued_at);
-        metrics::histogram!("capconduit_ari_request_seconds", "node" => node, "request" => self.kind)
+        metrics::histogram!(name::ARI_REQUEST_SECONDS, "node" => node, "request" => self.kind)
             .record(took.as_secs_f64());
         // The one who asked may not care for the answer: then there is nobody to tell.
         drop(reply.send(outcome));

@@ -5,12 +5,15 @@ mod judge;
 mod probe;
 mod report;
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{Config, Realtime};
 use crate::routing::snapshot::{Client, Status};
-use crate::store::{self, Db};
+use crate::store::realtime::Unfit;
+use crate::store::{self, Db, StoreError};
 
 pub use judge::PROBE_DID;
 pub use report::{Check, Outcome, failures, render};
@@ -18,7 +21,7 @@ pub use report::{Check, Outcome, failures, render};
 /// Makes every check, the database first, then each node in the order of the configuration.
 pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
     let (mut checks, clients) = database(config).await;
-    checks.push(realtime_file(&config.realtime));
+    checks.push(realtime_file(&config.realtime).await);
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
@@ -35,8 +38,11 @@ async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
     }
     let db = match Db::connect(&config.database).await {
         Ok(db) => db,
+        Err(StoreError::Connect { target, reason, mend }) => {
+            return (vec![Check::failed(SUBJECT, format!("{target}: {reason}"), mend)], Vec::new());
+        }
         Err(error) => {
-            let mend = "start the database, or correct database.url (CAPCONDUIT__DATABASE__URL)";
+            let mend = "correct database.url (CAPCONDUIT__DATABASE__URL)";
             return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new());
         }
     };
@@ -69,15 +75,41 @@ async fn read_routing(subject: &str, db: &Db) -> (Vec<Check>, Vec<Arc<Client>>) 
     (vec![Check::ok(subject, found)], clients)
 }
 
-fn realtime_file(realtime: &Realtime) -> Check {
+async fn realtime_file(realtime: &Realtime) -> Check {
     const SUBJECT: &str = "realtime";
-    match realtime {
-        Realtime::Postgres => Check::ok(SUBJECT, "ps_* tables in the database".to_owned()),
-        Realtime::Sqlite { path } if path.exists() => Check::ok(SUBJECT, path.display().to_string()),
-        Realtime::Sqlite { path } => Check::failed(
+    let Realtime::Sqlite { path } = realtime else {
+        return Check::ok(SUBJECT, "ps_* tables in the database".to_owned());
+    };
+    let (shown, folder) = (path.display(), path.parent().unwrap_or(path).display());
+    let readme = "(asterisk/README.md, \"SQLite or PostgreSQL\")";
+    match store::realtime::inspect(path).await {
+        Ok(()) => match other_owner(path) {
+            None => Check::ok(SUBJECT, shown.to_string()),
+            Some(uid) => Check::warning(
+                SUBJECT,
+                format!("{shown} belongs to another user (uid {uid})"),
+                format!("run every `capconduit` command as one user, and give it the file: chown {shown} {readme}"),
+            ),
+        },
+        Err(unfit @ (Unfit::Absent | Unfit::NoTables)) => Check::failed(
             SUBJECT,
-            format!("{} does not exist yet", path.display()),
-            "start `capconduit serve` once before Asterisk: it makes the file (asterisk/README.md, \"SQLite or PostgreSQL\")",
+            format!("{shown} {unfit}"),
+            format!("run `capconduit migrate`, then restart Asterisk, before which the file must be there {readme}"),
+        ),
+        Err(unfit) => Check::failed(
+            SUBJECT,
+            format!("{shown} {unfit}"),
+            format!(
+                "stop Asterisk, remove {shown} if Asterisk made it, let this user and Asterisk's group own {folder} with mode 2770, \
+                 run `capconduit migrate`, start Asterisk {readme}"
+            ),
         ),
     }
+}
+
+/// The user whose file it is, where that is not the one we run as.
+fn other_owner(path: &Path) -> Option<u32> {
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
+    let (file, own) = (owner(path)?, owner(Path::new("/proc/self"))?);
+    (file != own).then_some(file)
 }

@@ -9,16 +9,37 @@ use crate::config::Config;
 use crate::plan::Document;
 use crate::store::{self, Db};
 
-/// Makes the stored state what `file` says, or with `dry_run` only tells what that would change.
-pub(super) async fn apply(db: &Db, config: &Config, file: &Path, dry_run: bool) -> anyhow::Result<String> {
-    let (name, text) = read(file)?;
+/// Reads the document and how to call it. One without any table would remove everything, and is more often a wrong file.
+pub(super) fn read(file: &Path, allow_empty: bool) -> anyhow::Result<(String, Document)> {
+    let (name, text) = text(file)?;
     let document = Document::parse(&text).with_context(|| format!("{name} is not applied"))?;
+    anyhow::ensure!(
+        allow_empty || document != Document::default(),
+        "{name} is not applied: it is empty ([[sellers]], [[clients]], [[dids]], [[campaigns]]: none is there), and what a document \
+         does not name is removed; to remove everything on purpose add --allow-empty"
+    );
+    Ok((name, document))
+}
+
+/// Makes the stored state what `document`, called `name`, says, or with `dry_run` only tells what that would change.
+pub(super) async fn apply(
+    db: &Db,
+    config: &Config,
+    name: &str,
+    document: &Document,
+    dry_run: bool,
+) -> anyhow::Result<String> {
     let plan = if dry_run {
-        store::apply::preview(db, &document).await
+        store::apply::preview(db, document).await
     } else {
-        store::apply::apply(db, &config.realtime, &document).await
+        store::apply::apply(db, &config.realtime, document).await
     };
     let plan = plan.with_context(|| format!("{name} is not applied"))?;
+    if !dry_run {
+        // A running `serve` does so too; without one, Asterisk must know the clients before it is asked for them.
+        let published = store::realtime::publish(db, &config.realtime).await;
+        published.with_context(|| format!("{name} is applied, but cannot be published to Asterisk (realtime.path)"))?;
+    }
     let last = match (plan.is_empty(), dry_run) {
         (true, _) => "",
         (false, true) => "Nothing was changed (--dry-run).\n",
@@ -32,7 +53,7 @@ pub(super) async fn export(db: &Db) -> anyhow::Result<String> {
     Ok(store::plan::export(db).await?.to_toml()?)
 }
 
-fn read(file: &Path) -> anyhow::Result<(String, String)> {
+fn text(file: &Path) -> anyhow::Result<(String, String)> {
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("standard input cannot be read as UTF-8 text")?;

@@ -14,6 +14,9 @@ const DEFAULT_FILE: &str = "capconduit.toml";
 /// What every environment variable of ours begins with.
 const PREFIX: &str = "CAPCONDUIT__";
 
+/// Variables of the same look that others read: the sandboxed Asterisk and the set-up scripts.
+const OTHERS: &[&str] = &["CAPCONDUIT_CACHE", "CAPCONDUIT_SANDBOX_OWN", "CAPCONDUIT_SANDBOX_USER"];
+
 /// The one section that is a list, and how many entries the environment may name: an index is an allocation.
 const LIST: &str = "asterisk";
 const MAX_INDEX: usize = 63;
@@ -50,6 +53,24 @@ impl Config {
         let config = sections::read(tree, &name, &mut faults);
         Faults::none_or(faults).map(|()| config)
     }
+}
+
+/// One sentence for each variable that looks like ours but is not read, such as `CAPCONDUIT_API__LISTEN`: most likely a setting without
+/// effect. No fault, because it may belong to something else. Its value is not shown.
+#[must_use]
+pub fn unread_variables(environment: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let unread = |variable: OsString| {
+        let variable = variable.into_string().ok()?;
+        let unread = variable.starts_with("CAPCONDUIT_")
+            && !variable.starts_with(PREFIX)
+            && !OTHERS.contains(&variable.as_str());
+        unread.then(|| {
+            format!("the environment variable {variable} is not read: a setting is named {PREFIX}SECTION__KEY, with two underscores each")
+        })
+    };
+    let mut sentences: Vec<String> = environment.into_iter().filter_map(unread).collect();
+    sentences.sort();
+    sentences
 }
 
 fn merge(

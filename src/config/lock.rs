@@ -61,6 +61,15 @@ impl DataLock {
     }
 }
 
+/// Makes `dir` where it is missing, and a file in it, which is removed again: rights on paper say little about read-only or special
+/// file systems.
+pub(super) fn require_writable(dir: &Path) -> Result<(), LockError> {
+    let probe = dir.join(format!(".capconduit-{}", std::process::id()));
+    let tried =
+        std::fs::create_dir_all(dir).and_then(|()| File::create(&probe)).and_then(|_| std::fs::remove_file(&probe));
+    tried.map_err(|source| LockError::Unusable { dir: dir.to_owned(), source })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -204,10 +204,16 @@ fn base_url(text: &str) -> Result<String, String> {
 
 fn region(text: &str) -> Result<String, String> {
     if number::is_region(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("use a country's two capital letters (ISO 3166-1), such as GB".to_owned())
+        return Ok(text.to_owned());
     }
+    let allowed = match text {
+        "UK" => "it is no ISO 3166-1 country known to the library of numbers; the United Kingdom is GB",
+        _ if text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) => {
+            "it is no ISO 3166-1 country known to the library of numbers; use two capital letters such as GB"
+        }
+        _ => "use a country's two capital letters (ISO 3166-1), such as GB",
+    };
+    Err(allowed.to_owned())
 }
 
 fn prefix_rule(from: &str, to: &str) -> Result<(), String> {

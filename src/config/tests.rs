@@ -163,6 +163,24 @@ fn variables_that_name_no_setting_are_refused_by_their_name() {
 }
 
 #[test]
+fn a_variable_that_only_looks_like_a_setting_is_pointed_out() {
+    let names =
+        ["PATH", "CAPCONDUIT_API__LISTEN", "CAPCONDUIT_CACHE", "CAPCONDUIT_SANDBOX_USER", "CAPCONDUIT__API__LISTEN"];
+    let sentences = unread_variables(names.map(OsString::from));
+    let [one] = sentences.as_slice() else { panic!("{sentences:?}") };
+    assert!(one.contains("CAPCONDUIT_API__LISTEN is not read") && one.contains("CAPCONDUIT__SECTION__KEY"), "{one}");
+}
+
+#[test]
+fn a_country_that_is_none_is_told_as_that() {
+    let refusal = |code: &str| faulty(&format!("[[asterisk]]\ndefault_region = {code:?}\n"), &[]).1;
+    let text = refusal("UK");
+    assert!(text.contains("no ISO 3166-1 country known to the library") && text.contains("is GB"), "{text}");
+    assert!(refusal("XX").contains("no ISO 3166-1 country known"));
+    assert!(refusal("gb").contains("two capital letters"));
+}
+
+#[test]
 fn twins_are_refused() {
     let (keys, _) = faulty("[[asterisk]]\n[[asterisk]]\nurl = \"http://other:8088\"\n", &[]);
     assert_eq!(keys, ["asterisk[1].name".to_owned()].into());

@@ -10,9 +10,24 @@ use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, User
 use crate::realtime::{Md5Cred, Reach, SipForm, SipSettings, reserved};
 use crate::routing::snapshot::{ClientIdentifier, CountOn, Status};
 
-/// A cap: 0 to 2^32 - 1.
-const CAP: RangeInclusive<i64> = 0..=u32::MAX as i64;
-const RING_SECONDS: RangeInclusive<i64> = 1..=600;
+/// Which numbers a field takes, and how a person is told.
+struct Range {
+    allowed: RangeInclusive<i64>,
+    words: &'static str,
+}
+
+const CAP: Range =
+    Range { allowed: 0..=u32::MAX as i64, words: "0 (none) to 4294967295, or leave it out for no limit" };
+const TOTAL: Range = Range { allowed: 0..=i64::MAX, words: "0 (none) or more, or leave it out for no limit" };
+const RING: Range = Range { allowed: 1..=600, words: "1 to 600 seconds" };
+const LINK_RING: Range = Range { words: "1 to 600 seconds, or leave it out for the campaign's", ..RING };
+const BUDGET: Range =
+    Range { allowed: 1..=3600, words: "1 to 3600 seconds, or leave it out for the configured default" };
+const DURATION: Range =
+    Range { allowed: 1..=86_400, words: "1 to 86400 seconds, or leave it out for the configured default" };
+const PRIORITY: Range =
+    Range { allowed: i32::MIN as i64..=i32::MAX as i64, words: "-2147483648 to 2147483647, lower is tried first" };
+const WEIGHT: Range = Range { allowed: 1..=10_000, words: "1 to 10000" };
 
 impl Document {
     /// Checks every value and every reference between objects.
@@ -69,20 +84,11 @@ impl Checker {
         }
     }
 
-    fn ranged<T: TryFrom<i64>>(
-        &mut self,
-        path: &str,
-        field: &str,
-        given: Option<i64>,
-        allowed: RangeInclusive<i64>,
-    ) -> Option<T> {
+    fn ranged<T: TryFrom<i64>>(&mut self, path: &str, field: &str, given: Option<i64>, range: &Range) -> Option<T> {
         let given = given?;
-        let value = allowed.contains(&given).then(|| T::try_from(given).ok()).flatten();
+        let value = range.allowed.contains(&given).then(|| T::try_from(given).ok()).flatten();
         if value.is_none() {
-            self.report(
-                &format!("{path}.{field}"),
-                format_args!("{given} is not {} to {}", allowed.start(), allowed.end()),
-            );
+            self.report(&format!("{path}.{field}"), format_args!("{given} is not allowed: {}", range.words));
         }
         value
     }
@@ -133,15 +139,18 @@ impl Checker {
 
     fn client(&mut self, form: &ClientForm) -> Option<Client> {
         let path = format!("clients[{:?}]", form.identifier);
-        let identifier: Option<ClientIdentifier> =
-            form.identifier.parse().map_err(|error| self.report(&path, error)).ok();
+        let identifier: Option<ClientIdentifier> = form.identifier.parse().ok();
+        if identifier.is_none() {
+            let problem = format!("{:?} is not allowed: use 1 to 40 of A-Z a-z 0-9 _ -", form.identifier);
+            self.report(&format!("{path}.identifier"), problem);
+        }
         if identifier.as_ref().is_some_and(reserved) {
             let kept = "is kept for the node's own objects (anonymous, overflow, default_outbound_endpoint, carrier…, capconduit…)";
             self.report(&format!("{path}.identifier"), kept);
         }
         self.name(&path, "name", &form.name);
         let status = self.status(&path, form.status.as_deref());
-        let max_concurrency = self.ranged(&path, "max_concurrency", form.max_concurrency, CAP);
+        let max_concurrency = self.ranged(&path, "max_concurrency", form.max_concurrency, &CAP);
         let sip = form.sip.check(&mut |field, problem| self.report(&format!("{path}.sip.{field}"), problem));
         let sip = sip?;
         Some(Client {
@@ -216,12 +225,12 @@ impl Checker {
                 self.report(&path, format_args!("{number:?} is there twice"));
             }
         }
-        let dial = self.ranged(path, "dial_timeout_seconds", form.dial_timeout_seconds, RING_SECONDS);
+        let dial = self.ranged(path, "dial_timeout_seconds", form.dial_timeout_seconds, &RING);
         Some(Campaign {
             dial_timeout_seconds: dial.unwrap_or(20),
-            setup_budget_seconds: self.ranged(path, "setup_budget_seconds", form.setup_budget_seconds, 1..=3600),
-            max_duration_seconds: self.ranged(path, "max_duration_seconds", form.max_duration_seconds, 1..=86_400),
-            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, CAP),
+            setup_budget_seconds: self.ranged(path, "setup_budget_seconds", form.setup_budget_seconds, &BUDGET),
+            max_duration_seconds: self.ranged(path, "max_duration_seconds", form.max_duration_seconds, &DURATION),
+            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, &CAP),
             status: self.status(path, form.status.as_deref()),
             dids,
             strategy: strategy?,
@@ -245,15 +254,14 @@ impl Checker {
     }
 
     fn link(&mut self, path: &str, form: &LinkForm) -> Link {
-        let priority = i64::from(i32::MIN)..=i64::from(i32::MAX);
         Link {
-            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, CAP),
-            total_calls_allowed: self.ranged(path, "total_calls_allowed", form.total_calls_allowed, 0..=i64::MAX),
+            max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, &CAP),
+            total_calls_allowed: self.ranged(path, "total_calls_allowed", form.total_calls_allowed, &TOTAL),
             forwarding_priority: self
-                .ranged(path, "forwarding_priority", form.forwarding_priority, priority)
+                .ranged(path, "forwarding_priority", form.forwarding_priority, &PRIORITY)
                 .unwrap_or(1),
-            weight: self.ranged(path, "weight", form.weight, 1..=10_000).unwrap_or(1),
-            ring_timeout_seconds: self.ranged(path, "ring_timeout_seconds", form.ring_timeout_seconds, RING_SECONDS),
+            weight: self.ranged(path, "weight", form.weight, &WEIGHT).unwrap_or(1),
+            ring_timeout_seconds: self.ranged(path, "ring_timeout_seconds", form.ring_timeout_seconds, &LINK_RING),
             count_on: self.word(path, "count_on", form.count_on.as_deref(), CountOn::Answered),
             status: self.status(path, form.status.as_deref()),
         }

@@ -150,7 +150,7 @@ impl Document {
     ///
     /// # Errors
     /// When the text is not TOML, has an unknown or lacks a needed key, or a value has another type: with line, key, and what is expected.
-    /// The line itself is not repeated where it may hold a password.
+    /// Neither the line nor a value is repeated: it may be a password, under whatever key.
     pub fn parse(toml: &str) -> Result<Self, DocumentError> {
         toml::from_str(toml).map_err(|error| DocumentError(describe(toml, &error)))
     }
@@ -164,15 +164,22 @@ impl Document {
     }
 }
 
-/// The parser quotes the line that is wrong, which must not show a password.
+/// Line and reason. Neither the line, which the parser would quote, nor a value: a password may stand under a misspelt key.
 fn describe(toml: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start.min(toml.len()));
     let line = toml.get(..start).map_or(0, |before| before.matches('\n').count()) + 1;
-    if toml.contains("password") {
-        format!("line {line}: {}", error.message())
-    } else {
-        error.to_string().trim_end().to_owned()
-    }
+    format!("line {line}: {}", without_value(error.message()))
+}
+
+/// serde repeats a value of the wrong type or range (``invalid type: string "…", expected i64``): only its kind and what is expected
+/// are kept. What is expected comes last and is ours, so a value that looks like it is cut off with the rest.
+fn without_value(message: &str) -> String {
+    let repeats = ["invalid type: ", "invalid value: "].into_iter().find_map(|start| message.strip_prefix(start));
+    let (Some(value), Some((_, expected))) = (repeats, message.rsplit_once(", expected ")) else {
+        return message.to_owned();
+    };
+    let kind = value.split(['"', '`', ',']).next().unwrap_or_default().trim_end();
+    format!("a value of another type ({kind}, not shown) than expected: {expected}")
 }
 
 fn priority() -> String {

@@ -199,21 +199,21 @@ fn every_problem_is_named_at_once_with_path_value_and_choice() {
         "sellers[\"Ann\"].username: is not allowed: use 1 to 64",
         "sellers[\"Ann\"].name: \"\"",
         "sellers[\"Ann\"].status: \"gone\" is not one of active, disabled",
-        "clients[\"a b\"]: client_identifier \"a b\" is not allowed",
+        "clients[\"a b\"].identifier: \"a b\" is not allowed: use 1 to 40 of",
         "clients[\"a b\"].name: \"x\\r\\nVia: y\"",
         "clients[\"a b\"].status: \"archived\" is not one of active, paused",
-        "clients[\"a b\"].max_concurrency: -1 is not 0 to 4294967295",
+        "clients[\"a b\"].max_concurrency: -1 is not allowed: 0 (none) to 4294967295, or leave it out for no limit",
         "clients[\"a b\"].sip.host: \"a;b\"",
         "clients[\"carrier-1\"].identifier: is kept",
         "dids[\"+0123\"].number: is not allowed: after + come",
         "dids[\"+0123\"].seller: \"nobody\"",
         "dids[\"a b\"].number: is not allowed: use +",
         "campaigns[\"c\"].routing_strategy: \"chance\" is not one of priority, round_robin, weighted",
-        "campaigns[\"c\"].dial_timeout_seconds: 0 is not 1 to 600",
+        "campaigns[\"c\"].dial_timeout_seconds: 0 is not allowed: 1 to 600 seconds",
         "campaigns[\"c\"].dids: \"+0123\" belongs to seller \"nobody\"",
         "campaigns[\"c\"].dids: \"none\" is not the number",
         "campaigns[\"c\"].links[\"zed\"]: \"zed\" is not the identifier",
-        "campaigns[\"c\"].links[\"zed\"].weight: 10001 is not 1 to 10000",
+        "campaigns[\"c\"].links[\"zed\"].weight: 10001 is not allowed: 1 to 10000",
         "campaigns[\"c\"].links[\"zed\"].count_on: \"never\" is not one of answered, attempted",
         "campaigns[\"c\"].links[\"zed\"]: is there twice",
     ] {
@@ -247,6 +247,25 @@ fn unknown_keys_are_refused_and_no_error_shows_a_password() {
         let error = Document::parse(&broken).expect_err("broken");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         assert!(error.to_string().starts_with("line 1"), "{error}");
+    }
+    // Under a misspelt key, where no table is expected, where a number is: what is wrong is told, the value never.
+    let password = "password = \"hunter2\"";
+    for (from, to, told) in [
+        (password, "passwrd = \"hunter2\"", "line 17: unknown field `passwrd`"),
+        (
+            "{ username = \"reg\", password = \"hunter2\" }",
+            "\"reg:hunter2\"",
+            "line 17: a value of another type (string",
+        ),
+        ("max_concurrency = 5", "max_concurrency = \"hunter2, expected 5\"", "line 9: a value of another type (string"),
+        (password, "password = hunter2", "line 17: "),
+        (password, "passwrd = 'hunter2", "line 1"),
+    ] {
+        // The only password in the text stands where `to` puts it.
+        let text = DEMO.replace(from, to).replace(password, "");
+        let error = Document::parse(&text).expect_err(to);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        assert!(error.to_string().starts_with(told), "{told}: {error}");
     }
     let document = Document::parse(DEMO).expect("sound");
     assert!(!format!("{document:?}{:?}", document.check()).contains("hunter2"));

@@ -346,12 +346,12 @@ impl SipForm {
         let default_port = if transport == Some(SipTransport::Tls) { 5061 } else { 5060 };
         let port = u16::try_from(self.port.unwrap_or(default_port)).ok().filter(|port| *port > 0);
         if port.is_none() {
-            report("port", format!("{} is not 1 to 65535", self.port.unwrap_or(default_port)));
+            report("port", format!("{} is not allowed: 1 to 65535", self.port.unwrap_or(default_port)));
         }
         let qualify = self.qualify_seconds.unwrap_or(0);
         let qualify_seconds = u32::try_from(qualify).ok().filter(|seconds| *seconds <= 3600);
         if qualify_seconds.is_none() {
-            report("qualify_seconds", format!("{qualify} is not 0 to 3600"));
+            report("qualify_seconds", format!("{qualify} is not allowed: 0 (never) to 3600"));
         }
         let host = host.parse::<Host>().map_err(|allowed| report("host", format!("{host:?}: {allowed}"))).ok();
         Some(Reach::Address { host: host?, port: port?, transport: transport?, qualify_seconds: qualify_seconds? })

@@ -27,7 +27,7 @@ impl Db {
     /// readable by its owner only. The tables are not touched: see [`super::migrate`].
     ///
     /// # Errors
-    /// When the URL has another form, the file cannot be made, or no connection can be had within 5 s.
+    /// When the URL has another form, the file cannot be made, or no connection can be had (at once where the server refuses, after 5 s where it does not answer).
     pub async fn connect(config: &config::Database) -> Result<Self, StoreError> {
         match sqlite_path(&config.url)? {
             Some(path) => sqlite(&path).await,
@@ -85,6 +85,12 @@ pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: boo
     pool.connect_with(plain).await.map_err(|error| unreachable(path.display().to_string(), &error))
 }
 
+/// One connection to a SQLite file as it is: neither made nor switched to WAL.
+pub(super) async fn existing_sqlite(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await
+}
+
 /// Switches the file to WAL, once for ever. Two processes that do so at the same moment are both refused as busy, whatever their
 /// busy timeout (each holds the read lock the other waits for), so this tries again until the timeout is used up.
 async fn enter_wal(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
@@ -118,13 +124,54 @@ async fn postgres(url: &SecretString, connections: u32) -> Result<Db, StoreError
     let options = options.application_name("capconduit");
     let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
     let target = format!("postgres {host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
+    greet(&options, &target).await?;
     let pool = PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE);
-    let pool = pool.connect_with(options).await.map_err(|error| unreachable(target.clone(), &error))?;
+    let pool = pool.connect_with(options).await.map_err(|error| refused(target.clone(), &error))?;
     Ok(Db { connection: SqlxPostgresConnector::from_sqlx_postgres_pool(pool), target })
 }
 
+/// One connection without the pool, which tries again until its time is up and then only says that it is.
+async fn greet(options: &PgConnectOptions, target: &str) -> Result<(), StoreError> {
+    let connection = match tokio::time::timeout(ACQUIRE, options.connect()).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(refused(target.to_owned(), &error)),
+        Err(_) => {
+            let reason = format!("no answer within {} s", ACQUIRE.as_secs());
+            return Err(StoreError::Connect { target: target.to_owned(), reason, mend: UNREACHED });
+        }
+    };
+    // It was only to see whether there is one.
+    let _ = sqlx::Connection::close(connection).await;
+    Ok(())
+}
+
+const UNREACHED: &str = "start PostgreSQL, or correct host and port in database.url (CAPCONDUIT__DATABASE__URL)";
+
+/// What PostgreSQL said, and what to do about it. Its messages name user and database, never a password.
+fn refused(target: String, error: &sqlx::Error) -> StoreError {
+    let reason = match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    // SQLSTATE, appendix A of PostgreSQL's manual.
+    let mend = match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("28000" | "28P01") => {
+            "correct user and password in database.url (CAPCONDUIT__DATABASE__URL), or pg_hba.conf on the server"
+        }
+        Some("3D000") => {
+            "create that database (`createdb`), or correct the name in database.url (CAPCONDUIT__DATABASE__URL)"
+        }
+        Some("53300") => "raise PostgreSQL's max_connections, or lower database.max_connections",
+        Some("57P03") => "wait until PostgreSQL has started, and try again",
+        _ => UNREACHED,
+    };
+    StoreError::Connect { target, reason, mend }
+}
+
 fn unreachable(target: String, error: &sqlx::Error) -> StoreError {
-    StoreError::Connect { target, reason: error.to_string() }
+    let mend = "let database.url or realtime.path name a SQLite file that this user may write, folder included";
+    StoreError::Connect { target, reason: error.to_string(), mend }
 }
 
 #[cfg(test)]

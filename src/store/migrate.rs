@@ -1,7 +1,7 @@
 //! Bringing the tables up to date.
 
 use migration::{Migrate, Migrator, RealtimeMigrator};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 
 use super::{Db, StoreError};
 use crate::config::Realtime;
@@ -44,4 +44,9 @@ pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreE
 /// Brings `realtime.db` up to date inside a transaction that already holds its write lock.
 pub(super) async fn migrate_realtime(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     RealtimeMigrator::up(transaction, None).await
+}
+
+/// Whether `realtime.db` lacks steps that [`migrate_realtime`] would run; changes nothing.
+pub(super) async fn pending_realtime(connection: &DatabaseConnection) -> Result<bool, DbErr> {
+    Ok(!RealtimeMigrator::get_pending_migrations_read_only(connection).await?.is_empty())
 }

@@ -47,12 +47,14 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// No connection could be had.
-    #[error("cannot open the database {target}: {reason}")]
+    #[error("cannot open the database {target}: {reason}; {mend}")]
     Connect {
         /// Kind, host and name, or the file; no user, no password.
         target: String,
-        /// The driver's answer.
+        /// The server's or driver's answer.
         reason: String,
+        /// What to do, naming the key.
+        mend: &'static str,
     },
     /// A statement failed.
     #[error("database: {0}")]

@@ -35,12 +35,7 @@ pub async fn publish(db: &Db, realtime: &Realtime) -> Result<usize, StoreError> 
             transaction.commit().await?;
             Ok(changed)
         }
-        Realtime::Sqlite { path } => {
-            let transaction = db.read().await?;
-            let wanted = wanted(&transaction).await?;
-            transaction.commit().await?;
-            publish_file(path, &wanted).await
-        }
+        Realtime::Sqlite { path } => publish_file(db, path).await,
     }
 }
 
@@ -50,20 +45,64 @@ pub(super) async fn write_beside(transaction: &DatabaseTransaction) -> Result<us
     Ok(write(transaction, &wanted).await?)
 }
 
-async fn publish_file(path: &Path, wanted: &Wanted) -> Result<usize, StoreError> {
+async fn publish_file(db: &Db, path: &Path) -> Result<usize, StoreError> {
     prepare_file(path)?;
     let pool = connect::open_sqlite(path, 1, false).await?;
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     let outcome = async {
         let transaction = super::begin_write(&connection).await?;
         migrate::migrate_realtime(&transaction).await?;
-        let changed = write(&transaction, wanted).await?;
+        // Read while the file is locked: of two processes that publish at once (`apply` beside `serve`) the later one reads later too,
+        // so that an older state never overwrites a newer one.
+        let clients = db.read().await?;
+        let wanted = wanted(&clients).await?;
+        clients.commit().await?;
+        let changed = write(&transaction, &wanted).await?;
         transaction.commit().await?;
         Ok(changed)
     }
     .await;
     connection.close().await?;
     outcome
+}
+
+/// Whether [`publish`] could write `realtime.db` as it is, and its tables are there; nothing is made or changed.
+///
+/// # Errors
+/// When it is not there, cannot be written by this user (folder included, for the write-ahead log), or lacks its tables.
+pub async fn inspect(path: &Path) -> Result<(), Unfit> {
+    let failed = |error: &dyn std::fmt::Display| Unfit::Unwritable(error.to_string());
+    match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unfit::Absent),
+        Err(error) => return Err(failed(&error)),
+    }
+    let pool = connect::existing_sqlite(path).await.map_err(|error| failed(&error))?;
+    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    let outcome = async {
+        // Takes the write lock, which needs the side files to be made, and lets it go again.
+        let lock = super::begin_write(&connection).await.map_err(|error| failed(&error))?;
+        lock.rollback().await.map_err(|error| failed(&error))?;
+        let missing = migrate::pending_realtime(&connection).await.map_err(|error| failed(&error))?;
+        if missing { Err(Unfit::NoTables) } else { Ok(()) }
+    }
+    .await;
+    connection.close().await.map_err(|error| failed(&error))?;
+    outcome
+}
+
+/// What is wrong with `realtime.db`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// No such file.
+    #[error("does not exist yet")]
+    Absent,
+    /// This user cannot write it, or it is no SQLite file.
+    #[error("cannot be written: {0}")]
+    Unwritable(String),
+    /// It is empty, as Asterisk makes it, or older than this version.
+    #[error("lacks the ps_* tables (Asterisk makes an empty file where it finds none)")]
+    NoTables,
 }
 
 /// The folder with set-group-id and the file, both shared by group. What exists is left as its owner made it.

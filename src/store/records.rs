@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use entity::{call_attempts, call_logs, campaign_client_settings};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait,
 };
 use uuid::Uuid;
 
@@ -119,14 +119,6 @@ pub async fn between(db: &Db, first: CallId, last: CallId, limit: u64) -> Result
         .all(&transaction)
         .await?;
     with_attempts(&transaction, calls).await
-}
-
-/// How many calls are stored.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn count(db: &Db) -> Result<u64, StoreError> {
-    Ok(call_logs::Entity::find().count(&db.connection).await?)
 }
 
 async fn with_attempts(

@@ -143,7 +143,7 @@ async fn a_caller_who_cancels_is_told_apart_and_gets_no_destroyed_without_a_subs
         other => panic!("{other:?}"),
     }
     assert!(matches!(rig.event().await, Event::StasisEnd { channel, .. } if channel.id == call.id()));
-    let gone = rig.node.lane(0).send(Request::GetChannel { channel_id: call.id() }).await;
+    let gone = rig.node.lane(0).send(Request::GetChannelVariable { channel_id: call.id(), variable: "X" }).await;
     assert_eq!(gone.expect_err("gone").status(), Some(404));
 }
 

@@ -151,10 +151,10 @@ async fn over_http_a_request_whose_turn_comes_too_late_is_never_sent() {
     let timeout = Duration::from_millis(500);
     let mut rig = Rig::over(FakeAri::start().await, Transport::Http, timeout, 64);
     rig.expect_up().await;
-    rig.fake.fault("POST channels/stuck/ring", 1, Fault::Ignore);
+    rig.fake.fault("DELETE channels/stuck", 1, Fault::Ignore);
     let lane = rig.node.lane(0);
     let values: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-    let stuck = lane.send(Request::Ring { channel_id: "stuck" });
+    let stuck = lane.send(Request::HangUp { channel_id: "stuck", reason: None });
     let behind: Vec<_> = values.iter().map(|value| lane.send(set(value))).collect();
     // Another call's lane is not held up.
     rig.node.lane(0).send(Request::GetInfo).await.expect("an answer");

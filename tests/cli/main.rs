@@ -39,9 +39,45 @@ fn with_no_file_at_all_it_migrates_and_lists_no_calls() {
     assert!(!folder.path().join("data").exists(), "reading makes nothing");
     let (code, out, error) = capconduit(folder.path(), &[], &["migrate"]);
     assert!(code == 0 && out.starts_with("data/capconduit.db: ran "), "{out}{error}");
+    // Asterisk, which starts next, would make an empty one.
+    let realtime = folder.path().join("data/realtime/realtime.db");
+    assert!(std::fs::metadata(&realtime).expect("made").len() > 0);
     let (_, again, _) = capconduit(folder.path(), &[], &["migrate"]);
     assert_eq!(again, "data/capconduit.db is up to date\n");
     assert_eq!(capconduit(folder.path(), &[], &["calls"]).1, "no calls yet\n");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_made_is_refused_by_its_key() {
+    let folder = folder();
+    // Not even root can make one there.
+    for dir in ["/proc/capconduit", "/dev/null/data"] {
+        for command in ["migrate", "serve"] {
+            let environment = [("CAPCONDUIT__DATA__DIR", dir), ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY)];
+            let (code, out, error) = capconduit(folder.path(), &environment, &[command]);
+            assert_eq!((code, out.as_str()), (1, ""), "{command} {dir}");
+            assert!(error.contains(&format!("data.dir = {dir:?}")), "{command}: {error}");
+        }
+    }
+    // Who keeps nothing in data.dir does not need it.
+    let url = format!("sqlite://{}", folder.path().join("own.db").display());
+    let realtime = folder.path().join("realtime.db").display().to_string();
+    let environment = [
+        ("CAPCONDUIT__DATA__DIR", "/proc/capconduit"),
+        ("CAPCONDUIT__DATABASE__URL", url.as_str()),
+        ("CAPCONDUIT__REALTIME__PATH", realtime.as_str()),
+    ];
+    let (code, out, error) = capconduit(folder.path(), &environment, &["migrate"]);
+    assert!(code == 0, "{out}{error}");
+}
+
+#[test]
+fn a_misnamed_variable_is_a_warning_beside_the_result() {
+    let folder = folder();
+    let (code, out, error) = capconduit(folder.path(), &[("CAPCONDUIT_API__LISTEN", CANARY)], &["migrate"]);
+    assert!(code == 0 && out.contains("ran "), "{out}{error}");
+    assert!(error.contains("warning: the environment variable CAPCONDUIT_API__LISTEN is not read"), "{error}");
+    assert!(!error.contains(CANARY), "{error}");
 }
 
 #[test]
@@ -88,10 +124,47 @@ fn doctor_reports_an_absent_asterisk_and_fails() {
     assert_eq!(capconduit(folder.path(), &environment, &["migrate"]).0, 0);
     let (code, out, error) = capconduit(folder.path(), &environment, &["doctor"]);
     assert_eq!(code, 1, "{out}{error}");
-    for part in ["ok    database", "FAIL  asterisk: ARI", "http://127.0.0.1:9", "→ start Asterisk", "2 failed"] {
+    for part in [
+        "ok    database",
+        "ok    realtime",
+        "FAIL  asterisk: ARI",
+        "http://127.0.0.1:9",
+        "→ start Asterisk",
+        "1 failed",
+    ] {
         assert!(out.contains(part), "{part} in {out}");
     }
+    assert_eq!(error, "", "the report says it all");
     assert!(!format!("{out}{error}").contains(CANARY));
+
+    // As Asterisk leaves it when it starts first.
+    let realtime = folder.path().join("data/realtime/realtime.db");
+    std::fs::write(&realtime, "").expect("written");
+    let (_, out, _) = capconduit(folder.path(), &environment, &["doctor"]);
+    for part in ["FAIL  realtime", "realtime.db lacks the ps_* tables", "→ run `capconduit migrate`"] {
+        assert!(out.contains(part), "{part} in {out}");
+    }
+    assert_eq!(capconduit(folder.path(), &environment, &["migrate"]).0, 0);
+    if std::os::unix::fs::chown(&realtime, Some(1), None).is_ok() {
+        let (_, out, _) = capconduit(folder.path(), &environment, &["doctor"]);
+        assert!(out.contains("warn  realtime") && out.contains("belongs to another user (uid 1)"), "{out}");
+    }
+}
+
+#[test]
+fn doctor_tells_an_asterisk_that_hangs_from_one_that_is_not_there() {
+    let folder = folder();
+    // Takes connections, as the kernel does for a stopped process, and never answers.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", hung.local_addr().expect("bound"));
+    let environment = [
+        ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY),
+        ("CAPCONDUIT__ASTERISK__0__URL", url.as_str()),
+        ("CAPCONDUIT__CALLS__REQUEST_TIMEOUT_MS", "300"),
+    ];
+    let (code, out, error) = capconduit(folder.path(), &environment, &["doctor"]);
+    assert_eq!((code, error.as_str()), (1, ""), "{out}");
+    assert!(out.contains("hangs or is overloaded") && !out.contains("→ start Asterisk"), "{out}");
 }
 
 #[tokio::test]
@@ -160,6 +233,7 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
     assert!(dry.lines().filter(|line| line.starts_with('+')).count() >= 4, "{dry}");
     let (code, done, error) = run(&["apply", "plan.toml"]);
     assert!(code == 0 && done.ends_with("Applied.\n"), "{done}{error}");
+    assert!(done.contains("+ client north"), "{done}");
     assert_eq!(dry.lines().filter(|l| l.starts_with('+')).count(), done.lines().filter(|l| l.starts_with('+')).count());
     let (_, again, _) = run(&["apply", "plan.toml"]);
     assert_eq!(again, "No changes.\n");
@@ -178,4 +252,19 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
     assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
     let (code, _, error) = run(&["apply", "absent.toml"]);
     assert!(code == 1 && error.contains("absent.toml"), "{error}");
+
+    // A document without a table is a wrong file, unless it is said to be meant.
+    std::fs::write(folder.path().join("empty.toml"), "# nothing\n").expect("written");
+    for args in [&["apply", "empty.toml"][..], &["apply", "empty.toml", "--dry-run"]] {
+        let (code, out, error) = run(args);
+        assert!(
+            code == 1 && out.is_empty() && error.contains("empty.toml is not applied: it is empty"),
+            "{out}{error}"
+        );
+        assert!(error.contains("--allow-empty"), "{error}");
+    }
+    assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
+    let (code, out, error) = run(&["apply", "empty.toml", "--allow-empty"]);
+    assert!(code == 0 && out.contains("- client north") && out.ends_with("Applied.\n"), "{out}{error}");
+    assert_eq!(run(&["export"]).1.trim(), "");
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test helper fails its test by panicking")]
 
 mod applying;
+mod connecting;
 mod helpers;
 mod migrating;
 #[path = "../support/postgres.rs"]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use capconduit::config::Realtime;
 use capconduit::plan::Document;
 use capconduit::store::apply::apply;
-use capconduit::store::realtime::publish;
+use capconduit::store::realtime::{Unfit, inspect, publish};
 use capconduit::store::{Db, StoreError};
 use sqlx::{Connection, Row};
 
@@ -107,4 +107,25 @@ async fn the_file_is_shared_by_group_and_nobody_else() {
     drop(reader);
     let refused = publish(&db, &Realtime::Postgres).await.expect_err("the main database is a file");
     assert!(matches!(refused, StoreError::RealtimeNeedsPostgres), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_is_fit_only_when_it_can_be_written_and_has_its_tables() {
+    let home = Home::sqlite();
+    let db = home.migrated().await;
+    let Realtime::Sqlite { path } = home.realtime() else { panic!("a file") };
+    assert_eq!(inspect(&path).await, Err(Unfit::Absent));
+    assert!(!path.exists(), "looking makes nothing");
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    // As Asterisk leaves it when it starts first.
+    std::fs::write(&path, "").expect("written");
+    assert_eq!(inspect(&path).await, Err(Unfit::NoTables));
+    assert_eq!(std::fs::metadata(&path).expect("there").len(), 0, "looking changes nothing");
+    publish(&db, &home.realtime()).await.expect("publishes");
+    assert_eq!(inspect(&path).await, Ok(()));
+    std::fs::write(&path, [b'x'; 4096]).expect("written");
+    assert!(matches!(inspect(&path).await, Err(Unfit::Unwritable(_))));
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::create_dir(&path).expect("made");
+    assert!(matches!(inspect(&path).await, Err(Unfit::Unwritable(_))));
 }

@@ -1,12 +1,12 @@
 //! PURE: what a node's facts mean, and how to mend what is wrong.
 
-use super::probe::{Dialplan, Facts, Globals, Reach, is_fresh};
+use super::probe::{Dialplan, Facts, Globals, NoAnswer, Reach, is_fresh};
 use super::report::Check;
-use crate::ari::Info;
+use crate::ari::{Error, Info};
 use crate::config::{Node, Realtime};
 use crate::routing::snapshot::ClientIdentifier;
 
-/// What the probe that takes the whole way of a call dials; the import of the fallback's spool leaves it out.
+/// What the probe that takes the whole way of a call dials: tells the line that it leaves in the fallback's spool from a call's.
 pub const PROBE_DID: &str = "capconduit-doctor";
 
 const README: &str = "asterisk/README.md";
@@ -26,7 +26,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
     let named = |what: &str| format!("{}: {what}", node.name);
     let info = match &facts.info {
         Ok(info) => info,
-        Err(reason) => return vec![unreachable(&named("ARI"), index, node, reason, facts.refused)],
+        Err(error) => return vec![unreachable(&named("ARI"), index, node, error)],
     };
     let mut checks = vec![
         Check::ok(&named("ARI"), format!("{} as user {}", node.url, node.user)),
@@ -47,22 +47,25 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
     checks
 }
 
-fn unreachable(subject: &str, index: usize, node: &Node, reason: &str, refused: Option<u16>) -> Check {
-    let found = format!("{}: {reason}", node.url);
-    let mend = match refused {
-        Some(401 | 403) => format!(
-            "give asterisk[{index}].user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"On a node\")"
+fn unreachable(subject: &str, index: usize, node: &Node, error: &NoAnswer) -> Check {
+    let key = format!("asterisk[{index}]");
+    let mend = match error {
+        NoAnswer::BadNode(_) => format!("correct that key of {key}"),
+        NoAnswer::Request(Error::Rejected { status: 401 | 403, .. }) => format!(
+            "give {key}.user and .password as in Asterisk's ari.conf, and permit this host there ({README}, \"On a node\")"
         ),
-        Some(_) => {
-            format!(
-                "load res_ari and its modules, and leave /ari out of asterisk[{index}].url ({README}, \"On a node\")"
-            )
+        NoAnswer::Request(Error::Rejected { .. } | Error::Protocol(_)) => {
+            format!("load res_ari and its modules, and leave /ari out of {key}.url ({README}, \"On a node\")")
         }
-        None => format!(
-            "start Asterisk, enable http.conf, and let asterisk[{index}].url name its bindaddr and bindport ({README}, \"On a node\")"
+        NoAnswer::Request(Error::OutcomeUnknown(_)) => format!(
+            "something listens there but does not answer: Asterisk hangs or is overloaded (see its log and load; a stopped process \
+             goes on with `kill -CONT`), or {key}.url names another program"
+        ),
+        NoAnswer::Request(Error::NotSent(_)) => format!(
+            "start Asterisk, enable http.conf, and let {key}.url name its bindaddr and bindport ({README}, \"On a node\")"
         ),
     };
-    Check::failed(subject, found, mend)
+    Check::failed(subject, format!("{}: {error}", node.url), mend)
 }
 
 fn version(subject: &str, info: &Info) -> Check {
@@ -251,7 +254,7 @@ fn endpoints(
 fn mend_realtime(realtime: &Realtime) -> String {
     match realtime {
         Realtime::Sqlite { path } => format!(
-            "start `capconduit serve`, which publishes clients to {}; let dbfile in res_config_sqlite3.conf name that file, and \
+            "run `capconduit migrate`, which publishes clients to {}; let dbfile in res_config_sqlite3.conf name that file, and \
              Asterisk's user read it ({README}, \"SQLite or PostgreSQL\")",
             path.display()
         ),

@@ -14,7 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{INBOUND, PROBE_DID};
-use crate::ari::{Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable};
+use crate::ari::{
+    BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
+};
 use crate::clock::Clock;
 use crate::config;
 use crate::routing::snapshot::{Client, ClientIdentifier};
@@ -29,9 +31,7 @@ const SEEN: &str = "doctor";
 #[derive(Debug)]
 pub(super) struct Facts {
     /// Who it is; with an error nothing else was asked.
-    pub(super) info: Result<Info, String>,
-    /// HTTP status of the refusal, where `info` is one.
-    pub(super) refused: Option<u16>,
+    pub(super) info: Result<Info, NoAnswer>,
     /// Its dialplan's global variables.
     pub(super) globals: Globals,
     /// Its clock minus ours, in seconds.
@@ -42,6 +42,17 @@ pub(super) struct Facts {
     pub(super) dialplan: Result<Dialplan, String>,
     /// Each active client, and whether Asterisk could dial it.
     pub(super) endpoints: Vec<(ClientIdentifier, Result<Reach, String>)>,
+}
+
+/// Why a node did not say who it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// It could not even be asked.
+    #[error(transparent)]
+    BadNode(#[from] BadNode),
+    /// It refused, was not reached, or kept silent.
+    #[error(transparent)]
+    Request(#[from] Error),
 }
 
 /// Whether Asterisk could dial a client.
@@ -96,7 +107,7 @@ pub(super) async fn node(
     let stop = CancellationToken::new();
     let handle = match Node::spawn(index, &own, request_timeout, &events, clock, &stop) {
         Ok(handle) => handle,
-        Err(error) => return Facts::unreachable(error.to_string(), None),
+        Err(error) => return Facts::unreachable(error.into()),
     };
     let mut probe = Probe { handle, queue, clock, made: 0 };
     let facts = probe.examine(node, clients).await;
@@ -107,10 +118,9 @@ pub(super) async fn node(
 }
 
 impl Facts {
-    fn unreachable(reason: String, refused: Option<u16>) -> Self {
+    fn unreachable(error: NoAnswer) -> Self {
         Self {
-            info: Err(reason),
-            refused,
+            info: Err(error),
             globals: Globals::default(),
             clock_skew: None,
             apps: Vec::new(),
@@ -131,7 +141,7 @@ impl Probe {
     async fn examine(&mut self, node: &config::Node, clients: &[Arc<Client>]) -> Facts {
         let info = match self.handle.info().await {
             Ok(info) => info,
-            Err(error) => return Facts::unreachable(error.to_string(), error.status()),
+            Err(error) => return Facts::unreachable(error.into()),
         };
         let globals = Globals {
             app: self.global("CAPCONDUIT_APP").await,
@@ -153,7 +163,7 @@ impl Probe {
         for client in clients {
             endpoints.push((client.identifier.clone(), self.reach(&client.identifier).await));
         }
-        Facts { info: Ok(info), refused: None, globals, clock_skew, apps, dialplan, endpoints }
+        Facts { info: Ok(info), globals, clock_skew, apps, dialplan, endpoints }
     }
 
     /// Makes a channel to the client without dialling it (nothing is sent over SIP), and takes it away again. ARI's list of

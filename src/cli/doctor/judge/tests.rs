@@ -16,7 +16,6 @@ fn info(version: &str) -> Info {
 fn healthy() -> Facts {
     Facts {
         info: Ok(info("22.10.1+dfsg-1")),
-        refused: None,
         globals: Globals {
             app: "capconduit".into(),
             apps: "1".into(),
@@ -92,9 +91,14 @@ fn versions_are_judged() {
 
 #[test]
 fn an_unreachable_node_has_one_fault_that_names_the_key() {
-    let unreachable = |refused| Facts { info: Err("no".into()), refused, ..healthy() };
-    for (refused, part) in [(None, "start Asterisk"), (Some(401), "asterisk[0].user"), (Some(404), "load res_ari")] {
-        let checks = judged(&unreachable(refused));
+    let refused = |status| Error::Rejected { status, message: "no".into() };
+    for (error, part) in [
+        (Error::NotSent("no connection could be made"), "start Asterisk"),
+        (Error::OutcomeUnknown("no answer came before the deadline"), "hangs or is overloaded"),
+        (refused(401), "asterisk[0].user"),
+        (refused(404), "load res_ari"),
+    ] {
+        let checks = judged(&Facts { info: Err(error.into()), ..healthy() });
         assert_eq!((checks.len(), failures(&checks)), (1, 1));
         assert!(render(&checks).contains(part), "{part}");
     }

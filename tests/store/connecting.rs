@@ -1,0 +1,65 @@
+//! What is said when PostgreSQL cannot be had: at once, with the cause and the key, never with a password.
+
+use std::time::Duration;
+
+use capconduit::config::Database;
+use capconduit::store::Db;
+use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::postgres::Postgres;
+
+/// Shorter than the 5 s after which the pool gives up.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+async fn refusal(url: String) -> String {
+    let config = Database { url: SecretString::from(url), max_connections: 2 };
+    let answer = tokio::time::timeout(AT_ONCE, Db::connect(&config)).await.expect("it is refused at once");
+    let error = answer.expect_err("there is no such database");
+    let text = error.to_string();
+    assert!(!format!("{text}{error:?}").contains("hunter2"), "{text}");
+    assert!(text.contains("database.url"), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_refused_at_once() {
+    // Port 9 (discard) of loopback: nobody listens there.
+    let text = refusal("postgres://u:hunter2@127.0.0.1:9/n".to_owned()).await;
+    for part in ["postgres 127.0.0.1:9/n", "Connection refused", "host and port"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_or_database_is_named_as_the_server_names_it() {
+    let server = Postgres::start();
+    let at = |user: &str, name: &str| format!("postgres://{user}:hunter2@127.0.0.1:{}/{name}", server.port());
+    let text = refusal(at("postgres", "nowhere")).await;
+    assert!(text.contains("database \"nowhere\" does not exist") && text.contains("createdb"), "{text}");
+    let text = refusal(at("stranger", server.name())).await;
+    assert!(text.contains("role \"stranger\" does not exist") && text.contains("user and password"), "{text}");
+}
+
+/// What PostgreSQL answers to a wrong password; the tests' own server trusts everybody.
+async fn refuse_the_password(listener: tokio::net::TcpListener) {
+    let (mut client, _) = listener.accept().await.expect("a client");
+    let mut length = [0; 4];
+    // First whether TLS is spoken here (8 bytes; no), then the start-up packet.
+    for answer in [&b"N"[..], b"E\0\0\0\x29SFATAL\0C28P01\0Mwrong password for u\0\0"] {
+        client.read_exact(&mut length).await.expect("a packet");
+        let mut rest = vec![0; u32::from_be_bytes(length) as usize - 4];
+        client.read_exact(&mut rest).await.expect("all of it");
+        client.write_all(answer).await.expect("it listens");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_as_that() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("postgres://u:hunter2@{}/n", listener.local_addr().expect("bound"));
+    let server = tokio::spawn(refuse_the_password(listener));
+    let text = refusal(url).await;
+    assert!(text.contains("wrong password for u") && text.contains("correct user and password"), "{text}");
+    server.await.expect("it answered");
+}
