@@ -148,7 +148,7 @@ words! {
 /// Section `[calls]`. Durations are configured in milliseconds (`…_ms`) or seconds (`…_seconds`) as each key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Calls {
-    /// `progress_timeout_ms`, default 5000: no provisional answer at all within this ends the attempt.
+    /// `progress_timeout_ms`, default 5000: neither ringing nor early media within this ends the attempt (Asterisk does not tell of a mere 100 Trying).
     pub progress_timeout: Duration,
     /// `setup_budget_seconds`, default 60: from arrival to answer at most, unless the campaign says otherwise.
     pub setup_budget: Duration,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::adopt;
+use super::execute;
 use super::facts::CallFacts;
 use super::heartbeat;
 use super::intake::Intake;
@@ -71,6 +72,8 @@ pub struct Dispatcher {
     health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
+    /// Set once and for ever by the shutdown: no new calls.
+    draining: bool,
 }
 
 impl Dispatcher {
@@ -84,7 +87,7 @@ impl Dispatcher {
     ) -> Self {
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake)).collect();
         let (reports, inbox) = mpsc::unbounded_channel();
-        let dispatcher = Self { nodes, context, max_live, health, reports, inbox };
+        let dispatcher = Self { nodes, context, max_live, health, reports, inbox, draining: false };
         dispatcher.tell_health();
         dispatcher
     }
@@ -132,7 +135,13 @@ impl Dispatcher {
 
     /// No new calls: the dialplan falls back at once.
     async fn withdraw(&mut self) {
+        self.draining = true;
         info!(live = self.context.registry.live(), "draining: the heartbeat is withdrawn, running calls go on");
+        for node in 0..self.nodes.len() {
+            for (app, channel, _) in std::mem::take(&mut self.nodes[node].waiting) {
+                self.fall_back(node, app, &channel.id);
+            }
+        }
         for node in self.nodes.iter_mut().filter(|n| n.ready) {
             node.ready = false;
             if let Err(error) = heartbeat::withdraw(&node.handle.lane(0)).await {
@@ -172,6 +181,8 @@ impl Dispatcher {
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
+        } else if self.draining {
+            self.fall_back(node, app, &channel.id);
         } else if self.nodes[node].ready {
             let facts = self.nodes[node].intake.facts(&channel, &args);
             self.arrive(node, app, facts, 0);
@@ -180,12 +191,24 @@ impl Dispatcher {
         }
     }
 
+    /// Sends a caller that came too late for this process to the dialplan's fallback.
+    fn fall_back(&self, node: usize, app: u16, channel_id: &str) {
+        let lane = self.nodes[node].handle.lane(app);
+        info!(
+            node = self.nodes[node].handle.name(),
+            channel = channel_id,
+            "draining: sending the caller to the fallback"
+        );
+        drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: "draining" }));
+        let (context, exten) = ("capconduit-fallback", "s");
+        drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
+    }
+
     /// A call begins: register, so that it is found; check the load; start its task.
     fn arrive(&mut self, node: usize, app: u16, facts: CallFacts, earlier_attempts: u32) {
         let registry = &self.context.registry;
         let overloaded = registry.live() >= self.max_live;
-        let now = self.context.clock.now();
-        let Some(inputs) = registry.register(facts.call_id, node, app, &facts.channel_id, now) else {
+        let Some(inputs) = registry.register(facts.call_id, node, app, &facts.channel_id) else {
             debug!(call = %facts.call_id, "arrived again: known already");
             return;
         };
@@ -279,7 +302,7 @@ impl Dispatcher {
             self.compare_in(node, COMPARE_AGAIN);
         }
         let state = &mut self.nodes[node];
-        if !state.ready && state.is_up() {
+        if !self.draining && !state.ready && state.is_up() {
             state.ready = true;
             info!(node = state.handle.name(), "node ready: taking calls");
             for (app, channel, args) in std::mem::take(&mut state.waiting) {
@@ -307,6 +330,11 @@ impl Dispatcher {
             Finding::LegMissing(key) => {
                 self.nodes[node].missing.insert(key);
             }
+            Finding::Arrive { caller, .. } if self.draining => {
+                self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
+            }
+            // Talking on without us: the successor takes it over.
+            Finding::Adopt(_) if self.draining => {}
             Finding::Arrive { caller, earlier_attempts } => {
                 let facts = self.nodes[node].intake.facts_of_listed(&caller);
                 let app = self.nodes[node].app_of(&caller);
@@ -332,9 +360,8 @@ impl Dispatcher {
     fn adopt(&self, node: usize, adoption: Adoption) {
         let state = &self.nodes[node];
         let app = state.app_of(&adoption.caller);
-        let now = self.context.clock.now();
         let registry = &self.context.registry;
-        let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id, now) else { return };
+        let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
         registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
@@ -357,7 +384,7 @@ impl Dispatcher {
     fn hang_up(&self, node: usize, channel_id: &str, why: &str) {
         let state = &self.nodes[node];
         info!(node = state.handle.name(), channel = channel_id, "hanging up {why}");
-        drop(state.handle.lane(0).send(Request::HangUp { channel_id, reason: None }));
+        drop(state.handle.lane(0).send(execute::abandon(channel_id)));
     }
 
     fn ask_epochs(&self) {

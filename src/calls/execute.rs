@@ -45,6 +45,11 @@ fn hang_up(channel_id: &str, cause: u8) -> Request<'_> {
     Request::HangUp { channel_id, reason: Some(HangUpReason::Q850(cause)) }
 }
 
+/// Hangs up a channel that no call stands behind. A caller that was not answered yet is told 503, on which carriers re-route.
+pub(crate) fn abandon(channel_id: &str) -> Request<'_> {
+    hang_up(channel_id, q850_for_sip(503))
+}
+
 fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     let attempt = call.attempt(n)?;
     let campaign = call.campaign.as_ref()?;

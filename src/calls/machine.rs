@@ -237,6 +237,9 @@ impl Call {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
             Input::Tick | Input::NodeUp => return,
+            // Asterisk tells both twice: once for the request and once for the end.
+            Input::CallerHangup { .. } if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) => return,
+            Input::CallerGone if self.caller == CallerLeg::Gone => return,
             Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
             Input::Routed(_, Some(offer)) => {
                 format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier)

@@ -8,7 +8,6 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::mpsc;
 
 use super::io::Input;
-use crate::clock::Now;
 use crate::id::CallId;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
@@ -33,8 +32,6 @@ pub struct LiveCall {
     pub app: u16,
     /// Its inbound channel.
     pub channel_id: String,
-    /// When it arrived here.
-    pub since: Now,
     inputs: mpsc::UnboundedSender<Input>,
 }
 
@@ -82,13 +79,12 @@ impl Registry {
         node: usize,
         app: u16,
         channel_id: &str,
-        since: Now,
     ) -> Option<mpsc::UnboundedReceiver<Input>> {
         let Entry::Vacant(place) = self.calls.entry(call) else {
             return None;
         };
         let (inputs, receiver) = mpsc::unbounded_channel();
-        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), since, inputs });
+        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), inputs });
         self.inbound.insert((node, channel_id.to_owned()), call);
         Some(receiver)
     }

@@ -96,10 +96,11 @@ impl CallTask {
 
     fn log(&self, before: &str, event: &str, acted: bool) {
         let (call, after) = (self.call.facts.call_id, self.call.label());
+        // The message is named to stand behind the call: `call=… A -> event -> B`.
         if before != after {
-            info!(%call, "{before} -> {event} -> {after}");
+            info!(%call, message = format_args!("{before} -> {event} -> {after}"));
         } else if acted || event != "tick" {
-            debug!(%call, "{before} -> {event} -> {after}");
+            debug!(%call, message = format_args!("{before} -> {event} -> {after}"));
         }
     }
 

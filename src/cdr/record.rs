@@ -160,7 +160,7 @@ words! {
         Busy = "busy",
         /// It rang until its timeout, or said 480 or 408.
         NoAnswer = "no_answer",
-        /// No provisional answer within `progress_timeout_ms`.
+        /// Neither ringing nor early media within `progress_timeout_ms`; a mere 100 Trying does not count.
         NoProgress = "no_progress",
         /// 603 or 403.
         Rejected = "rejected",

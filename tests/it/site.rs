@@ -90,6 +90,11 @@ impl Site {
         self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
     }
 
+    /// SIGTERM, without waiting for what follows.
+    pub(crate) fn ask_to_stop(&self) {
+        self.running.as_ref().expect("it runs").stop.cancel();
+    }
+
     /// SIGTERM: it drains, and returns without an error.
     pub(crate) async fn stop(&mut self) {
         let Running { stop, ended, runtime } = self.running.take().expect("it runs");
