@@ -6,6 +6,7 @@ use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation};
+use crate::harness::trace::Dialog;
 
 crate::on_both!(two_applications_over_http_by_the_to_header, talks_end_at_their_limit);
 
@@ -29,7 +30,7 @@ async fn two_applications_over_http_by_the_to_header(backend: Backend) {
     // The dialplan draws an application for each call: that twenty draw the same one happens once in half a million.
     let scenario = carrier::call().set("did", OTHER_DID).set("to", DID).set("talk_ms", 4000);
     let mut callers = site.begin("callers", &scenario, 20, 40);
-    let all = |calls: &[crate::harness::trace::Dialog]| calls.iter().filter(|call| call.answered()).count() == 20;
+    let all = |calls: &[Dialog]| calls.iter().filter(|call| call.answered()).count() == 20;
     callers.reach("all calls are answered", all).await;
     let channels = site.nodes[0].get("channels").await.expect("the node lists its channels");
     let mut applications = [BTreeSet::new(), BTreeSet::new()];
