@@ -1,4 +1,4 @@
-//! From the form to checked objects, naming every problem at once.
+//! PURE: from the form to checked objects, naming every problem at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! What must change to get from the stored state to the wanted one.
+//! PURE: what must change to get from the stored state to the wanted one.
 
 use std::collections::BTreeSet;
 use std::fmt;

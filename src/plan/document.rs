@@ -1,4 +1,4 @@
-//! The document as written: TOML, unknown keys refused, nothing checked yet.
+//! PURE: the document as written: TOML, unknown keys refused, nothing checked yet.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! From stored objects back to the form.
+//! PURE: from stored objects back to the form.
 
 use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
 use super::state::{Campaign, Client, Current, Link, StoredCampaign, UserStatus};

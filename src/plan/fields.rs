@@ -1,4 +1,4 @@
-//! Objects as lists of named values, for the lines of a plan.
+//! PURE: objects as lists of named values, for the lines of a plan.
 
 use std::fmt::Display;
 

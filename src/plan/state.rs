@@ -1,4 +1,4 @@
-//! Checked objects, and the stored ones they are compared with.
+//! PURE: checked objects, and the stored ones they are compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The rows that Asterisk reads, derived from checked settings.
+//! PURE: the rows that Asterisk reads, derived from checked settings.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How a client is reached: as written, and checked.
+//! PURE: how a client is reached: as written, and checked.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

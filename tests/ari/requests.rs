@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use capconduit::ari::{Error, HangUpReason, Request, Variable};
+use capconduit::ari::{Error, HangUpReason, Node, Request, Variable};
+use capconduit::clock::Clock;
 use capconduit::config::Transport;
 use capconduit::routing::snapshot::ClientIdentifier;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::fake_ari::{Behaviour, FakeAri, Fault, Via};
 use crate::{REQUEST_TIMEOUT, Rig};
@@ -135,15 +138,18 @@ async fn without_a_connection_nothing_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_nobody_listening_means_not_sent() {
-    let fake = FakeAri::start().await;
-    let mut rig = Rig::over(fake, Transport::Http, REQUEST_TIMEOUT, 64);
-    rig.expect_up().await;
-    let lane = rig.node.lane(0);
-    let another = FakeAri::start().await;
-    std::mem::replace(&mut rig.fake, another).stop().await;
-    rig.expect_down().await;
-    let outcome = lane.send(set("1")).await;
-    assert!(matches!(outcome, Err(Error::NotSent(_))), "{outcome:?}");
+    // Bound and never listening: the port refuses connections, and nobody else can take it.
+    let closed = tokio::net::TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let mut config = FakeAri::start().await.node("pbx", "cc", 1, Transport::Http);
+    config.url = format!("http://{}", closed.local_addr().expect("an address"));
+    let (events, _never_up) = mpsc::channel(64);
+    let shutdown = CancellationToken::new();
+    let node = Node::spawn(0, &config, REQUEST_TIMEOUT, &events, Clock::start(), &shutdown).expect("a usable node");
+    let outcome = node.lane(0).send(set("1")).await;
+    assert!(matches!(outcome, Err(Error::NotSent("no connection could be made"))), "{outcome:?}");
+    shutdown.cancel();
+    node.closed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

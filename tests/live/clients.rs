@@ -3,9 +3,9 @@
 use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{CENTRE_IP, carrier, centre};
-use crate::harness::site::{Backend, Preparation};
+use crate::harness::site::{Backend, Preparation, Site};
 
-crate::on_both!(own_calls_reach_nothing, transfers_reach_nothing);
+crate::on_both!(own_calls_reach_nothing, a_password_opens_no_way_out, transfers_reach_nothing);
 
 const DID: &str = "+442079460001";
 
@@ -31,7 +31,42 @@ async fn own_calls_reach_nothing(backend: Backend) {
     }
 
     assert_eq!(alpha.trace.dialogs().len(), 0, "nobody was called");
-    assert_eq!(site.records(0).await.len(), 0, "no such call is routed, or recorded as one");
+    assert_only_the_carriers_call_counts(&site).await;
+    site.finish().await;
+}
+
+/// A carrier's call is routed and recorded; had an earlier one been, there would be its record as well.
+async fn assert_only_the_carriers_call_counts(site: &Site) {
+    let call = site.call("carriers", &carrier::call().set("did", DID)).await;
+    assert_eq!(call.outcome(), Some(200), "the carrier's call is routed: {:?}", call.statuses());
+    let records = site.records(1).await;
+    assert_eq!(records[0].text("sip_call_id"), call.call_id, "no other call is routed, or recorded as one");
+}
+
+async fn a_password_opens_no_way_out(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .registering_client("beta", "beta-s-secret")
+        .campaign("Solar", DID, "")
+        .link("alpha", "");
+    let site = site.start(&plan).await;
+
+    for target in [DID, "alpha", "beta", "carrier-1"] {
+        let scenario = centre::register().set("username", "beta").set("password", "beta-s-secret").set("did", target);
+        let name = format!("beta-to-{target}");
+        let calls = site.begin_at(&site.nodes[0], CENTRE_IP, &name, &scenario, (1, 1)).finish(LIMIT).await;
+        let answers = |method: &str| calls[0].messages.iter().filter_map(|m| m.status(method)).collect::<Vec<_>>();
+        assert_eq!(answers("REGISTER"), [401, 200], "{target}: its password is right");
+        let mut invite = answers("INVITE");
+        invite.retain(|status| *status > 100);
+        invite.dedup();
+        assert_eq!(invite, [401, 403], "{target}: it is known, and refused");
+    }
+
+    assert_eq!(alpha.trace.dialogs().len(), 0, "nobody was called");
+    assert_only_the_carriers_call_counts(&site).await;
     site.finish().await;
 }
 

@@ -22,6 +22,8 @@ fn failures(redirect_to: &str) -> Vec<(&'static str, Scenario, &'static str)> {
         ("codecs", reject("488 Not Acceptable Here"), "misconfigured"),
         ("moved", reject("302 Moved Temporarily"), "redirected"),
         ("silent", centre::silent(), "no_progress"),
+        // ARI does not show a 100, so that it is no progress either.
+        ("trying", centre::trying(), "no_progress"),
         ("unanswered", centre::answer().set("ring_ms", FOREVER_MS), "no_answer"),
         ("early-busy", centre::early().set("then", "reject"), "busy"),
     ]

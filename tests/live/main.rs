@@ -27,6 +27,7 @@ mod answered;
 mod cancelled;
 mod caps;
 mod clients;
+mod configured;
 mod doctor;
 mod failover;
 mod media;

@@ -2,12 +2,12 @@
 
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{Sipp, carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
+use crate::harness::{LIMIT, until};
 
-crate::on_both!(killed_while_a_call_is_up);
+crate::on_both!(killed_while_a_call_is_up, stopped_controller_is_bypassed, told_to_stop_while_a_call_is_up);
 
 const DID: &str = "+442079460001";
 
@@ -45,9 +45,8 @@ async fn killed_while_a_call_is_up(backend: Backend) {
 }
 
 /// SIGSTOP: the socket stays open, so only the heartbeat tells; within seconds calls go to the last resort.
-#[tokio::test]
-async fn stopped_controller_is_bypassed() {
-    let site = Preparation::new(Backend::Sqlite);
+async fn stopped_controller_is_bypassed(backend: Backend) {
+    let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer()).await;
     let overflow = site.centre("overflow", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
@@ -69,5 +68,45 @@ async fn stopped_controller_is_bypassed() {
     let routed = site.call("routed", &carrier::call().set("did", DID)).await;
     assert_eq!(routed.outcome(), Some(200));
     assert_eq!(site.record(&routed).await.attempts(), ["alpha answered"], "and routes again");
+    site.finish().await;
+}
+
+/// SIGTERM: new calls fall back at once, and stay so; the running call ends as ever, and then the process.
+async fn told_to_stop_while_a_call_is_up(backend: Backend) {
+    let site = Preparation::new(backend).wired();
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.start(&plan).await;
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 6000), 1, 1);
+    talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
+
+    site.controller.process().signal("TERM");
+    let draining = timeout(LIMIT, async {
+        while site.controller.readiness().await != Some(503) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(draining.await.is_ok(), "/readyz says that no calls are taken");
+    let late = site.call("late", &carrier::call().set("did", DID)).await;
+    assert_eq!(late.outcome(), Some(503), "the dialplan's fallback takes it: {:?}", late.statuses());
+    // Connecting anew compares Asterisk's lists with the controller's, which must not make it take calls again.
+    site.wires[0].cut();
+    until("the controller connects again", || site.controller.log().matches("node connected").count() == 2).await;
+    let later = site.call("later", &carrier::call().set("did", DID)).await;
+    assert_eq!(later.outcome(), Some(503), "and the next one as well: {:?}", later.statuses());
+    assert_eq!(site.nodes[0].spooled().len(), 2, "each leaves a line to import");
+    assert_eq!(site.controller.readiness().await, Some(503));
+    assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "the parties talk on");
+
+    let talked = talking.finish(LIMIT).await.remove(0);
+    assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
+    assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
+    let record = site.record(&talked).await;
+    assert_eq!((record.text("ending"), record.text("hung_up_by")), ("completed", "caller"), "{record:?}");
+    assert!(site.nodes[0].heartbeat_age().await.is_some_and(|age| age > 3600), "withdrawn, and never beaten again");
+
+    site.controller.serve(&site.nodes).await;
+    let after = site.call("after", &carrier::call().set("did", DID)).await;
+    assert_eq!(after.outcome(), Some(200), "the next start takes calls");
     site.finish().await;
 }

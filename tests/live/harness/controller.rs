@@ -21,6 +21,19 @@ pub(crate) struct Controller {
     serve: Option<Child>,
 }
 
+/// What tests choose in the configuration: lines of TOML.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// Section `[database]`.
+    pub(crate) database: String,
+    /// Section `[realtime]`.
+    pub(crate) realtime: String,
+    /// Further keys of every `[[asterisk]]`.
+    pub(crate) node: String,
+    /// Further keys of `[calls]`.
+    pub(crate) calls: String,
+}
+
 /// The binary that was built with this test; for the demo, the one beside it.
 fn binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_capconduit").map_or_else(
@@ -34,19 +47,20 @@ fn binary() -> PathBuf {
 }
 
 impl Controller {
-    /// Writes the configuration. `database` and `realtime` are the sections' lines.
-    pub(crate) fn new(dir: &Path, api_port: u16, database: &str, realtime: &str, nodes: &[Node]) -> Self {
+    /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
+    pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
+        let Settings { database, realtime, node, calls } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
-             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n",
+             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
             dir.join("data").display()
         );
-        for Node { name, url, .. } in nodes {
+        for (name, url) in nodes {
             toml.push_str(&format!(
                 "\n[[asterisk]]\nname = \"{name}\"\nurl = \"{url}\"\nuser = \"{ARI_USER}\"\n\
-                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\n"
+                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\n{node}\n"
             ));
         }
         std::fs::create_dir_all(dir.join("data")).expect("the test's folder takes a folder");
@@ -60,7 +74,7 @@ impl Controller {
         let ready = timeout(LIMIT, async {
             loop {
                 serve.assert_alive();
-                if self.is_ready().await && all_fresh(nodes).await {
+                if self.readiness().await == Some(200) && all_fresh(nodes).await {
                     return;
                 }
                 sleep(Duration::from_millis(20)).await;
@@ -70,9 +84,10 @@ impl Controller {
         self.serve = Some(serve);
     }
 
-    async fn is_ready(&self) -> bool {
+    /// The status of `/readyz`; `None` when nobody answers.
+    pub(crate) async fn readiness(&self) -> Option<u16> {
         let response = self.http.get(format!("http://{}/readyz", self.api)).send().await;
-        response.is_ok_and(|response| response.status() == 200)
+        response.ok().map(|response| response.status().as_u16())
     }
 
     /// The running `serve`.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on panics, and says where its logs are")]
 
+pub(crate) mod accounts;
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;
@@ -17,6 +18,7 @@ pub(crate) mod rtp;
 pub(crate) mod sipp;
 pub(crate) mod site;
 pub(crate) mod trace;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

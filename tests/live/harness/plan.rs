@@ -31,6 +31,18 @@ impl Plan {
         self
     }
 
+    /// A client that registers, and so has no address of its own.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn registering_client(mut self, identifier: &str, password: &str) -> Self {
+        write!(
+            self.clients,
+            "[[clients]]\nidentifier = \"{identifier}\"\nname = \"Centre {identifier}\"\n[clients.sip]\n\
+             registration = {{ username = \"{identifier}\", password = \"{password}\" }}\n\n"
+        )
+        .expect("a string takes everything");
+        self
+    }
+
     /// A campaign fed by `did`; `settings` are its own lines (strategy `priority` unless they name one). Its links follow
     /// with [`Plan::link`].
     pub(crate) fn campaign(mut self, name: &str, did: &str, settings: &str) -> Self {

@@ -42,6 +42,8 @@ pub(crate) mod centre {
         answer = "answer" { "ring_ms": 50, "talk_ms": FOREVER_MS };
         reject = "reject" { "status": "486 Busy Here", "redirect_to": "127.0.0.99:5060" };
         silent = "silent" {};
+        trying = "trying" {};
+        register = "register" { "did": "", "username": "", "password": "" };
         early = "early" { "early_ms": 200, "then": "answer" };
         refer = "refer" { "target": "sip:+442079460099@127.0.0.2" };
     }
@@ -51,9 +53,9 @@ pub(crate) mod centre {
 pub(crate) mod carrier {
     use super::Scenario;
     scenarios! {
-        call = "call" { "did": "", "from": CALLER, "headers": "", "talk_ms": 200 };
+        call = "call" { "to": "{{did}}", "did": "", "from": CALLER, "headers": "", "talk_ms": 200 };
         cancel = "cancel" { "did": "", "from": CALLER, "headers": "", "cancel_ms": 200 };
-        hold = "hold" { "did": "", "from": CALLER, "headers": "", "hold_ms": 300, "talk_ms": 200 };
+        hold = "hold" { "did": "", "from": CALLER, "headers": "", "before_ms": 300, "hold_ms": 300, "talk_ms": 200 };
     }
     const CALLER: &str = "\"Ada Byron\" <sip:+442071838750@127.0.0.2>";
 }

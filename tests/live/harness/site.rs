@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::LIMIT;
-use super::controller::Controller;
+use super::accounts::Accounts;
+use super::controller::{Controller, Settings};
 use super::node::Node;
 use super::plan::Plan;
 use super::ports::Ports;
@@ -17,6 +18,7 @@ use super::postgres::Postgres;
 use super::record::Record;
 use super::sipp::{CARRIER_IP, CENTRE_IP, Scenario, Sipp};
 use super::trace::Dialog;
+use super::wire::Wire;
 
 /// Records are in the database within two seconds of a call's end; one more for starting the command that reads them.
 const RECORD_LIMIT: Duration = Duration::from_secs(3);
@@ -36,6 +38,8 @@ pub(crate) struct Preparation {
     backend: Backend,
     nodes: usize,
     sandbox: Vec<(&'static str, String)>,
+    settings: Settings,
+    wired: bool,
     dir: TempDir,
     ports: Ports,
 }
@@ -49,6 +53,9 @@ pub(crate) struct Site {
     pub(crate) nodes: Vec<Node>,
     /// Ports of this site.
     pub(crate) ports: Ports,
+    /// What lies between the controller and each node, where the test wanted it.
+    pub(crate) wires: Vec<Wire>,
+    accounts: Accounts,
     _database: Option<Postgres>,
     dir: TempDir,
 }
@@ -59,12 +66,35 @@ impl Preparation {
         // Asterisk runs as another user and must be able to enter.
         let dir = tempfile::Builder::new().prefix("capconduit-").permissions(Permissions::from_mode(0o755)).tempdir();
         let dir = dir.expect("the temporary folder can be written");
-        Self { backend, nodes: 1, sandbox: Vec::new(), dir, ports: Ports::take() }
+        let (sandbox, settings) = (Vec::new(), Settings::default());
+        Self { backend, nodes: 1, sandbox, settings, wired: false, dir, ports: Ports::take() }
     }
 
     /// How many Asterisk nodes there shall be.
     pub(crate) fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// Keys of the controller's configuration: of every node, and of `[calls]`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn configured(mut self, node: &str, calls: &str) -> Self {
+        (self.settings.node, self.settings.calls) = (node.to_owned(), calls.to_owned());
+        self
+    }
+
+    /// How many Stasis applications each node's dialplan shall spread its calls over; the controller is to be
+    /// [`configured`](Self::configured) accordingly.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn applications(mut self, applications: u16) -> Self {
+        self.sandbox.push(("--apps", applications.to_string()));
+        self
+    }
+
+    /// The controller shall reach each node over a [`Wire`].
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn wired(mut self) -> Self {
+        self.wired = true;
         self
     }
 
@@ -103,13 +133,14 @@ impl Preparation {
 
     /// As [`Preparation::start`], with the plan as text.
     pub(crate) async fn start_with(self, plan: &str) -> Site {
-        let Self { backend, nodes, sandbox, dir, ports } = self;
+        let Self { backend, nodes, sandbox, mut settings, wired, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Postgres::start()),
         };
         let realtime_file = dir.path().join("realtime/realtime.db");
-        let (url, section, spec) = database.as_ref().map_or_else(
+        let spec;
+        (settings.database, settings.realtime, spec) = database.as_ref().map_or_else(
             || {
                 let url = format!("url = \"sqlite://{}\"", dir.path().join("data/capconduit.db").display());
                 let section = format!("mode = \"sqlite\"\npath = \"{}\"", realtime_file.display());
@@ -124,7 +155,13 @@ impl Preparation {
         }
         let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &sandbox);
         let mut nodes: Vec<Node> = (1..=nodes).map(node).collect();
-        let mut controller = Controller::new(dir.path(), ports.one(), &url, &section, &nodes);
+        let mut wires = Vec::new();
+        for node in nodes.iter().filter(|_| wired) {
+            wires.push(Wire::lay(ports.one(), &node.url).await);
+        }
+        let url = |n: usize, node: &Node| wires.get(n).map_or(&node.url, |wire| &wire.url).clone();
+        let addresses: Vec<_> = nodes.iter().enumerate().map(|(n, node)| (node.name.clone(), url(n, node))).collect();
+        let mut controller = Controller::new(dir.path(), ports.one(), &settings, &addresses);
         controller.run(&["migrate"]).await;
         if let Some(database) = &database {
             database.psql("GRANT SELECT ON ps_endpoints, ps_aors, ps_auths, ps_endpoint_id_ips TO asterisk");
@@ -135,7 +172,7 @@ impl Preparation {
         }
         controller.serve(&nodes).await;
         nodes.iter_mut().for_each(Node::published);
-        Site { controller, nodes, ports, _database: database, dir }
+        Site { controller, nodes, ports, wires, accounts: Accounts::default(), _database: database, dir }
     }
 }
 
@@ -162,7 +199,9 @@ impl Site {
         scenario: &Scenario,
         pace: (u32, u32),
     ) -> Sipp {
-        Sipp::calls(self.dir.path(), &self.ports, name, scenario, (ip, &node.sip), pace)
+        let sipp = Sipp::calls(self.dir.path(), &self.ports, name, scenario, (ip, &node.sip), pace);
+        self.accounts.open(ip, &sipp.trace);
+        sipp
     }
 
     /// Makes one call from the carrier to the first node and waits until it is over.
@@ -189,12 +228,20 @@ impl Site {
         record
     }
 
-    /// Waits until exactly `n` calls are recorded, and returns them.
+    /// Waits until `n` calls are recorded, and returns them. That no more follow is seen in [`Site::finish`]. That a
+    /// call leaves no record cannot be waited for: make another one after it, and ask for that one's.
+    ///
+    /// # Panics
+    /// When there are more, or `n` is 0.
     pub(crate) async fn records(&self, n: usize) -> Vec<Record> {
+        assert!(n > 0, "there are no records yet, whatever becomes of the calls");
         let mut records = Vec::new();
         let reached = timeout(RECORD_LIMIT, async {
-            while records.len() < n {
+            loop {
                 records = self.controller.records().await;
+                if records.len() >= n {
+                    return;
+                }
                 sleep(Duration::from_millis(50)).await;
             }
         });
@@ -225,9 +272,18 @@ impl Site {
         assert!(idle.await.is_ok(), "left over after the calls: {left:?}\n{}", self.controller.log());
     }
 
-    /// What holds after every test: nothing is left over, and Asterisk had nothing to say about the realtime tables.
-    pub(crate) async fn finish(self) {
+    /// What holds after every test: nothing is left over, the controller stops without an error when told to, each call
+    /// has one record and nothing else has any, and Asterisk had nothing to say about the realtime tables.
+    pub(crate) async fn finish(mut self) {
         self.idle().await;
+        // It writes what it still holds before it ends: what is not there now, will never be, and what is, all is seen.
+        self.controller.process().signal("TERM");
+        let stopped = self.controller.process().wait(LIMIT).await;
+        assert_eq!(stopped, Some(0), "a controller told to stop does so:\n{}", self.controller.log());
+        let records: Vec<Record> = self.controller.records().await.into_iter().map(Record).collect();
+        let spooled: Vec<String> = self.nodes.iter().flat_map(Node::spooled).collect();
+        let faults = self.accounts.faults(&records, &spooled);
+        assert_eq!(faults, Vec::<String>::new(), "the controller said:\n{}", self.controller.log());
         for node in &self.nodes {
             assert_eq!(node.realtime_complaints(), Vec::<String>::new());
         }

@@ -1,0 +1,47 @@
+//! What must add up when a test is over: each of the carrier's calls has one record, or one line of the dialplan's
+//! fallback; nobody else's call has either; and there is nothing more.
+
+use std::cell::RefCell;
+
+use percent_encoding::percent_decode_str;
+
+use super::record::Record;
+use super::sipp::CARRIER_IP;
+use super::trace::Trace;
+
+/// Every process of a test that makes calls.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts(RefCell<Vec<(&'static str, Trace)>>);
+
+impl Accounts {
+    /// A caller at `ip` begins.
+    pub(crate) fn open(&self, ip: &'static str, trace: &Trace) {
+        self.0.borrow_mut().push((ip, trace.clone()));
+    }
+
+    /// What does not add up, by SIP Call-ID; `spooled` are the fallback's lines of all nodes.
+    pub(crate) fn faults(&self, records: &[Record], spooled: &[String]) -> Vec<String> {
+        let spooled: Vec<String> = spooled.iter().map(|line| sip_call_id(line)).collect();
+        let recorded: Vec<&str> = records.iter().map(|record| record.text("sip_call_id")).collect();
+        let (mut faults, mut made) = (Vec::new(), Vec::new());
+        for (ip, trace) in self.0.borrow().iter() {
+            for id in trace.dialogs().into_iter().map(|dialog| dialog.call_id) {
+                let in_records = recorded.iter().filter(|one| **one == id).count();
+                let in_spool = spooled.iter().filter(|one| **one == id).count();
+                if in_records + in_spool != usize::from(*ip == CARRIER_IP) {
+                    faults.push(format!("call {id} from {ip}: {in_records} records, {in_spool} lines of the fallback"));
+                }
+                made.push(id);
+            }
+        }
+        let all = recorded.into_iter().chain(spooled.iter().map(String::as_str));
+        faults.extend(all.filter(|id| !made.iter().any(|one| one == id)).map(|id| format!("nobody made call {id:?}")));
+        faults
+    }
+}
+
+/// The SIP Call-ID in a line of the fallback, in the format of asterisk/README.md.
+fn sip_call_id(line: &str) -> String {
+    let value = line.split(' ').find_map(|word| word.strip_prefix("sip_call_id=")).unwrap_or_default();
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
+}
