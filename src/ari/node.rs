@@ -245,7 +245,8 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Queues a request at once, behind all earlier ones of this lane; nothing is awaited. The answer's deadline
+    /// Queues a request at once, behind all earlier ones of this lane; nothing is awaited. While the application's socket is
+    /// down nothing is sent, over HTTP neither: what would follow from it could not be seen. The answer's deadline
     /// starts now. Needs a tokio runtime.
     pub fn send(&self, request: Request<'_>) -> Pending {
         let shared = &self.shared;
@@ -254,7 +255,7 @@ impl Lane {
         let outgoing = Outgoing { request, ticket };
         if shared.over_websocket.load(Ordering::Acquire) {
             self.app.send(outgoing);
-        } else {
+        } else if self.app.is_up() {
             self.http.send(outgoing);
         }
         pending

@@ -114,6 +114,7 @@ impl Dispatcher {
                 _ = compare.tick() => (0..self.nodes.len()).for_each(|node| self.start_comparing(node)),
                 () = shutdown.cancelled(), if draining.is_none() => {
                     self.withdraw().await;
+                    second.reset();
                     draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
                 }
             }
@@ -129,6 +130,7 @@ impl Dispatcher {
                 std::mem::take(&mut self.nodes[node].waiting).into_iter().partition(|caller| caller.since <= since);
             self.nodes[node].waiting = waiting;
             self.fall_back_all(node, late);
+            self.expire_orphans(node);
         }
     }
 
@@ -205,21 +207,37 @@ impl Dispatcher {
             }
         } else if self.draining {
             self.fall_back(node, app, &channel.id);
-        } else if self.nodes[node].ready {
-            let facts = self.nodes[node].intake.facts(&channel, &args);
-            self.arrive(node, app, facts, 0);
         } else {
+            let facts = self.nodes[node].intake.facts(&channel, &args);
             let since = self.context.clock.now().mono;
-            self.nodes[node].waiting.push(Waiting { app, channel, args, since });
+            self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, since });
         }
     }
 
-    fn fall_back_all(&self, node: usize, callers: Vec<Waiting>) {
-        callers.iter().for_each(|caller| self.fall_back(node, caller.app, &caller.channel.id));
+    /// A caller is decided at once where the node is ready and no channel of an earlier run holds its slot; else it waits.
+    fn decide_or_wait(&mut self, node: usize, caller: Waiting) {
+        let state = &mut self.nodes[node];
+        if state.ready && !state.has_orphan_of(caller.facts.call_id) {
+            self.arrive(node, caller.app, caller.facts, caller.earlier_attempts);
+        } else if state.waiting.iter().all(|other| other.facts.call_id != caller.facts.call_id) {
+            state.waiting.push(caller);
+        }
+    }
+
+    /// Looks again at who waits.
+    fn serve_waiting(&mut self, node: usize) {
+        for caller in std::mem::take(&mut self.nodes[node].waiting) {
+            self.decide_or_wait(node, caller);
+        }
+    }
+
+    fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
+        callers.iter().for_each(|caller| self.fall_back(node, caller.app, &caller.facts.channel_id));
     }
 
     /// Sends a caller that this process does not take to the dialplan's fallback.
-    fn fall_back(&self, node: usize, app: u16, channel_id: &str) {
+    fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
+        self.nodes[node].leaving.insert(channel_id.to_owned());
         let lane = self.nodes[node].handle.lane(app);
         let reason = if self.draining { "draining" } else { "not_ready" };
         info!(
@@ -249,7 +267,8 @@ impl Dispatcher {
     fn on_channel_event(&mut self, node: usize, event: &Event) {
         let Some(channel) = event.channel() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
-            self.nodes[node].waiting.retain(|caller| caller.channel.id != channel.id);
+            self.nodes[node].waiting.retain(|caller| caller.facts.channel_id != channel.id);
+            self.nodes[node].leaving.remove(&channel.id);
             if self.nodes[node].comparing.is_some() {
                 self.nodes[node].ended.insert(channel.id.clone());
             }
@@ -271,7 +290,10 @@ impl Dispatcher {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Compare { node } => self.start_comparing(node),
+            Report::Compare { node } => {
+                self.nodes[node].again = false;
+                self.start_comparing(node);
+            }
             Report::Listed { node, generation, belief, lists } => self.listed(node, generation, &belief, lists),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];

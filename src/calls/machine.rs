@@ -76,6 +76,8 @@ pub struct Call {
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
     caller: CallerLeg,
+    /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been seen.
+    up_during: Option<u32>,
     caller_cause: Option<i16>,
     pub(crate) end: Option<End>,
     pub(crate) timeline: Vec<Moment>,
@@ -111,6 +113,7 @@ impl Call {
             bridge: false,
             limit_owed: false,
             caller: CallerLeg::Waiting,
+            up_during: None,
             caller_cause: None,
             end: None,
             timeline: Vec::new(),
@@ -199,7 +202,7 @@ impl Call {
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
-            Input::NodeUp => self.ask_again(now, &mut effects),
+            Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
         }
         self.finish_if_gone(&mut effects);
@@ -288,7 +291,7 @@ impl Call {
         if now.mono >= self.expiry() {
             self.expire(now, effects);
         } else if self.retry.is_some_and(|(at, _)| now.mono >= at) {
-            self.ask_again(now, effects);
+            self.ask_again(false, now, effects);
         }
     }
 

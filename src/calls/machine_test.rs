@@ -353,6 +353,28 @@ fn parties_who_came_together_while_the_node_was_away_are_not_cut() {
 }
 
 #[test]
+fn a_talk_that_began_and_ended_while_the_node_was_away_is_not_sold_again() {
+    let mut bench = Bench::new(&[link(1), link(2)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegRinging(1));
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.give(Input::LegGone { n: 1, cause: None, sip: None }), [Op::HangUpCaller(None)]);
+    bench.give(Input::CallerGone);
+    assert_eq!((bench.record().ending.as_str(), bench.record().hung_up_by), ("completed", HungUpBy::Client));
+    assert_eq!(bench.released, [(1, true)], "it counts");
+}
+
+#[test]
+fn a_hang_up_that_never_left_waits_for_the_comparison() {
+    let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }]);
+    bench.give(Input::LegReady(1));
+    bench.after(Duration::from_secs(3));
+    bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::NotSent));
+    assert!(bench.after(Duration::from_secs(2)).is_empty(), "it may have been answered meanwhile");
+    assert_eq!(bench.give(Input::NodeUp), [Op::HangUpLeg(1)]);
+}
+
+#[test]
 fn nobody_is_dialled_into_a_bridge_whose_caller_may_be_missing() {
     let mut bench = Bench::new(&[link(1), link(2)]);
     assert_eq!(bench.give(Input::RequestFailed(Op::AddCaller, Failure::Unknown)), [Op::HangUpLeg(1)]);
@@ -420,13 +442,14 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         Just(Failure::NotSent),
         Just(Failure::Unknown),
     ];
-    let op = (0_u8..7, n.clone()).prop_map(|(kind, n)| match kind {
+    let op = (0_u8..8, n.clone()).prop_map(|(kind, n)| match kind {
         0 => Op::CreateLeg(n),
         1 => Op::AddLeg(n),
         2 => Op::Dial { n, timeout: Duration::ZERO },
         3 => Op::HangUpLeg(n),
         4 => Op::AddCaller,
         5 => Op::CreateBridge,
+        6 => Op::LimitCaller(Duration::ZERO),
         _ => Op::HangUpCaller(None),
     });
     let input = prop_oneof![
@@ -441,6 +464,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         1 => Just(Input::CallerGone),
         1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
         1 => Just(Input::NodeUp),
+        1 => Just(Input::Shed),
         3 => Just(Input::Tick),
         2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
     ];
@@ -480,6 +504,12 @@ proptest! {
             bench.now.mono += Duration::from_millis(wait);
             bench.give(input);
             prop_assert!(bench.call.is_done() || bench.call.deadline().is_some(), "{} waits for nothing", bench.call.label());
+            if let Some(at) = bench.call.deadline() {
+                bench.now.mono = bench.now.mono.max(at);
+                bench.give(Input::Tick);
+                let next = bench.call.deadline();
+                prop_assert!(next.is_none_or(|next| next > at), "a tick at its deadline must move it: {}", bench.call.label());
+            }
         }
     }
 }

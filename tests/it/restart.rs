@@ -30,7 +30,7 @@ async fn a_talking_call_is_adopted_with_its_permit(database: Database) {
 }
 
 async fn a_ringing_call_is_routed_anew(database: Database) {
-    let mut site = Site::start(database, &plan("priority", &[("north", "")])).await;
+    let mut site = Site::start(database, &plan("priority", &[("north", "max_concurrency = 1")])).await;
     site.clients(&[("north", Behaviour::no_answer())]);
     let call = site.call(DID);
     call.ringing().await;
@@ -39,6 +39,7 @@ async fn a_ringing_call_is_routed_anew(database: Database) {
     site.run().await;
     call.answered().await;
     call.hang_up();
+    assert_eq!(site.asterisk.stats("north").max_live, 1, "its old leg held the slot until it was gone");
     let record = site.records(1).await.remove(0);
     assert_eq!((record.uniqueid.as_str(), record.ending.as_str()), (call.id(), "completed"));
     site.settle().await;

@@ -131,7 +131,8 @@ rm -rf "$2"
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.shell.to_string()]).status();
+        // The shell's own `kill`: a bare Debian has no other.
+        let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.shell.to_string()]).status();
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::node::Orphan;
 use super::{Dispatcher, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
@@ -21,6 +22,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const MISSING_FOR: Duration = Duration::from_millis(2_900);
 /// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+/// Added to set-up budget and longest duration: after that no outbound channel can be alive (a campaign's own longest
+/// duration is a day at most).
+const ORPHANS_FOR: Duration = Duration::from_secs(24 * 3600 + 600);
 
 impl Dispatcher {
     /// Asks for the node's lists, unless they are on their way or the node is not connected.
@@ -42,7 +47,10 @@ impl Dispatcher {
         });
     }
 
-    fn compare_in(&self, node: usize, wait: Duration) {
+    fn compare_in(&mut self, node: usize, wait: Duration) {
+        if std::mem::replace(&mut self.nodes[node].again, true) {
+            return;
+        }
         let reports = self.reports.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -55,7 +63,7 @@ impl Dispatcher {
         let calls = registry.calls_on(node);
         let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
         let state = &self.nodes[node];
-        let orphaned: HashSet<PermitKey> = state.orphans.values().copied().collect();
+        let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
         let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
         let of_calls = |key: &PermitKey| on_node.contains(&key.0) && !orphaned.contains(key);
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
@@ -92,7 +100,8 @@ impl Dispatcher {
         }
         match lists {
             Ok((mut channels, bridges)) => {
-                channels.retain(|channel| !ended.contains(&channel.id));
+                let leaving = &self.nodes[node].leaving;
+                channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
                 self.compared(node, belief, &channels, &bridges);
             }
             Err(error) => {
@@ -145,19 +154,19 @@ impl Dispatcher {
         if self.draining || !self.opened {
             return;
         }
-        let mut waiting: Vec<(usize, Waiting)> = Vec::new();
+        let mut newly_ready = Vec::new();
         for (node, state) in self.nodes.iter_mut().enumerate() {
             if !state.ready && state.compared && state.is_up() {
                 state.ready = true;
                 info!(node = state.handle.name(), "node ready: taking calls");
-                waiting.extend(std::mem::take(&mut state.waiting).into_iter().map(|caller| (node, caller)));
+                newly_ready.push(node);
             }
         }
-        for (node, caller) in waiting {
-            self.on_start(node, caller.app, caller.channel, caller.args);
+        if !newly_ready.is_empty() {
+            self.ask_epochs();
+            self.tell_health();
         }
-        self.ask_epochs();
-        self.tell_health();
+        newly_ready.into_iter().for_each(|node| self.serve_waiting(node));
     }
 
     fn act_on(&mut self, node: usize, finding: Finding) {
@@ -183,8 +192,8 @@ impl Dispatcher {
             Finding::Adopt(_) if self.draining => {}
             Finding::Arrive { caller, earlier_attempts } => {
                 let facts = self.nodes[node].intake.facts_of_listed(&caller);
-                let app = self.nodes[node].app_of(&caller);
-                self.arrive(node, app, facts, earlier_attempts);
+                let (app, since) = (self.nodes[node].app_of(&caller), self.context.clock.now().mono);
+                self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, since });
             }
             Finding::Adopt(adoption) => self.adopt(node, *adoption),
             // Of a call that began, or was taken over, after the lists were asked for.
@@ -194,7 +203,8 @@ impl Dispatcher {
             Finding::HangUp { channel_id, permit } => {
                 if let Some((key, permit)) = permit {
                     registry.book().ledger.hold(key, permit);
-                    self.nodes[node].orphans.insert(channel_id.clone(), key);
+                    let since = self.context.clock.now().mono;
+                    self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since });
                 }
                 self.hang_up(node, &channel_id, "a channel of ours without a call");
             }
@@ -215,11 +225,23 @@ impl Dispatcher {
         registry.is_live(call) && held && !self.nodes[node].orphans.contains_key(channel_id)
     }
 
-    /// An orphan's channel is gone: its permit is free.
+    /// An orphan's channel is gone: its permit is free, and its caller can be routed anew.
     pub(super) fn orphan_gone(&mut self, node: usize, channel_id: &str) {
-        if let Some(key) = self.nodes[node].orphans.remove(channel_id) {
-            self.context.registry.book().ledger.release(key, false);
+        if let Some(orphan) = self.nodes[node].orphans.remove(channel_id) {
+            self.context.registry.book().ledger.release(orphan.key, false);
+            self.serve_waiting(node);
         }
+    }
+
+    /// Orphans of a node that does not come back: Asterisk's own timers must have ended them.
+    pub(super) fn expire_orphans(&mut self, node: usize) {
+        let limits = &self.context.limits;
+        let longest = ORPHANS_FOR + limits.setup_budget + limits.max_duration;
+        let now = self.context.clock.now().mono;
+        let orphans = self.nodes[node].orphans.iter();
+        let over: Vec<String> =
+            orphans.filter(|(_, orphan)| now >= orphan.since + longest).map(|(id, _)| id.clone()).collect();
+        over.iter().for_each(|id| self.orphan_gone(node, id));
     }
 
     fn adopt(&self, node: usize, adoption: Adoption) {

@@ -4,16 +4,27 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::ari::{Channel, NodeHandle};
+use crate::calls::facts::CallFacts;
 use crate::calls::intake::Intake;
+use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
-/// A caller that arrived before its node was ready.
+/// A caller that arrived before it could be decided.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) app: u16,
-    pub(super) channel: Channel,
-    pub(super) args: Vec<String>,
+    pub(super) facts: CallFacts,
+    /// Attempts that an earlier run made for it.
+    pub(super) earlier_attempts: u32,
     /// Monotonic time of arrival.
+    pub(super) since: Duration,
+}
+
+/// An outbound channel without a call that was asked to go; it holds its permit until it is gone.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) key: PermitKey,
+    /// Monotonic time at which it was found.
     pub(super) since: Duration,
 }
 
@@ -34,10 +45,14 @@ pub(super) struct NodeState {
     pub(super) comparing: Option<u64>,
     /// Channels that ended while lists were on their way: the lists may still name them.
     pub(super) ended: HashSet<String>,
+    /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
+    pub(super) leaving: HashSet<String>,
     /// Permits found without a channel, and when first.
     pub(super) missing: HashMap<PermitKey, Duration>,
-    /// Outbound channels without a call that were asked to go; each holds its permit until it is gone.
-    pub(super) orphans: HashMap<String, PermitKey>,
+    /// By channel id.
+    pub(super) orphans: HashMap<String, Orphan>,
+    /// A further comparison is due: there is a timer for it.
+    pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
 }
 
@@ -55,8 +70,10 @@ impl NodeState {
             ready: false,
             comparing: None,
             ended: HashSet::new(),
+            leaving: HashSet::new(),
             missing: HashMap::new(),
             orphans: HashMap::new(),
+            again: false,
             waiting: Vec::new(),
         }
     }
@@ -67,11 +84,18 @@ impl NodeState {
         self.generation += 1;
         self.compared = false;
         self.ready = false;
+        // Their leaving may have been missed; who is still in the application then is routed after all.
+        self.leaving.clear();
     }
 
     /// Whether every application's socket is connected.
     pub(super) fn is_up(&self) -> bool {
         self.up.iter().all(|up| *up)
+    }
+
+    /// Whether an outbound channel of this call, made by an earlier run, is not gone yet.
+    pub(super) fn has_orphan_of(&self, call: CallId) -> bool {
+        self.orphans.values().any(|orphan| orphan.key.0 == call)
     }
 
     /// Index of the application a listed channel is in.

@@ -24,6 +24,7 @@ impl Call {
     pub(super) fn caller_up(&mut self) {
         if self.caller == CallerLeg::Waiting {
             self.caller = CallerLeg::Up;
+            self.up_during = (self.phase == Phase::Dialling).then(|| self.last_n());
         }
     }
 
@@ -146,22 +147,29 @@ impl Call {
         self.caller_gone(now, effects);
     }
 
-    /// Asks once more for every hang-up without evidence yet. Harmless where it happened: a channel that is gone answers 404.
-    pub(super) fn ask_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let legs = self.attempts.iter().filter(|a| a.leg == Leg::HangingUp).map(|a| Op::HangUpLeg(a.n));
-        let caller = match self.caller {
-            CallerLeg::HangingUp(sip) => Some(Op::HangUpCaller(sip)),
+    /// Asks once more for what has no evidence yet. Harmless where it happened: a channel that is gone answers 404. A leg whose
+    /// hang-up never left may have been answered meanwhile: it is asked for only once the node was compared.
+    pub(super) fn ask_again(&mut self, compared: bool, now: Now, effects: &mut Vec<Effect>) {
+        let mut asks = Vec::new();
+        for attempt in self.attempts.iter_mut().filter(|a| a.leg == Leg::HangingUp && (compared || !a.hang_up_unsent)) {
+            attempt.hang_up_unsent = false;
+            asks.push(Op::HangUpLeg(attempt.n));
+        }
+        if let CallerLeg::HangingUp(sip) = self.caller {
+            asks.push(Op::HangUpCaller(sip));
+        }
+        let until = match self.phase {
+            Phase::Talking => self.talk_deadline(),
+            Phase::Selecting | Phase::Dialling => Some(self.setup_deadline()),
             _ => None,
         };
-        let talking = self.phase == Phase::Talking && self.limit_owed;
-        let limit = talking
-            .then(|| Op::LimitCaller(self.talk_deadline().unwrap_or_default().saturating_sub(now.mono) + BEHIND));
-        let before = effects.len();
-        effects.extend(legs.chain(caller).chain(limit).map(Effect::Ask));
-        self.attempts.iter_mut().for_each(|a| a.hang_up_unsent = false);
-        self.limit_owed = false;
+        if let Some(until) = until.filter(|_| self.limit_owed) {
+            self.limit_owed = false;
+            asks.push(Op::LimitCaller(until.saturating_sub(now.mono) + BEHIND));
+        }
         let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
-        self.retry = (effects.len() > before).then(|| (now.mono + wait, wait));
+        self.retry = (!asks.is_empty()).then(|| (now.mono + wait, wait));
+        effects.extend(asks.into_iter().map(Effect::Ask));
     }
 
     pub(super) fn finish_if_gone(&mut self, effects: &mut Vec<Effect>) {

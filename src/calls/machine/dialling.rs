@@ -33,7 +33,8 @@ impl Call {
             (Ok(plan), Some(offer)) => {
                 self.plan = plan;
                 let budget = self.setup_deadline().saturating_sub(self.arrived.mono);
-                if budget > SETUP_COVERED {
+                // A caller from an earlier run has used up part of what the dialplan gave it.
+                if budget > SETUP_COVERED || self.earlier_attempts > 0 {
                     effects.push(Effect::Ask(Op::LimitCaller(budget + BEHIND)));
                 }
                 self.start_attempt(offer, now, effects);
@@ -115,9 +116,18 @@ impl Call {
         effects: &mut Vec<Effect>,
     ) {
         let is_current = n == self.last_n();
+        let caller_came_up = self.phase == Phase::Dialling && self.up_during == Some(n);
+        let mut talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
             return;
+        }
+        if caller_came_up && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) {
+            // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
+            // node was away. The caller is not sold twice; how long they talked is not known.
+            attempt.answered = Some(now);
+            attempt.verdict = None;
+            talking = true;
         }
         attempt.end(cause, sip, now);
         let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
@@ -125,7 +135,7 @@ impl Call {
         let (position, cause) = (attempt.position, attempt.cause);
         effects.push(Effect::Release { n, counted });
         match self.phase {
-            Phase::Talking if is_current => {
+            _ if talking && is_current => {
                 self.close(Ending::Completed, HungUpBy::Client, cause, now);
                 self.hang_up_caller(None, now, effects);
             }
@@ -169,8 +179,8 @@ impl Call {
                 self.limit_owed = true;
                 self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
             }
-            // It exists already, from a request whose outcome was not known.
-            Op::CreateBridge if failure == Failure::Rejected(409) => {}
+            // It exists already, from a request whose outcome was not known (older versions say 500); if not, the caller cannot be added.
+            Op::CreateBridge if matches!(failure, Failure::Rejected(409 | 500)) => {}
             // The caller may not be in the bridge: nobody must answer into it. The next attempt asks for both again.
             Op::CreateBridge | Op::AddCaller if failure == Failure::Unknown => {
                 self.bridge = false;
