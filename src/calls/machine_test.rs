@@ -1,130 +1,20 @@
-//! Tests of the call's machine: each path by hand, then any order, loss and duplication of events.
+//! Tests of the call's machine: each path by hand here, any order of events in `any_order`.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+mod any_order;
+mod bench;
+
 use std::time::Duration;
 
 use chrono::DateTime;
-use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::facts::{CallFacts, Limits};
+use self::bench::{Bench, facts, limits};
 use super::io::{Effect, Failure, Input, Op};
 use super::machine::Call;
-use crate::cdr::record::{AttemptOutcome, CallRecord, HungUpBy, Presentation};
+use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
-use crate::config::Rejections;
-use crate::id::{CallId, CampaignId, LinkId};
-use crate::routing::book::Book;
-use crate::routing::decision::tests::{campaign, client, dialled, link, snapshot};
-use crate::routing::number::Caller;
-use crate::routing::snapshot::{CountOn, Link, Snapshot};
-
-fn limits() -> Limits {
-    Limits {
-        progress_timeout: Duration::from_secs(5),
-        setup_budget: Duration::from_secs(60),
-        max_duration: Duration::from_secs(3600),
-        max_attempts: 10,
-        rejections: Rejections {
-            unknown_did: 404,
-            inactive_campaign: 404,
-            all_full: 486,
-            no_active_link: 480,
-            nobody_answered: 480,
-            overloaded: 503,
-        },
-    }
-}
-
-fn facts() -> CallFacts {
-    CallFacts {
-        call_id: CallId::derive(DateTime::UNIX_EPOCH, "pbx", "1.1"),
-        node: Arc::from("pbx"),
-        channel_id: "1.1".into(),
-        sip_call_id: None,
-        dialled: dialled(),
-        caller: Caller { raw: None, e164: None, presentation: Presentation::Withheld },
-        caller_name: None,
-    }
-}
-
-/// A call with its book, on a clock of its own: carries out what is synchronous, collects the rest.
-struct Bench {
-    call: Call,
-    book: Book,
-    snapshot: Snapshot,
-    now: Now,
-    asked: Vec<Op>,
-    released: Vec<(u32, bool)>,
-    finished: u32,
-}
-
-impl Bench {
-    fn new(links: &[Link]) -> Self {
-        let clients: Vec<_> = (1..=9).map(client).collect();
-        let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
-        let mut bench = Self {
-            call: Call::new(facts(), limits(), 0, now),
-            book: Book::default(),
-            snapshot: snapshot(campaign(links), &clients),
-            now,
-            asked: Vec::new(),
-            released: Vec::new(),
-            finished: 0,
-        };
-        bench.give(Input::Arrived { overloaded: false });
-        bench
-    }
-
-    /// Feeds one input and returns what was asked of Asterisk because of it.
-    fn give(&mut self, input: Input) -> Vec<Op> {
-        let before = self.asked.len();
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            for effect in self.call.step(input, self.now) {
-                assert_eq!(self.finished, 0, "{effect:?} after the end");
-                inputs.extend(self.carry_out(effect));
-            }
-        }
-        self.asked[before..].to_vec()
-    }
-
-    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
-        let id = self.call.facts.call_id;
-        match effect {
-            Effect::Route { n } => {
-                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, n));
-                return Some(Input::Routed(Box::new(decision), offer));
-            }
-            Effect::TakeNext { n, from } => {
-                let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
-                return Some(Input::Taken(self.book.take_next(&self.snapshot, CampaignId(1), &plan, from, (id, n))));
-            }
-            Effect::Release { n, counted } => {
-                assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
-                self.released.push((n, counted));
-            }
-            Effect::Ask(op) => self.asked.push(op),
-            Effect::Finish => self.finished += 1,
-        }
-        None
-    }
-
-    fn after(&mut self, wait: Duration) -> Vec<Op> {
-        self.now.mono += wait;
-        self.give(Input::Tick)
-    }
-
-    fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
-        self.give(Input::LegGone { n, cause: Some(cause), sip: Some(sip) })
-    }
-
-    fn record(&self) -> CallRecord {
-        assert_eq!(self.finished, 1, "the call has one end");
-        assert!(self.book.ledger.is_empty(), "no permit outlives the call");
-        crate::cdr::fold::record(&self.call, self.now)
-    }
-}
+use crate::id::LinkId;
+use crate::routing::decision::tests::{campaign, client, link, snapshot};
+use crate::routing::snapshot::{CountOn, Link};
 
 const SETTLED: [Op; 3] = [Op::CreateLeg(1), Op::CreateBridge, Op::AddCaller];
 
@@ -432,84 +322,4 @@ fn count_on_attempted_counts_every_dial() {
     bench.give(Input::LegReady(1));
     bench.gone(1, 17, 486);
     assert_eq!(bench.released, [(1, true)]);
-}
-
-/// Anything that may happen to a call with up to four attempts, in any order.
-fn any_input() -> impl Generator<Value = (Input, u64)> {
-    let n = 1_u32..=4;
-    let failure = prop_oneof![
-        prop_oneof![Just(400_u16), Just(404), Just(409), Just(422), Just(500)].prop_map(Failure::Rejected),
-        Just(Failure::NotSent),
-        Just(Failure::Unknown),
-    ];
-    let op = (0_u8..8, n.clone()).prop_map(|(kind, n)| match kind {
-        0 => Op::CreateLeg(n),
-        1 => Op::AddLeg(n),
-        2 => Op::Dial { n, timeout: Duration::ZERO },
-        3 => Op::HangUpLeg(n),
-        4 => Op::AddCaller,
-        5 => Op::CreateBridge,
-        6 => Op::LimitCaller(Duration::ZERO),
-        _ => Op::HangUpCaller(None),
-    });
-    let input = prop_oneof![
-        4 => n.clone().prop_map(Input::LegReady),
-        2 => n.clone().prop_map(Input::LegRinging),
-        1 => n.clone().prop_map(Input::LegProgress),
-        3 => n.clone().prop_map(Input::LegAnswered),
-        3 => (n, 0_i16..60, any::<bool>()).prop_map(|(n, cause, sip)| {
-            Input::LegGone { n, cause: Some(cause), sip: sip.then_some(486) }
-        }),
-        1 => Just(Input::CallerUp),
-        1 => Just(Input::CallerGone),
-        1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
-        1 => Just(Input::NodeUp),
-        1 => Just(Input::Shed),
-        3 => Just(Input::Tick),
-        2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
-    ];
-    (input, 0_u64..8_000)
-}
-
-proptest! {
-    /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
-    /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
-    #[test]
-    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60)) {
-        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
-        for (input, wait) in events {
-            bench.now.mono += Duration::from_millis(wait);
-            bench.give(input);
-            prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
-        }
-        bench.give(Input::CallerGone);
-        for n in 1..=4 {
-            bench.give(Input::LegGone { n, cause: None, sip: None });
-        }
-        let record = bench.record();
-        let released: HashSet<u32> = bench.released.iter().map(|(n, _)| *n).collect();
-        prop_assert_eq!(released.len(), record.attempts.len(), "every attempt's permit came back");
-        prop_assert!(bench.call.is_done());
-        prop_assert_eq!(bench.call.deadline(), None);
-        let answered = record.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Answered).count();
-        prop_assert!(answered <= 1, "a call is answered once at most");
-        prop_assert_eq!(answered == 1, record.answered_at.is_some());
-    }
-
-    /// A caller that is there and not answered always has a deadline: nobody rings for ever.
-    #[test]
-    fn there_is_always_a_next_deadline_until_the_end(events in prop::collection::vec(any_input(), 0..40)) {
-        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
-        for (input, wait) in events {
-            bench.now.mono += Duration::from_millis(wait);
-            bench.give(input);
-            prop_assert!(bench.call.is_done() || bench.call.deadline().is_some(), "{} waits for nothing", bench.call.label());
-            if let Some(at) = bench.call.deadline() {
-                bench.now.mono = bench.now.mono.max(at);
-                bench.give(Input::Tick);
-                let next = bench.call.deadline();
-                prop_assert!(next.is_none_or(|next| next > at), "a tick at its deadline must move it: {}", bench.call.label());
-            }
-        }
-    }
 }

@@ -1,0 +1,91 @@
+//! Any order, loss and duplication of events.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::bench::Bench;
+use crate::calls::io::{Failure, Input, Op};
+use crate::cdr::record::AttemptOutcome;
+use crate::routing::decision::tests::link;
+
+/// Anything that may happen to a call with up to four attempts, in any order.
+fn any_input() -> impl Generator<Value = (Input, u64)> {
+    let n = 1_u32..=4;
+    let failure = prop_oneof![
+        prop_oneof![Just(400_u16), Just(404), Just(409), Just(422), Just(500)].prop_map(Failure::Rejected),
+        Just(Failure::NotSent),
+        Just(Failure::Unknown),
+    ];
+    let op = (0_u8..8, n.clone()).prop_map(|(kind, n)| match kind {
+        0 => Op::CreateLeg(n),
+        1 => Op::AddLeg(n),
+        2 => Op::Dial { n, timeout: Duration::ZERO },
+        3 => Op::HangUpLeg(n),
+        4 => Op::AddCaller,
+        5 => Op::CreateBridge,
+        6 => Op::LimitCaller(Duration::ZERO),
+        _ => Op::HangUpCaller(None),
+    });
+    let input = prop_oneof![
+        4 => n.clone().prop_map(Input::LegReady),
+        2 => n.clone().prop_map(Input::LegRinging),
+        1 => n.clone().prop_map(Input::LegProgress),
+        3 => n.clone().prop_map(Input::LegAnswered),
+        3 => (n, 0_i16..60, any::<bool>()).prop_map(|(n, cause, sip)| {
+            Input::LegGone { n, cause: Some(cause), sip: sip.then_some(486) }
+        }),
+        1 => Just(Input::CallerUp),
+        1 => Just(Input::CallerGone),
+        1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
+        1 => Just(Input::NodeUp),
+        1 => Just(Input::Shed),
+        3 => Just(Input::Tick),
+        2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
+    ];
+    (input, 0_u64..8_000)
+}
+
+proptest! {
+    /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
+    /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
+    #[test]
+    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60)) {
+        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+        for (input, wait) in events {
+            bench.now.mono += Duration::from_millis(wait);
+            bench.give(input);
+            prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
+        }
+        bench.give(Input::CallerGone);
+        for n in 1..=4 {
+            bench.give(Input::LegGone { n, cause: None, sip: None });
+        }
+        let record = bench.record();
+        let released: HashSet<u32> = bench.released.iter().map(|(n, _)| *n).collect();
+        prop_assert_eq!(released.len(), record.attempts.len(), "every attempt's permit came back");
+        prop_assert!(bench.call.is_done());
+        prop_assert_eq!(bench.call.deadline(), None);
+        let answered = record.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Answered).count();
+        prop_assert!(answered <= 1, "a call is answered once at most");
+        prop_assert_eq!(answered == 1, record.answered_at.is_some());
+    }
+
+    /// A caller that is there and not answered always has a deadline: nobody rings for ever.
+    #[test]
+    fn there_is_always_a_next_deadline_until_the_end(events in prop::collection::vec(any_input(), 0..40)) {
+        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+        for (input, wait) in events {
+            bench.now.mono += Duration::from_millis(wait);
+            bench.give(input);
+            prop_assert!(bench.call.is_done() || bench.call.deadline().is_some(), "{} waits for nothing", bench.call.label());
+            if let Some(at) = bench.call.deadline() {
+                bench.now.mono = bench.now.mono.max(at);
+                bench.give(Input::Tick);
+                let next = bench.call.deadline();
+                prop_assert!(next.is_none_or(|next| next > at), "a tick at its deadline must move it: {}", bench.call.label());
+            }
+        }
+    }
+}
