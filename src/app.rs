@@ -11,6 +11,8 @@ use tracing::{info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
+use crate::auth::authority::Authority;
+use crate::auth::first_admin;
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
@@ -45,6 +47,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     ));
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
 
+    first_admin::ensure(&db, &config, clock).await?;
+
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
     let writing = tokio::spawn(writer::run(db.clone(), finished, ending.clone()));
@@ -57,7 +61,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let nodes = connect_nodes(&config, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
-    let state = api::State { registry: Arc::clone(&registry), nodes: healths, metrics: metrics.clone() };
+    let state = api::State {
+        registry: Arc::clone(&registry),
+        nodes: healths,
+        metrics: metrics.clone(),
+        db: db.clone(),
+        clock,
+        config: Arc::new(config.clone()),
+        authority: Arc::new(Authority::new(&config)?),
+    };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
     let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));
