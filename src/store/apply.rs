@@ -9,7 +9,10 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
 };
 
-use super::{Db, StoreError, plan, realtime};
+use super::audit::Object;
+use super::{Db, StoreError, audit, plan, realtime};
+use crate::auth::principal::Actor;
+use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
 use crate::realtime::SipForm;
@@ -67,6 +70,10 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
     }
     Writer::new(&transaction, &current).write(&plan).await?;
     bump(&transaction).await?;
+    // The plan's lines hold no secret: they are what `apply` prints.
+    let after = Some(serde_json::Value::String(plan.to_string()));
+    let (now, object) = (Clock::start().now().wall, Object::new("plan", "whole"));
+    audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
     if matches!(realtime_mode, Realtime::Postgres) {
         realtime::write_beside(&transaction).await?;
     }
