@@ -1,7 +1,12 @@
 //! The only place that imports `sea_orm` and `entity`; one file per aggregate.
 
 pub mod apply;
+pub mod campaigns;
+pub mod change;
+pub mod clients;
 mod connect;
+pub mod dids;
+pub mod links;
 mod migrate;
 pub mod plan;
 pub mod realtime;
