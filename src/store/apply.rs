@@ -147,7 +147,7 @@ impl<'a> Writer<'a> {
                     name: Set(seller.name.clone()),
                     role: Set("seller".to_owned()),
                     status: Set(seller.status.to_string()),
-                    password_hash: NotSet,
+                    ..Default::default()
                 };
                 let id = save!(self.transaction, *id, model);
                 self.sellers.insert(username.clone(), id);
