@@ -1,8 +1,13 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
 mod body;
+mod campaigns;
+mod changes;
+mod clients;
+mod dids;
 mod error;
 mod health;
+mod links;
 mod page;
 mod security;
 
@@ -10,7 +15,7 @@ use std::sync::Arc;
 
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, Route, Server, get, handler, web::Data};
-use poem_openapi::OpenApiService;
+use poem_openapi::{OpenApi, OpenApiService};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +60,9 @@ pub fn spec() -> String {
     service().spec_yaml()
 }
 
-fn service() -> OpenApiService<health::Health, ()> {
-    OpenApiService::new(health::Health, "CapConduit", env!("CARGO_PKG_VERSION"))
+fn service() -> OpenApiService<impl OpenApi, ()> {
+    let nouns = (health::Health, clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 

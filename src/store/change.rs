@@ -81,17 +81,9 @@ pub enum Refusal {
         /// A sentence for people.
         detail: String,
     },
-    /// A value that is not allowed.
-    #[error("{field}: {detail}")]
-    Invalid {
-        /// Which field.
-        field: String,
-        /// What is allowed.
-        detail: String,
-    },
-    /// Several values that are not allowed: field, and what is.
+    /// Values that are not allowed: field, and what is.
     #[error("{} values are not allowed", .0.len())]
-    Several(Vec<(String, String)>),
+    Invalid(Vec<(String, String)>),
     /// Numbers of a bulk that cannot be had: field, and a sentence.
     #[error("{} numbers cannot be had", .0.len())]
     Taken(Vec<(String, String)>),
