@@ -145,7 +145,7 @@ impl CampaignSettings {
     }
 }
 
-#[OpenApi(prefix_path = "/campaigns")]
+#[OpenApi(prefix_path = "/api/v1/campaigns")]
 impl Campaigns {
     /// List campaigns
     ///
@@ -206,6 +206,8 @@ impl Campaigns {
     }
 
     /// Read a campaign
+    ///
+    /// Without its links and DIDs, which have lists of their own.
     #[oai(path = "/:id", method = "get", tag = "Tag::Campaigns", operation_id = "getCampaign")]
     async fn get(
         &self,

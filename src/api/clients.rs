@@ -217,7 +217,7 @@ struct NamedSellers {
     items: Vec<NamedSeller>,
 }
 
-#[OpenApi(prefix_path = "/clients")]
+#[OpenApi(prefix_path = "/api/v1/clients")]
 impl Clients {
     /// List clients
     ///
@@ -288,6 +288,8 @@ impl Clients {
     }
 
     /// Read a client
+    ///
+    /// Sellers see its id, name and status.
     #[oai(path = "/:id", method = "get", tag = "Tag::Clients", operation_id = "getClient")]
     async fn get(
         &self,

@@ -93,7 +93,7 @@ struct DidPatch {
     status: MaybeUndefined<Life>,
 }
 
-#[OpenApi(prefix_path = "/dids")]
+#[OpenApi(prefix_path = "/api/v1/dids")]
 impl Dids {
     /// List DIDs
     ///
@@ -165,6 +165,8 @@ impl Dids {
     }
 
     /// Read a DID
+    ///
+    /// With the campaigns it is tied to.
     #[oai(path = "/:id", method = "get", tag = "Tag::Dids", operation_id = "getDid")]
     async fn get(
         &self,

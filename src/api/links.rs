@@ -142,7 +142,7 @@ impl LinkPatch {
     }
 }
 
-#[OpenApi(prefix_path = "/campaigns/:campaign_id/links")]
+#[OpenApi(prefix_path = "/api/v1/campaigns/:campaign_id/links")]
 impl Links {
     /// List a campaign's links
     ///
@@ -203,6 +203,8 @@ impl Links {
     }
 
     /// Read a link
+    ///
+    /// With its count of calls so far.
     #[oai(path = "/:id", method = "get", tag = "Tag::Links", operation_id = "getLink")]
     async fn get(
         &self,
