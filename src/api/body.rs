@@ -1,6 +1,6 @@
 //! A JSON body whose faults are named by field: what is no JSON is 400, what breaks the schema is 422.
 
-use poem::{FromRequest, Request, RequestBody, Result};
+use poem::{Request, RequestBody, Result};
 use poem_openapi::error::ContentTypeError;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
@@ -9,6 +9,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 
 use super::error::{ApiError, FieldError};
+
+/// Bytes of a body.
+const BYTES_AT_MOST: usize = 256 * 1024;
 
 /// A request's body. A field that `T` does not have is refused.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
             Some(kind) => return Err(ContentTypeError::NotSupported { content_type: kind.to_owned() }.into()),
             None => return Err(ContentTypeError::ExpectContentType.into()),
         }
-        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
         Ok(Self(parse(&bytes)?))
     }
 }
@@ -104,7 +107,8 @@ fn check_object(
     fields: &serde_json::Map<String, Value>,
     errors: &mut Vec<FieldError>,
 ) {
-    if schema.additional_properties.is_some() || (schema.properties.is_empty() && !schema.all_of.is_empty()) {
+    // A reference with a description is wrapped in schemas that say nothing about fields.
+    if schema.ty != "object" || schema.additional_properties.is_some() {
         return;
     }
     let name = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
@@ -136,6 +140,7 @@ mod tests {
         #[oai(validator(max_length = 3))]
         code: Option<String>,
         limit: MaybeUndefined<u32>,
+        /// Described.
         inner: Option<Inner>,
         list: Option<Vec<u16>>,
     }

@@ -4,15 +4,17 @@ use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
-use super::State;
+use super::answers::{self, Created, Done};
 use super::body::Body;
-use super::changes::{Caller, Done, Life, Made, Merge, Tag, expected, keyset};
+use super::changes::{Caller, Merge, keyset};
 use super::dids::Did;
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
 use super::security::Auth;
+use super::words::{Life, RoutingStrategy};
+use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::id::{CampaignId, DidId, UserId};
 use crate::routing::snapshot::{Status, Strategy};
@@ -23,15 +25,6 @@ use crate::store::dids::{self, DidFilter};
 /// Campaign endpoints.
 #[derive(Debug)]
 pub(super) struct Campaigns;
-
-/// How the eligible links are ordered: the lowest `forwarding_priority` first, each in turn, or shares in proportion to `weight`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case", remote = "Strategy")]
-enum RoutingStrategy {
-    Priority,
-    RoundRobin,
-    Weighted,
-}
 
 /// A seller's offer: where the calls of its DIDs may go.
 #[derive(Debug, Object)]
@@ -145,12 +138,12 @@ impl CampaignSettings {
     }
 }
 
-#[OpenApi(prefix_path = "/api/v1/campaigns")]
+#[OpenApi(prefix_path = "/api/v1/campaigns", tag = "Tag::Campaigns")]
 impl Campaigns {
     /// List campaigns
     ///
     /// By id. Archived ones only with `status=archived`. Sellers see their own.
-    #[oai(path = "/", method = "get", tag = "Tag::Campaigns", operation_id = "listCampaigns")]
+    #[oai(path = "/", method = "get", operation_id = "listCampaigns")]
     async fn list(
         &self,
         auth: Auth,
@@ -175,13 +168,13 @@ impl Campaigns {
     ///
     /// Example: `{"name": "Solar UK", "routing_strategy": "weighted", "dial_timeout_seconds": 15}`.
     /// 409 `name_taken` where the seller has one of that name.
-    #[oai(path = "/", method = "post", tag = "Tag::Campaigns", operation_id = "createCampaign")]
+    #[oai(path = "/", method = "post", operation_id = "createCampaign")]
     async fn create(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         Body(new): Body<NewCampaign>,
-    ) -> Result<Made<Campaign>, ApiError> {
+    ) -> Result<Created<Campaign>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateCampaign)?;
         caller.may_set(&[("seller_id", !new.seller_id.is_undefined())])?;
         let seller = match (caller.owner, new.seller_id) {
@@ -202,13 +195,13 @@ impl Campaigns {
         };
         new.rest.merge(Merge::default(), &mut values)?;
         let made = campaigns::create(&caller.editor(state), seller, values).await?;
-        Ok(Made::Made(Json(made.into())))
+        Ok(Created::Made(Json(made.into())))
     }
 
     /// Read a campaign
     ///
     /// Without its links and DIDs, which have lists of their own.
-    #[oai(path = "/:id", method = "get", tag = "Tag::Campaigns", operation_id = "getCampaign")]
+    #[oai(path = "/:id", method = "get", operation_id = "getCampaign")]
     async fn get(
         &self,
         auth: Auth,
@@ -224,7 +217,7 @@ impl Campaigns {
     ///
     /// Lowering a cap below its use drops no call; new attempts wait. Example: `{"max_concurrency": 10, "setup_budget_seconds": null}`.
     /// 409 `did_in_active_campaign` where it is to become active and another active campaign has one of its DIDs.
-    #[oai(path = "/:id", method = "patch", tag = "Tag::Campaigns", operation_id = "updateCampaign")]
+    #[oai(path = "/:id", method = "patch", operation_id = "updateCampaign")]
     async fn update(
         &self,
         auth: Auth,
@@ -239,7 +232,7 @@ impl Campaigns {
         let caller = Caller::new(auth, Operation::UpdateCampaign)?;
         caller.may_set(&[("name", !patch.name.is_undefined())])?;
         caller.may_set(&patch.rest.given())?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         let edit = |values: &mut CampaignValues| {
             let mut merge = Merge::default();
             merge.set("name", patch.name, &mut values.name);
@@ -251,7 +244,7 @@ impl Campaigns {
     /// Delete a campaign
     ///
     /// 409 `in_use` where it has links or DIDs, or records of calls name it: archive it instead.
-    #[oai(path = "/:id", method = "delete", tag = "Tag::Campaigns", operation_id = "deleteCampaign")]
+    #[oai(path = "/:id", method = "delete", operation_id = "deleteCampaign")]
     async fn delete(
         &self,
         auth: Auth,
@@ -263,7 +256,7 @@ impl Campaigns {
         if_match: Header<Option<String>>,
     ) -> Result<Done, ApiError> {
         let caller = Caller::new(auth, Operation::DeleteCampaign)?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         campaigns::delete(&caller.editor(state), CampaignId(id.0), expected).await?;
         Ok(Done::Done)
     }
@@ -271,7 +264,7 @@ impl Campaigns {
     /// List a campaign's DIDs
     ///
     /// By id.
-    #[oai(path = "/:id/dids", method = "get", tag = "Tag::Campaigns", operation_id = "listCampaignDids")]
+    #[oai(path = "/:id/dids", method = "get", operation_id = "listCampaignDids")]
     async fn list_dids(
         &self,
         auth: Auth,
@@ -295,7 +288,7 @@ impl Campaigns {
     ///
     /// Repeating changes nothing. 409 `did_in_active_campaign` where another active campaign has it, `did_of_other_seller` where it is
     /// another seller's than the campaign.
-    #[oai(path = "/:id/dids/:did_id", method = "put", tag = "Tag::Campaigns", operation_id = "addCampaignDid")]
+    #[oai(path = "/:id/dids/:did_id", method = "put", operation_id = "addCampaignDid")]
     async fn add_did(
         &self,
         auth: Auth,
@@ -313,7 +306,7 @@ impl Campaigns {
     /// Take a DID out of a campaign
     ///
     /// Its calls go on, new ones do not come. Repeating changes nothing.
-    #[oai(path = "/:id/dids/:did_id", method = "delete", tag = "Tag::Campaigns", operation_id = "removeCampaignDid")]
+    #[oai(path = "/:id/dids/:did_id", method = "delete", operation_id = "removeCampaignDid")]
     async fn remove_did(
         &self,
         auth: Auth,

@@ -1,8 +1,6 @@
-//! What clients, DIDs, campaigns and links have in common: whose objects are meant, expected versions, fields that a role may set.
+//! What clients, DIDs, campaigns and links have in common: whose objects are meant, fields that a role may set, merging.
 
-use poem_openapi::payload::Json;
-use poem_openapi::types::{MaybeUndefined, ToJSON};
-use poem_openapi::{ApiResponse, Enum, Tags};
+use poem_openapi::types::MaybeUndefined;
 
 use super::State;
 use super::error::{ApiError, FieldError};
@@ -10,45 +8,7 @@ use super::security::Auth;
 use crate::auth::principal::Principal;
 use crate::auth::roles::{self, Operation, Reach};
 use crate::plan;
-use crate::routing::snapshot::Status;
 use crate::store::change::{Editor, Keyset, Owner, Refusal};
-
-#[derive(Tags)]
-pub(super) enum Tag {
-    /// Call centres and how they are reached. Sellers see of one its id, name and status.
-    Clients,
-    /// Inbound numbers.
-    Dids,
-    /// Sellers' offers: where the calls of their DIDs may go.
-    Campaigns,
-    /// One campaign–client pair with its own caps.
-    Links,
-}
-
-/// Life of an object: `paused` takes no new calls and ends none; `archived` is read-only and hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case", remote = "Status")]
-pub(super) enum Life {
-    Active,
-    Paused,
-    Archived,
-}
-
-/// The new object.
-#[derive(ApiResponse)]
-pub(super) enum Made<T: ToJSON + Send + Sync> {
-    /// It was made.
-    #[oai(status = 201)]
-    Made(Json<T>),
-}
-
-/// Nothing to tell.
-#[derive(ApiResponse)]
-pub(super) enum Done {
-    /// It was done, or was so already.
-    #[oai(status = 204)]
-    Done,
-}
 
 /// A caller that may carry out an operation.
 pub(super) struct Caller {
@@ -107,15 +67,6 @@ impl From<Refusal> for ApiError {
             Refusal::Store(error) => error.into(),
         }
     }
-}
-
-/// The version that `If-Match` names, in quotes or not; `None` without the header or for `*`.
-pub(super) fn expected(if_match: Option<&str>) -> Result<Option<i64>, ApiError> {
-    let Some(text) = if_match.map(str::trim).filter(|text| *text != "*") else { return Ok(None) };
-    let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let wrong =
-        || ApiError::invalid(vec![FieldError::new("If-Match", "invalid", "send the object's version, such as \"3\"")]);
-    digits.parse().map(Some).map_err(|_| wrong())
 }
 
 /// Which rows a page reads.

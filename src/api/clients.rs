@@ -6,16 +6,18 @@ use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{Enum, Object, OpenApi, Union};
+use poem_openapi::{Object, OpenApi, Union};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::sip::{Sip, SipChange};
-use super::State;
+use super::answers::{self, Created, Done};
 use super::body::Body;
-use super::changes::{Caller, Done, Life, Made, Merge, Tag, expected, keyset};
+use super::changes::{Caller, Merge, keyset};
 use super::error::ApiError;
 use super::page::{Page, Window};
 use super::security::Auth;
+use super::words::{ClientAccess, Life};
+use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::auth::secrets;
 use crate::id::{ClientId, UserId};
@@ -27,14 +29,6 @@ use crate::store::clients::{self, Access, ClientValues, StoredClient};
 /// Client endpoints.
 #[derive(Debug)]
 pub(super) struct Clients;
-
-/// Which sellers may link a client: `all`, or those `selected` by `clients/{id}/sellers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case", remote = "Access")]
-enum ClientAccess {
-    All,
-    Selected,
-}
 
 /// A client as the caller's role sees it.
 #[derive(Debug, Union)]
@@ -217,12 +211,12 @@ struct NamedSellers {
     items: Vec<NamedSeller>,
 }
 
-#[OpenApi(prefix_path = "/api/v1/clients")]
+#[OpenApi(prefix_path = "/api/v1/clients", tag = "Tag::Clients")]
 impl Clients {
     /// List clients
     ///
     /// By id. Archived ones only with `status=archived`. Sellers see those they may link, and of each its id, name and status.
-    #[oai(path = "/", method = "get", tag = "Tag::Clients", operation_id = "listClients")]
+    #[oai(path = "/", method = "get", operation_id = "listClients")]
     async fn list(
         &self,
         auth: Auth,
@@ -247,13 +241,13 @@ impl Clients {
     /// `{"client_identifier": "north", "name": "North Calls", "sip": {"host": "203.0.113.7"}, "max_concurrency": 30}`, or with
     /// `"sip": {"registration": {"username": "north"}}`, which answers the `generated_password`.
     /// 409 `identifier_taken` where another client has or had the identifier.
-    #[oai(path = "/", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
+    #[oai(path = "/", method = "post", operation_id = "createClient")]
     async fn create(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         Body(new): Body<NewClient>,
-    ) -> Result<Made<Client>, ApiError> {
+    ) -> Result<Created<Client>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateClient)?;
         caller.may_set(&[("mask_name", !new.rest.mask_name.is_undefined())])?;
         let spare = secrets::password();
@@ -284,13 +278,13 @@ impl Clients {
         new.rest.merge(&mut merge, &mut values);
         merge.end()?;
         let made = clients::create(&caller.editor(state), identifier, values).await?;
-        Ok(Made::Made(Json(Client::new(made, generated.then_some(&spare)))))
+        Ok(Created::Made(Json(Client::new(made, generated.then_some(&spare)))))
     }
 
     /// Read a client
     ///
     /// Sellers see its id, name and status.
-    #[oai(path = "/:id", method = "get", tag = "Tag::Clients", operation_id = "getClient")]
+    #[oai(path = "/:id", method = "get", operation_id = "getClient")]
     async fn get(
         &self,
         auth: Auth,
@@ -308,7 +302,7 @@ impl Clients {
     /// `sip` is merged field by field: from a fixed address to registration, send
     /// `{"sip": {"host": null, "registration": {"username": "north"}}}`. Pausing stops new attempts and ends no call.
     /// 409 `in_use` where it is to be archived while links lead to it.
-    #[oai(path = "/:id", method = "patch", tag = "Tag::Clients", operation_id = "updateClient")]
+    #[oai(path = "/:id", method = "patch", operation_id = "updateClient")]
     async fn update(
         &self,
         auth: Auth,
@@ -322,7 +316,7 @@ impl Clients {
     ) -> Result<Json<Client>, ApiError> {
         let caller = Caller::new(auth, Operation::UpdateClient)?;
         caller.may_set(&[("mask_name", !patch.rest.mask_name.is_undefined())])?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         let spare = secrets::password();
         let mut generated = false;
         let edit = |values: &mut ClientValues| {
@@ -347,7 +341,7 @@ impl Clients {
     /// Delete a client
     ///
     /// Its identifier is never given again. 409 `in_use` where links lead to it or records of calls name it: archive it instead.
-    #[oai(path = "/:id", method = "delete", tag = "Tag::Clients", operation_id = "deleteClient")]
+    #[oai(path = "/:id", method = "delete", operation_id = "deleteClient")]
     async fn delete(
         &self,
         auth: Auth,
@@ -359,7 +353,7 @@ impl Clients {
         if_match: Header<Option<String>>,
     ) -> Result<Done, ApiError> {
         let caller = Caller::new(auth, Operation::DeleteClient)?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         clients::delete(&caller.editor(state), ClientId(id.0), expected).await?;
         Ok(Done::Done)
     }
@@ -367,7 +361,7 @@ impl Clients {
     /// List the sellers named for a client
     ///
     /// They matter where its `access` is `selected`: these alone see and link it.
-    #[oai(path = "/:id/sellers", method = "get", tag = "Tag::Clients", operation_id = "listClientSellers")]
+    #[oai(path = "/:id/sellers", method = "get", operation_id = "listClientSellers")]
     async fn list_sellers(
         &self,
         auth: Auth,
@@ -384,7 +378,7 @@ impl Clients {
     /// Name a seller for a client
     ///
     /// Repeating changes nothing.
-    #[oai(path = "/:id/sellers/:seller_id", method = "put", tag = "Tag::Clients", operation_id = "addClientSeller")]
+    #[oai(path = "/:id/sellers/:seller_id", method = "put", operation_id = "addClientSeller")]
     async fn add_seller(
         &self,
         auth: Auth,

@@ -8,12 +8,14 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Object, OpenApi};
 
-use super::State;
+use super::answers::{self, Created, Done};
 use super::body::Body;
-use super::changes::{Caller, Done, Life, Made, Merge, Tag, expected, keyset};
+use super::changes::{Caller, Merge, keyset};
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
 use super::security::Auth;
+use super::words::Life;
+use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::id::{CampaignId, DidId, UserId};
 use crate::plan;
@@ -93,12 +95,12 @@ struct DidPatch {
     status: MaybeUndefined<Life>,
 }
 
-#[OpenApi(prefix_path = "/api/v1/dids")]
+#[OpenApi(prefix_path = "/api/v1/dids", tag = "Tag::Dids")]
 impl Dids {
     /// List DIDs
     ///
     /// By id. Archived ones only with `status=archived`. Sellers see their own.
-    #[oai(path = "/", method = "get", tag = "Tag::Dids", operation_id = "listDids")]
+    #[oai(path = "/", method = "get", operation_id = "listDids")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn list(
         &self,
@@ -133,41 +135,41 @@ impl Dids {
     ///
     /// Numbers are unique over all sellers: one that cannot be had is 409 `did_unavailable`, whoever has it.
     /// Example: `{"number": "+442071234567"}`.
-    #[oai(path = "/", method = "post", tag = "Tag::Dids", operation_id = "createDid")]
+    #[oai(path = "/", method = "post", operation_id = "createDid")]
     async fn create(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         Body(new): Body<NewDid>,
-    ) -> Result<Made<Did>, ApiError> {
+    ) -> Result<Created<Did>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateDid)?;
         let wanted = checked(&caller, vec![(String::new(), new)])?;
         let made = dids::create(&caller.editor(state), &wanted).await?.pop().ok_or_else(ApiError::not_found)?;
-        Ok(Made::Made(Json(made.into())))
+        Ok(Created::Made(Json(made.into())))
     }
 
     /// Make many DIDs
     ///
     /// All or none: `errors` names each row that is wrong or cannot be had, such as `items[3].number`.
     /// Example: `{"items": [{"number": "+442071234567"}, {"number": "+442071234568"}]}`.
-    #[oai(path = "/bulk", method = "post", tag = "Tag::Dids", operation_id = "createDids")]
+    #[oai(path = "/bulk", method = "post", operation_id = "createDids")]
     async fn create_many(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         Body(new): Body<NewDids>,
-    ) -> Result<Made<DidsMade>, ApiError> {
+    ) -> Result<Created<DidsMade>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateDids)?;
         let rows = new.items.into_iter().enumerate().map(|(n, did)| (format!("items[{n}]."), did));
         let wanted = checked(&caller, rows.collect())?;
         let made = dids::create(&caller.editor(state), &wanted).await?;
-        Ok(Made::Made(Json(DidsMade { items: made.into_iter().map(Did::from).collect() })))
+        Ok(Created::Made(Json(DidsMade { items: made.into_iter().map(Did::from).collect() })))
     }
 
     /// Read a DID
     ///
     /// With the campaigns it is tied to.
-    #[oai(path = "/:id", method = "get", tag = "Tag::Dids", operation_id = "getDid")]
+    #[oai(path = "/:id", method = "get", operation_id = "getDid")]
     async fn get(
         &self,
         auth: Auth,
@@ -182,7 +184,7 @@ impl Dids {
     /// Change a DID
     ///
     /// Example: `{"status": "paused"}`. 409 `in_use` where it is to be archived, or to go to another seller, while a campaign has it.
-    #[oai(path = "/:id", method = "patch", tag = "Tag::Dids", operation_id = "updateDid")]
+    #[oai(path = "/:id", method = "patch", operation_id = "updateDid")]
     async fn update(
         &self,
         auth: Auth,
@@ -196,7 +198,7 @@ impl Dids {
     ) -> Result<Json<Did>, ApiError> {
         let caller = Caller::new(auth, Operation::UpdateDid)?;
         caller.may_set(&[("seller_id", !patch.seller_id.is_undefined())])?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         let edit = |values: &mut DidValues| {
             let mut merge = Merge::default();
             merge.set("status", patch.status, &mut values.status);
@@ -211,7 +213,7 @@ impl Dids {
     /// Delete a DID
     ///
     /// 409 `in_use` where a campaign has it or records of calls name it: archive it instead.
-    #[oai(path = "/:id", method = "delete", tag = "Tag::Dids", operation_id = "deleteDid")]
+    #[oai(path = "/:id", method = "delete", operation_id = "deleteDid")]
     async fn delete(
         &self,
         auth: Auth,
@@ -223,7 +225,7 @@ impl Dids {
         if_match: Header<Option<String>>,
     ) -> Result<Done, ApiError> {
         let caller = Caller::new(auth, Operation::DeleteDid)?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         dids::delete(&caller.editor(state), DidId(id.0), expected).await?;
         Ok(Done::Done)
     }

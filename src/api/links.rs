@@ -4,14 +4,16 @@ use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
-use super::State;
+use super::answers::{self, Created, Done};
 use super::body::Body;
-use super::changes::{Caller, Done, Life, Made, Merge, Tag, expected, keyset};
+use super::changes::{Caller, Merge, keyset};
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
 use super::security::Auth;
+use super::words::{Counting, Life};
+use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::id::{CampaignId, ClientId, LinkId};
 use crate::routing::snapshot::{CountOn, Status};
@@ -21,14 +23,6 @@ use crate::store::links::{self, LinkValues, StoredLink};
 /// Link endpoints.
 #[derive(Debug)]
 pub(super) struct Links;
-
-/// What counts against `total_calls_allowed`: calls that the client answered, or every attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case", remote = "CountOn")]
-enum Counting {
-    Answered,
-    Attempted,
-}
 
 /// A link of a campaign to a client, with its own caps.
 #[derive(Debug, Object)]
@@ -142,12 +136,12 @@ impl LinkPatch {
     }
 }
 
-#[OpenApi(prefix_path = "/api/v1/campaigns/:campaign_id/links")]
+#[OpenApi(prefix_path = "/api/v1/campaigns/:campaign_id/links", tag = "Tag::Links")]
 impl Links {
     /// List a campaign's links
     ///
     /// By id. Archived ones only with `status=archived`.
-    #[oai(path = "/", method = "get", tag = "Tag::Links", operation_id = "listLinks")]
+    #[oai(path = "/", method = "get", operation_id = "listLinks")]
     async fn list(
         &self,
         auth: Auth,
@@ -173,7 +167,7 @@ impl Links {
     /// It is made `paused`: look at it, then set its status to `active`. `max_concurrency` must be there (null = no limit).
     /// Example: `{"client_id": 7, "max_concurrency": 5, "total_calls_allowed": 1000}`.
     /// 404 also for a client that is not for the campaign's seller; 409 `link_exists`.
-    #[oai(path = "/", method = "post", tag = "Tag::Links", operation_id = "createLink")]
+    #[oai(path = "/", method = "post", operation_id = "createLink")]
     async fn create(
         &self,
         auth: Auth,
@@ -181,7 +175,7 @@ impl Links {
         /// Id of the campaign.
         campaign_id: Path<i64>,
         Body(new): Body<NewLink>,
-    ) -> Result<Made<Link>, ApiError> {
+    ) -> Result<Created<Link>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateLink)?;
         if new.rest.max_concurrency.is_undefined() {
             let missing = FieldError::new("max_concurrency", "required", "is missing: a number, or null for no limit");
@@ -199,13 +193,13 @@ impl Links {
         new.rest.merge(&mut values)?;
         let (campaign, client) = (CampaignId(campaign_id.0), ClientId(new.client_id));
         let made = links::create(&caller.editor(state), campaign, client, values).await?;
-        Ok(Made::Made(Json(made.into())))
+        Ok(Created::Made(Json(made.into())))
     }
 
     /// Read a link
     ///
     /// With its count of calls so far.
-    #[oai(path = "/:id", method = "get", tag = "Tag::Links", operation_id = "getLink")]
+    #[oai(path = "/:id", method = "get", operation_id = "getLink")]
     async fn get(
         &self,
         auth: Auth,
@@ -222,7 +216,7 @@ impl Links {
     /// Change a link
     ///
     /// Lowering a cap below its use drops no call; new attempts wait. Example: `{"status": "active", "weight": 3}`.
-    #[oai(path = "/:id", method = "patch", tag = "Tag::Links", operation_id = "updateLink")]
+    #[oai(path = "/:id", method = "patch", operation_id = "updateLink")]
     async fn update(
         &self,
         auth: Auth,
@@ -238,7 +232,7 @@ impl Links {
     ) -> Result<Json<Link>, ApiError> {
         let caller = Caller::new(auth, Operation::UpdateLink)?;
         caller.may_set(&patch.given())?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         let (campaign, id) = (CampaignId(campaign_id.0), LinkId(id.0));
         let edit = |values: &mut LinkValues| patch.merge(values);
         Ok(Json(links::change(&caller.editor(state), campaign, id, expected, edit).await?.into()))
@@ -247,7 +241,7 @@ impl Links {
     /// Delete a link
     ///
     /// 409 `in_use` where it has counted calls or records name it: archive it instead.
-    #[oai(path = "/:id", method = "delete", tag = "Tag::Links", operation_id = "deleteLink")]
+    #[oai(path = "/:id", method = "delete", operation_id = "deleteLink")]
     async fn delete(
         &self,
         auth: Auth,
@@ -261,7 +255,7 @@ impl Links {
         if_match: Header<Option<String>>,
     ) -> Result<Done, ApiError> {
         let caller = Caller::new(auth, Operation::DeleteLink)?;
-        let expected = expected(if_match.0.as_deref())?;
+        let expected = answers::if_match(if_match.0.as_deref())?;
         links::delete(&caller.editor(state), CampaignId(campaign_id.0), LinkId(id.0), expected).await?;
         Ok(Done::Done)
     }

@@ -1,21 +1,27 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
+mod answers;
+mod auth;
 mod body;
 mod campaigns;
 mod changes;
 mod clients;
 mod dids;
 mod error;
+mod headers;
 mod health;
 mod links;
 mod page;
 mod security;
+mod tokens;
+mod users;
+mod words;
 
 use std::sync::Arc;
 
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, Route, Server, get, handler, web::Data};
-use poem_openapi::{OpenApi, OpenApiService};
+use poem_openapi::{OpenApiService, Tags};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -60,8 +66,32 @@ pub fn spec() -> String {
     service().spec_yaml()
 }
 
-fn service() -> OpenApiService<impl OpenApi, ()> {
-    let nouns = (health::Health, clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+/// Nouns of the API.
+#[derive(Tags)]
+enum Tag {
+    /// For load balancers and monitoring; no authentication.
+    Health,
+    /// Log-in, one's own password, API tokens.
+    Auth,
+    /// People who sign in, and sellers. Admins only.
+    Users,
+    /// Call centres and how they are reached. Sellers see of one its id, name and status.
+    Clients,
+    /// Inbound numbers.
+    Dids,
+    /// Sellers' offers: where the calls of their DIDs may go.
+    Campaigns,
+    /// One campaign–client pair with its own caps.
+    Links,
+}
+
+/// What routing is made of.
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing);
+
+fn service() -> OpenApiService<Nouns, ()> {
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
@@ -91,6 +121,7 @@ fn routes(state: State) -> impl Endpoint {
         .nest("/docs", service.swagger_ui())
         .nest("/", service)
         .data(state)
+        .around(headers::guard)
 }
 
 /// Prometheus' text format. Gauges of what is live are read at the moment of the scrape.
@@ -107,6 +138,31 @@ fn metrics_text(Data(state): Data<&State>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::auth::roles::Operation;
+
+    /// What asks nobody who they are.
+    const PUBLIC: [&str; 4] = ["getHealth", "getReadiness", "login", "refreshSession"];
+
+    #[test]
+    fn every_operation_of_the_document_has_its_rule_and_asks_who_calls() {
+        let document: serde_json::Value = serde_json::from_str(&super::service().spec()).unwrap();
+        let paths = document["paths"].as_object().unwrap().values();
+        let mut asking = BTreeSet::new();
+        for operation in paths.flat_map(|path| path.as_object().unwrap().values()) {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            let asks = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
+            assert_eq!(asks, !PUBLIC.contains(&id.as_str()), "{id}");
+            assert!(operation["summary"].is_string() && operation["description"].is_string(), "{id} is described");
+            if asks {
+                assert!(asking.insert(id.clone()), "{id} is there twice");
+            }
+        }
+        let ruled: BTreeSet<String> = Operation::ALL.iter().map(|operation| operation.id().to_owned()).collect();
+        assert_eq!(asking, ruled, "src/auth/roles.rs has a rule for each operation, and no other");
+    }
+
     #[test]
     fn the_reviewed_document_is_the_one_that_is_served() {
         let reviewed = include_str!("../../openapi/capconduit.yaml");

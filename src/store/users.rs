@@ -125,13 +125,13 @@ impl TryFrom<users::Model> for Account {
     }
 }
 
-/// Whether there is an active admin with a password: somebody who can let others in.
+/// Whether there is any user of this role, whatever its status.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn any_admin(db: &Db) -> Result<bool, StoreError> {
-    let signs_in = users::Column::PasswordHash.is_not_null();
-    Ok(users::Entity::find().filter(active_admin()).filter(signs_in).count(&db.connection).await? > 0)
+pub async fn any_of_role(db: &Db, role: Role) -> Result<bool, StoreError> {
+    let found = users::Entity::find().filter(users::Column::Role.eq(role.as_str()));
+    Ok(found.count(&db.connection).await? > 0)
 }
 
 /// The user of this name and the hash of its password, whatever its status.

@@ -141,7 +141,9 @@ async fn what_is_wrong_is_named_by_its_field(site: Site) {
 async fn asterisk_gets_a_new_client_without_a_restart(site: Site) {
     let admin = site.as_admin().await;
     admin.post("/clients", north()).await.expect(201);
-    let capconduit::config::Realtime::Sqlite { path } = &site.config.realtime else { panic!("it is a file by default") };
+    let capconduit::config::Realtime::Sqlite { path } = &site.config.realtime else {
+        panic!("it is a file by default")
+    };
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
     let pool = sqlx::SqlitePool::connect_with(options).await.expect("it opens");
     let there = async {

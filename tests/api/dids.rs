@@ -10,7 +10,10 @@ const NUMBER: &str = "+442071234567";
 async fn sellers_manage_their_own_and_do_not_see_others(site: Site) {
     let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
     let made = acme.post("/dids", json!({ "number": "+44 20 7123 4567" })).await.expect(201);
-    assert_eq!((&made["number"], &made["status"], &made["campaign_ids"]), (&json!(NUMBER), &json!("active"), &json!([])));
+    assert_eq!(
+        (&made["number"], &made["status"], &made["campaign_ids"]),
+        (&json!(NUMBER), &json!("active"), &json!([]))
+    );
     let path = format!("/dids/{}", made["id"]);
     assert_eq!(acme.get(&path).await.expect(200), made);
     assert_eq!(acme.get("/dids").await.expect(200)["items"], json!([made.clone()]));
@@ -33,7 +36,10 @@ async fn sellers_manage_their_own_and_do_not_see_others(site: Site) {
     // The owner is nothing it can say or change.
     let own = other.post("/dids", json!({ "number": "12345" })).await.expect(201);
     let own = format!("/dids/{}", own["id"]);
-    assert_eq!(other.post("/dids", json!({ "number": "1", "seller_id": made["seller_id"] })).await.wrong_fields(), ["seller_id"]);
+    assert_eq!(
+        other.post("/dids", json!({ "number": "1", "seller_id": made["seller_id"] })).await.wrong_fields(),
+        ["seller_id"]
+    );
     assert_eq!(other.patch(&own, json!({ "seller_id": made["seller_id"] })).await.wrong_fields(), ["seller_id"]);
     let paused = other.patch(&own, json!({ "status": "paused" })).await.expect(200);
     assert_eq!((&paused["status"], &paused["version"]), (&json!("paused"), &json!(2)));
@@ -72,7 +78,8 @@ async fn a_bulk_is_all_or_none_and_names_each_bad_row(site: Site) {
     let bulk = |numbers: &[&str]| -> Value {
         json!({ "items": numbers.iter().map(|number| json!({ "number": number })).collect::<Vec<_>>() })
     };
-    let wrong = acme.post("/dids/bulk", bulk(&["+0123", "+442071234560", "a b", "+44-2071234560"])).await.wrong_fields();
+    let wrong =
+        acme.post("/dids/bulk", bulk(&["+0123", "+442071234560", "a b", "+44-2071234560"])).await.wrong_fields();
     assert_eq!(wrong, ["items[0].number", "items[2].number", "items[3].number"]);
     let taken = acme.post("/dids/bulk", bulk(&["+442071234560", NUMBER])).await.refused(409, "did_unavailable");
     assert_eq!(taken["errors"].as_array().map(Vec::len), Some(1));

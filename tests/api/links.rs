@@ -42,7 +42,10 @@ async fn a_link_is_made_paused_with_a_cap_that_must_be_said(site: Site) {
     acme.post(&links, body).await.refused(409, "link_exists");
     let path = format!("{links}/{}", made["id"]);
     let active = acme.patch(&path, json!({ "status": "active", "max_concurrency": 0 })).await.expect(200);
-    assert_eq!((&active["status"], &active["max_concurrency"], &active["version"]), (&json!("active"), &json!(0), &json!(2)));
+    assert_eq!(
+        (&active["status"], &active["max_concurrency"], &active["version"]),
+        (&json!("active"), &json!(0), &json!(2))
+    );
     assert_eq!(acme.get(&links).await.expect(200)["items"], json!([active]));
     let stale = |request: reqwest::RequestBuilder| request.header("If-Match", "\"1\"");
     acme.send(Method::DELETE, &path, stale).await.refused(412, "stale");

@@ -1,0 +1,37 @@
+//! The management API of the real application, over HTTP, on SQLite and on PostgreSQL.
+
+#![allow(clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "../support/fake_ari.rs"]
+mod fake_ari;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+mod caller;
+mod site;
+
+mod accounts;
+mod campaigns;
+mod clients;
+mod dids;
+mod links;
+mod refusals;
+mod sessions;
+mod tokens;
+
+/// Makes one test for each database.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Sqlite).await).await; })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Postgres).await).await; })+
+        }
+    };
+}
