@@ -136,18 +136,18 @@ impl LinkPatch {
     }
 }
 
-#[OpenApi(prefix_path = "/api/v1/campaigns/:campaign_id/links", tag = "Tag::Links")]
+#[OpenApi(prefix_path = "/api/v1/campaigns", tag = "Tag::Links")]
 impl Links {
     /// List a campaign's links
     ///
     /// By id. Archived ones only with `status=archived`.
-    #[oai(path = "/", method = "get", operation_id = "listLinks")]
+    #[oai(path = "/:id/links", method = "get", operation_id = "listLinks")]
     async fn list(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// Id of the campaign.
-        campaign_id: Path<i64>,
+        id: Path<i64>,
         /// Only with this status.
         status: Query<Option<Life>>,
         /// Items of a page, 1 to 200; default 50.
@@ -156,7 +156,7 @@ impl Links {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<Link>>, ApiError> {
         let caller = Caller::new(auth, Operation::ListLinks)?;
-        let (campaign, status) = (CampaignId(campaign_id.0), status.0.map(Into::into));
+        let (campaign, status) = (CampaignId(id.0), status.0.map(Into::into));
         let window = Window::new(limit.0, cursor.0.as_deref(), &format!("links of {campaign} {status:?}"))?;
         let rows = links::list(&state.db, caller.owner, campaign, status, keyset(&window)).await?;
         Ok(Json(window.page(rows, |link| link.id.0, Link::from)?))
@@ -167,13 +167,13 @@ impl Links {
     /// It is made `paused`: look at it, then set its status to `active`. `max_concurrency` must be there (null = no limit).
     /// Example: `{"client_id": 7, "max_concurrency": 5, "total_calls_allowed": 1000}`.
     /// 404 also for a client that is not for the campaign's seller; 409 `link_exists`.
-    #[oai(path = "/", method = "post", operation_id = "createLink")]
+    #[oai(path = "/:id/links", method = "post", operation_id = "createLink")]
     async fn create(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// Id of the campaign.
-        campaign_id: Path<i64>,
+        id: Path<i64>,
         Body(new): Body<NewLink>,
     ) -> Result<Created<Link>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateLink)?;
@@ -191,7 +191,7 @@ impl Links {
             status: Status::Paused,
         };
         new.rest.merge(&mut values)?;
-        let (campaign, client) = (CampaignId(campaign_id.0), ClientId(new.client_id));
+        let (campaign, client) = (CampaignId(id.0), ClientId(new.client_id));
         let made = links::create(&caller.editor(state), campaign, client, values).await?;
         Ok(Created::Made(Json(made.into())))
     }
@@ -199,32 +199,32 @@ impl Links {
     /// Read a link
     ///
     /// With its count of calls so far.
-    #[oai(path = "/:id", method = "get", operation_id = "getLink")]
+    #[oai(path = "/:id/links/:link_id", method = "get", operation_id = "getLink")]
     async fn get(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// Id of the campaign.
-        campaign_id: Path<i64>,
-        /// Id of the link.
         id: Path<i64>,
+        /// Id of the link.
+        link_id: Path<i64>,
     ) -> Result<Json<Link>, ApiError> {
         let caller = Caller::new(auth, Operation::GetLink)?;
-        Ok(Json(links::get(&state.db, caller.owner, CampaignId(campaign_id.0), LinkId(id.0)).await?.into()))
+        Ok(Json(links::get(&state.db, caller.owner, CampaignId(id.0), LinkId(link_id.0)).await?.into()))
     }
 
     /// Change a link
     ///
     /// Lowering a cap below its use drops no call; new attempts wait. Example: `{"status": "active", "weight": 3}`.
-    #[oai(path = "/:id", method = "patch", operation_id = "updateLink")]
+    #[oai(path = "/:id/links/:link_id", method = "patch", operation_id = "updateLink")]
     async fn update(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// Id of the campaign.
-        campaign_id: Path<i64>,
-        /// Id of the link.
         id: Path<i64>,
+        /// Id of the link.
+        link_id: Path<i64>,
         /// The version that the change is meant for, such as `"3"`.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
@@ -233,30 +233,30 @@ impl Links {
         let caller = Caller::new(auth, Operation::UpdateLink)?;
         caller.may_set(&patch.given())?;
         let expected = answers::if_match(if_match.0.as_deref())?;
-        let (campaign, id) = (CampaignId(campaign_id.0), LinkId(id.0));
+        let (campaign, link) = (CampaignId(id.0), LinkId(link_id.0));
         let edit = |values: &mut LinkValues| patch.merge(values);
-        Ok(Json(links::change(&caller.editor(state), campaign, id, expected, edit).await?.into()))
+        Ok(Json(links::change(&caller.editor(state), campaign, link, expected, edit).await?.into()))
     }
 
     /// Delete a link
     ///
     /// 409 `in_use` where it has counted calls or records name it: archive it instead.
-    #[oai(path = "/:id", method = "delete", operation_id = "deleteLink")]
+    #[oai(path = "/:id/links/:link_id", method = "delete", operation_id = "deleteLink")]
     async fn delete(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// Id of the campaign.
-        campaign_id: Path<i64>,
-        /// Id of the link.
         id: Path<i64>,
+        /// Id of the link.
+        link_id: Path<i64>,
         /// The version that is meant, such as `"3"`.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
     ) -> Result<Done, ApiError> {
         let caller = Caller::new(auth, Operation::DeleteLink)?;
         let expected = answers::if_match(if_match.0.as_deref())?;
-        links::delete(&caller.editor(state), CampaignId(campaign_id.0), LinkId(id.0), expected).await?;
+        links::delete(&caller.editor(state), CampaignId(id.0), LinkId(link_id.0), expected).await?;
         Ok(Done::Done)
     }
 }

@@ -92,15 +92,15 @@ words! {
         AddCampaignDid = "addCampaignDid",
         /// `DELETE /campaigns/{id}/dids/{did_id}`
         RemoveCampaignDid = "removeCampaignDid",
-        /// `GET /campaigns/{campaign_id}/links`
+        /// `GET /campaigns/{id}/links`
         ListLinks = "listLinks",
-        /// `POST /campaigns/{campaign_id}/links`
+        /// `POST /campaigns/{id}/links`
         CreateLink = "createLink",
-        /// `GET /campaigns/{campaign_id}/links/{id}`
+        /// `GET /campaigns/{id}/links/{link_id}`
         GetLink = "getLink",
-        /// `PATCH /campaigns/{campaign_id}/links/{id}`
+        /// `PATCH /campaigns/{id}/links/{link_id}`
         UpdateLink = "updateLink",
-        /// `DELETE /campaigns/{campaign_id}/links/{id}`
+        /// `DELETE /campaigns/{id}/links/{link_id}`
         DeleteLink = "deleteLink",
     }
 }
