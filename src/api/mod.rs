@@ -3,9 +3,14 @@
 mod answers;
 mod auth;
 mod body;
+mod campaigns;
+mod changes;
+mod clients;
+mod dids;
 mod error;
 mod headers;
 mod health;
+mod links;
 mod page;
 mod security;
 mod tokens;
@@ -70,12 +75,24 @@ enum Tag {
     Auth,
     /// People who sign in, and sellers. Admins only.
     Users,
+    /// Call centres and how they are reached. Sellers see of one its id, name and status.
+    Clients,
+    /// Inbound numbers.
+    Dids,
+    /// Sellers' offers: where the calls of their DIDs may go.
+    Campaigns,
+    /// One campaign–client pair with its own caps.
+    Links,
 }
 
-type Nouns = (health::Health, auth::Api, tokens::Api, users::Api);
+/// What routing is made of.
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing);
 
 fn service() -> OpenApiService<Nouns, ()> {
-    OpenApiService::new((health::Health, auth::Api, tokens::Api, users::Api), "CapConduit", env!("CARGO_PKG_VERSION"))
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing);
+    OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 

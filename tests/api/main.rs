@@ -13,6 +13,10 @@ mod caller;
 mod site;
 
 mod accounts;
+mod campaigns;
+mod clients;
+mod dids;
+mod links;
 mod refusals;
 mod sessions;
 mod tokens;

@@ -4,6 +4,7 @@
 
 mod applying;
 mod connecting;
+mod editing;
 mod helpers;
 mod migrating;
 #[path = "../support/postgres.rs"]

@@ -15,6 +15,8 @@ mod m20261122_000011_accounts;
 mod m20261122_000012_sessions;
 mod m20261122_000013_api_tokens;
 mod m20261122_000014_audit;
+mod m20261122_000020_versions;
+mod m20261122_000021_client_access;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -31,5 +33,7 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000012_sessions::Step),
         Box::new(m20261122_000013_api_tokens::Step),
         Box::new(m20261122_000014_audit::Step),
+        Box::new(m20261122_000020_versions::Step),
+        Box::new(m20261122_000021_client_access::Step),
     ]
 }
