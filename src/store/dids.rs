@@ -234,7 +234,7 @@ fn object(id: DidId) -> Object {
 pub(super) async fn find(connection: &impl ConnectionTrait, owner: Owner, id: DidId) -> Result<StoredDid, Refusal> {
     let row = dids::Entity::find_by_id(id.0).one(connection).await?;
     let row = row.filter(|row| owner.sees(UserId(row.seller_id))).ok_or(Refusal::NotFound)?;
-    Ok(read(connection, vec![row]).await?.pop().ok_or(Refusal::NotFound)?)
+    read(connection, vec![row]).await?.pop().ok_or(Refusal::NotFound)
 }
 
 async fn read(connection: &impl ConnectionTrait, rows: Vec<dids::Model>) -> Result<Vec<StoredDid>, StoreError> {

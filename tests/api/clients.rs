@@ -65,7 +65,7 @@ async fn passwords_are_shown_once_and_only_when_generated(site: Site) {
     let mut heard = vec![staff.get(&path).await, staff.get("/clients").await];
     // Other changes keep it, another username needs a new one, and a chosen one is never shown.
     heard.push(staff.patch(&path, json!({ "name": "Other", "sip": { "codecs": ["g722"] } })).await);
-    assert_eq!(stored().await, [first.clone()]);
+    assert_eq!(stored().await, std::slice::from_ref(&first));
     let renamed = staff.patch(&path, json!({ "sip": { "registration": { "username": "new" } } })).await.expect(200);
     let second = stored().await.remove(0);
     assert!(renamed["generated_password"].is_string() && second != first, "{renamed}");
