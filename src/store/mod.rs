@@ -1,6 +1,7 @@
 //! The only place that imports `sea_orm` and `entity`; one file per aggregate.
 
 pub mod apply;
+pub mod calls;
 mod connect;
 mod migrate;
 pub mod plan;

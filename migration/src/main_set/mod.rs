@@ -11,6 +11,7 @@ mod m20261122_000006_campaign_client_settings;
 mod m20261122_000007_call_logs;
 mod m20261122_000008_call_attempts;
 mod m20261122_000009_routing_revision;
+mod m20261122_000020_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -23,5 +24,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000007_call_logs::Step),
         Box::new(m20261122_000008_call_attempts::Step),
         Box::new(m20261122_000009_routing_revision::Step),
+        Box::new(m20261122_000020_call_filters::Step),
     ]
 }
