@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
+use crate::auth::authority::Authority;
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
@@ -57,7 +58,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let nodes = connect_nodes(&config, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
-    let state = api::State { registry: Arc::clone(&registry), nodes: healths, metrics: metrics.clone() };
+    let state = api::State {
+        registry: Arc::clone(&registry),
+        nodes: healths,
+        metrics: metrics.clone(),
+        db: db.clone(),
+        clock,
+        config: Arc::new(config.clone()),
+        authority: Arc::new(Authority::new(&config)?),
+    };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
     let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));

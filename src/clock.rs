@@ -60,3 +60,10 @@ impl Clock {
 pub fn jitter() -> f64 {
     rand::random::<f64>()
 }
+
+/// Random bytes for secrets, from a generator fit for them (ChaCha, seeded by the system).
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    rand::random()
+}

@@ -7,6 +7,7 @@
 mod fault;
 mod layers;
 mod lock;
+mod network;
 mod reader;
 mod sections;
 
@@ -20,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use fault::{Fault, Faults};
 pub use layers::unread_variables;
 pub use lock::{DataLock, LockError};
+pub use network::Network;
 pub use sections::REJECTION_CODES;
 
 use crate::routing::snapshot::words;
@@ -35,6 +37,8 @@ pub struct Config {
     pub realtime: Realtime,
     /// Management API and metrics.
     pub api: Api,
+    /// Who may use it.
+    pub auth: Auth,
     /// Log output.
     pub log: Log,
     /// Asterisk nodes; at least one.
@@ -71,6 +75,19 @@ pub enum Realtime {
 pub struct Api {
     /// Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// `trusted_proxies`: from these, `X-Forwarded-For` says who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// Section `[auth]`.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// `key`: what access tokens are signed with, 32 bytes or more; `None`: one made by the first start, in `data.dir`.
+    pub key: Option<SecretString>,
+    /// `admin_username`, default `admin`: whom the first start without users makes.
+    pub admin_username: String,
+    /// `admin_password`: of that admin; `None`: a random one, told once.
+    pub admin_password: Option<SecretString>,
 }
 
 /// Section `[log]`.

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod app;
 pub mod ari;
+pub mod auth;
 pub mod calls;
 pub mod cdr;
 pub mod cli;

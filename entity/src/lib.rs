@@ -1,5 +1,7 @@
 //! Tables of the main database as sea-orm entities, column for column as in `migration`; meaning and units are documented there.
 
+pub mod api_tokens;
+pub mod audit;
 pub mod call_attempts;
 pub mod call_logs;
 pub mod campaign_client_settings;
@@ -8,4 +10,5 @@ pub mod campaigns;
 pub mod clients;
 pub mod dids;
 pub mod routing_revision;
+pub mod sessions;
 pub mod users;

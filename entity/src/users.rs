@@ -19,6 +19,12 @@ pub struct Model {
     pub status: String,
     /// Argon2 hash; `None` cannot sign in.
     pub password_hash: Option<String>,
+    /// Whether somebody else set the password: nothing else is allowed until it is changed.
+    pub must_change_password: bool,
+    /// When the row was made; `None` before this was kept, and for sellers that `apply` made.
+    pub created_at: Option<ChronoDateTimeUtc>,
+    /// Grows with every change over the API.
+    pub version: i64,
 }
 
 /// No relations: aggregates are read by explicit queries.

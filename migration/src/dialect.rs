@@ -7,6 +7,7 @@
 //! | `$SMALL` | `INTEGER` | `SMALLINT` |
 //! | `$INT32` | `INTEGER` | `INTEGER` |
 //! | `$BOOL` | `INTEGER` | `BOOLEAN` |
+//! | `$FALSE` | `0` | `FALSE` |
 //! | `$TIME` | `TEXT` (RFC 3339, UTC: sorts by time) | `TIMESTAMPTZ` |
 //! | `$JSON` | `TEXT` | `JSON` |
 //! | `$UUID` | `BLOB` (sorts like PostgreSQL's) | `UUID` |
@@ -21,6 +22,7 @@ const SQLITE: &[(&str, &str)] = &[
     ("$INT", "INTEGER"),
     ("$SMALL", "INTEGER"),
     ("$BOOL", "INTEGER"),
+    ("$FALSE", "0"),
     ("$TIME", "TEXT"),
     ("$JSON", "TEXT"),
     ("$UUID", "BLOB"),
@@ -33,6 +35,7 @@ const POSTGRES: &[(&str, &str)] = &[
     ("$INT", "BIGINT"),
     ("$SMALL", "SMALLINT"),
     ("$BOOL", "BOOLEAN"),
+    ("$FALSE", "FALSE"),
     ("$TIME", "TIMESTAMPTZ"),
     ("$JSON", "JSON"),
     ("$UUID", "UUID"),

@@ -1,6 +1,10 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
+mod body;
+mod error;
 mod health;
+mod page;
+mod security;
 
 use std::sync::Arc;
 
@@ -10,8 +14,12 @@ use poem_openapi::OpenApiService;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::authority::Authority;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::Db;
 use crate::telemetry::{Metrics, name};
 
 /// What the handlers look at.
@@ -23,6 +31,14 @@ pub struct State {
     pub nodes: watch::Receiver<Vec<NodeHealth>>,
     /// The process's metrics.
     pub metrics: Metrics,
+    /// The main database.
+    pub db: Db,
+    /// Time.
+    pub clock: Clock,
+    /// As configured.
+    pub config: Arc<Config>,
+    /// Keys and limits of authentication.
+    pub authority: Arc<Authority>,
 }
 
 /// Why the API cannot be served.

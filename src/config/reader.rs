@@ -117,6 +117,27 @@ impl<'a> Section<'a> {
         pairs
     }
 
+    /// A list of texts, each of which `check` turns into a value; default empty.
+    pub(super) fn list<T>(&mut self, key: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let ValueKind::Array(entries) = &value.kind else {
+            self.refuse(key, &value, "use a list of texts, such as [\"127.0.0.1\"]");
+            return Vec::new();
+        };
+        let mut list = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let checked = match &entry.kind {
+                ValueKind::String(text) => check(text),
+                _ => Err("use a text in quotes".to_owned()),
+            };
+            match checked {
+                Ok(value) => list.push(value),
+                Err(allowed) => self.refuse(&format!("{key}[{index}]"), entry, &allowed),
+            }
+        }
+        list
+    }
+
     /// A secret under `key`, or in the file that `file_key` names. Neither its value nor the file's text is ever told.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
         let (value, path) = (self.take(key), self.take(file_key));

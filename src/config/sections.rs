@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
-use super::{Api, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use super::{Api, Auth, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use crate::auth::password;
 use crate::routing::number;
 
 /// SIP statuses that `[rejections]` may name: those that Asterisk can be made to send, and that carriers understand.
@@ -21,8 +22,9 @@ pub const REJECTION_CODES: &[u16] = &[403, 404, 408, 410, 480, 484, 486, 488, 50
 /// Reads the whole tree; `file` is how faults name the configuration file.
 pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>) -> Config {
     let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, faults);
-    let [data, database, realtime, api, log, asterisk, calls, rejections] =
-        ["data", "database", "realtime", "api", "log", "asterisk", "calls", "rejections"].map(|key| root.take(key));
+    let [data, database, realtime, api, auth, log, asterisk, calls, rejections] =
+        ["data", "database", "realtime", "api", "auth", "log", "asterisk", "calls", "rejections"]
+            .map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -33,6 +35,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
     Config {
         realtime: read_realtime(Section::new("realtime", realtime, file, faults), &data_dir, postgres),
         api: read_api(Section::new("api", api, file, faults)),
+        auth: read_auth(Section::new("auth", auth, file, faults)),
         log: read_log(Section::new("log", log, file, faults)),
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
@@ -100,8 +103,29 @@ fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> R
 fn read_api(mut section: Section<'_>) -> Api {
     let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
     let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
+    let trusted_proxies = section.list("trusted_proxies", str::parse);
     section.finish();
-    Api { listen }
+    Api { listen, trusted_proxies }
+}
+
+fn read_auth(mut section: Section<'_>) -> Auth {
+    let key = section.secret("key", "key_file");
+    if key.as_ref().is_some_and(|key| key.expose_secret().len() < 32) {
+        section.fault("key", "is too short (not shown: secret): use 32 bytes or more");
+    }
+    let admin_username = section.text("admin_username", "admin".to_owned(), |text| {
+        if crate::plan::is_username(text) {
+            Ok(text.to_owned())
+        } else {
+            Err("use 1 to 64 of a-z 0-9 . _ -".to_owned())
+        }
+    });
+    let admin_password = section.secret("admin_password", "admin_password_file");
+    if let Some(Err(allowed)) = admin_password.as_ref().map(|it| password::check(it.expose_secret(), &admin_username)) {
+        section.fault("admin_password", format!("is not allowed (not shown: secret): {allowed}"));
+    }
+    section.finish();
+    Auth { key, admin_username, admin_password }
 }
 
 fn read_log(mut section: Section<'_>) -> Log {

@@ -29,6 +29,13 @@ const PRIORITY: Range =
     Range { allowed: i32::MIN as i64..=i32::MAX as i64, words: "-2147483648 to 2147483647, lower is tried first" };
 const WEIGHT: Range = Range { allowed: 1..=10_000, words: "1 to 10000" };
 
+/// Whether a user may be called so: 1 to 64 of `a-z 0-9 . _ -`.
+#[must_use]
+pub fn is_username(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 impl Document {
     /// Checks every value and every reference between objects.
     ///
@@ -106,8 +113,7 @@ impl Checker {
         let mut sellers = BTreeMap::new();
         for form in &document.sellers {
             let path = format!("sellers[{:?}]", form.username);
-            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-            if !(1..=64).contains(&form.username.len()) || !form.username.bytes().all(allowed) {
+            if !is_username(&form.username) {
                 self.report(&format!("{path}.username"), "is not allowed: use 1 to 64 of a-z 0-9 . _ -");
             }
             self.name(&path, "name", &form.name);

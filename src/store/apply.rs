@@ -17,7 +17,7 @@ use crate::routing::snapshot::Status;
 
 /// On PostgreSQL changes of configuration take turns by this lock, and writers of records (which update the same rows, in another
 /// order) wait for them: no deadlock, and what is unreferenced stays so until it is deleted. SQLite has one writer anyway.
-const TAKE_TURNS: &str = "LOCK TABLE campaign_client_settings IN SHARE ROW EXCLUSIVE MODE";
+pub(super) const TAKE_TURNS: &str = "LOCK TABLE campaign_client_settings IN SHARE ROW EXCLUSIVE MODE";
 
 /// Why a document was not applied; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
 }
 
 /// Tells `serve` that routing changed.
-async fn bump(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+pub(super) async fn bump(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     let column = routing_revision::Column::Revision;
     let grown = Expr::col(column).add(1);
     routing_revision::Entity::update_many().col_expr(column, grown).exec(transaction).await.map(|_| ())
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
                     name: Set(seller.name.clone()),
                     role: Set("seller".to_owned()),
                     status: Set(seller.status.to_string()),
-                    password_hash: NotSet,
+                    ..Default::default()
                 };
                 let id = save!(self.transaction, *id, model);
                 self.sellers.insert(username.clone(), id);

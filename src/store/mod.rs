@@ -1,13 +1,17 @@
 //! The only place that imports `sea_orm` and `entity`; one file per aggregate.
 
 pub mod apply;
+pub mod audit;
 pub mod calls;
 mod connect;
 mod migrate;
 pub mod plan;
 pub mod realtime;
 pub mod records;
+pub mod sessions;
 pub mod snapshot;
+pub mod tokens;
+pub mod users;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -11,6 +11,10 @@ mod m20261122_000006_campaign_client_settings;
 mod m20261122_000007_call_logs;
 mod m20261122_000008_call_attempts;
 mod m20261122_000009_routing_revision;
+mod m20261122_000011_accounts;
+mod m20261122_000012_sessions;
+mod m20261122_000013_api_tokens;
+mod m20261122_000014_audit;
 mod m20261122_000020_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
@@ -24,6 +28,10 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000007_call_logs::Step),
         Box::new(m20261122_000008_call_attempts::Step),
         Box::new(m20261122_000009_routing_revision::Step),
+        Box::new(m20261122_000011_accounts::Step),
+        Box::new(m20261122_000012_sessions::Step),
+        Box::new(m20261122_000013_api_tokens::Step),
+        Box::new(m20261122_000014_audit::Step),
         Box::new(m20261122_000020_call_filters::Step),
     ]
 }

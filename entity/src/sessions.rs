@@ -1,0 +1,30 @@
+//! Sessions: each a family of refresh tokens.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "sessions")]
+pub struct Model {
+    /// Random; part of every token of the family.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// Whose.
+    pub user_id: i64,
+    /// SHA-256 (hex) of the one refresh token that is good now.
+    pub refresh_hash: String,
+    /// Log-in.
+    pub created_at: ChronoDateTimeUtc,
+    /// Absolute end, however often it is refreshed.
+    pub expires_at: ChronoDateTimeUtc,
+    /// Log-in, or the last refresh.
+    pub refreshed_at: ChronoDateTimeUtc,
+    /// Since when nothing of the family is good any more.
+    pub revoked_at: Option<ChronoDateTimeUtc>,
+}
+
+/// No relations: aggregates are read by explicit queries.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,180 @@
+//! A JSON body whose faults are named by field: what is no JSON is 400, what breaks the schema is 422.
+
+use poem::{FromRequest, Request, RequestBody, Result};
+use poem_openapi::error::ContentTypeError;
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::ParseFromJSON;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::Value;
+
+use super::error::{ApiError, FieldError};
+
+/// A request's body. A field that `T` does not have is refused.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        match request.content_type() {
+            Some(kind) if Json::<T>::check_content_type(kind) => {}
+            Some(kind) => return Err(ContentTypeError::NotSupported { content_type: kind.to_owned() }.into()),
+            None => return Err(ContentTypeError::ExpectContentType.into()),
+        }
+        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(format!("The body is no JSON: {error}.")))?;
+    let mut registry = Registry::new();
+    T::register(&mut registry);
+    let mut errors = Vec::new();
+    check("", &T::schema_ref(), &registry, &value, &mut errors);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    T::parse_from_json(Some(value)).map_err(|error| {
+        let message = error.into_message();
+        // The library's validators put the field between backticks.
+        let field = message.split('`').nth(1).unwrap_or_default().to_owned();
+        ApiError::invalid(vec![FieldError::new(field, "invalid", message)])
+    })
+}
+
+/// Notes fields that are unknown, missing or of another type than `schema` says.
+fn check(path: &str, schema: &MetaSchemaRef, registry: &Registry, value: &Value, errors: &mut Vec<FieldError>) {
+    let schema: &MetaSchema = match schema {
+        MetaSchemaRef::Inline(schema) => schema,
+        MetaSchemaRef::Reference(name) => match registry.schemas.get(name) {
+            Some(schema) => schema,
+            None => return,
+        },
+    };
+    for part in &schema.all_of {
+        check(path, part, registry, value, errors);
+    }
+    let fits = match schema.ty {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        _ => true,
+    };
+    if !fits {
+        errors.push(FieldError::new(path, "type", format!("must be of type {}", schema.ty)));
+        return;
+    }
+    if !schema.enum_items.is_empty() && !schema.enum_items.contains(value) {
+        let words: Vec<_> = schema.enum_items.iter().filter_map(Value::as_str).collect();
+        errors.push(FieldError::new(path, "value", format!("must be one of {}", words.join(", "))));
+    }
+    if let (Some(items), Value::Array(values)) = (&schema.items, value) {
+        for (index, value) in values.iter().enumerate() {
+            check(&format!("{path}[{index}]"), items, registry, value, errors);
+        }
+    }
+    if let Value::Object(fields) = value {
+        check_object(path, schema, registry, fields, errors);
+    }
+}
+
+fn check_object(
+    path: &str,
+    schema: &MetaSchema,
+    registry: &Registry,
+    fields: &serde_json::Map<String, Value>,
+    errors: &mut Vec<FieldError>,
+) {
+    if schema.additional_properties.is_some() || (schema.properties.is_empty() && !schema.all_of.is_empty()) {
+        return;
+    }
+    let name = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+    for (field, value) in fields {
+        match schema.properties.iter().find(|(known, _)| known == field) {
+            None => errors.push(FieldError::new(name(field), "unknown_field", "is not known here")),
+            // Whether null is allowed is the type's own matter.
+            Some(_) if value.is_null() => {}
+            Some((_, schema)) => check(&name(field), schema, registry, value, errors),
+        }
+    }
+    for field in schema.required.iter().filter(|field| !fields.contains_key(**field)) {
+        errors.push(FieldError::new(name(field), "required", "is missing"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::error::ResponseError as _;
+    use poem::http::StatusCode;
+    use poem_openapi::Object;
+    use poem_openapi::types::MaybeUndefined;
+
+    use super::*;
+
+    #[derive(Debug, Object)]
+    struct Outer {
+        name: String,
+        #[oai(validator(max_length = 3))]
+        code: Option<String>,
+        limit: MaybeUndefined<u32>,
+        inner: Option<Inner>,
+        list: Option<Vec<u16>>,
+    }
+
+    #[derive(Debug, Object)]
+    struct Inner {
+        port: u16,
+    }
+
+    fn faults(body: &str) -> (StatusCode, String) {
+        let error = parse::<Outer>(body.as_bytes()).expect_err("it is refused");
+        (error.status(), error.to_string())
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed_and_what_breaks_the_schema_names_its_field() {
+        assert_eq!(faults("{").0, StatusCode::BAD_REQUEST);
+        for (body, told) in [
+            ("{}", "name: is missing"),
+            ("[]", "must be of type object"),
+            (r#"{"name":"a","owner":1}"#, "owner: is not known here"),
+            (r#"{"name":1}"#, "name: must be of type string"),
+            (r#"{"name":"a","inner":{"port":1,"x":2}}"#, "inner.x: is not known here"),
+            (r#"{"name":"a","inner":{}}"#, "inner.port: is missing"),
+            (r#"{"name":"a","list":[1,"2"]}"#, "list[1]: must be of type integer"),
+            (r#"{"name":"a","code":"long"}"#, "code"),
+            (r#"{"name":null}"#, ""),
+        ] {
+            let (status, text) = faults(body);
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+            assert!(text.contains(told), "{body}: {text}");
+        }
+    }
+
+    #[test]
+    fn null_clears_and_absence_keeps() {
+        let parsed = |body: &str| parse::<Outer>(body.as_bytes()).expect("it is taken").limit;
+        assert_eq!(parsed(r#"{"name":"a"}"#), MaybeUndefined::Undefined);
+        assert_eq!(parsed(r#"{"name":"a","limit":null}"#), MaybeUndefined::Null);
+        assert_eq!(parsed(r#"{"name":"a","limit":7}"#), MaybeUndefined::Value(7));
+    }
+}

@@ -1,0 +1,8 @@
+//! Who may do what: roles, sessions, API tokens, passwords.
+
+pub mod access;
+pub mod authority;
+pub mod password;
+pub mod principal;
+pub mod roles;
+pub mod secrets;

@@ -1,0 +1,124 @@
+//! PURE: the one table of what each role may do over the API. An operation without a row here does not compile; a test in `src/api`
+//! compares the list with the generated OpenAPI document both ways.
+
+use crate::routing::snapshot::words;
+
+words! {
+    /// What a user is.
+    Role {
+        /// Everything.
+        Admin = "admin",
+        /// Clients, DIDs and all calls.
+        Staff = "staff",
+        /// The own DIDs, campaigns, links and calls.
+        Seller = "seller",
+    }
+}
+
+words! {
+    /// What an API token may do, at most.
+    Scope {
+        /// Look.
+        Read = "read",
+        /// Look and change.
+        Write = "write",
+    }
+}
+
+words! {
+    /// Every operation of the API that asks who calls; the word is its `operationId`.
+    Operation {
+        /// `POST /auth/logout`
+        Logout = "logout",
+        /// `GET /auth/me`
+        GetMe = "getMe",
+        /// `POST /auth/password`
+        ChangePassword = "changePassword",
+        /// `GET /auth/tokens`
+        ListTokens = "listTokens",
+        /// `POST /auth/tokens`
+        CreateToken = "createToken",
+        /// `DELETE /auth/tokens/{id}`
+        RevokeToken = "revokeToken",
+        /// `GET /users`
+        ListUsers = "listUsers",
+        /// `POST /users`
+        CreateUser = "createUser",
+        /// `GET /users/{id}`
+        GetUser = "getUser",
+        /// `PATCH /users/{id}`
+        UpdateUser = "updateUser",
+    }
+}
+
+/// On whose objects a role may carry out an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// On none: 403.
+    None,
+    /// On its own; others do not exist for it (404).
+    Own,
+    /// On all.
+    All,
+}
+
+impl Operation {
+    /// The `operationId` in the OpenAPI document.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        self.as_str()
+    }
+
+    /// Whether it changes anything: a token of scope `read` may not.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        match self {
+            Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
+            Self::Logout
+            | Self::ChangePassword
+            | Self::CreateToken
+            | Self::RevokeToken
+            | Self::CreateUser
+            | Self::UpdateUser => true,
+        }
+    }
+
+    /// Whether an API token may do it at all: none manages users, tokens or passwords, or ends a session.
+    #[must_use]
+    pub const fn for_tokens(self) -> bool {
+        match self {
+            Self::GetMe => true,
+            Self::Logout
+            | Self::ChangePassword
+            | Self::ListTokens
+            | Self::CreateToken
+            | Self::RevokeToken
+            | Self::ListUsers
+            | Self::CreateUser
+            | Self::GetUser
+            | Self::UpdateUser => false,
+        }
+    }
+
+    /// Whether a user whose password somebody else has set may do it before changing that.
+    #[must_use]
+    pub const fn before_password_change(self) -> bool {
+        matches!(self, Self::Logout | Self::GetMe | Self::ChangePassword)
+    }
+}
+
+/// What `role` may do: the table.
+#[must_use]
+pub const fn reach(role: Role, operation: Operation) -> Reach {
+    use Reach::{All, None, Own};
+    let [admin, staff, seller] = match operation {
+        Operation::Logout | Operation::GetMe | Operation::ChangePassword | Operation::CreateToken => [Own, Own, Own],
+        Operation::ListTokens | Operation::RevokeToken => [All, Own, Own],
+        Operation::ListUsers | Operation::CreateUser | Operation::GetUser | Operation::UpdateUser => [All, None, None],
+    };
+    match role {
+        Role::Admin => admin,
+        Role::Staff => staff,
+        Role::Seller => seller,
+    }
+}

@@ -1,0 +1,78 @@
+//! Random secrets that are handed out once and stored as a hash only.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::clock;
+
+/// How every API token begins, so that scanners of repositories and logs know one.
+pub const TOKEN_PREFIX: &str = "cck_";
+/// How every refresh token begins.
+const REFRESH_PREFIX: &str = "ccr_";
+
+/// A new API token: 256 random bits.
+#[must_use]
+pub fn api_token() -> SecretString {
+    format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(clock::random_bytes::<32>())).into()
+}
+
+/// A new refresh token of a session: the session's id and 256 random bits.
+#[must_use]
+pub fn refresh_token(session: Uuid) -> SecretString {
+    let mut bytes = [0_u8; 48];
+    bytes[..16].copy_from_slice(session.as_bytes());
+    bytes[16..].copy_from_slice(&clock::random_bytes::<32>());
+    format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+}
+
+/// The session that a refresh token names; `None` for anything else.
+#[must_use]
+pub fn session_of(refresh_token: &str) -> Option<Uuid> {
+    let bytes = URL_SAFE_NO_PAD.decode(refresh_token.strip_prefix(REFRESH_PREFIX)?).ok()?;
+    (bytes.len() == 48).then(|| Uuid::from_slice(&bytes[..16]).ok()).flatten()
+}
+
+/// A new random id for a session.
+#[must_use]
+pub fn session_id() -> Uuid {
+    uuid::Builder::from_random_bytes(clock::random_bytes()).into_uuid()
+}
+
+/// What is stored of a secret and looked up by. Enough for 256 random bits; passwords take argon2.
+#[must_use]
+pub fn hash(secret: &SecretString) -> String {
+    Sha256::digest(secret.expose_secret().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A password for somebody who has none yet: 24 letters and digits, without those that look alike.
+#[must_use]
+pub fn password() -> SecretString {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
+    clock::random_bytes::<24>().into_iter().map(letter).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_names_its_session_and_nothing_else_does() {
+        let session = session_id();
+        let token = refresh_token(session);
+        assert_eq!(session_of(token.expose_secret()), Some(session));
+        assert_ne!(hash(&token), hash(&refresh_token(session)));
+        for foreign in ["", "ccr_", "ccr_AAAA", "cck_AAAA", api_token().expose_secret()] {
+            assert_eq!(session_of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_long_and_differ() {
+        assert_eq!(password().expose_secret().len(), 24);
+        assert_ne!(password().expose_secret(), password().expose_secret());
+    }
+}

@@ -1,0 +1,338 @@
+//! Users: people who sign in, and sellers.
+
+use chrono::{DateTime, Utc};
+use entity::{campaigns, dids, users};
+use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::audit::Object;
+use super::{Db, StoreError, apply, audit, sessions, word};
+use crate::auth::principal::Actor;
+use crate::auth::roles::Role;
+use crate::id::UserId;
+use crate::plan::UserStatus;
+use crate::routing::snapshot::Status;
+
+/// A user as it is shown: without its password's hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Row id.
+    pub id: UserId,
+    /// Unique; lower case.
+    pub username: String,
+    /// For people.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Whether it may sign in.
+    pub status: UserStatus,
+    /// Whether it has a password at all.
+    pub has_password: bool,
+    /// Somebody else has set the password, and it was not changed since.
+    pub must_change_password: bool,
+    /// `None` where it was not noted.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Grows with every change.
+    pub version: i64,
+}
+
+/// A user to make.
+#[derive(Debug)]
+pub struct NewUser {
+    /// Lower case, checked.
+    pub username: String,
+    /// For people.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Argon2 hash of the password; `None` cannot sign in.
+    pub password_hash: Option<SecretString>,
+    /// Whether somebody else chose the password.
+    pub must_change_password: bool,
+}
+
+/// What to change of a user; `None` keeps.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// For people.
+    pub name: Option<String>,
+    /// What it is.
+    pub role: Option<Role>,
+    /// Whether it may sign in.
+    pub status: Option<UserStatus>,
+    /// Argon2 hash of a password that somebody else chose.
+    pub password_hash: Option<SecretString>,
+    /// Whether the seller's active campaigns are paused as well.
+    pub stop_routing: bool,
+    /// The version that the change was made for.
+    pub if_version: Option<i64>,
+}
+
+/// Why a user was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// There is no such user.
+    #[error("there is no such user")]
+    Unknown,
+    /// The username is another's.
+    #[error("the username is taken")]
+    Taken,
+    /// Nobody would be left to manage users.
+    #[error("it is the last active admin")]
+    LastAdmin,
+    /// A seller that owns DIDs or campaigns stays one.
+    #[error("the seller owns DIDs or campaigns")]
+    Owns,
+    /// The user has changed since `if_version`.
+    #[error("it is at version {current}")]
+    Stale {
+        /// Its version now.
+        current: i64,
+    },
+    /// The database could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<DbErr> for UserError {
+    fn from(error: DbErr) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl TryFrom<users::Model> for Account {
+    type Error = StoreError;
+
+    fn try_from(row: users::Model) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: UserId(row.id),
+            role: word("users", "role", &row.role)?,
+            status: word("users", "status", &row.status)?,
+            username: row.username,
+            name: row.name,
+            has_password: row.password_hash.is_some(),
+            must_change_password: row.must_change_password,
+            created_at: row.created_at,
+            version: row.version,
+        })
+    }
+}
+
+/// Whether there is an active admin with a password: somebody who can let others in.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn any_admin(db: &Db) -> Result<bool, StoreError> {
+    let signs_in = users::Column::PasswordHash.is_not_null();
+    Ok(users::Entity::find().filter(active_admin()).filter(signs_in).count(&db.connection).await? > 0)
+}
+
+/// The user of this name and the hash of its password, whatever its status.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn credentials(db: &Db, username: &str) -> Result<Option<(Account, Option<SecretString>)>, StoreError> {
+    let found = users::Entity::find().filter(users::Column::Username.eq(username)).one(&db.connection).await?;
+    found
+        .map(|mut row| {
+            let hash = row.password_hash.clone().map(SecretString::from);
+            row.password_hash = row.password_hash.take().map(|_| String::new());
+            Ok((Account::try_from(row)?, hash))
+        })
+        .transpose()
+}
+
+/// Users by id, of one role and status or of all.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(
+    db: &Db,
+    role: Option<Role>,
+    status: Option<UserStatus>,
+    after: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Account>, StoreError> {
+    let mut found = users::Entity::find();
+    if let Some(role) = role {
+        found = found.filter(users::Column::Role.eq(role.as_str()));
+    }
+    if let Some(status) = status {
+        found = found.filter(users::Column::Status.eq(status.as_str()));
+    }
+    if let Some(after) = after {
+        found = found.filter(users::Column::Id.gt(after));
+    }
+    let rows = found.order_by_asc(users::Column::Id).limit(limit).all(&db.connection).await?;
+    rows.into_iter().map(Account::try_from).collect()
+}
+
+/// One user.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn get(db: &Db, id: UserId) -> Result<Option<Account>, StoreError> {
+    let found = users::Entity::find_by_id(id.0).one(&db.connection).await?;
+    found.map(Account::try_from).transpose()
+}
+
+/// Makes a user.
+///
+/// # Errors
+/// [`UserError::Taken`], or when the database cannot do it.
+pub async fn create(db: &Db, actor: Actor<'_>, new: NewUser, now: DateTime<Utc>) -> Result<Account, UserError> {
+    let transaction = db.write().await?;
+    let row = users::ActiveModel {
+        id: NotSet,
+        username: Set(new.username),
+        name: Set(new.name),
+        role: Set(new.role.to_string()),
+        status: Set(UserStatus::Active.to_string()),
+        password_hash: Set(new.password_hash.map(|hash| hash.expose_secret().to_owned())),
+        must_change_password: Set(new.must_change_password),
+        created_at: Set(Some(now)),
+        version: Set(1),
+    };
+    let row = row.insert(&transaction).await.map_err(|error| match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => UserError::Taken,
+        _ => error.into(),
+    })?;
+    let account = Account::try_from(row)?;
+    note(&transaction, now, actor, "user.create", None, &account).await?;
+    transaction.commit().await?;
+    Ok(account)
+}
+
+/// Changes a user. Its sessions end when it is disabled or gets a password from somebody else.
+///
+/// # Errors
+/// Why it is not allowed, or when the database cannot do it.
+pub async fn update(
+    db: &Db,
+    actor: Actor<'_>,
+    id: UserId,
+    changes: Changes,
+    now: DateTime<Utc>,
+) -> Result<Account, UserError> {
+    let transaction = db.write().await?;
+    if db.is_postgres() {
+        transaction.execute_unprepared(apply::TAKE_TURNS).await?;
+    }
+    let row = users::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await?.ok_or(UserError::Unknown)?;
+    if changes.if_version.is_some_and(|wanted| wanted != row.version) {
+        return Err(UserError::Stale { current: row.version });
+    }
+    let before = Account::try_from(row.clone())?;
+    let role = changes.role.unwrap_or(before.role);
+    let status = changes.status.unwrap_or(before.status);
+    if before.role == Role::Seller && role != Role::Seller && owns(&transaction, row.id).await? {
+        return Err(UserError::Owns);
+    }
+    let closes = status == UserStatus::Disabled || changes.password_hash.is_some();
+    let sets_password = changes.password_hash.is_some();
+    let mut changed = users::ActiveModel { id: Unchanged(row.id), ..Default::default() };
+    changed.name = Set(changes.name.unwrap_or(row.name));
+    changed.role = Set(role.to_string());
+    changed.status = Set(status.to_string());
+    changed.version = Set(row.version + 1);
+    if let Some(hash) = changes.password_hash {
+        changed.password_hash = Set(Some(hash.expose_secret().to_owned()));
+        changed.must_change_password = Set(true);
+    }
+    let after = Account::try_from(changed.update(&transaction).await?)?;
+    if before.role == Role::Admin && users::Entity::find().filter(active_admin()).count(&transaction).await? == 0 {
+        return Err(UserError::LastAdmin);
+    }
+    if closes {
+        sessions::close_others(&transaction, row.id, None, now).await?;
+    }
+    if changes.stop_routing {
+        pause_campaigns(&transaction, row.id).await?;
+    }
+    if before.role == Role::Seller || role == Role::Seller {
+        apply::bump(&transaction).await?;
+    }
+    let action = if sets_password { "user.set_password" } else { "user.update" };
+    note(&transaction, now, actor, action, Some(&before), &after).await?;
+    transaction.commit().await?;
+    Ok(after)
+}
+
+/// Gives a user the password it chose itself; its other sessions end.
+///
+/// # Errors
+/// [`UserError::Unknown`], or when the database cannot do it.
+pub async fn change_password(
+    db: &Db,
+    actor: Actor<'_>,
+    id: UserId,
+    hash: &SecretString,
+    session: Option<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<(), UserError> {
+    let transaction = db.write().await?;
+    let row = users::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await?.ok_or(UserError::Unknown)?;
+    let version = row.version + 1;
+    let before = Account::try_from(row)?;
+    let changed = users::ActiveModel {
+        id: Unchanged(id.0),
+        password_hash: Set(Some(hash.expose_secret().to_owned())),
+        must_change_password: Set(false),
+        version: Set(version),
+        ..Default::default()
+    };
+    let after = Account::try_from(changed.update(&transaction).await?)?;
+    sessions::close_others(&transaction, id.0, session, now).await?;
+    note(&transaction, now, actor, "user.change_password", Some(&before), &after).await?;
+    Ok(transaction.commit().await?)
+}
+
+fn active_admin() -> Expr {
+    users::Column::Role.eq(Role::Admin.as_str()).and(users::Column::Status.eq(UserStatus::Active.as_str()))
+}
+
+async fn owns(transaction: &DatabaseTransaction, seller: i64) -> Result<bool, DbErr> {
+    let dids = dids::Entity::find().filter(dids::Column::SellerId.eq(seller)).count(transaction).await?;
+    let campaigns = campaigns::Entity::find().filter(campaigns::Column::SellerId.eq(seller));
+    Ok(dids > 0 || campaigns.count(transaction).await? > 0)
+}
+
+/// No new call is routed for the seller; running ones go on.
+async fn pause_campaigns(transaction: &DatabaseTransaction, seller: i64) -> Result<(), DbErr> {
+    campaigns::Entity::update_many()
+        .col_expr(campaigns::Column::Status, Expr::value(Status::Paused.as_str()))
+        .filter(campaigns::Column::SellerId.eq(seller))
+        .filter(campaigns::Column::Status.eq(Status::Active.as_str()))
+        .exec(transaction)
+        .await
+        .map(|_| ())
+}
+
+async fn note(
+    transaction: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    actor: Actor<'_>,
+    action: &'static str,
+    before: Option<&Account>,
+    after: &Account,
+) -> Result<(), DbErr> {
+    let object = Object::new("user", after.id);
+    audit::write(transaction, now, actor, action, object, before.map(audited), Some(audited(after))).await
+}
+
+fn audited(account: &Account) -> Value {
+    json!({
+        "username": account.username,
+        "name": account.name,
+        "role": account.role.as_str(),
+        "status": account.status.as_str(),
+        "must_change_password": account.must_change_password,
+    })
+}
