@@ -29,6 +29,8 @@ pub struct Model {
     pub count_on: String,
     /// `active`, `paused` or `archived`.
     pub status: String,
+    /// Grows with every change.
+    pub version: i64,
 }
 
 /// No relations: aggregates are read by explicit queries.

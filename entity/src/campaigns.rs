@@ -25,6 +25,8 @@ pub struct Model {
     pub max_concurrency: Option<i64>,
     /// `active`, `paused` or `archived`.
     pub status: String,
+    /// Grows with every change.
+    pub version: i64,
 }
 
 /// No relations: aggregates are read by explicit queries.

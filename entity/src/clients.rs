@@ -23,6 +23,16 @@ pub struct Model {
     pub sip: String,
     /// MD5 of `username:realm:password` of a registering client: as good as its password.
     pub md5_cred: Option<String>,
+    /// Grows with every change.
+    pub version: i64,
+    /// `all`, or `selected`: only the sellers of `client_sellers`.
+    pub access: String,
+    /// What sellers see instead of the name.
+    pub mask_name: Option<String>,
+    /// Whom to call, for people.
+    pub contact: Option<String>,
+    /// IANA name.
+    pub time_zone: Option<String>,
 }
 
 /// No relations: aggregates are read by explicit queries.

@@ -15,6 +15,8 @@ pub struct Model {
     pub seller_id: i64,
     /// `active`, `paused` or `archived`.
     pub status: String,
+    /// Grows with every change.
+    pub version: i64,
 }
 
 /// No relations: aggregates are read by explicit queries.

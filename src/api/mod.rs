@@ -1,9 +1,11 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
 mod body;
+mod calls;
 mod error;
 mod health;
 mod page;
+mod render;
 mod security;
 
 use std::sync::Arc;
@@ -55,8 +57,8 @@ pub fn spec() -> String {
     service().spec_yaml()
 }
 
-fn service() -> OpenApiService<health::Health, ()> {
-    OpenApiService::new(health::Health, "CapConduit", env!("CARGO_PKG_VERSION"))
+fn service() -> OpenApiService<(health::Health, calls::Calls), ()> {
+    OpenApiService::new((health::Health, calls::Calls), "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 

@@ -341,7 +341,10 @@ impl Viewer {
 
     fn explain(&self, link: &LinkView, trace: &TraceView) -> String {
         let full = |what: &str, used: u64, limit: Option<u64>| {
-            format!("{what}: {used} of {} in use.", limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string()))
+            format!(
+                "{what}: {used} of {} in use.",
+                limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
+            )
         };
         match link.verdict.as_str() {
             "candidate" => "It can take the call.".to_owned(),

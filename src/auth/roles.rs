@@ -48,6 +48,20 @@ words! {
         GetUser = "getUser",
         /// `PATCH /users/{id}`
         UpdateUser = "updateUser",
+        /// `GET /calls`
+        ListCalls = "listCalls",
+        /// `GET /calls/{id}`
+        GetCall = "getCall",
+        /// `GET /calls/summary`
+        SummarizeCalls = "summarizeCalls",
+        /// `GET /live/calls`
+        ListLiveCalls = "listLiveCalls",
+        /// `GET /live/links`
+        ListLiveLinks = "listLiveLinks",
+        /// `DELETE /live/calls/{id}`
+        HangUpCall = "hangUpCall",
+        /// `POST /route`
+        PreviewRoute = "previewRoute",
     }
 }
 
@@ -74,12 +88,15 @@ impl Operation {
     pub const fn writes(self) -> bool {
         match self {
             Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls => false,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute => false,
             Self::Logout
             | Self::ChangePassword
             | Self::CreateToken
             | Self::RevokeToken
             | Self::CreateUser
-            | Self::UpdateUser => true,
+            | Self::UpdateUser
+            | Self::HangUpCall => true,
         }
     }
 
@@ -88,6 +105,8 @@ impl Operation {
     pub const fn for_tokens(self) -> bool {
         match self {
             Self::GetMe => true,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls => true,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute => true,
             Self::Logout
             | Self::ChangePassword
             | Self::ListTokens
@@ -115,6 +134,9 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         Operation::Logout | Operation::GetMe | Operation::ChangePassword | Operation::CreateToken => [Own, Own, Own],
         Operation::ListTokens | Operation::RevokeToken => [All, Own, Own],
         Operation::ListUsers | Operation::CreateUser | Operation::GetUser | Operation::UpdateUser => [All, None, None],
+        Operation::ListCalls | Operation::GetCall | Operation::SummarizeCalls => [All, All, Own],
+        Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
+        Operation::PreviewRoute => [All, All, Own],
     };
     match role {
         Role::Admin => admin,

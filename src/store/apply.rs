@@ -2,22 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, routing_revision, users};
+use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
-};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
+use super::change::{self, grow};
 use super::{Db, StoreError, plan, realtime};
 use crate::config::Realtime;
 use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
 use crate::realtime::SipForm;
 use crate::routing::snapshot::Status;
-
-/// On PostgreSQL changes of configuration take turns by this lock, and writers of records (which update the same rows, in another
-/// order) wait for them: no deadlock, and what is unreferenced stays so until it is deleted. SQLite has one writer anyway.
-pub(super) const TAKE_TURNS: &str = "LOCK TABLE campaign_client_settings IN SHARE ROW EXCLUSIVE MODE";
 
 /// Why a document was not applied; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +50,7 @@ pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
 /// When the document has problems (all of them are named), or the database cannot do it.
 pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
-    let transaction = db.write().await?;
-    if db.is_postgres() {
-        transaction.execute_unprepared(TAKE_TURNS).await?;
-    }
+    let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
     let plan = diff(&current, &wanted)?;
     if plan.is_empty() {
@@ -66,19 +58,12 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
         return Ok(plan);
     }
     Writer::new(&transaction, &current).write(&plan).await?;
-    bump(&transaction).await?;
+    change::bump(&transaction).await?;
     if matches!(realtime_mode, Realtime::Postgres) {
         realtime::write_beside(&transaction).await?;
     }
     transaction.commit().await?;
     Ok(plan)
-}
-
-/// Tells `serve` that routing changed.
-pub(super) async fn bump(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-    let column = routing_revision::Column::Revision;
-    let grown = Expr::col(column).add(1);
-    routing_revision::Entity::update_many().col_expr(column, grown).exec(transaction).await.map(|_| ())
 }
 
 /// Writes the changes of a plan in their order, resolving names to rows as they come to be.
@@ -111,6 +96,13 @@ macro_rules! save {
             }
         }
     };
+    ($transaction:expr, $id:expr, $model:expr, $versioned:ident) => {{
+        let id = save!($transaction, $id, $model);
+        if $id.is_some() {
+            grow!($transaction, $versioned, id);
+        }
+        id
+    }};
 }
 
 impl<'a> Writer<'a> {
@@ -167,8 +159,9 @@ impl<'a> Writer<'a> {
                     number: Set(number.clone()),
                     seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
                     status: Set(did.status.to_string()),
+                    version: NotSet,
                 };
-                let id = save!(self.transaction, *id, model);
+                let id = save!(self.transaction, *id, model, dids);
                 self.dids.insert(number.clone(), id);
             }
             Action::Campaign { id, key, campaign } => self.campaign(*id, key, campaign).await?,
@@ -189,8 +182,14 @@ impl<'a> Writer<'a> {
             send_headers: Set(client.send_headers),
             sip: Set(sip),
             md5_cred: Set(client.md5_cred.as_ref().map(|cred| cred.expose().to_owned())),
+            // A document does not speak of these: they stay as they are.
+            access: NotSet,
+            mask_name: NotSet,
+            contact: NotSet,
+            time_zone: NotSet,
+            version: NotSet,
         };
-        let id = save!(self.transaction, id, model);
+        let id = save!(self.transaction, id, model, clients);
         self.clients.insert(client.identifier.as_str().to_ascii_lowercase(), id);
         Ok(())
     }
@@ -206,8 +205,9 @@ impl<'a> Writer<'a> {
             max_duration_seconds: Set(campaign.max_duration_seconds.map(i64::from)),
             max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
             status: Set(campaign.status.to_string()),
+            version: NotSet,
         };
-        let id = save!(self.transaction, id, model);
+        let id = save!(self.transaction, id, model, campaigns);
         self.campaigns.insert(name.clone(), id);
         Ok(())
     }
@@ -228,8 +228,9 @@ impl<'a> Writer<'a> {
             ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),
             count_on: Set(link.count_on.to_string()),
             status: Set(link.status.to_string()),
+            version: NotSet,
         };
-        let _row = save!(self.transaction, id, model);
+        let _row = save!(self.transaction, id, model, campaign_client_settings);
         Ok(())
     }
 
@@ -260,14 +261,22 @@ impl<'a> Writer<'a> {
                     $table::Entity::delete_by_id(id).exec(self.transaction).await?;
                 }
             };
+            ($table:ident) => {{
+                take_away!($table, Status::Archived.as_str());
+                grow!(self.transaction, $table, id);
+            }};
         }
-        let archived = Status::Archived.as_str();
         match kind {
             Kind::Seller => take_away!(users, "disabled"),
-            Kind::Client => take_away!(clients, archived),
-            Kind::Did => take_away!(dids, archived),
-            Kind::Campaign => take_away!(campaigns, archived),
-            Kind::Link => take_away!(campaign_client_settings, archived),
+            Kind::Client => {
+                if !archive {
+                    super::clients::retire(self.transaction, id).await?;
+                }
+                take_away!(clients);
+            }
+            Kind::Did => take_away!(dids),
+            Kind::Campaign => take_away!(campaigns),
+            Kind::Link => take_away!(campaign_client_settings),
         }
         Ok(())
     }

@@ -2,13 +2,17 @@
 
 mod summary;
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
-use entity::{call_attempts, call_logs};
+use entity::{call_attempts, call_logs, campaigns, clients};
 use futures_util::stream::{Stream, try_unfold};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::audit::{self, Object};
 use super::{Db, StoreError, records};
+use crate::auth::principal::Actor;
 use crate::cdr::record::CallRecord;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 
@@ -17,6 +21,8 @@ pub use summary::{By, Figures, Group, Key, Summary, summary};
 /// Which calls; every field that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Only this seller's calls: what the asker may see at most.
+    pub owner: Option<UserId>,
     /// Arrived then or later.
     pub from: Option<DateTime<Utc>>,
     /// Arrived before then.
@@ -66,6 +72,7 @@ impl Filter {
         Condition::all()
             .add_option(self.from.map(|at| C::ArrivedAt.gte(at)))
             .add_option(self.to.map(|at| C::ArrivedAt.lt(at)))
+            .add_option(self.owner.map(|id| C::SellerId.eq(id.0)))
             .add_option(self.seller.map(|id| C::SellerId.eq(id.0)))
             .add_option(self.did.map(|id| C::DidId.eq(id.0)))
             .add_option(self.dialled.as_ref().map(|number| C::DialledNumber.eq(number.as_str())))
@@ -141,4 +148,35 @@ pub fn all(db: Db, filter: Filter) -> impl Stream<Item = Result<Vec<CallRecord>,
         let done = u64::try_from(batch.len()).is_ok_and(|length| length < BATCH);
         Ok(Some((batch, (db, filter, Some(last), done))))
     })
+}
+
+/// The aliases that sellers read instead of clients' names; those of archived clients too, which records still name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn aliases(db: &Db) -> Result<HashMap<ClientId, String>, StoreError> {
+    let masked = clients::Entity::find().filter(clients::Column::MaskName.is_not_null()).select_only();
+    let columns = masked.columns([clients::Column::Id, clients::Column::MaskName]);
+    let rows: Vec<(i64, String)> = columns.into_tuple().all(&db.connection).await?;
+    Ok(rows.into_iter().map(|(id, alias)| (ClientId(id), alias)).collect())
+}
+
+/// The campaigns of a seller, archived ones included.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn campaigns_of(db: &Db, seller: UserId) -> Result<HashSet<CampaignId>, StoreError> {
+    let own = campaigns::Entity::find().filter(campaigns::Column::SellerId.eq(seller.0)).select_only();
+    let ids: Vec<i64> = own.column(campaigns::Column::Id).into_tuple().all(&db.connection).await?;
+    Ok(ids.into_iter().map(CampaignId).collect())
+}
+
+/// Notes that `actor` had a live call hung up, before it is.
+///
+/// # Errors
+/// When the database cannot be written; then the call must not be hung up either.
+pub async fn note_hang_up(db: &Db, actor: Actor<'_>, call: CallId, at: DateTime<Utc>) -> Result<(), StoreError> {
+    let transaction = db.write().await?;
+    audit::write(&transaction, at, actor, "call.hang_up", Object::new("call", call), None, None).await?;
+    Ok(transaction.commit().await?)
 }

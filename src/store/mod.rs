@@ -3,7 +3,12 @@
 pub mod apply;
 pub mod audit;
 pub mod calls;
+pub mod campaigns;
+pub mod change;
+pub mod clients;
 mod connect;
+pub mod dids;
+pub mod links;
 mod migrate;
 pub mod plan;
 pub mod realtime;

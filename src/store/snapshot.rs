@@ -1,12 +1,16 @@
 //! Reading what routing needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, routing_revision, users};
+use entity::{
+    campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, routing_revision, users,
+};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::clients::Access;
 use super::{Db, StoreError, number, optional, word};
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::{Campaign, Client, Did, Link, Snapshot, Status};
@@ -145,7 +149,7 @@ async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<Cam
     rows.into_iter().map(read).collect()
 }
 
-/// Links by campaign, each list ordered by id.
+/// Links by campaign, each list ordered by id. A link to a client that its seller may not use (any more) is read as paused.
 async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Vec<Link>>, StoreError> {
     const TABLE: &str = "campaign_client_settings";
     use campaign_client_settings::Column;
@@ -154,12 +158,14 @@ async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Ve
         .order_by_asc(Column::Id)
         .all(connection)
         .await?;
+    let barred = load_barred(connection).await?;
     let mut links: HashMap<i64, Vec<Link>> = HashMap::new();
     for row in rows {
+        let status = if barred.contains(&row.id) { Status::Paused } else { word(TABLE, "status", &row.status)? };
         links.entry(row.campaign_id).or_default().push(Link {
             id: LinkId(row.id),
             client: ClientId(row.client_id),
-            status: word(TABLE, "status", &row.status)?,
+            status,
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
             total_calls_allowed: optional(TABLE, "total_calls_allowed", row.total_calls_allowed)?,
             forwarding_priority: row.forwarding_priority,
@@ -169,6 +175,32 @@ async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Ve
         });
     }
     Ok(links)
+}
+
+/// Links to clients that are for selected sellers, of sellers who are none of these.
+async fn load_barred(connection: &impl ConnectionTrait) -> Result<HashSet<i64>, StoreError> {
+    let (links, sellers) = (campaign_client_settings::Entity, client_sellers::Entity);
+    let client = (links, campaign_client_settings::Column::ClientId);
+    let mut named = Query::select();
+    named.expr(Expr::value(1)).from(sellers);
+    named.and_where(Expr::col((sellers, client_sellers::Column::ClientId)).equals(client));
+    named.and_where(
+        Expr::col((sellers, client_sellers::Column::SellerId)).equals((campaigns::Entity, campaigns::Column::SellerId)),
+    );
+    let mut barred = Query::select();
+    barred
+        .column((links, campaign_client_settings::Column::Id))
+        .from(links)
+        .inner_join(
+            campaigns::Entity,
+            Expr::col((campaigns::Entity, campaigns::Column::Id))
+                .equals((links, campaign_client_settings::Column::CampaignId)),
+        )
+        .inner_join(clients::Entity, Expr::col((clients::Entity, clients::Column::Id)).equals(client))
+        .and_where(Expr::col((clients::Entity, clients::Column::Access)).eq(Access::Selected.as_str()))
+        .and_where(Expr::exists(named).not());
+    let rows = connection.query_all(&barred).await?;
+    rows.iter().map(|row| Ok(row.try_get("", "id")?)).collect()
 }
 
 fn seconds(table: &'static str, column: &'static str, value: Option<i64>) -> Result<Option<Duration>, StoreError> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit::Object;
-use super::{Db, StoreError, apply, audit, sessions, word};
+use super::{Db, StoreError, audit, change, sessions, word};
 use crate::auth::principal::Actor;
 use crate::auth::roles::Role;
 use crate::id::UserId;
@@ -221,10 +221,7 @@ pub async fn update(
     changes: Changes,
     now: DateTime<Utc>,
 ) -> Result<Account, UserError> {
-    let transaction = db.write().await?;
-    if db.is_postgres() {
-        transaction.execute_unprepared(apply::TAKE_TURNS).await?;
-    }
+    let transaction = change::begin(db).await?;
     let row = users::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await?.ok_or(UserError::Unknown)?;
     if changes.if_version.is_some_and(|wanted| wanted != row.version) {
         return Err(UserError::Stale { current: row.version });
@@ -257,7 +254,7 @@ pub async fn update(
         pause_campaigns(&transaction, row.id).await?;
     }
     if before.role == Role::Seller || role == Role::Seller {
-        apply::bump(&transaction).await?;
+        change::bump(&transaction).await?;
     }
     let action = if sets_password { "user.set_password" } else { "user.update" };
     note(&transaction, now, actor, action, Some(&before), &after).await?;

@@ -57,6 +57,7 @@ fn matches(filter: &Filter, call: &CallRecord) -> bool {
     }
     holds(filter.from.as_ref(), |at| call.arrived_at >= *at)
         && holds(filter.to.as_ref(), |at| call.arrived_at < *at)
+        && holds(filter.owner.as_ref(), |id| call.seller_id == Some(*id))
         && holds(filter.seller.as_ref(), |id| call.seller_id == Some(*id))
         && holds(filter.did.as_ref(), |id| call.did_id == Some(*id))
         && holds(filter.dialled.as_ref(), |number| call.dialled_number.as_ref() == Some(number))
@@ -80,6 +81,8 @@ pub(crate) fn filters() -> Vec<Filter> {
         Filter { to: Some(moment(1_000_000)), ..any() },
         Filter { from: Some(moment(500_000)), to: Some(moment(1_250_000)), ..any() },
         Filter { seller: Some(UserId(1)), ..any() },
+        Filter { owner: Some(UserId(1)), ..any() },
+        Filter { owner: Some(UserId(1)), seller: Some(UserId(0)), ..any() },
         Filter { did: Some(DidId(2)), ..any() },
         Filter { dialled: Some("+442071234503".into()), ..any() },
         Filter { caller: Some("+447770000001".into()), ..any() },

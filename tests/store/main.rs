@@ -5,6 +5,7 @@
 mod applying;
 mod calls;
 mod connecting;
+mod editing;
 mod helpers;
 mod migrating;
 #[path = "../support/postgres.rs"]

@@ -15,7 +15,9 @@ mod m20261122_000011_accounts;
 mod m20261122_000012_sessions;
 mod m20261122_000013_api_tokens;
 mod m20261122_000014_audit;
-mod m20261122_000020_call_filters;
+mod m20261122_000020_versions;
+mod m20261122_000021_client_access;
+mod m20261122_000030_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -32,6 +34,8 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000012_sessions::Step),
         Box::new(m20261122_000013_api_tokens::Step),
         Box::new(m20261122_000014_audit::Step),
-        Box::new(m20261122_000020_call_filters::Step),
+        Box::new(m20261122_000020_versions::Step),
+        Box::new(m20261122_000021_client_access::Step),
+        Box::new(m20261122_000030_call_filters::Step),
     ]
 }

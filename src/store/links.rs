@@ -1,0 +1,269 @@
+//! Links, one by one.
+
+use entity::{call_attempts, campaign_client_settings};
+use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use serde::Serialize;
+
+use super::audit::Object;
+use super::change::{self, Editor, Keyset, Owner, Page, Refusal};
+use super::{Db, StoreError, campaigns, clients, number, optional, word};
+use crate::id::{CampaignId, ClientId, LinkId};
+use crate::routing::snapshot::{CountOn, Status};
+
+/// A stored link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredLink {
+    /// Row.
+    pub id: LinkId,
+    /// Its campaign; never changes.
+    #[serde(rename = "campaign_id")]
+    pub campaign: CampaignId,
+    /// Its client; never changes.
+    #[serde(rename = "client_id")]
+    pub client: ClientId,
+    /// The client's name as the caller may see it; `None` where it may not see the client (any more).
+    #[serde(skip)]
+    pub client_name: Option<String>,
+    /// Counted calls so far; grows with records and is no part of the version.
+    #[serde(skip)]
+    pub current_total_calls: u64,
+    /// Grows with every change.
+    pub version: i64,
+    /// What can change.
+    #[serde(flatten)]
+    pub values: LinkValues,
+}
+
+/// What can change of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkValues {
+    /// Calls at once; `None` = no limit.
+    pub max_concurrency: Option<u32>,
+    /// Counted calls ever; `None` = no limit.
+    pub total_calls_allowed: Option<u64>,
+    /// Lower is tried first.
+    pub forwarding_priority: i32,
+    /// Share, 1 to 10000.
+    pub weight: u32,
+    /// Seconds; `None` = the campaign's.
+    pub ring_timeout_seconds: Option<u32>,
+    /// What counts.
+    pub count_on: CountOn,
+    /// Life.
+    pub status: Status,
+}
+
+/// The links of a campaign that `owner` sees, with one status; `None` = all that are not archived.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for the campaign, or the database's.
+pub async fn list(
+    db: &Db,
+    owner: Owner,
+    campaign: CampaignId,
+    status: Option<Status>,
+    keyset: Keyset,
+) -> Result<Page<StoredLink>, Refusal> {
+    use campaign_client_settings::Column;
+    let transaction = db.read().await?;
+    campaigns::find(&transaction, owner, campaign).await?;
+    let select = campaign_client_settings::Entity::find().filter(Column::CampaignId.eq(campaign.0));
+    let select = select.filter(match status {
+        Some(status) => Column::Status.eq(status.as_str()),
+        None => Column::Status.ne(Status::Archived.as_str()),
+    });
+    let page = change::page(change::slice(&transaction, select, Column::Id, keyset).await?, keyset, |row| row.id);
+    let items = read(&transaction, owner, page.items).await?;
+    transaction.commit().await?;
+    Ok(Page { items, next: page.next })
+}
+
+/// One link of a campaign that `owner` sees.
+///
+/// # Errors
+/// [`Refusal::NotFound`], or the database's.
+pub async fn get(db: &Db, owner: Owner, campaign: CampaignId, id: LinkId) -> Result<StoredLink, Refusal> {
+    let transaction = db.read().await?;
+    let link = find(&transaction, owner, campaign, id).await?;
+    transaction.commit().await?;
+    Ok(link)
+}
+
+/// Links a client to a campaign.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for the campaign; [`Refusal::Unknown`] for a client that is not there, not for the caller, or not for the
+/// campaign's seller; `archived` where the campaign or client is; `link_exists`.
+pub async fn create(
+    editor: &Editor<'_>,
+    campaign: CampaignId,
+    client: ClientId,
+    values: LinkValues,
+) -> Result<StoredLink, Refusal> {
+    let transaction = change::begin(editor.db).await?;
+    let seller = alive(&transaction, editor.owner, campaign).await?;
+    // Whoever makes the link, the client must be for the campaign's seller.
+    let client = match clients::find(&transaction, Owner::Only(seller), client).await {
+        Err(Refusal::NotFound) => return Err(Refusal::Unknown { field: "client_id" }),
+        found => found?,
+    };
+    may_use(client.values.status)?;
+    let same = campaign_client_settings::Entity::find()
+        .filter(campaign_client_settings::Column::CampaignId.eq(campaign.0))
+        .filter(campaign_client_settings::Column::ClientId.eq(client.id.0));
+    if same.one(&transaction).await?.is_some() {
+        let detail = "the campaign has a link to this client, possibly archived";
+        return Err(Refusal::conflict("link_exists", detail));
+    }
+    let mut model = model(&values)?;
+    model.campaign_id = Set(campaign.0);
+    model.client_id = Set(client.id.0);
+    let row = model.insert(&transaction).await?;
+    let made = read(&transaction, editor.owner, vec![row]).await?.pop().ok_or(Refusal::NotFound)?;
+    editor.commit(transaction, "link.create", object(made.id), None, Some(change::view(&made)?)).await?;
+    Ok(made)
+}
+
+/// Changes a link by what `edit` makes of it; nothing is written when that is nothing.
+///
+/// # Errors
+/// What `edit` says; [`Refusal::NotFound`]; [`Refusal::Stale`] where its version is not the expected one; `archived`.
+pub async fn change(
+    editor: &Editor<'_>,
+    campaign: CampaignId,
+    id: LinkId,
+    expected: Option<i64>,
+    edit: impl FnOnce(&mut LinkValues) -> Result<(), Refusal>,
+) -> Result<StoredLink, Refusal> {
+    let transaction = change::begin(editor.db).await?;
+    let before = find(&transaction, editor.owner, campaign, id).await?;
+    let mut after = before.clone();
+    edit(&mut after.values)?;
+    change::may_change(before.version, expected, before.values.status, Some(after.values.status))?;
+    if after == before {
+        return Ok(before);
+    }
+    alive(&transaction, editor.owner, campaign).await?;
+    if before.values.status == Status::Archived {
+        may_use(clients::find(&transaction, Owner::Anyone, before.client).await?.values.status)?;
+    }
+    after.version += 1;
+    let mut model = model(&after.values)?;
+    model.id = Unchanged(id.0);
+    model.version = Set(after.version);
+    model.update(&transaction).await?;
+    let views = (Some(change::view(&before)?), Some(change::view(&after)?));
+    editor.commit(transaction, "link.update", object(id), views.0, views.1).await?;
+    Ok(after)
+}
+
+/// Deletes a link.
+///
+/// # Errors
+/// [`Refusal::NotFound`], [`Refusal::Stale`], or `in_use` where it has counted calls or records refer to it.
+pub async fn delete(
+    editor: &Editor<'_>,
+    campaign: CampaignId,
+    id: LinkId,
+    expected: Option<i64>,
+) -> Result<(), Refusal> {
+    let transaction = change::begin(editor.db).await?;
+    let before = find(&transaction, editor.owner, campaign, id).await?;
+    change::may_change(before.version, expected, before.values.status, None)?;
+    let mut uses = Vec::new();
+    change::note(&mut uses, before.current_total_calls, "counted call");
+    if change::any::<call_attempts::Entity>(&transaction, call_attempts::Column::LinkId, id.0).await? {
+        uses.push("records of calls".to_owned());
+    }
+    change::unless_used(&uses, "archive it instead")?;
+    campaign_client_settings::Entity::delete_by_id(id.0).exec(&transaction).await?;
+    editor.commit(transaction, "link.delete", object(id), Some(change::view(&before)?), None).await
+}
+
+fn object(id: LinkId) -> Object {
+    Object::new("link", id)
+}
+
+/// The seller of a campaign that is not archived.
+async fn alive(
+    connection: &impl ConnectionTrait,
+    owner: Owner,
+    campaign: CampaignId,
+) -> Result<crate::id::UserId, Refusal> {
+    let campaign = campaigns::find(connection, owner, campaign).await?;
+    if campaign.values.status == Status::Archived {
+        return Err(Refusal::conflict("archived", "the campaign is archived, and its links are read-only with it"));
+    }
+    Ok(campaign.seller)
+}
+
+fn may_use(client: Status) -> Result<(), Refusal> {
+    if client == Status::Archived {
+        return Err(Refusal::conflict("archived", "the client is archived and takes no links"));
+    }
+    Ok(())
+}
+
+async fn find(
+    connection: &impl ConnectionTrait,
+    owner: Owner,
+    campaign: CampaignId,
+    id: LinkId,
+) -> Result<StoredLink, Refusal> {
+    campaigns::find(connection, owner, campaign).await?;
+    let row = campaign_client_settings::Entity::find_by_id(id.0).one(connection).await?;
+    let row = row.filter(|row| row.campaign_id == campaign.0).ok_or(Refusal::NotFound)?;
+    read(connection, owner, vec![row]).await?.pop().ok_or(Refusal::NotFound)
+}
+
+/// All columns but the keys, the count and the version.
+fn model(values: &LinkValues) -> Result<campaign_client_settings::ActiveModel, DbErr> {
+    let weight = i32::try_from(values.weight);
+    let total = values.total_calls_allowed.map(i64::try_from).transpose();
+    Ok(campaign_client_settings::ActiveModel {
+        id: NotSet,
+        campaign_id: NotSet,
+        client_id: NotSet,
+        max_concurrency: Set(values.max_concurrency.map(i64::from)),
+        total_calls_allowed: Set(total.map_err(|error| DbErr::Custom(format!("total_calls_allowed: {error}")))?),
+        current_total_calls: NotSet,
+        forwarding_priority: Set(values.forwarding_priority),
+        weight: Set(weight.map_err(|error| DbErr::Custom(format!("weight: {error}")))?),
+        ring_timeout_seconds: Set(values.ring_timeout_seconds.map(i64::from)),
+        count_on: Set(values.count_on.to_string()),
+        status: Set(values.status.to_string()),
+        version: NotSet,
+    })
+}
+
+async fn read(
+    connection: &impl ConnectionTrait,
+    owner: Owner,
+    rows: Vec<campaign_client_settings::Model>,
+) -> Result<Vec<StoredLink>, StoreError> {
+    const TABLE: &str = "campaign_client_settings";
+    let clients = clients::seen(connection, owner, rows.iter().map(|row| row.client_id)).await?;
+    let read = |row: campaign_client_settings::Model| {
+        let client = clients.iter().find(|client| client.id.0 == row.client_id);
+        let values = LinkValues {
+            max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            total_calls_allowed: optional(TABLE, "total_calls_allowed", row.total_calls_allowed)?,
+            forwarding_priority: row.forwarding_priority,
+            weight: number(TABLE, "weight", i64::from(row.weight))?,
+            ring_timeout_seconds: optional(TABLE, "ring_timeout_seconds", row.ring_timeout_seconds)?,
+            count_on: word(TABLE, "count_on", &row.count_on)?,
+            status: word(TABLE, "status", &row.status)?,
+        };
+        Ok(StoredLink {
+            id: LinkId(row.id),
+            campaign: CampaignId(row.campaign_id),
+            client: ClientId(row.client_id),
+            client_name: client.map(|client| client.name_for(owner).to_owned()),
+            current_total_calls: number(TABLE, "current_total_calls", row.current_total_calls)?,
+            version: row.version,
+            values,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
