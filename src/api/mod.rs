@@ -4,8 +4,10 @@ mod body;
 mod calls;
 mod error;
 mod health;
+mod live;
 mod page;
 mod render;
+mod route;
 mod security;
 
 use std::sync::Arc;
@@ -51,15 +53,22 @@ pub struct CannotListen {
     source: std::io::Error,
 }
 
+/// One for each file.
+type Nouns = (health::Health, calls::Calls, live::Live, route::Routing);
+
 /// The OpenAPI document, as YAML.
 #[must_use]
 pub fn spec() -> String {
     service().spec_yaml()
 }
 
-fn service() -> OpenApiService<(health::Health, calls::Calls), ()> {
-    OpenApiService::new((health::Health, calls::Calls), "CapConduit", env!("CARGO_PKG_VERSION"))
-        .description("Routes sellers' inbound calls to call centres under strict caps.")
+fn service() -> OpenApiService<Nouns, ()> {
+    OpenApiService::new(
+        (health::Health, calls::Calls, live::Live, route::Routing),
+        "CapConduit",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 
 /// Binds the listener, so that a port in use is known at start, and returns the server to run until `shutdown`.

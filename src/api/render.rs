@@ -208,6 +208,11 @@ impl Viewer {
         Self { is_seller: role == Role::Seller, aliases }
     }
 
+    /// A figure that other sellers' calls have a part in.
+    pub(super) fn unless_seller(&self, figure: u32) -> Option<u32> {
+        (!self.is_seller).then_some(figure)
+    }
+
     /// A client by the name it had.
     pub(super) fn client(&self, id: ClientId, name: &str, identifier: &str) -> ClientName {
         ClientName {
@@ -331,8 +336,8 @@ impl Viewer {
             limit: link.limit,
             total_used: link.total_used,
             total_limit: link.total_limit,
-            client_used: (!self.is_seller).then_some(link.client_used),
-            client_limit: link.client_limit.filter(|_| !self.is_seller),
+            client_used: self.unless_seller(link.client_used),
+            client_limit: link.client_limit.and_then(|limit| self.unless_seller(limit)),
             priority: link.priority,
             weight: link.weight,
             credit_millionths: link.credit_millionths,
