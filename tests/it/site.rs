@@ -39,7 +39,7 @@ struct Running {
 pub(crate) struct Site {
     pub(crate) asterisk: FakeAri,
     pub(crate) db: Db,
-    config: Config,
+    pub(crate) config: Config,
     running: Option<Running>,
     _ports: Ports,
     _postgres: Option<Postgres>,

@@ -1,0 +1,34 @@
+//! The management API of the real application over HTTP, with a fake Asterisk behind it, on SQLite and on PostgreSQL.
+
+#![allow(clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "../support/fake_ari.rs"]
+mod fake_ari;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+#[allow(dead_code, reason = "shared with tests/it, which uses more of it")]
+#[path = "../it/site.rs"]
+mod site;
+
+mod calls;
+mod live;
+mod route;
+mod traffic;
+
+/// Makes one test for each database.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Sqlite, "").await).await; })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Postgres, "").await).await; })+
+        }
+    };
+}
