@@ -1,18 +1,22 @@
 //! Finished calls: lists, one call with everything that is known of it, and figures.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
+use poem::Body;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
-use poem_openapi::{Enum, Object, OpenApi, Tags};
+use poem_openapi::payload::{Binary, Json};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent, Tags};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::State;
 use super::error::{ApiError, FieldError};
+use super::export::{self, Format};
 use super::page::{Page, Window};
 use super::render::{Call, CallDetail, Viewer};
 use super::security::Auth;
@@ -68,6 +72,35 @@ impl From<GroupBy> for By {
             GroupBy::Ending => Self::Ending,
         }
     }
+}
+
+/// Exports written at once, over all users: each reads the database as fast as its reader takes it.
+const EXPORTS_AT_ONCE: usize = 4;
+static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_AT_ONCE);
+
+/// How calls are written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum ExportFormat {
+    /// Comma-separated values (RFC 4180) with a heading.
+    Csv,
+    /// One JSON object per line.
+    Ndjson,
+}
+
+#[derive(ApiResponse)]
+enum ExportResponse {
+    /// The calls, and how many they are.
+    #[oai(status = 200)]
+    Ok(ExportBody),
+}
+
+#[derive(ResponseContent)]
+enum ExportBody {
+    #[oai(content_type = "text/csv; charset=utf-8")]
+    Csv(Binary<Body>),
+    #[oai(content_type = "application/x-ndjson")]
+    Ndjson(Binary<Body>),
 }
 
 /// Figures of some calls.
@@ -314,6 +347,72 @@ impl Calls {
             time_zone: zone.name().to_owned(),
             total: found.total.into(),
             groups: found.groups.into_iter().map(group).collect(),
+        }))
+    }
+
+    /// Export calls
+    ///
+    /// All calls that match, newest arrival first, as a stream without a limit. CSV has a heading, and its last line is `rows,<count>`;
+    /// NDJSON is one JSON object per line as in the list, and its last line is `{"rows": <count>}`: without that line the file is not
+    /// whole. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls.
+    #[oai(path = "/export", method = "get", operation_id = "exportCalls")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn export(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// How calls are written out.
+        format: Query<ExportFormat>,
+        /// Arrived then or later (RFC 3339 with offset).
+        from: Query<Option<DateTime<Utc>>>,
+        /// Arrived before then (RFC 3339 with offset).
+        to: Query<Option<DateTime<Utc>>>,
+        /// The number dialled, in E.164.
+        did: Query<Option<String>>,
+        /// Row id of the DID.
+        did_id: Query<Option<i64>>,
+        /// Who called, in E.164. Withheld callers are never found by it.
+        caller: Query<Option<String>>,
+        /// Owner of the DID at the time.
+        seller_id: Query<Option<i64>>,
+        /// The campaign.
+        campaign_id: Query<Option<i64>>,
+        /// A client that was dialled, whether or not it answered.
+        client_id: Query<Option<i64>>,
+        /// A link that was dialled, whether or not it answered.
+        link_id: Query<Option<i64>>,
+        /// Why the call ended.
+        ending: Query<Option<String>>,
+        /// Whether a client answered.
+        answered: Query<Option<bool>>,
+        /// Talk time at least, in milliseconds.
+        min_talk_ms: Query<Option<i64>>,
+    ) -> Result<ExportResponse, ApiError> {
+        let (principal, reach) = auth.may(Operation::ExportCalls)?;
+        let asked = Asked {
+            from: from.0,
+            to: to.0,
+            did: did.0,
+            did_id: did_id.0,
+            caller: caller.0,
+            seller_id: seller_id.0,
+            campaign_id: campaign_id.0,
+            client_id: client_id.0,
+            link_id: link_id.0,
+            ending: ending.0,
+            answered: answered.0,
+            min_talk_ms: min_talk_ms.0,
+        };
+        let filter = asked.filter(&principal, reach)?;
+        let viewer = viewer(state, &principal).await?;
+        let permit = EXPORTS.try_acquire().map_err(|_| {
+            let detail = format!("{EXPORTS_AT_ONCE} exports are being written already.");
+            ApiError::too_many("exports", detail, Duration::from_secs(10))
+        })?;
+        let body = |format| Binary(export::body(state.db.clone(), filter, viewer, format, permit));
+        Ok(ExportResponse::Ok(match format.0 {
+            ExportFormat::Csv => ExportBody::Csv(body(Format::Csv)),
+            ExportFormat::Ndjson => ExportBody::Ndjson(body(Format::Ndjson)),
         }))
     }
 

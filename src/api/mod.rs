@@ -3,6 +3,7 @@
 mod body;
 mod calls;
 mod error;
+mod export;
 mod health;
 mod live;
 mod page;

@@ -54,6 +54,8 @@ words! {
         GetCall = "getCall",
         /// `GET /calls/summary`
         SummarizeCalls = "summarizeCalls",
+        /// `GET /calls/export`
+        ExportCalls = "exportCalls",
         /// `GET /live/calls`
         ListLiveCalls = "listLiveCalls",
         /// `GET /live/links`
@@ -88,7 +90,7 @@ impl Operation {
     pub const fn writes(self) -> bool {
         match self {
             Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
-            Self::ListCalls | Self::GetCall | Self::SummarizeCalls => false,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => false,
             Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute => false,
             Self::Logout
             | Self::ChangePassword
@@ -105,7 +107,7 @@ impl Operation {
     pub const fn for_tokens(self) -> bool {
         match self {
             Self::GetMe => true,
-            Self::ListCalls | Self::GetCall | Self::SummarizeCalls => true,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => true,
             Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute => true,
             Self::Logout
             | Self::ChangePassword
@@ -134,7 +136,9 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         Operation::Logout | Operation::GetMe | Operation::ChangePassword | Operation::CreateToken => [Own, Own, Own],
         Operation::ListTokens | Operation::RevokeToken => [All, Own, Own],
         Operation::ListUsers | Operation::CreateUser | Operation::GetUser | Operation::UpdateUser => [All, None, None],
-        Operation::ListCalls | Operation::GetCall | Operation::SummarizeCalls => [All, All, Own],
+        Operation::ListCalls | Operation::GetCall | Operation::SummarizeCalls | Operation::ExportCalls => {
+            [All, All, Own]
+        }
         Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
         Operation::PreviewRoute => [All, All, Own],
     };

@@ -1,5 +1,8 @@
 //! Finished calls as each role sees them.
 
+use capconduit::cdr::record::CallRecord;
+use capconduit::id::CallId;
+use capconduit::store::records;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,6 +16,7 @@ on_both_databases!(
     one_call_tells_a_seller_everything_but_what_is_others,
     pages_and_filters_are_bound_to_each_other,
     figures_are_of_what_the_role_may_see,
+    exports_are_whole_and_say_so,
 );
 
 /// Two calls of acme (south busy, then north answers; nobody answers) and one of its rival.
@@ -142,5 +146,44 @@ async fn figures_are_of_what_the_role_may_see(site: Site) {
     assert_eq!((&nothing["total"]["calls"], &nothing["total"]["answer_rate"]), (&json!(0), &Value::Null));
     let nowhere = "/calls/summary?group_by=day&time_zone=Mars/Olympus";
     assert_eq!(traffic.refused("acme", Method::GET, nowhere, None).await, 422);
+    traffic.settle().await;
+}
+
+async fn exports_are_whole_and_say_so(site: Site) {
+    let traffic = Traffic::on(site).await;
+    traffic.clients(Behaviour::busy(), Behaviour::busy());
+    for did in [OWN, FOREIGN] {
+        traffic.call(did).ended().await;
+    }
+    // More than one batch, and a caller whose name is a formula.
+    let template = traffic.records(2).await.remove(0);
+    let more = (0..700_i64).map(|n| CallRecord {
+        call_id: CallId::derive(template.arrived_at - chrono::Duration::seconds(n + 1), "pbx", &n.to_string()),
+        arrived_at: template.arrived_at - chrono::Duration::seconds(n + 1),
+        caller_name: Some("=cmd|' /C calc'!A0, \"x\"".to_owned()),
+        attempts: vec![],
+        ..template.clone()
+    });
+    records::write(&traffic.site.db, &more.collect::<Vec<_>>()).await.expect("written");
+    for (who, rows) in [("admin", 702), ("acme", 701), ("rival", 1)] {
+        let (status, csv) = traffic.send(who, Method::GET, "/calls/export?format=csv", None).await;
+        let csv = csv.as_str().expect("no JSON").to_owned();
+        assert_eq!(status, 200);
+        let lines: Vec<_> = csv.split_terminator("\r\n").collect();
+        assert_eq!(lines.len(), rows + 2, "heading, rows, count");
+        assert!(lines[0].starts_with("call_id,arrived_at,") && lines[1].contains(",+44207"), "{}", lines[1]);
+        assert_eq!(lines[rows + 1], format!("rows,{rows}"));
+        let (_, ndjson) = traffic.send(who, Method::GET, "/calls/export?format=ndjson", None).await;
+        let ndjson = ndjson.as_str().expect("more than one JSON").to_owned();
+        let lines: Vec<Value> = ndjson.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!((lines.len(), &lines[rows]), (rows + 1, &json!({"rows": rows})));
+        if who == "acme" {
+            no_canary(&Value::String(csv.clone() + &ndjson));
+            assert_eq!(lines[0], traffic.get(who, "/calls?limit=1").await["items"][0], "the same as in the list");
+            assert!(csv.contains(",\"'=cmd|' /C calc'!A0, \"\"x\"\"\","), "no formula, one cell");
+        }
+    }
+    let (_, none) = traffic.send("acme", Method::GET, "/calls/export?format=ndjson&ending=failed", None).await;
+    assert_eq!(none, json!({"rows": 0}));
     traffic.settle().await;
 }
