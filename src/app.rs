@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
+use crate::auth::first_admin;
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
@@ -45,6 +46,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         store::snapshot::load(&db).await?,
     ));
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
+
+    first_admin::ensure(&db, &config, clock).await?;
 
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();

@@ -9,6 +9,7 @@ pub mod doctor;
 mod plan;
 mod serve;
 mod table;
+mod user;
 pub mod view;
 
 use std::io::Write;
@@ -34,6 +35,7 @@ Examples:
   capconduit serve                             route calls until SIGTERM or Ctrl-C, then drain
   capconduit calls --limit 20
   capconduit why 0199a8b0-4f3a                 the start of a call id is enough
+  capconduit user add ann --role staff         who may use the API
 
 Configuration: defaults, then capconduit.toml (or --config FILE), then CAPCONDUIT__SECTION__KEY from the environment.
 capconduit.example.toml lists every key.";
@@ -95,6 +97,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a user, give it a password, or keep it from signing in; a running `serve` follows at once.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Print the management API's OpenAPI document.
     Openapi,
 }
@@ -128,6 +133,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
+        Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
         Command::Openapi => print(&api::spec()),
     }
 }
@@ -223,6 +229,7 @@ mod tests {
             "doctor",
             "calls",
             "why",
+            "user",
             "openapi",
             "CAPCONDUIT__ASTERISK__0__PASSWORD",
         ] {
@@ -242,6 +249,10 @@ mod tests {
             "capconduit why",
             "capconduit apply",
             "capconduit dial",
+            "capconduit user",
+            "capconduit user add ann",
+            "capconduit user add ann --role king",
+            "capconduit user disable acme --stop-routing --keep-routing",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! A JSON body whose faults are named by field: what is no JSON is 400, what breaks the schema is 422.
 
-use poem::{FromRequest, Request, RequestBody, Result};
+use poem::{Request, RequestBody, Result};
 use poem_openapi::error::ContentTypeError;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
@@ -9,6 +9,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 
 use super::error::{ApiError, FieldError};
+
+/// Bytes of a body.
+const BYTES_AT_MOST: usize = 256 * 1024;
 
 /// A request's body. A field that `T` does not have is refused.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
             Some(kind) => return Err(ContentTypeError::NotSupported { content_type: kind.to_owned() }.into()),
             None => return Err(ContentTypeError::ExpectContentType.into()),
         }
-        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
         Ok(Self(parse(&bytes)?))
     }
 }

@@ -9,17 +9,17 @@ use poem::Body;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json};
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent, Tags};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::State;
 use super::error::{ApiError, FieldError};
 use super::export::{self, Format};
 use super::page::{Page, Window};
 use super::render::{Call, CallDetail, Viewer};
 use super::security::Auth;
+use super::{State, Tag};
 use crate::auth::principal::Principal;
 use crate::auth::roles::{Operation, Reach};
 use crate::calls::ending::Ending;
@@ -29,13 +29,7 @@ use crate::store::records;
 
 /// Endpoints of finished calls.
 #[derive(Debug)]
-pub(super) struct Calls;
-
-#[derive(Tags)]
-enum Tag {
-    /// Finished calls. A seller sees the calls to its own DIDs.
-    Calls,
-}
+pub(super) struct Api;
 
 /// What calls are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -220,7 +214,7 @@ pub(super) async fn viewer(state: &State, principal: &Principal) -> Result<Viewe
 }
 
 #[OpenApi(prefix_path = "/api/v1/calls", tag = "Tag::Calls")]
-impl Calls {
+impl Api {
     /// List calls
     ///
     /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poem::error::{MethodNotAllowedError, NotFoundError, ResponseError, SizedLimitError};
+use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError};
 use poem::http::{StatusCode, header};
 use poem::{Body, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -212,7 +212,7 @@ pub(super) fn describe(error: &poem::Error) -> ApiError {
         let detail = format!("Send application/json ({error}).");
         return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail);
     }
-    if error.is::<SizedLimitError>() {
+    if matches!(error.downcast_ref(), Some(ReadBodyError::PayloadTooLarge)) {
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large.");
     }
     if error.status().is_server_error() {

@@ -2,19 +2,13 @@
 
 use poem::web::Data;
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::State;
+use super::{State, Tag};
 
 /// Health endpoints.
 #[derive(Debug)]
 pub(super) struct Health;
-
-#[derive(Tags)]
-enum Tag {
-    /// For load balancers and monitoring; no authentication.
-    Health,
-}
 
 /// The process lives.
 #[derive(Debug, Object)]

@@ -8,16 +8,16 @@ use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::State;
 use super::calls::viewer;
 use super::error::ApiError;
 use super::page::{Page, Window};
 use super::render::{ClientName, Viewer};
 use super::security::Auth;
+use super::{State, Tag};
 use crate::auth::principal::Principal;
 use crate::auth::roles::{Operation, Reach};
 use crate::calls::io::Input;
@@ -30,13 +30,7 @@ use crate::store::calls;
 
 /// Endpoints of live calls.
 #[derive(Debug)]
-pub(super) struct Live;
-
-#[derive(Tags)]
-enum Tag {
-    /// Calls that have not ended, and the caps they use. A seller sees the calls to its own DIDs.
-    Live,
-}
+pub(super) struct Api;
 
 /// One live call.
 #[derive(Debug, Object)]
@@ -137,7 +131,7 @@ impl At {
 }
 
 #[OpenApi(prefix_path = "/api/v1/live", tag = "Tag::Live")]
-impl Live {
+impl Api {
     /// List live calls
     ///
     /// Newest arrival first. Any role; sellers get their own calls. A call is in this list until it has ended; then it is among `/calls`.

@@ -1,21 +1,27 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
+mod answers;
+mod auth;
 mod body;
 mod calls;
 mod error;
 mod export;
+mod headers;
 mod health;
 mod live;
 mod page;
 mod render;
 mod route;
 mod security;
+mod tokens;
+mod users;
+mod words;
 
 use std::sync::Arc;
 
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, Route, Server, get, handler, web::Data};
-use poem_openapi::OpenApiService;
+use poem_openapi::{OpenApiService, Tags};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -54,22 +60,35 @@ pub struct CannotListen {
     source: std::io::Error,
 }
 
-/// One for each file.
-type Nouns = (health::Health, calls::Calls, live::Live, route::Routing);
-
 /// The OpenAPI document, as YAML.
 #[must_use]
 pub fn spec() -> String {
     service().spec_yaml()
 }
 
+/// Nouns of the API.
+#[derive(Tags)]
+enum Tag {
+    /// For load balancers and monitoring; no authentication.
+    Health,
+    /// Log-in, one's own password, API tokens.
+    Auth,
+    /// People who sign in, and sellers. Admins only.
+    Users,
+    /// Finished calls. A seller sees the calls to its own DIDs.
+    Calls,
+    /// Calls that have not ended, and the caps they use. A seller sees the calls to its own DIDs.
+    Live,
+    /// Previews of decisions.
+    Routing,
+}
+
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api);
+
 fn service() -> OpenApiService<Nouns, ()> {
-    OpenApiService::new(
-        (health::Health, calls::Calls, live::Live, route::Routing),
-        "CapConduit",
-        env!("CARGO_PKG_VERSION"),
-    )
-    .description("Routes sellers' inbound calls to call centres under strict caps.")
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api);
+    OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
+        .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 
 /// Binds the listener, so that a port in use is known at start, and returns the server to run until `shutdown`.
@@ -97,6 +116,7 @@ fn routes(state: State) -> impl Endpoint {
         .nest("/docs", service.swagger_ui())
         .nest("/", service)
         .data(state)
+        .around(headers::guard)
 }
 
 /// Prometheus' text format. Gauges of what is live are read at the moment of the scrape.
@@ -113,6 +133,31 @@ fn metrics_text(Data(state): Data<&State>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::auth::roles::Operation;
+
+    /// What asks nobody who they are.
+    const PUBLIC: [&str; 4] = ["getHealth", "getReadiness", "login", "refreshSession"];
+
+    #[test]
+    fn every_operation_of_the_document_has_its_rule_and_asks_who_calls() {
+        let document: serde_json::Value = serde_json::from_str(&super::service().spec()).unwrap();
+        let paths = document["paths"].as_object().unwrap().values();
+        let mut asking = BTreeSet::new();
+        for operation in paths.flat_map(|path| path.as_object().unwrap().values()) {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            let asks = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
+            assert_eq!(asks, !PUBLIC.contains(&id.as_str()), "{id}");
+            assert!(operation["summary"].is_string() && operation["description"].is_string(), "{id} is described");
+            if asks {
+                assert!(asking.insert(id.clone()), "{id} is there twice");
+            }
+        }
+        let ruled: BTreeSet<String> = Operation::ALL.iter().map(|operation| operation.id().to_owned()).collect();
+        assert_eq!(asking, ruled, "src/auth/roles.rs has a rule for each operation, and no other");
+    }
+
     #[test]
     fn the_reviewed_document_is_the_one_that_is_served() {
         let reviewed = include_str!("../../openapi/capconduit.yaml");

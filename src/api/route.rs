@@ -2,14 +2,14 @@
 
 use poem::web::Data;
 use poem_openapi::payload::Json;
-use poem_openapi::{Object, OpenApi, Tags};
+use poem_openapi::{Object, OpenApi};
 
-use super::State;
 use super::body::Body;
 use super::calls::viewer;
 use super::error::{ApiError, FieldError};
 use super::render::Decision;
 use super::security::Auth;
+use super::{State, Tag};
 use crate::auth::roles::{Operation, Reach};
 use crate::id::{CampaignId, LinkId};
 use crate::routing::book::Book;
@@ -18,13 +18,7 @@ use crate::routing::snapshot::Snapshot;
 
 /// Endpoint of routing previews.
 #[derive(Debug)]
-pub(super) struct Routing;
-
-#[derive(Tags)]
-enum Tag {
-    /// Previews of decisions.
-    Routing,
-}
+pub(super) struct Api;
 
 /// A call that might come.
 #[derive(Debug, Object)]
@@ -68,7 +62,7 @@ struct RoutePreview {
 }
 
 #[OpenApi(prefix_path = "/api/v1/route", tag = "Tag::Routing")]
-impl Routing {
+impl Api {
     /// Preview a decision
     ///
     /// Says where a call would go now and why, with every link's verdict. Changes nothing: no permit is taken, no rotation moves. Any

@@ -1,6 +1,12 @@
-//! What log-in needs besides the database.
+//! What authentication needs besides the database: the key of access tokens, the hasher, the throttle.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::access::{AccessKey, KeyError};
+use super::hasher::{HashError, Hasher};
+use super::throttle::{Throttle, Try};
 use crate::config::Config;
 
 /// Keys and limits of authentication; one per process.
@@ -8,14 +14,42 @@ use crate::config::Config;
 pub struct Authority {
     /// Signs and reads access tokens.
     pub key: AccessKey,
+    /// Hashes and compares passwords.
+    pub hasher: Hasher,
+    throttle: Mutex<Throttle>,
+}
+
+/// Why authentication cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Passwords cannot be hashed.
+    #[error(transparent)]
+    Hasher(#[from] HashError),
 }
 
 impl Authority {
     /// From the configuration and the data folder.
     ///
     /// # Errors
-    /// When there is no key to sign with.
-    pub fn new(config: &Config) -> Result<Self, KeyError> {
-        Ok(Self { key: AccessKey::load(config.auth.key.as_ref(), &config.data_dir)? })
+    /// When there is no key to sign with, or passwords cannot be hashed.
+    pub fn new(config: &Config) -> Result<Self, AuthorityError> {
+        let key = AccessKey::load(config.auth.key.as_ref(), &config.data_dir)?;
+        Ok(Self { key, hasher: Hasher::new()?, throttle: Mutex::default() })
+    }
+
+    /// Counts a try to guess the password of `account`.
+    ///
+    /// # Errors
+    /// How long to wait until one may come.
+    pub fn begin_try(&self, account: &str, address: Option<IpAddr>, now: Duration) -> Result<Try, Duration> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).begin(account, address, now)
+    }
+
+    /// The password was right: the try does not count.
+    pub fn succeed(&self, right: &Try, now: Duration) {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeed(right, now);
     }
 }

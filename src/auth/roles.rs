@@ -148,3 +148,38 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         Role::Seller => seller,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table as the issue says it, by what a role may do at all.
+    #[test]
+    fn only_admins_manage_users() {
+        for operation in [Operation::ListUsers, Operation::CreateUser, Operation::GetUser, Operation::UpdateUser] {
+            assert_eq!(reach(Role::Admin, operation), Reach::All);
+            assert_eq!(reach(Role::Staff, operation), Reach::None);
+            assert_eq!(reach(Role::Seller, operation), Reach::None);
+        }
+    }
+
+    #[test]
+    fn an_admin_may_everything_and_nobody_reaches_further() {
+        let rank = |reach| [Reach::None, Reach::Own, Reach::All].iter().position(|it| *it == reach);
+        for operation in Operation::ALL {
+            let admin = reach(Role::Admin, *operation);
+            assert_ne!(admin, Reach::None, "{operation}");
+            for role in [Role::Staff, Role::Seller] {
+                assert!(rank(reach(role, *operation)) <= rank(admin), "{role} {operation}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_never_touch_users_tokens_or_passwords() {
+        for operation in Operation::ALL {
+            let touches = ["User", "Token", "Password"].iter().any(|word| operation.id().contains(word));
+            assert!(!(touches && operation.for_tokens()), "{operation}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Sessions: families of refresh tokens. Whether one still lives is asked on every request, so that an end counts at once.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use entity::{sessions, users};
 use sea_orm::ActiveValue::Set;
@@ -63,6 +65,21 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<(), 
     let after = json!({ "expires_at": session.expires_at });
     audit::write(&transaction, now, actor, "session.open", object, None, Some(after)).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Notes that somebody tried to log in as `user` (`None`: as nobody there is; the name is not kept, it may be a password) and was refused.
+///
+/// # Errors
+/// When the database cannot do it.
+pub async fn note_refusal(
+    db: &Db,
+    user: Option<UserId>,
+    address: Option<IpAddr>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let actor = Actor::Claimed { user: None, username: "unknown", address };
+    let object = user.map_or_else(|| Object::new("user", "unknown"), |user| Object::new("user", user));
+    Ok(audit::write(&db.connection, now, actor, "session.refuse", object, None, None).await?)
 }
 
 /// The active user of a session that lives at `now`.

@@ -5,8 +5,8 @@ use entity::{campaigns, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    ActiveModelTrait, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, SqlErr,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -125,13 +125,13 @@ impl TryFrom<users::Model> for Account {
     }
 }
 
-/// Whether there is an active admin with a password: somebody who can let others in.
+/// Whether there is any user of this role, whatever its status.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn any_admin(db: &Db) -> Result<bool, StoreError> {
-    let signs_in = users::Column::PasswordHash.is_not_null();
-    Ok(users::Entity::find().filter(active_admin()).filter(signs_in).count(&db.connection).await? > 0)
+pub async fn any_of_role(db: &Db, role: Role) -> Result<bool, StoreError> {
+    let found = users::Entity::find().filter(users::Column::Role.eq(role.as_str()));
+    Ok(found.count(&db.connection).await? > 0)
 }
 
 /// The user of this name and the hash of its password, whatever its status.

@@ -1,4 +1,4 @@
-//! The management API of the real application over HTTP, with a fake Asterisk behind it, on SQLite and on PostgreSQL.
+//! The management API of the real application, over HTTP, on SQLite and on PostgreSQL.
 
 #![allow(clippy::panic, reason = "tests fail by panicking")]
 
@@ -9,13 +9,16 @@ mod ports;
 #[path = "../support/postgres.rs"]
 mod postgres;
 
-#[allow(dead_code, reason = "shared with tests/it, which uses more of it")]
-#[path = "../it/site.rs"]
+mod caller;
 mod site;
 
+mod accounts;
 mod calls;
 mod live;
+mod refusals;
 mod route;
+mod sessions;
+mod tokens;
 mod traffic;
 
 /// Makes one test for each database.
@@ -24,11 +27,11 @@ macro_rules! on_both_databases {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Sqlite, "").await).await; })+
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Sqlite).await).await; })+
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Postgres, "").await).await; })+
+            async fn $name() { super::$name($crate::site::Site::start($crate::site::Database::Postgres).await).await; })+
         }
     };
 }

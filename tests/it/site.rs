@@ -39,7 +39,7 @@ struct Running {
 pub(crate) struct Site {
     pub(crate) asterisk: FakeAri,
     pub(crate) db: Db,
-    pub(crate) config: Config,
+    config: Config,
     running: Option<Running>,
     _ports: Ports,
     _postgres: Option<Postgres>,

@@ -1,0 +1,188 @@
+//! One running application with its database, a fake Asterisk, and users of each role.
+
+use std::path::Path;
+use std::time::Duration;
+
+use capconduit::app;
+use capconduit::auth::hasher;
+use capconduit::auth::principal::Actor;
+use capconduit::auth::roles::Role;
+use capconduit::config::{Config, Transport};
+use capconduit::plan::Document;
+use capconduit::store::users::{self, NewUser};
+use capconduit::store::{self, Db};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::caller::Caller;
+use crate::fake_ari::FakeAri;
+use crate::ports::Ports;
+use crate::postgres::Postgres;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Of the admin and of every user that [`Site::user`] makes.
+pub(crate) const PASSWORD: &str = "violet tractor hums low";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) asterisk: FakeAri,
+    pub(crate) db: Db,
+    pub(crate) config: Config,
+    running: Option<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+    postgres: Option<Postgres>,
+    _ports: Ports,
+    dir: TempDir,
+}
+
+impl Site {
+    /// Starts everything; the only user is `admin`.
+    pub(crate) async fn start(database: Database) -> Self {
+        Self::start_with(database, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(database: Database, adjust: impl FnOnce(&mut Config)) -> Self {
+        let dir = TempDir::new().expect("a folder");
+        let asterisk = FakeAri::start().await;
+        let ports = Ports::take();
+        let postgres = (database == Database::Postgres).then(Postgres::start);
+        let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
+        config.nodes = vec![asterisk.node("pbx", "capconduit", 1, Transport::Auto)];
+        adjust(&mut config);
+        let db = Db::connect(&config.database).await.expect("the database opens");
+        store::migrate(&db, &config.realtime).await.expect("the schema is made");
+        let mut site = Self { asterisk, db, config, running: None, postgres, _ports: ports, dir };
+        site.run().await;
+        site
+    }
+
+    async fn run(&mut self) {
+        let stop = CancellationToken::new();
+        let ended = tokio::spawn(app::run(self.config.clone(), stop.clone()));
+        self.running = Some((stop, ended));
+        self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
+    }
+
+    /// Stops the application and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.asterisk.clear_global("CAPCONDUIT_HEARTBEAT");
+        self.run().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let (stop, ended) = self.running.take().expect("it runs");
+        stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it stops");
+        ended.expect("no panic").expect("no error");
+    }
+
+    /// Applies a plan as `capconduit apply` does.
+    pub(crate) async fn apply(&self, plan: &str) {
+        let document = Document::parse(plan).expect("a valid plan");
+        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
+    }
+
+    /// Somebody without any credential.
+    pub(crate) fn as_nobody(&self) -> Caller {
+        Caller::nobody(format!("http://{}/api/v1", self.config.api.listen))
+    }
+
+    /// The API's root, for what lies outside `/api/v1`.
+    pub(crate) fn outside(&self) -> Caller {
+        Caller::nobody(format!("http://{}", self.config.api.listen))
+    }
+
+    /// Logs in; the whole answer.
+    pub(crate) async fn log_in(&self, username: &str, password: &str) -> Value {
+        let body = json!({ "username": username, "password": password });
+        self.as_nobody().post("/auth/login", body).await.expect(200)
+    }
+
+    /// The admin, with a new session.
+    pub(crate) async fn as_admin(&self) -> Caller {
+        self.as_user("admin").await
+    }
+
+    /// A staff member, made where there is none.
+    pub(crate) async fn as_staff(&self) -> Caller {
+        self.user("staff", Role::Staff).await;
+        self.as_user("staff").await
+    }
+
+    /// A seller of this username, made where there is none; one that `apply` made gets a password.
+    pub(crate) async fn as_seller(&self, username: &str) -> Caller {
+        self.user(username, Role::Seller).await;
+        self.as_user(username).await
+    }
+
+    /// A user with [`PASSWORD`], with a new session.
+    pub(crate) async fn as_user(&self, username: &str) -> Caller {
+        let tokens = self.log_in(username, PASSWORD).await;
+        self.as_nobody().with_access_token(tokens["access_token"].as_str().expect("a token"))
+    }
+
+    /// Makes a user, or gives the one there is [`PASSWORD`], as if it had chosen that itself; its id.
+    pub(crate) async fn user(&self, username: &str, role: Role) -> i64 {
+        let hash = hasher::hash(&SecretString::from(PASSWORD)).expect("a hash");
+        let now = capconduit::clock::Clock::start().now().wall;
+        let actor = Actor::System("cli");
+        let id = match users::credentials(&self.db, username).await.expect("users are read") {
+            Some((account, _)) => account.id,
+            None => {
+                let (username, name) = (username.to_owned(), username.to_owned());
+                let new = NewUser { username, name, role, password_hash: None, must_change_password: false };
+                users::create(&self.db, actor, new, now).await.expect("the user is made").id
+            }
+        };
+        users::change_password(&self.db, actor, id, &hash, None, now).await.expect("it has a password");
+        id.0
+    }
+
+    /// The data folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs SQL beside the application; the first column of each row as text.
+    pub(crate) async fn sql(&self, statement: &str) -> Result<Vec<String>, String> {
+        use sqlx::{Connection, Row};
+        let text = sqlx::AssertSqlSafe(statement.to_owned());
+        match &self.postgres {
+            None => {
+                let path = self.dir.path().join("capconduit.db");
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("it opens");
+                let rows = sqlx::query(text).fetch_all(&mut connection).await.map_err(|error| error.to_string())?;
+                Ok(rows.iter().map(|row| row.get::<String, _>(0)).collect())
+            }
+            Some(postgres) => {
+                let mut connection = sqlx::PgConnection::connect(&postgres.url()).await.expect("it opens");
+                let rows = sqlx::query(text).fetch_all(&mut connection).await.map_err(|error| error.to_string())?;
+                Ok(rows.iter().map(|row| row.get::<String, _>(0)).collect())
+            }
+        }
+    }
+
+    /// The application stops cleanly.
+    pub(crate) async fn settle(mut self) {
+        self.stop().await;
+    }
+}
+
+fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
+    let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
+    let text = format!(
+        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n[auth]\nadmin_password = \"{PASSWORD}\"\n{database}",
+        dir.display()
+    );
+    Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")
+}
