@@ -1,6 +1,7 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
 mod answers;
+mod audit;
 mod auth;
 mod body;
 mod calls;
@@ -81,12 +82,14 @@ enum Tag {
     Live,
     /// Previews of decisions.
     Routing,
+    /// Who changed what.
+    Audit,
 }
 
-type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api);
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api, audit::Api);
 
 fn service() -> OpenApiService<Nouns, ()> {
-    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api);
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api, audit::Api);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }

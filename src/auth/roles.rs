@@ -64,6 +64,8 @@ words! {
         HangUpCall = "hangUpCall",
         /// `POST /route`
         PreviewRoute = "previewRoute",
+        /// `GET /audit`
+        ListAudit = "listAudit",
     }
 }
 
@@ -91,7 +93,7 @@ impl Operation {
         match self {
             Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
             Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => false,
-            Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute => false,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute | Self::ListAudit => false,
             Self::Logout
             | Self::ChangePassword
             | Self::CreateToken
@@ -108,7 +110,7 @@ impl Operation {
         match self {
             Self::GetMe => true,
             Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => true,
-            Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute => true,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute | Self::ListAudit => true,
             Self::Logout
             | Self::ChangePassword
             | Self::ListTokens
@@ -141,6 +143,7 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         }
         Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
         Operation::PreviewRoute => [All, All, Own],
+        Operation::ListAudit => [All, None, Own],
     };
     match role {
         Role::Admin => admin,

@@ -13,6 +13,7 @@ mod caller;
 mod site;
 
 mod accounts;
+mod audit;
 mod calls;
 mod live;
 mod refusals;
