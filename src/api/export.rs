@@ -66,7 +66,7 @@ fn lines(
 
 fn line(call: &Call, format: Format) -> std::io::Result<Vec<u8>> {
     match format {
-        Format::Csv => record(&cells(call)),
+        Format::Csv => record(cells(call)),
         Format::Ndjson => Ok(format!("{}\n", call.to_json_string()).into_bytes()),
     }
 }
