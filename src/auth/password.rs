@@ -9,7 +9,7 @@ const OWN_AT_LEAST: usize = 6;
 /// Different characters.
 const DIFFERENT_AT_LEAST: usize = 6;
 /// A name shorter than this occurs by chance.
-const NAME_AT_LEAST: usize = 3;
+const NAME_AT_LEAST: usize = 4;
 
 /// Rows that hands and heads follow; backwards, too.
 const ROWS: &[&str] = &[

@@ -117,12 +117,17 @@ impl<'a> Section<'a> {
         pairs
     }
 
-    /// A list of texts, each of which `check` turns into a value; default empty.
+    /// A list of texts, each of which `check` turns into a value; default empty. From the environment: one text with commas.
     pub(super) fn list<T>(&mut self, key: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(value) = self.take(key) else { return Vec::new() };
-        let ValueKind::Array(entries) = &value.kind else {
-            self.refuse(key, &value, "use a list of texts, such as [\"127.0.0.1\"]");
-            return Vec::new();
+        let entries = match &value.kind {
+            ValueKind::Array(entries) => entries.clone(),
+            ValueKind::String(text) if text.trim().is_empty() => Vec::new(),
+            ValueKind::String(text) => text.split(',').map(|entry| Value::from(entry.trim())).collect(),
+            _ => {
+                self.refuse(key, &value, "use a list of texts, such as [\"127.0.0.1\"]");
+                return Vec::new();
+            }
         };
         let mut list = Vec::new();
         for (index, entry) in entries.iter().enumerate() {

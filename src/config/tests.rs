@@ -48,8 +48,16 @@ fn the_example_holds_every_key_at_its_default() {
             assert!(example.contains(&format!("\n{key} = ")), "{section}.{key} is documented");
         }
     }
-    let fields =
-        [("calls", 8), ("rejections", 6), ("log", 2), ("api", 1), ("database", 2), ("realtime", 2), ("data", 1)];
+    let fields = [
+        ("calls", 8),
+        ("rejections", 6),
+        ("log", 2),
+        ("api", 2),
+        ("auth", 1),
+        ("database", 2),
+        ("realtime", 2),
+        ("data", 1),
+    ];
     for (section, count) in fields {
         assert_eq!(table[section].as_table().unwrap().len(), count, "keys in [{section}]");
     }
@@ -178,6 +186,20 @@ fn a_country_that_is_none_is_told_as_that() {
     assert!(text.contains("no ISO 3166-1 country known to the library") && text.contains("is GB"), "{text}");
     assert!(refusal("XX").contains("no ISO 3166-1 country known"));
     assert!(refusal("gb").contains("two capital letters"));
+}
+
+#[test]
+fn proxies_are_ranges_and_secrets_of_authentication_must_be_good() {
+    let text = "[api]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n";
+    assert_eq!(load(text, &[]).unwrap().api.trusted_proxies.len(), 2);
+    let from_environment = load("", &[("CAPCONDUIT__API__TRUSTED_PROXIES", "127.0.0.1, fd00::/8")]).unwrap();
+    assert_eq!(from_environment.api.trusted_proxies.len(), 2);
+    let text = "[api]\ntrusted_proxies = [\"127.0.0.1\", \"proxy\"]\n\
+        [auth]\nkey = \"canary-short\"\nadmin_username = \"Admin\"\nadmin_password = \"canarycanarycanary\"\n";
+    let (keys, told) = faulty(text, &[]);
+    let wanted = ["api.trusted_proxies[1]", "auth.key", "auth.admin_username", "auth.admin_password"];
+    assert_eq!(keys, wanted.map(str::to_owned).into());
+    assert!(!told.contains("canary"), "{told}");
 }
 
 #[test]

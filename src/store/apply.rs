@@ -7,8 +7,11 @@ use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
+use super::audit::Object;
 use super::change::{self, grow};
-use super::{Db, StoreError, plan, realtime};
+use super::{Db, StoreError, audit, plan, realtime};
+use crate::auth::principal::Actor;
+use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
 use crate::realtime::SipForm;
@@ -59,6 +62,10 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
     }
     Writer::new(&transaction, &current).write(&plan).await?;
     change::bump(&transaction).await?;
+    // The plan's lines hold no secret: they are what `apply` prints.
+    let after = Some(serde_json::Value::String(plan.to_string()));
+    let (now, object) = (Clock::start().now().wall, Object::new("plan", "whole"));
+    audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
     if matches!(realtime_mode, Realtime::Postgres) {
         realtime::write_beside(&transaction).await?;
     }

@@ -1,6 +1,7 @@
 //! The built program, as a person or a script meets it: arguments and environment in, output, exit code and files out.
 
 mod record;
+mod user;
 
 use std::path::Path;
 use std::process::{Command, Output};
