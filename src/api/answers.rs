@@ -5,6 +5,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
 
 use super::error::{ApiError, FieldError};
+use crate::plan;
 
 /// Something was made.
 #[derive(Debug, ApiResponse)]
@@ -32,9 +33,7 @@ pub(super) fn if_match(header: Option<&str>) -> Result<Option<i64>, ApiError> {
 
 /// Names of people and things: they go into records, logs and a SIP header.
 pub(super) fn check_name(field: &str, name: &str, errors: &mut Vec<FieldError>) {
-    let sound = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) && name.trim() == name;
-    if !sound {
-        let allowed = "use 1 to 100 characters, none of them a control character, no space at either end";
+    if let Some(allowed) = plan::name_problem(name) {
         errors.push(FieldError::new(field, "name", allowed));
     }
 }

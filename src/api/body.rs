@@ -107,7 +107,8 @@ fn check_object(
     fields: &serde_json::Map<String, Value>,
     errors: &mut Vec<FieldError>,
 ) {
-    if schema.additional_properties.is_some() || (schema.properties.is_empty() && !schema.all_of.is_empty()) {
+    // A reference with a description is wrapped in schemas that say nothing about fields.
+    if schema.ty != "object" || schema.additional_properties.is_some() {
         return;
     }
     let name = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
@@ -139,6 +140,7 @@ mod tests {
         #[oai(validator(max_length = 3))]
         code: Option<String>,
         limit: MaybeUndefined<u32>,
+        /// Described.
         inner: Option<Inner>,
         list: Option<Vec<u16>>,
     }

@@ -86,6 +86,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// The same, with each field that is wrong.
+    pub(super) fn with_errors(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
+    }
+
     /// 412: the object has changed since the version that `If-Match` names.
     pub(super) fn precondition_failed(current: i64) -> Self {
         let detail = format!("The object has changed: its version is {current} now. Read it again.");

@@ -5,10 +5,15 @@ mod audit;
 mod auth;
 mod body;
 mod calls;
+mod campaigns;
+mod changes;
+mod clients;
+mod dids;
 mod error;
 mod export;
 mod headers;
 mod health;
+mod links;
 mod live;
 mod page;
 mod render;
@@ -76,6 +81,14 @@ enum Tag {
     Auth,
     /// People who sign in, and sellers. Admins only.
     Users,
+    /// Call centres and how they are reached. Sellers see of one its id, name and status.
+    Clients,
+    /// Inbound numbers.
+    Dids,
+    /// Sellers' offers: where the calls of their DIDs may go.
+    Campaigns,
+    /// One campaign–client pair with its own caps.
+    Links,
     /// Finished calls. A seller sees the calls to its own DIDs.
     Calls,
     /// Calls that have not ended, and the caps they use. A seller sees the calls to its own DIDs.
@@ -86,10 +99,16 @@ enum Tag {
     Audit,
 }
 
-type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api, audit::Api);
+/// What routing is made of.
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+/// What comes of it.
+type Traffic = (calls::Api, live::Api, route::Api, audit::Api);
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn service() -> OpenApiService<Nouns, ()> {
-    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, calls::Api, live::Api, route::Api, audit::Api);
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    let traffic = (calls::Api, live::Api, route::Api, audit::Api);
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }

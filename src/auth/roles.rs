@@ -66,6 +66,60 @@ words! {
         PreviewRoute = "previewRoute",
         /// `GET /audit`
         ListAudit = "listAudit",
+        /// `GET /clients`
+        ListClients = "listClients",
+        /// `POST /clients`
+        CreateClient = "createClient",
+        /// `GET /clients/{id}`
+        GetClient = "getClient",
+        /// `PATCH /clients/{id}`
+        UpdateClient = "updateClient",
+        /// `DELETE /clients/{id}`
+        DeleteClient = "deleteClient",
+        /// `GET /clients/{id}/sellers`
+        ListClientSellers = "listClientSellers",
+        /// `PUT /clients/{id}/sellers/{seller_id}`
+        AddClientSeller = "addClientSeller",
+        /// `DELETE /clients/{id}/sellers/{seller_id}`
+        RemoveClientSeller = "removeClientSeller",
+        /// `GET /dids`
+        ListDids = "listDids",
+        /// `POST /dids`
+        CreateDid = "createDid",
+        /// `POST /dids/bulk`
+        CreateDids = "createDids",
+        /// `GET /dids/{id}`
+        GetDid = "getDid",
+        /// `PATCH /dids/{id}`
+        UpdateDid = "updateDid",
+        /// `DELETE /dids/{id}`
+        DeleteDid = "deleteDid",
+        /// `GET /campaigns`
+        ListCampaigns = "listCampaigns",
+        /// `POST /campaigns`
+        CreateCampaign = "createCampaign",
+        /// `GET /campaigns/{id}`
+        GetCampaign = "getCampaign",
+        /// `PATCH /campaigns/{id}`
+        UpdateCampaign = "updateCampaign",
+        /// `DELETE /campaigns/{id}`
+        DeleteCampaign = "deleteCampaign",
+        /// `GET /campaigns/{id}/dids`
+        ListCampaignDids = "listCampaignDids",
+        /// `PUT /campaigns/{id}/dids/{did_id}`
+        AddCampaignDid = "addCampaignDid",
+        /// `DELETE /campaigns/{id}/dids/{did_id}`
+        RemoveCampaignDid = "removeCampaignDid",
+        /// `GET /campaigns/{id}/links`
+        ListLinks = "listLinks",
+        /// `POST /campaigns/{id}/links`
+        CreateLink = "createLink",
+        /// `GET /campaigns/{id}/links/{link_id}`
+        GetLink = "getLink",
+        /// `PATCH /campaigns/{id}/links/{link_id}`
+        UpdateLink = "updateLink",
+        /// `DELETE /campaigns/{id}/links/{link_id}`
+        DeleteLink = "deleteLink",
     }
 }
 
@@ -94,6 +148,16 @@ impl Operation {
             Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
             Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => false,
             Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute | Self::ListAudit => false,
+            Self::ListClients
+            | Self::GetClient
+            | Self::ListClientSellers
+            | Self::ListDids
+            | Self::GetDid
+            | Self::ListCampaigns
+            | Self::GetCampaign
+            | Self::ListCampaignDids
+            | Self::ListLinks
+            | Self::GetLink => false,
             Self::Logout
             | Self::ChangePassword
             | Self::CreateToken
@@ -101,6 +165,23 @@ impl Operation {
             | Self::CreateUser
             | Self::UpdateUser
             | Self::HangUpCall => true,
+            Self::CreateClient
+            | Self::UpdateClient
+            | Self::DeleteClient
+            | Self::AddClientSeller
+            | Self::RemoveClientSeller
+            | Self::CreateDid
+            | Self::CreateDids
+            | Self::UpdateDid
+            | Self::DeleteDid
+            | Self::CreateCampaign
+            | Self::UpdateCampaign
+            | Self::DeleteCampaign
+            | Self::AddCampaignDid
+            | Self::RemoveCampaignDid
+            | Self::CreateLink
+            | Self::UpdateLink
+            | Self::DeleteLink => true,
         }
     }
 
@@ -111,6 +192,33 @@ impl Operation {
             Self::GetMe => true,
             Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => true,
             Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute | Self::ListAudit => true,
+            Self::ListClients
+            | Self::GetClient
+            | Self::ListClientSellers
+            | Self::ListDids
+            | Self::GetDid
+            | Self::ListCampaigns
+            | Self::GetCampaign
+            | Self::ListCampaignDids
+            | Self::ListLinks
+            | Self::GetLink
+            | Self::CreateClient
+            | Self::UpdateClient
+            | Self::DeleteClient
+            | Self::AddClientSeller
+            | Self::RemoveClientSeller
+            | Self::CreateDid
+            | Self::CreateDids
+            | Self::UpdateDid
+            | Self::DeleteDid
+            | Self::CreateCampaign
+            | Self::UpdateCampaign
+            | Self::DeleteCampaign
+            | Self::AddCampaignDid
+            | Self::RemoveCampaignDid
+            | Self::CreateLink
+            | Self::UpdateLink
+            | Self::DeleteLink => true,
             Self::Logout
             | Self::ChangePassword
             | Self::ListTokens
@@ -144,11 +252,71 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
         Operation::PreviewRoute => [All, All, Own],
         Operation::ListAudit => [All, None, Own],
+        Operation::ListClients | Operation::GetClient => [All, All, Own],
+        Operation::CreateClient
+        | Operation::UpdateClient
+        | Operation::DeleteClient
+        | Operation::ListClientSellers
+        | Operation::AddClientSeller
+        | Operation::RemoveClientSeller => [All, All, None],
+        Operation::ListDids
+        | Operation::CreateDid
+        | Operation::CreateDids
+        | Operation::GetDid
+        | Operation::UpdateDid
+        | Operation::DeleteDid => [All, All, Own],
+        Operation::ListCampaigns
+        | Operation::GetCampaign
+        | Operation::ListCampaignDids
+        | Operation::ListLinks
+        | Operation::GetLink
+        | Operation::UpdateCampaign
+        | Operation::UpdateLink => [All, All, Own],
+        Operation::CreateCampaign
+        | Operation::DeleteCampaign
+        | Operation::AddCampaignDid
+        | Operation::RemoveCampaignDid
+        | Operation::CreateLink
+        | Operation::DeleteLink => [All, None, Own],
     };
     match role {
         Role::Admin => admin,
         Role::Staff => staff,
         Role::Seller => seller,
+    }
+}
+
+/// Which fields of a request's body a role may set; to it the others are unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fields {
+    /// All but these.
+    AllBut(&'static [&'static str]),
+    /// These alone.
+    Only(&'static [&'static str]),
+}
+
+impl Fields {
+    /// Whether `field` may be set.
+    #[must_use]
+    pub fn has(self, field: &str) -> bool {
+        match self {
+            Self::AllBut(barred) => !barred.contains(&field),
+            Self::Only(known) => known.contains(&field),
+        }
+    }
+}
+
+/// Which fields `role` may set in `operation`: the table.
+#[must_use]
+pub const fn fields(role: Role, operation: Operation) -> Fields {
+    match (role, operation) {
+        (
+            Role::Seller,
+            Operation::CreateDid | Operation::CreateDids | Operation::UpdateDid | Operation::CreateCampaign,
+        ) => Fields::AllBut(&["seller_id"]),
+        (Role::Staff, Operation::CreateClient | Operation::UpdateClient) => Fields::AllBut(&["mask_name"]),
+        (Role::Staff, Operation::UpdateCampaign | Operation::UpdateLink) => Fields::Only(&["status"]),
+        _ => Fields::AllBut(&[]),
     }
 }
 

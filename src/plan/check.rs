@@ -102,9 +102,7 @@ impl Checker {
 
     /// Names go into records, logs, tables and a SIP header.
     fn name(&mut self, path: &str, field: &str, name: &str) {
-        let length = name.chars().count();
-        if !(1..=100).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
-            let allowed = "use 1 to 100 characters, none of them a control character, no space at either end";
+        if let Some(allowed) = name_problem(name) {
             self.report(&format!("{path}.{field}"), format_args!("{name:?} is not allowed: {allowed}"));
         }
     }
@@ -296,8 +294,17 @@ fn new_credential(sip: &SipSettings, form: &SipForm) -> Option<Md5Cred> {
     Some(Md5Cred::new(username, password))
 }
 
+/// What is allowed, when a name is not.
+#[must_use]
+pub fn name_problem(name: &str) -> Option<&'static str> {
+    let length = name.chars().count();
+    let sound = (1..=100).contains(&length) && name.trim() == name && !name.chars().any(char::is_control);
+    (!sound).then_some("use 1 to 100 characters, none of them a control character, no space at either end")
+}
+
 /// What is allowed, when a DID's number is not.
-fn number_problem(number: &str) -> Option<&'static str> {
+#[must_use]
+pub fn number_problem(number: &str) -> Option<&'static str> {
     if let Some(digits) = number.strip_prefix('+') {
         let sound = (4..=15).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit())

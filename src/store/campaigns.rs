@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::audit::Object;
-use super::change::{self, Editor, Keyset, Owner, Page, Refusal, grow};
+use super::change::{self, Editor, Keyset, Owner, Refusal, grow};
 use super::{Db, StoreError, dids, number, optional, word};
 use crate::id::{CampaignId, DidId, UserId};
 use crate::routing::snapshot::{Status, Strategy};
@@ -65,7 +65,7 @@ pub async fn list(
     owner: Owner,
     filter: &CampaignFilter,
     keyset: Keyset,
-) -> Result<Page<StoredCampaign>, StoreError> {
+) -> Result<Vec<StoredCampaign>, StoreError> {
     use campaigns::Column;
     let mut select = campaigns::Entity::find().filter(match filter.status {
         Some(status) => Column::Status.eq(status.as_str()),
@@ -75,9 +75,7 @@ pub async fn list(
         select = select.filter(Column::SellerId.eq(seller));
     }
     let rows = change::slice(&db.connection, select, Column::Id, keyset).await?;
-    let page = change::page(rows, keyset, |row| row.id);
-    let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Page { items, next: page.next })
+    rows.into_iter().map(read).collect()
 }
 
 /// One campaign that `owner` sees.

@@ -55,15 +55,6 @@ pub struct Keyset {
     pub limit: u64,
 }
 
-/// A part of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The objects, ascending by id.
-    pub items: Vec<T>,
-    /// Where the next part begins ([`Keyset::after`]); `None` at the end.
-    pub next: Option<i64>,
-}
-
 /// Why a change was not made; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -90,17 +81,9 @@ pub enum Refusal {
         /// A sentence for people.
         detail: String,
     },
-    /// A value that is not allowed.
-    #[error("{field}: {detail}")]
-    Invalid {
-        /// Which field.
-        field: String,
-        /// What is allowed.
-        detail: String,
-    },
-    /// Several values that are not allowed: field, and what is.
+    /// Values that are not allowed: field, and what is.
     #[error("{} values are not allowed", .0.len())]
-    Several(Vec<(String, String)>),
+    Invalid(Vec<(String, String)>),
     /// Numbers of a bulk that cannot be had: field, and a sentence.
     #[error("{} numbers cannot be had", .0.len())]
     Taken(Vec<(String, String)>),
@@ -225,16 +208,7 @@ pub(super) fn may_change(
     Ok(())
 }
 
-/// Cuts a list that was asked for with one more than the limit.
-pub(super) fn page<T>(mut items: Vec<T>, keyset: Keyset, id: impl Fn(&T) -> i64) -> Page<T> {
-    let limit = usize::try_from(keyset.limit).unwrap_or(usize::MAX);
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = if more { items.last().map(id) } else { None };
-    Page { items, next }
-}
-
-/// The rows of a keyset, and one more where there is one.
+/// The rows of a keyset.
 pub(super) async fn slice<E: EntityTrait>(
     connection: &impl ConnectionTrait,
     select: Select<E>,
@@ -245,7 +219,7 @@ pub(super) async fn slice<E: EntityTrait>(
         Some(after) => select.filter(id.gt(after)),
         None => select,
     };
-    select.order_by_asc(id).limit(keyset.limit.saturating_add(1)).all(connection).await
+    select.order_by_asc(id).limit(keyset.limit).all(connection).await
 }
 
 /// How many rows of one table have a value in one column: what refers to an object that is to go.

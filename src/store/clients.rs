@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::audit::Object;
-use super::change::{self, Editor, Keyset, Owner, Page, Refusal};
+use super::change::{self, Editor, Keyset, Owner, Refusal};
 use super::{Db, StoreError, plan, word};
 use crate::id::{ClientId, UserId};
 use crate::realtime::{Md5Cred, SipForm, SipSettings};
@@ -92,17 +92,14 @@ pub async fn list(
     owner: Owner,
     status: Option<Status>,
     keyset: Keyset,
-) -> Result<Page<StoredClient>, StoreError> {
+) -> Result<Vec<StoredClient>, StoreError> {
     use clients::Column;
     let select = clients::Entity::find().filter(visible(owner)).filter(match status {
         Some(status) => Column::Status.eq(status.as_str()),
         None => Column::Status.ne(Status::Archived.as_str()),
     });
-    let transaction = db.read().await?;
-    let page = change::page(change::slice(&transaction, select, Column::Id, keyset).await?, keyset, |row| row.id);
-    transaction.commit().await?;
-    let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Page { items, next: page.next })
+    let rows = change::slice(&db.connection, select, Column::Id, keyset).await?;
+    rows.into_iter().map(read).collect()
 }
 
 /// One client that `owner` sees.

@@ -8,7 +8,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::audit::Object;
-use super::change::{self, Editor, Keyset, Owner, Page, Refusal};
+use super::change::{self, Editor, Keyset, Owner, Refusal};
 use super::{Db, StoreError, word};
 use crate::id::{CampaignId, DidId, UserId};
 use crate::routing::snapshot::Status;
@@ -57,7 +57,7 @@ pub struct DidFilter {
 ///
 /// # Errors
 /// When the database cannot be read or holds what this version does not know.
-pub async fn list(db: &Db, owner: Owner, filter: &DidFilter, keyset: Keyset) -> Result<Page<StoredDid>, StoreError> {
+pub async fn list(db: &Db, owner: Owner, filter: &DidFilter, keyset: Keyset) -> Result<Vec<StoredDid>, StoreError> {
     use dids::Column;
     let mut select = dids::Entity::find();
     select = match filter.status {
@@ -74,10 +74,10 @@ pub async fn list(db: &Db, owner: Owner, filter: &DidFilter, keyset: Keyset) -> 
         select = select.filter(Column::Id.in_subquery(fed_by(campaign)));
     }
     let transaction = db.read().await?;
-    let page = change::page(change::slice(&transaction, select, Column::Id, keyset).await?, keyset, |row| row.id);
-    let items = read(&transaction, page.items).await?;
+    let rows = change::slice(&transaction, select, Column::Id, keyset).await?;
+    let items = read(&transaction, rows).await?;
     transaction.commit().await?;
-    Ok(Page { items, next: page.next })
+    Ok(items)
 }
 
 fn fed_by(campaign: CampaignId) -> sea_orm::sea_query::SelectStatement {
@@ -234,7 +234,7 @@ fn object(id: DidId) -> Object {
 pub(super) async fn find(connection: &impl ConnectionTrait, owner: Owner, id: DidId) -> Result<StoredDid, Refusal> {
     let row = dids::Entity::find_by_id(id.0).one(connection).await?;
     let row = row.filter(|row| owner.sees(UserId(row.seller_id))).ok_or(Refusal::NotFound)?;
-    Ok(read(connection, vec![row]).await?.pop().ok_or(Refusal::NotFound)?)
+    read(connection, vec![row]).await?.pop().ok_or(Refusal::NotFound)
 }
 
 async fn read(connection: &impl ConnectionTrait, rows: Vec<dids::Model>) -> Result<Vec<StoredDid>, StoreError> {

@@ -6,7 +6,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait
 use serde::Serialize;
 
 use super::audit::Object;
-use super::change::{self, Editor, Keyset, Owner, Page, Refusal};
+use super::change::{self, Editor, Keyset, Owner, Refusal};
 use super::{Db, StoreError, campaigns, clients, number, optional, word};
 use crate::id::{CampaignId, ClientId, LinkId};
 use crate::routing::snapshot::{CountOn, Status};
@@ -64,7 +64,7 @@ pub async fn list(
     campaign: CampaignId,
     status: Option<Status>,
     keyset: Keyset,
-) -> Result<Page<StoredLink>, Refusal> {
+) -> Result<Vec<StoredLink>, Refusal> {
     use campaign_client_settings::Column;
     let transaction = db.read().await?;
     campaigns::find(&transaction, owner, campaign).await?;
@@ -73,10 +73,10 @@ pub async fn list(
         Some(status) => Column::Status.eq(status.as_str()),
         None => Column::Status.ne(Status::Archived.as_str()),
     });
-    let page = change::page(change::slice(&transaction, select, Column::Id, keyset).await?, keyset, |row| row.id);
-    let items = read(&transaction, owner, page.items).await?;
+    let rows = change::slice(&transaction, select, Column::Id, keyset).await?;
+    let items = read(&transaction, owner, rows).await?;
     transaction.commit().await?;
-    Ok(Page { items, next: page.next })
+    Ok(items)
 }
 
 /// One link of a campaign that `owner` sees.

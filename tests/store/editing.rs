@@ -184,7 +184,7 @@ async fn sellers_see_their_own_and_the_clients_that_are_for_them(home: Home) {
     clients::name_seller(&all, closed.id, ANN, true).await.expect("again");
     assert_eq!(clients::sellers(&site.db, closed.id).await.expect("read"), [(ANN, "ann".to_owned())]);
     assert!(missing(clients::name_seller(&all, closed.id, UserId(3), true).await), "an admin is no seller");
-    let seen = async |owner| clients::list(&site.db, owner, None, ALL).await.expect("read").items;
+    let seen = async |owner| clients::list(&site.db, owner, None, ALL).await.expect("read");
     assert_eq!(seen(bob).await.iter().map(|client| client.id).collect::<Vec<_>>(), [open.id]);
     let names: Vec<String> = seen(ann).await.iter().map(|client| client.name_for(ann).to_owned()).collect();
     assert_eq!(names, ["North Calls", "Alias"]);
@@ -214,9 +214,9 @@ async fn sellers_see_their_own_and_the_clients_that_are_for_them(home: Home) {
     assert!(missing(links::create(&all, own.id, closed.id, self::link()).await), "whoever makes the link");
     assert!(missing(links::get(&site.db, bob, own.id, link.id).await), "under another campaign");
     let filter = DidFilter { seller: Some(ANN), ..DidFilter::default() };
-    assert_eq!(dids::list(&site.db, bob, &filter, ALL).await.expect("read").items, []);
+    assert_eq!(dids::list(&site.db, bob, &filter, ALL).await.expect("read"), []);
     let filter = CampaignFilter { seller: Some(ANN), ..CampaignFilter::default() };
-    assert_eq!(campaigns::list(&site.db, bob, &filter, ALL).await.expect("read").items, []);
+    assert_eq!(campaigns::list(&site.db, bob, &filter, ALL).await.expect("read"), []);
 }
 
 async fn a_revoked_client_is_offered_no_calls(home: Home) {
@@ -242,13 +242,12 @@ async fn a_revoked_client_is_offered_no_calls(home: Home) {
     clients::name_seller(&all, client.id, BOB, false).await.expect("revoked");
     assert_eq!(statuses().await, [Status::Paused; 2]);
     assert_eq!(site.revision().await, before + 1, "serve is told");
-    let seen = links::list(&site.db, Owner::Only(ANN), campaign.id, None, ALL).await.expect("own").items;
+    let seen = links::list(&site.db, Owner::Only(ANN), campaign.id, None, ALL).await.expect("own");
     assert_eq!((seen[0].client_name.as_deref(), seen[0].values.status), (None, Status::Active));
 }
 
 async fn numbers_are_unique_over_all_sellers_and_a_bulk_is_all_or_none(home: Home) {
     let site = Site::new(&home).await;
-    let all = site.all();
     site.did("+442071234567", ANN).await;
     let before = site.revision().await;
     let wanted = |numbers: &[&str]| {
@@ -265,7 +264,7 @@ async fn numbers_are_unique_over_all_sellers_and_a_bulk_is_all_or_none(home: Hom
         other => panic!("{other:?}"),
     }
     let own = dids::list(&site.db, Owner::Only(BOB), &DidFilter::default(), ALL).await.expect("read");
-    assert_eq!((own.items.len(), site.revision().await), (0, before));
+    assert_eq!((own.len(), site.revision().await), (0, before));
     let asked = sql(&home, "SELECT CAST(after AS TEXT) FROM audit WHERE action = 'did.unavailable' ORDER BY id").await;
     let asked: Vec<String> = asked.expect("read").iter().map(|line| line.replace(' ', "")).collect();
     assert_eq!(asked, [r#"{"numbers":["+442071234567"]}"#; 2]);
@@ -362,7 +361,6 @@ async fn an_identifier_is_never_given_again(home: Home) {
 
 async fn pages_follow_each_other_without_gap(home: Home) {
     let site = Site::new(&home).await;
-    let all = site.all();
     let mut made = Vec::new();
     for n in 0..5 {
         made.push(site.did(&format!("+44207123456{n}"), if n == 2 { BOB } else { ANN }).await.id);
@@ -371,11 +369,11 @@ async fn pages_follow_each_other_without_gap(home: Home) {
     loop {
         let keyset = Keyset { after, limit: 2 };
         let page = dids::list(&site.db, Owner::Only(ANN), &DidFilter::default(), keyset).await.expect("read");
-        assert!(page.items.len() <= 2);
-        seen.extend(page.items.iter().map(|did| did.id));
-        after = page.next;
-        if after.is_none() {
-            break;
+        assert!(page.len() <= 2);
+        seen.extend(page.iter().map(|did| did.id));
+        match page.last() {
+            Some(last) => after = Some(last.id.0),
+            None => break,
         }
     }
     made.remove(2);

@@ -1,0 +1,128 @@
+//! Campaigns: own and foreign, and the DIDs that feed them.
+
+use capconduit::auth::roles::Role;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::site::Site;
+
+async fn sellers_manage_their_own_and_do_not_see_others(site: Site) {
+    let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
+    let made = acme.post("/campaigns", json!({ "name": "canary", "max_concurrency": 5 })).await.expect(201);
+    let path = format!("/campaigns/{}", made["id"]);
+    assert_eq!(
+        (&made["routing_strategy"], &made["dial_timeout_seconds"], &made["status"], &made["version"]),
+        (&json!("priority"), &json!(20), &json!("active"), &json!(1))
+    );
+    let did = acme.post("/dids", json!({ "number": "+442071234567" })).await.expect(201);
+    let tie = format!("{path}/dids/{}", did["id"]);
+    acme.send(Method::PUT, &tie, |request| request).await.expect(204);
+    acme.send(Method::PUT, &tie, |request| request).await.expect(204);
+    let dids = acme.get(&format!("{path}/dids")).await.expect(200);
+    assert_eq!((&dids["items"][0]["id"], &dids["items"][0]["campaign_ids"]), (&did["id"], &json!([made["id"]])));
+    for refused in [
+        other.get(&path).await,
+        other.patch(&path, json!({ "name": "mine" })).await,
+        other.delete(&path).await,
+        other.get(&format!("{path}/dids")).await,
+        other.send(Method::PUT, &tie, |request| request).await,
+        other.delete(&tie).await,
+    ] {
+        refused.refused(404, "not_found");
+        assert!(!refused.text.contains("canary"), "{}", refused.text);
+    }
+    assert_eq!(other.get("/campaigns").await.expect(200)["items"], json!([]));
+    // A name is taken only where the seller itself has it, and another's DID is not there.
+    let own = other.post("/campaigns", json!({ "name": "canary" })).await.expect(201);
+    let foreign = format!("/campaigns/{}/dids/{}", own["id"], did["id"]);
+    other.send(Method::PUT, &foreign, |request| request).await.refused(404, "not_found");
+    acme.post("/campaigns", json!({ "name": "canary" })).await.refused(409, "name_taken");
+    assert_eq!(acme.post("/campaigns", json!({ "name": "x", "seller_id": 1 })).await.wrong_fields(), ["seller_id"]);
+    assert_eq!(acme.patch(&path, json!({ "seller_id": 1 })).await.wrong_fields(), ["seller_id"]);
+    acme.delete(&path).await.refused(409, "in_use");
+    acme.delete(&tie).await.expect(204);
+    acme.delete(&path).await.expect(204);
+    site.settle().await;
+}
+
+async fn staff_change_the_status_alone(site: Site) {
+    let (admin, staff) = (site.as_admin().await, site.as_staff().await);
+    let acme = site.user("acme", Role::Seller).await;
+    assert_eq!(admin.post("/campaigns", json!({ "name": "Solar" })).await.wrong_fields(), ["seller_id"]);
+    let made = admin.post("/campaigns", json!({ "name": "Solar", "seller_id": acme })).await.expect(201);
+    let path = format!("/campaigns/{}", made["id"]);
+    staff.post("/campaigns", json!({ "name": "Wind", "seller_id": acme })).await.refused(403, "role");
+    staff.delete(&path).await.refused(403, "role");
+    for field in
+        ["routing_strategy", "dial_timeout_seconds", "setup_budget_seconds", "max_duration_seconds", "max_concurrency"]
+    {
+        let value = if field == "routing_strategy" { json!("weighted") } else { json!(7) };
+        assert_eq!(staff.patch(&path, json!({ field: value })).await.wrong_fields(), [field]);
+    }
+    assert_eq!(staff.patch(&path, json!({ "name": "Mine" })).await.wrong_fields(), ["name"]);
+    assert_eq!(staff.patch(&path, json!({ "status": "paused" })).await.expect(200)["status"], json!("paused"));
+    assert_eq!(staff.get(&path).await.expect(200)["seller_id"], json!(acme));
+    site.settle().await;
+}
+
+async fn ranges_merges_and_versions(site: Site) {
+    let acme = site.as_seller("acme").await;
+    for (field, value) in [
+        ("dial_timeout_seconds", json!(0)),
+        ("dial_timeout_seconds", json!(601)),
+        ("dial_timeout_seconds", json!(null)),
+        ("setup_budget_seconds", json!(3601)),
+        ("max_duration_seconds", json!(0)),
+        ("max_concurrency", json!(-1)),
+        ("routing_strategy", json!("random")),
+        ("status", json!(7)),
+        ("name", json!("line\nbreak")),
+        ("early", json!(true)),
+    ] {
+        let mut body = json!({ "name": "x" });
+        body[field] = value.clone();
+        assert_eq!(acme.post("/campaigns", body).await.wrong_fields(), [field], "{value}");
+    }
+    let body = json!({ "name": "Solar", "setup_budget_seconds": 30, "max_concurrency": 0 });
+    let made = acme.post("/campaigns", body).await.expect(201);
+    let path = format!("/campaigns/{}", made["id"]);
+    let merged = acme.patch(&path, json!({ "setup_budget_seconds": null })).await.expect(200);
+    assert_eq!((&merged["setup_budget_seconds"], &merged["max_concurrency"]), (&json!(null), &json!(0)));
+    let with = |version: &'static str| {
+        move |request: reqwest::RequestBuilder| request.header("If-Match", version).json(&json!({ "name": "Wind" }))
+    };
+    acme.send(Method::PATCH, &path, with("\"1\"")).await.refused(412, "stale");
+    assert_eq!(acme.send(Method::PATCH, &path, with("abc")).await.wrong_fields(), ["If-Match"]);
+    assert_eq!(acme.send(Method::PATCH, &path, with("\"2\"")).await.expect(200)["version"], json!(3));
+    acme.patch(&path, json!({ "status": "archived" })).await.expect(200);
+    acme.patch(&path, json!({ "name": "Sun" })).await.refused(409, "archived");
+    acme.patch(&path, json!({ "name": "Sun", "status": "paused" })).await.expect(200);
+    site.settle().await;
+}
+
+async fn a_did_feeds_one_active_campaign(site: Site) {
+    let acme = site.as_seller("acme").await;
+    let did = acme.post("/dids", json!({ "number": "+442071234567" })).await.expect(201)["id"].clone();
+    let mut ids = Vec::new();
+    for name in ["A", "B", "C", "D"] {
+        ids.push(acme.post("/campaigns", json!({ "name": name })).await.expect(201)["id"].clone());
+    }
+    let ties = ids.iter().map(|id| {
+        let (acme, path) = (acme.clone(), format!("/campaigns/{id}/dids/{did}"));
+        async move { acme.send(Method::PUT, &path, |request| request).await }
+    });
+    let answers = futures_util::future::join_all(ties).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 204);
+    assert_eq!((won.len(), lost.len()), (1, 3));
+    for answer in lost {
+        answer.refused(409, "did_in_active_campaign");
+    }
+    site.settle().await;
+}
+
+crate::on_both_databases!(
+    sellers_manage_their_own_and_do_not_see_others,
+    staff_change_the_status_alone,
+    ranges_merges_and_versions,
+    a_did_feeds_one_active_campaign,
+);

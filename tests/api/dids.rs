@@ -1,0 +1,103 @@
+//! DIDs: own and foreign, single and in bulk.
+
+use capconduit::auth::roles::Role;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+const NUMBER: &str = "+442071234567";
+
+async fn sellers_manage_their_own_and_do_not_see_others(site: Site) {
+    let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
+    let made = acme.post("/dids", json!({ "number": "+44 20 7123 4567" })).await.expect(201);
+    assert_eq!(
+        (&made["number"], &made["status"], &made["campaign_ids"]),
+        (&json!(NUMBER), &json!("active"), &json!([]))
+    );
+    let path = format!("/dids/{}", made["id"]);
+    assert_eq!(acme.get(&path).await.expect(200), made);
+    assert_eq!(acme.get("/dids").await.expect(200)["items"], json!([made.clone()]));
+    // Another's is as one that is not there.
+    let absent = other.get("/dids/999999").await.text;
+    for refused in
+        [other.get(&path).await, other.patch(&path, json!({ "status": "paused" })).await, other.delete(&path).await]
+    {
+        refused.refused(404, "not_found");
+        assert_eq!(refused.text, absent);
+    }
+    let filters = ["", "?number=%2B442071234567", "?status=active", &format!("?seller_id={}", made["seller_id"])];
+    for filter in filters {
+        assert_eq!(other.get(&format!("/dids{filter}")).await.expect(200)["items"], json!([]), "{filter}");
+    }
+    // That somebody has the number is all it is told.
+    let taken = other.post("/dids", json!({ "number": NUMBER })).await;
+    taken.refused(409, "did_unavailable");
+    assert!(!taken.text.contains("acme") && !taken.text.contains("seller"), "{}", taken.text);
+    // The owner is nothing it can say or change.
+    let own = other.post("/dids", json!({ "number": "12345" })).await.expect(201);
+    let own = format!("/dids/{}", own["id"]);
+    assert_eq!(
+        other.post("/dids", json!({ "number": "1", "seller_id": made["seller_id"] })).await.wrong_fields(),
+        ["seller_id"]
+    );
+    assert_eq!(other.patch(&own, json!({ "seller_id": made["seller_id"] })).await.wrong_fields(), ["seller_id"]);
+    let paused = other.patch(&own, json!({ "status": "paused" })).await.expect(200);
+    assert_eq!((&paused["status"], &paused["version"]), (&json!("paused"), &json!(2)));
+    other.patch(&own, json!({ "status": "archived" })).await.expect(200);
+    assert_eq!(other.get("/dids").await.expect(200)["items"], json!([]), "hidden by default");
+    assert_eq!(other.get("/dids?status=archived").await.expect(200)["items"][0]["id"], paused["id"]);
+    other.delete(&own).await.expect(204);
+    site.settle().await;
+}
+
+async fn staff_make_them_for_sellers_and_move_them(site: Site) {
+    let staff = site.as_staff().await;
+    let (acme, other) = (site.user("acme", Role::Seller).await, site.user("other", Role::Seller).await);
+    assert_eq!(staff.post("/dids", json!({ "number": NUMBER })).await.wrong_fields(), ["seller_id"]);
+    staff.post("/dids", json!({ "number": NUMBER, "seller_id": 999_999 })).await.refused(404, "not_found");
+    let me = staff.get("/auth/me").await.expect(200)["user"]["id"].clone();
+    staff.post("/dids", json!({ "number": NUMBER, "seller_id": me })).await.refused(404, "not_found");
+    let made = staff.post("/dids", json!({ "number": NUMBER, "seller_id": acme })).await.expect(201);
+    let path = format!("/dids/{}", made["id"]);
+    let admin = site.as_admin().await;
+    let campaign = admin.post("/campaigns", json!({ "name": "Solar", "seller_id": acme })).await.expect(201);
+    let tie = format!("/campaigns/{}/dids/{}", campaign["id"], made["id"]);
+    admin.send(reqwest::Method::PUT, &tie, |request| request).await.expect(204);
+    staff.patch(&path, json!({ "seller_id": other })).await.refused(409, "in_use");
+    staff.patch(&path, json!({ "status": "archived" })).await.refused(409, "in_use");
+    staff.delete(&path).await.refused(409, "in_use");
+    admin.delete(&tie).await.expect(204);
+    assert_eq!(staff.patch(&path, json!({ "seller_id": other })).await.expect(200)["seller_id"], json!(other));
+    site.as_user("acme").await.get(&path).await.refused(404, "not_found");
+    site.settle().await;
+}
+
+async fn a_bulk_is_all_or_none_and_names_each_bad_row(site: Site) {
+    let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
+    other.post("/dids", json!({ "number": NUMBER })).await.expect(201);
+    let bulk = |numbers: &[&str]| -> Value {
+        json!({ "items": numbers.iter().map(|number| json!({ "number": number })).collect::<Vec<_>>() })
+    };
+    let wrong =
+        acme.post("/dids/bulk", bulk(&["+0123", "+442071234560", "a b", "+44-2071234560"])).await.wrong_fields();
+    assert_eq!(wrong, ["items[0].number", "items[2].number", "items[3].number"]);
+    let taken = acme.post("/dids/bulk", bulk(&["+442071234560", NUMBER])).await.refused(409, "did_unavailable");
+    assert_eq!(taken["errors"].as_array().map(Vec::len), Some(1));
+    assert_eq!(taken["errors"][0]["field"], json!("items[1].number"));
+    let seller = json!({ "items": [{ "number": "1", "seller_id": 1 }] });
+    assert_eq!(acme.post("/dids/bulk", seller).await.wrong_fields(), ["items[0].seller_id"]);
+    assert_eq!(acme.get("/dids").await.expect(200)["items"], json!([]));
+    let many: Vec<String> = (0..1000).map(|n| format!("+44207000{n:04}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let made = acme.post("/dids/bulk", bulk(&many)).await.expect(201);
+    assert_eq!(made["items"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(made["items"][999]["number"], json!("+442070000999"));
+    assert_eq!(acme.post("/dids/bulk", bulk(&[])).await.wrong_fields().len(), 1);
+    site.settle().await;
+}
+
+crate::on_both_databases!(
+    sellers_manage_their_own_and_do_not_see_others,
+    staff_make_them_for_sellers_and_move_them,
+    a_bulk_is_all_or_none_and_names_each_bad_row,
+);
