@@ -1,17 +1,23 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
 mod answers;
+mod audit;
 mod auth;
 mod body;
+mod calls;
 mod campaigns;
 mod changes;
 mod clients;
 mod dids;
 mod error;
+mod export;
 mod headers;
 mod health;
 mod links;
+mod live;
 mod page;
+mod render;
+mod route;
 mod security;
 mod tokens;
 mod users;
@@ -83,15 +89,26 @@ enum Tag {
     Campaigns,
     /// One campaign–client pair with its own caps.
     Links,
+    /// Finished calls. A seller sees the calls to its own DIDs.
+    Calls,
+    /// Calls that have not ended, and the caps they use. A seller sees the calls to its own DIDs.
+    Live,
+    /// Previews of decisions.
+    Routing,
+    /// Who changed what.
+    Audit,
 }
 
 /// What routing is made of.
 type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
-type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing);
+/// What comes of it.
+type Traffic = (calls::Api, live::Api, route::Api, audit::Api);
+type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn service() -> OpenApiService<Nouns, ()> {
     let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
-    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing);
+    let traffic = (calls::Api, live::Api, route::Api, audit::Api);
+    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }

@@ -48,6 +48,24 @@ words! {
         GetUser = "getUser",
         /// `PATCH /users/{id}`
         UpdateUser = "updateUser",
+        /// `GET /calls`
+        ListCalls = "listCalls",
+        /// `GET /calls/{id}`
+        GetCall = "getCall",
+        /// `GET /calls/summary`
+        SummarizeCalls = "summarizeCalls",
+        /// `GET /calls/export`
+        ExportCalls = "exportCalls",
+        /// `GET /live/calls`
+        ListLiveCalls = "listLiveCalls",
+        /// `GET /live/links`
+        ListLiveLinks = "listLiveLinks",
+        /// `DELETE /live/calls/{id}`
+        HangUpCall = "hangUpCall",
+        /// `POST /route`
+        PreviewRoute = "previewRoute",
+        /// `GET /audit`
+        ListAudit = "listAudit",
         /// `GET /clients`
         ListClients = "listClients",
         /// `POST /clients`
@@ -128,6 +146,8 @@ impl Operation {
     pub const fn writes(self) -> bool {
         match self {
             Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => false,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute | Self::ListAudit => false,
             Self::ListClients
             | Self::GetClient
             | Self::ListClientSellers
@@ -143,7 +163,8 @@ impl Operation {
             | Self::CreateToken
             | Self::RevokeToken
             | Self::CreateUser
-            | Self::UpdateUser => true,
+            | Self::UpdateUser
+            | Self::HangUpCall => true,
             Self::CreateClient
             | Self::UpdateClient
             | Self::DeleteClient
@@ -169,6 +190,8 @@ impl Operation {
     pub const fn for_tokens(self) -> bool {
         match self {
             Self::GetMe => true,
+            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => true,
+            Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute | Self::ListAudit => true,
             Self::ListClients
             | Self::GetClient
             | Self::ListClientSellers
@@ -223,6 +246,12 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
         Operation::Logout | Operation::GetMe | Operation::ChangePassword | Operation::CreateToken => [Own, Own, Own],
         Operation::ListTokens | Operation::RevokeToken => [All, Own, Own],
         Operation::ListUsers | Operation::CreateUser | Operation::GetUser | Operation::UpdateUser => [All, None, None],
+        Operation::ListCalls | Operation::GetCall | Operation::SummarizeCalls | Operation::ExportCalls => {
+            [All, All, Own]
+        }
+        Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
+        Operation::PreviewRoute => [All, All, Own],
+        Operation::ListAudit => [All, None, Own],
         Operation::ListClients | Operation::GetClient => [All, All, Own],
         Operation::CreateClient
         | Operation::UpdateClient

@@ -12,6 +12,8 @@ words! {
         Completed = "completed",
         /// A client answered, and the call reached its longest duration.
         MaxDuration = "max_duration",
+        /// An operator hung the call up, answered or not.
+        Operator = "operator",
         /// The caller gave up before anybody answered.
         CallerCancelled = "caller_cancelled",
         /// Candidates were tried; nobody answered.
@@ -52,7 +54,9 @@ pub fn rejection(ending: Ending, rejections: &Rejections) -> u16 {
         Ending::AllFull => rejections.all_full,
         Ending::Overloaded | Ending::Failed => rejections.overloaded,
         Ending::CallerCancelled => 487,
-        Ending::NobodyAnswered | Ending::Completed | Ending::MaxDuration => rejections.nobody_answered,
+        Ending::NobodyAnswered | Ending::Completed | Ending::MaxDuration | Ending::Operator => {
+            rejections.nobody_answered
+        }
     }
 }
 
@@ -73,6 +77,8 @@ pub fn q850_for_sip(sip: u16) -> u8 {
 pub fn dialstatus(ending: Ending, last: Option<AttemptOutcome>) -> DialStatus {
     match ending {
         Ending::Completed | Ending::MaxDuration => DialStatus::Answer,
+        Ending::Operator if last == Some(AttemptOutcome::Answered) => DialStatus::Answer,
+        Ending::Operator => DialStatus::NoAnswer,
         Ending::CallerCancelled => DialStatus::Cancel,
         Ending::AllFull => DialStatus::Busy,
         Ending::Overloaded | Ending::Failed => DialStatus::Congestion,

@@ -50,6 +50,8 @@ pub enum Input {
     RequestFailed(Op, Failure),
     /// The drain time is over: a caller who is not answered yet shall try elsewhere.
     Shed,
+    /// An operator wants the call to end.
+    Operator,
     /// The node can be reached again: what is being torn down is asked for once more.
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
@@ -87,6 +89,7 @@ impl fmt::Display for Input {
             Self::CallerGone => f.write_str("caller_gone"),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
+            Self::Operator => f.write_str("operator_hangs_up"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),
         }

@@ -13,7 +13,8 @@ use super::attempt::{Attempt, Leg};
 use super::ending::Ending;
 use super::facts::{CallFacts, Limits};
 use super::io::{Effect, Input};
-use crate::cdr::record::{AttemptOutcome, HungUpBy};
+use super::live::State;
+use crate::cdr::record::HungUpBy;
 use crate::clock::Now;
 use crate::id::LinkId;
 use crate::routing::decision::{Decision, Trace};
@@ -85,8 +86,6 @@ pub struct Call {
     retry: Option<(Duration, Duration)>,
 }
 
-/// Q.850 "normal call clearing".
-const NORMAL_CLEARING: i16 = 16;
 /// A longer set-up than this needs a longer time limit of the caller's channel than the dialplan gives it
 /// (`CAPCONDUIT_SETUP_SECONDS`, 300).
 const SETUP_COVERED: Duration = Duration::from_secs(280);
@@ -162,6 +161,18 @@ impl Call {
         }
     }
 
+    /// Where the call stands, for people.
+    #[must_use]
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::New | Phase::Selecting => State::Selecting,
+            Phase::Dialling if self.current().is_some_and(|a| a.ringing.is_some()) => State::Ringing,
+            Phase::Dialling => State::Dialling,
+            Phase::Talking => State::Talking,
+            Phase::Clearing | Phase::Done => State::Clearing,
+        }
+    }
+
     /// Whether the call is over and its record can be written.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -202,6 +213,7 @@ impl Call {
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
+            Input::Operator => self.operator_hangs_up(now, &mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
         }
@@ -282,9 +294,7 @@ impl Call {
         match self.phase {
             Phase::Dialling => self.tick_dialling(now, effects),
             Phase::Talking if self.talk_deadline().is_some_and(|at| now.mono >= at) => {
-                self.close(Ending::MaxDuration, HungUpBy::System, Some(NORMAL_CLEARING), now);
-                self.hang_up_leg(AttemptOutcome::Answered, now, effects);
-                self.hang_up_caller(None, now, effects);
+                self.end_talk(Ending::MaxDuration, now, effects);
             }
             _ => {}
         }

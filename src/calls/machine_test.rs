@@ -10,7 +10,7 @@ use chrono::DateTime;
 use self::bench::{Bench, facts, limits};
 use super::io::{Effect, Failure, Input, Op};
 use super::machine::Call;
-use crate::cdr::record::{AttemptOutcome, HungUpBy};
+use crate::cdr::record::{AttemptOutcome, DialStatus, HungUpBy};
 use crate::clock::Now;
 use crate::id::LinkId;
 use crate::routing::decision::tests::{campaign, client, link, snapshot};
@@ -291,6 +291,35 @@ fn a_drain_that_is_over_sends_unanswered_callers_elsewhere_and_leaves_talks_alon
     talking.give(Input::LegReady(1));
     talking.give(Input::LegAnswered(1));
     assert!(talking.give(Input::Shed).is_empty());
+}
+
+#[test]
+fn an_operator_ends_a_talk_normally_and_an_unanswered_call_with_the_configured_status() {
+    let mut talking = Bench::new(&[link(1), link(2)]);
+    talking.give(Input::LegReady(1));
+    talking.give(Input::LegAnswered(1));
+    talking.give(Input::CallerUp);
+    talking.now.mono += Duration::from_secs(8);
+    assert_eq!(talking.give(Input::Operator), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
+    assert!(talking.give(Input::Operator).is_empty(), "once is enough");
+    assert!(!talking.book.ledger.is_empty(), "the permit stays until the leg is gone");
+    talking.gone(1, 16, 0);
+    talking.give(Input::CallerGone);
+    let record = talking.record();
+    assert_eq!((record.ending.as_str(), record.hung_up_by), ("operator", HungUpBy::System));
+    assert_eq!((record.dialstatus, record.sip_code, record.talk_ms), (DialStatus::Answer, Some(200), 8_000));
+    assert_eq!(talking.released, [(1, true)]);
+
+    let mut ringing = Bench::new(&[link(1), link(2)]);
+    ringing.give(Input::LegReady(1));
+    ringing.give(Input::LegRinging(1));
+    assert_eq!(ringing.give(Input::Operator), [Op::HangUpLeg(1), Op::HangUpCaller(Some(480))]);
+    assert!(ringing.gone(1, 16, 0).is_empty(), "nobody else is tried");
+    ringing.give(Input::CallerGone);
+    let record = ringing.record();
+    assert_eq!((record.ending.as_str(), record.dialstatus), ("operator", DialStatus::NoAnswer));
+    assert_eq!(record.attempts[0].outcome, AttemptOutcome::Cancelled);
+    assert_eq!(ringing.released, [(1, false)]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod facts;
 pub(crate) mod heartbeat;
 pub mod intake;
 pub mod io;
+pub mod live;
 pub mod machine;
 pub mod reconcile;
 pub mod registry;

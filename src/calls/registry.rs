@@ -8,6 +8,7 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::mpsc;
 
 use super::io::Input;
+use super::live::LiveView;
 use crate::id::CallId;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
@@ -33,6 +34,8 @@ pub struct LiveCall {
     /// Its inbound channel.
     pub channel_id: String,
     inputs: mpsc::UnboundedSender<Input>,
+    /// `None` in the moment before its task has begun.
+    view: Option<Arc<LiveView>>,
 }
 
 impl LiveCall {
@@ -84,7 +87,7 @@ impl Registry {
             return None;
         };
         let (inputs, receiver) = mpsc::unbounded_channel();
-        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), inputs });
+        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), inputs, view: None });
         self.inbound.insert((node, channel_id.to_owned()), call);
         Some(receiver)
     }
@@ -99,6 +102,25 @@ impl Registry {
     /// Tells a call something; `false` when no such call is live.
     pub fn tell(&self, call: CallId, input: Input) -> bool {
         self.calls.get(&call).is_some_and(|live| live.inputs.send(input).is_ok())
+    }
+
+    /// Notes how a call stands.
+    pub fn show(&self, view: LiveView) {
+        if let Some(mut live) = self.calls.get_mut(&view.call_id) {
+            live.view = Some(Arc::new(view));
+        }
+    }
+
+    /// How a call stands; `None` when no such call is live.
+    #[must_use]
+    pub fn view(&self, call: CallId) -> Option<Arc<LiveView>> {
+        self.calls.get(&call).and_then(|live| live.view.clone())
+    }
+
+    /// How all live calls stand, in no order.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<LiveView>> {
+        self.calls.iter().filter_map(|live| live.view.clone()).collect()
     }
 
     /// Whether a call is live and its task runs.

@@ -10,6 +10,7 @@ use tracing::{debug, error, info};
 use super::execute;
 use super::facts::{CallFacts, Limits};
 use super::io::{Effect, Failure, Input, Op};
+use super::live::LiveView;
 use super::machine::Call;
 use super::registry::Registry;
 use crate::ari::{Error, Lane};
@@ -34,6 +35,8 @@ struct CallTask {
     lane: Lane,
     context: Context,
     asked: FuturesUnordered<Asked>,
+    /// What others were last told of it.
+    shown: Option<LiveView>,
 }
 
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
@@ -47,14 +50,16 @@ pub(crate) async fn run(
 ) {
     let now = context.clock.now();
     let call = Call::new(facts, context.limits, earlier_attempts, now);
-    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new() };
+    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new(), shown: None };
     task.feed(first);
     task.drive(inputs).await;
 }
 
 /// Runs a call that is already under way to its end.
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    CallTask { call, lane, context, asked: FuturesUnordered::new() }.drive(inputs).await;
+    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new(), shown: None };
+    task.show();
+    task.drive(inputs).await;
 }
 
 impl CallTask {
@@ -91,6 +96,16 @@ impl CallTask {
                 // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
                 next = next.or(self.carry_out(effect));
             }
+        }
+        self.show();
+    }
+
+    /// Tells the registry how the call stands, where that has changed.
+    fn show(&mut self) {
+        let view = LiveView::of(&self.call);
+        if self.shown.as_ref() != Some(&view) {
+            self.context.registry.show(view.clone());
+            self.shown = Some(view);
         }
     }
 

@@ -138,6 +138,19 @@ impl Ledger {
         })
     }
 
+    /// Pretends that a link has so many attempts that ring or talk, and so many calls counted; `None` keeps. The campaign is used as
+    /// much more or less, the client is not: what its cap leaves after others' calls is not to be found out by trying.
+    /// For previews on a copy only: no permit stands behind it.
+    pub fn pretend(&mut self, campaign: CampaignId, link: LinkId, live: Option<u32>, counted: Option<u64>) {
+        let used = self.links.entry(link).or_default();
+        let before = used.live;
+        used.live = live.unwrap_or(before);
+        used.counted = counted.unwrap_or(used.counted);
+        let after = used.live;
+        let shared = self.campaigns.entry(campaign).or_default();
+        *shared = shared.saturating_sub(before).saturating_add(after);
+    }
+
     /// Reserves one slot of every cap the attempt touches, or none.
     ///
     /// # Errors

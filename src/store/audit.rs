@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use entity::audit;
 use sea_orm::ActiveValue::{NotSet, Set};
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use serde_json::Value;
 
+use super::{Db, StoreError};
 use crate::auth::principal::{Actor, Credential};
+use crate::id::UserId;
 
 /// A kind of object and its id, or any other thing that can be changed.
 #[derive(Debug, Clone)]
@@ -54,4 +56,79 @@ pub(super) async fn write(
         after: Set(after),
     };
     audit::Entity::insert(line).exec_without_returning(transaction).await.map(|_| ())
+}
+
+/// One line as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Row id; grows.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who, where it was a user.
+    pub user: Option<UserId>,
+    /// Username, or `apply` or `cli`.
+    pub actor: String,
+    /// `session:<id>` or `token:<id>`.
+    pub credential: Option<String>,
+    /// Address of the client, where it came over the API.
+    pub address: Option<String>,
+    /// What was done.
+    pub action: String,
+    /// To what.
+    pub object: String,
+    /// The object before.
+    pub before: Option<Value>,
+    /// The object after.
+    pub after: Option<Value>,
+}
+
+/// Which lines; every field that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this user's: what the asker may see at most.
+    pub owner: Option<UserId>,
+    /// What this user did.
+    pub user: Option<UserId>,
+    /// What was done to this object (`kind:id`).
+    pub object: Option<String>,
+    /// What was done.
+    pub action: Option<String>,
+    /// Then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Before then.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// Lines that match, newest first: at most `limit`, of those below the id `before`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(db: &Db, filter: &Filter, before: Option<i64>, limit: u64) -> Result<Vec<Line>, StoreError> {
+    use audit::Column as C;
+    let rows = audit::Entity::find()
+        .apply_if(filter.owner, |query, user| query.filter(C::UserId.eq(user.0)))
+        .apply_if(filter.user, |query, user| query.filter(C::UserId.eq(user.0)))
+        .apply_if(filter.object.as_ref(), |query, object| query.filter(C::Object.eq(object.as_str())))
+        .apply_if(filter.action.as_ref(), |query, action| query.filter(C::Action.eq(action.as_str())))
+        .apply_if(filter.from, |query, at| query.filter(C::At.gte(at)))
+        .apply_if(filter.to, |query, at| query.filter(C::At.lt(at)))
+        .apply_if(before, |query, id| query.filter(C::Id.lt(id)))
+        .order_by_desc(C::Id)
+        .limit(limit)
+        .all(&db.connection)
+        .await?;
+    let line = |row: audit::Model| Line {
+        id: row.id,
+        at: row.at,
+        user: row.user_id.map(UserId),
+        actor: row.actor,
+        credential: row.credential,
+        address: row.address,
+        action: row.action,
+        object: row.object,
+        before: row.before,
+        after: row.after,
+    };
+    Ok(rows.into_iter().map(line).collect())
 }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod calls;
 pub mod campaigns;
 pub mod change;
 pub mod clients;

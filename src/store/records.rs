@@ -121,7 +121,7 @@ pub async fn between(db: &Db, first: CallId, last: CallId, limit: u64) -> Result
     with_attempts(&transaction, calls).await
 }
 
-async fn with_attempts(
+pub(super) async fn with_attempts(
     transaction: &DatabaseTransaction,
     calls: Vec<call_logs::Model>,
 ) -> Result<Vec<CallRecord>, StoreError> {

@@ -13,13 +13,18 @@ mod caller;
 mod site;
 
 mod accounts;
+mod audit;
+mod calls;
 mod campaigns;
 mod clients;
 mod dids;
 mod links;
+mod live;
 mod refusals;
+mod route;
 mod sessions;
 mod tokens;
+mod traffic;
 
 /// Makes one test for each database.
 #[macro_export]

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test helper fails its test by panicking")]
 
 mod applying;
+mod calls;
 mod connecting;
 mod editing;
 mod helpers;
@@ -11,6 +12,7 @@ mod migrating;
 mod postgres;
 mod publishing;
 mod recording;
+mod summing;
 
 /// What `documents` is made of.
 mod forms {

@@ -16,11 +16,11 @@ on_both!(
     newest_first_by_arrival,
 );
 
-fn moment(micros: i64) -> DateTime<Utc> {
+pub(crate) fn moment(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_795_000_000_000_000 + micros).expect("a time in range")
 }
 
-fn attempt(number: u32, link: i64, counted: bool) -> AttemptRecord {
+pub(crate) fn attempt(number: u32, link: i64, counted: bool) -> AttemptRecord {
     AttemptRecord {
         number,
         link_id: LinkId(link),
@@ -38,7 +38,7 @@ fn attempt(number: u32, link: i64, counted: bool) -> AttemptRecord {
     }
 }
 
-fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
+pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
     CallRecord {
         call_id: CallId::derive(moment(n * 1000), "pbx", &n.to_string()),
         node: "pbx".into(),

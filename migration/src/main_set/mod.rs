@@ -17,6 +17,7 @@ mod m20261122_000013_api_tokens;
 mod m20261122_000014_audit;
 mod m20261122_000020_versions;
 mod m20261122_000021_client_access;
+mod m20261122_000030_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -35,5 +36,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000014_audit::Step),
         Box::new(m20261122_000020_versions::Step),
         Box::new(m20261122_000021_client_access::Step),
+        Box::new(m20261122_000030_call_filters::Step),
     ]
 }

@@ -14,6 +14,8 @@ pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// How long a caller that hung up may take to be gone before it is hung up from here.
 const LEAVING: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Q.850 "normal call clearing".
+const NORMAL_CLEARING: i16 = 16;
 /// SIP status of an INVITE that was cancelled (RFC 3261 section 9.2).
 const REQUEST_TERMINATED: i16 = 487;
 /// Asterisk answers the caller within milliseconds of the client's answer. A caller that went within this time without
@@ -134,6 +136,21 @@ impl Call {
     pub(super) fn shed(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if matches!(self.phase, Phase::Selecting | Phase::Dialling) {
             self.reject(Ending::Overloaded, now, effects);
+        }
+    }
+
+    /// Ends a talk from here.
+    pub(super) fn end_talk(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
+        self.close(ending, HungUpBy::System, Some(NORMAL_CLEARING), now);
+        self.hang_up_leg(AttemptOutcome::Answered, now, effects);
+        self.hang_up_caller(None, now, effects);
+    }
+
+    pub(super) fn operator_hangs_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::Talking => self.end_talk(Ending::Operator, now, effects),
+            Phase::Selecting | Phase::Dialling => self.reject(Ending::Operator, now, effects),
+            Phase::New | Phase::Clearing | Phase::Done => {}
         }
     }
 

@@ -41,6 +41,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
         1 => Just(Input::NodeUp),
         1 => Just(Input::Shed),
+        1 => Just(Input::Operator),
         3 => Just(Input::Tick),
         2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
     ];

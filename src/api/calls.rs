@@ -1,0 +1,454 @@
+//! Finished calls: lists, one call with everything that is known of it, and figures.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, Utc};
+use chrono_tz::Tz;
+use poem::Body;
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::{Binary, Json};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::error::{ApiError, FieldError};
+use super::export::{self, Format};
+use super::page::{Page, Window};
+use super::render::{Call, CallDetail, Viewer};
+use super::security::Auth;
+use super::{State, Tag};
+use crate::auth::principal::Principal;
+use crate::auth::roles::{Operation, Reach};
+use crate::calls::ending::Ending;
+use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
+use crate::store::calls::{self, By, Figures, Filter, Group, Key, Position};
+use crate::store::records;
+
+/// Endpoints of finished calls.
+#[derive(Debug)]
+pub(super) struct Api;
+
+/// What calls are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum GroupBy {
+    /// Hours of the time zone's clock; one that a clock change repeats is two groups.
+    Hour,
+    /// Days of the time zone's calendar.
+    Day,
+    /// Owner of the DID.
+    Seller,
+    /// The campaign.
+    Campaign,
+    /// The number dialled.
+    Did,
+    /// Each client that was dialled.
+    Client,
+    /// Each link that was dialled.
+    Link,
+    /// Why calls ended.
+    Ending,
+}
+
+impl From<GroupBy> for By {
+    fn from(by: GroupBy) -> Self {
+        match by {
+            GroupBy::Hour => Self::Hour,
+            GroupBy::Day => Self::Day,
+            GroupBy::Seller => Self::Seller,
+            GroupBy::Campaign => Self::Campaign,
+            GroupBy::Did => Self::Did,
+            GroupBy::Client => Self::Client,
+            GroupBy::Link => Self::Link,
+            GroupBy::Ending => Self::Ending,
+        }
+    }
+}
+
+/// Exports written at once, over all users: each reads the database as fast as its reader takes it.
+const EXPORTS_AT_ONCE: usize = 4;
+static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_AT_ONCE);
+
+/// How calls are written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum ExportFormat {
+    /// Comma-separated values (RFC 4180) with a heading.
+    Csv,
+    /// One JSON object per line.
+    Ndjson,
+}
+
+#[derive(ApiResponse)]
+enum ExportResponse {
+    /// The calls, and how many they are.
+    #[oai(status = 200)]
+    Ok(ExportBody),
+}
+
+#[derive(ResponseContent)]
+enum ExportBody {
+    #[oai(content_type = "text/csv; charset=utf-8")]
+    Csv(Binary<Body>),
+    #[oai(content_type = "application/x-ndjson")]
+    Ndjson(Binary<Body>),
+}
+
+/// Figures of some calls.
+#[derive(Debug, Object)]
+struct CallFigures {
+    /// How many.
+    calls: u64,
+    /// How many of them a client answered; by client or link: this one.
+    answered: u64,
+    /// `answered` divided by `calls`, 0 to 1; null where there are no calls.
+    answer_rate: Option<f64>,
+    /// Talk time of the answered ones, in milliseconds.
+    talk_ms: i64,
+}
+
+impl From<Figures> for CallFigures {
+    #[allow(clippy::cast_precision_loss, reason = "a rate; counts stay far below 2^53")]
+    fn from(Figures { calls, answered, talk_ms }: Figures) -> Self {
+        let answer_rate = (calls > 0).then(|| answered as f64 / calls as f64);
+        Self { calls, answered, answer_rate, talk_ms }
+    }
+}
+
+/// Calls that have something in common.
+#[derive(Debug, Object)]
+struct CallGroup {
+    /// Begin of the hour or day, with the offset in force then; null for other groups.
+    begins_at: Option<DateTime<FixedOffset>>,
+    /// Row id of the seller, campaign, client or link; null for other groups, and for calls that reached none.
+    id: Option<i64>,
+    /// Row id of the link's client; null for other groups.
+    client_id: Option<i64>,
+    /// Name of the seller, campaign or client; the number dialled; the ending.
+    name: Option<String>,
+    /// Their figures.
+    figures: CallFigures,
+}
+
+/// Figures of calls, grouped.
+#[derive(Debug, Object)]
+struct CallSummary {
+    /// What they are grouped by.
+    group_by: GroupBy,
+    /// The time zone of hours and days.
+    time_zone: String,
+    /// Over all calls that match, each counted once.
+    total: CallFigures,
+    /// Groups that have calls: hours and days in their order, others the largest first.
+    groups: Vec<CallGroup>,
+}
+
+/// Place of a call in a list.
+#[derive(Debug, Serialize, Deserialize)]
+struct At {
+    at: DateTime<Utc>,
+    id: Uuid,
+}
+
+/// The filters as they were sent.
+#[derive(Debug, Default)]
+struct Asked {
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    did: Option<String>,
+    did_id: Option<i64>,
+    caller: Option<String>,
+    seller_id: Option<i64>,
+    campaign_id: Option<i64>,
+    client_id: Option<i64>,
+    link_id: Option<i64>,
+    ending: Option<String>,
+    answered: Option<bool>,
+    min_talk_ms: Option<i64>,
+}
+
+impl Asked {
+    /// The filter for what `principal` may see.
+    fn filter(self, principal: &Principal, reach: Reach) -> Result<Filter, ApiError> {
+        let mut errors = Vec::new();
+        if let Some(ending) = &self.ending
+            && let Err(why) = Ending::from_str(ending)
+        {
+            errors.push(FieldError::new("ending", "value", why));
+        }
+        if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
+            errors.push(FieldError::new("to", "range", "must not lie before from"));
+        }
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(errors));
+        }
+        Ok(Filter {
+            owner: (reach != Reach::All).then_some(principal.user),
+            from: self.from,
+            to: self.to,
+            seller: self.seller_id.map(UserId),
+            did: self.did_id.map(DidId),
+            dialled: self.did.map(|number| with_plus(&number)),
+            caller: self.caller.map(|number| with_plus(&number)),
+            campaign: self.campaign_id.map(CampaignId),
+            client: self.client_id.map(ClientId),
+            link: self.link_id.map(LinkId),
+            ending: self.ending,
+            answered: self.answered,
+            min_talk_ms: self.min_talk_ms,
+        })
+    }
+}
+
+/// A `+` that was not percent-encoded arrives as a space.
+fn with_plus(number: &str) -> String {
+    number.strip_prefix(' ').map_or_else(|| number.to_owned(), |digits| format!("+{digits}"))
+}
+
+/// The eyes of a principal.
+pub(super) async fn viewer(state: &State, principal: &Principal) -> Result<Viewer, ApiError> {
+    Ok(Viewer::new(principal.role, calls::aliases(&state.db).await?))
+}
+
+#[OpenApi(prefix_path = "/api/v1/calls", tag = "Tag::Calls")]
+impl Api {
+    /// List calls
+    ///
+    /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls.
+    #[oai(path = "/", method = "get", operation_id = "listCalls")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn list(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// Arrived then or later (RFC 3339 with offset).
+        from: Query<Option<DateTime<Utc>>>,
+        /// Arrived before then (RFC 3339 with offset).
+        to: Query<Option<DateTime<Utc>>>,
+        /// The number dialled, in E.164.
+        did: Query<Option<String>>,
+        /// Row id of the DID.
+        did_id: Query<Option<i64>>,
+        /// Who called, in E.164. Withheld callers are never found by it.
+        caller: Query<Option<String>>,
+        /// Owner of the DID at the time.
+        seller_id: Query<Option<i64>>,
+        /// The campaign.
+        campaign_id: Query<Option<i64>>,
+        /// A client that was dialled, whether or not it answered.
+        client_id: Query<Option<i64>>,
+        /// A link that was dialled, whether or not it answered.
+        link_id: Query<Option<i64>>,
+        /// Why the call ended.
+        ending: Query<Option<String>>,
+        /// Whether a client answered.
+        answered: Query<Option<bool>>,
+        /// Talk time at least, in milliseconds.
+        min_talk_ms: Query<Option<i64>>,
+        /// Calls per page, 1 to 200.
+        limit: Query<Option<u32>>,
+        /// `next_cursor` of the page before, with the same filters.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<Page<Call>>, ApiError> {
+        let (principal, reach) = auth.may(Operation::ListCalls)?;
+        let asked = Asked {
+            from: from.0,
+            to: to.0,
+            did: did.0,
+            did_id: did_id.0,
+            caller: caller.0,
+            seller_id: seller_id.0,
+            campaign_id: campaign_id.0,
+            client_id: client_id.0,
+            link_id: link_id.0,
+            ending: ending.0,
+            answered: answered.0,
+            min_talk_ms: min_talk_ms.0,
+        };
+        let filter = asked.filter(&principal, reach)?;
+        let window = Window::<At>::new(limit.0, cursor.0.as_deref(), &format!("{filter:?}"))?;
+        let after = window.after.as_ref().map(|at| Position { arrived_at: at.at, call: CallId(at.id) });
+        let found = calls::page(&state.db, &filter, after, window.read).await?;
+        let viewer = viewer(state, &principal).await?;
+        let place = |call: &crate::cdr::record::CallRecord| At { at: call.arrived_at, id: call.call_id.0 };
+        Ok(Json(window.page(found, place, |call| viewer.call(&call))?))
+    }
+
+    /// Summarise calls
+    ///
+    /// Counts, answer rate and talk time of the calls that match, over all and by group. By client and link, each one that was dialled
+    /// for a call counts it. Any role; sellers get their own calls.
+    #[oai(path = "/summary", method = "get", operation_id = "summarizeCalls")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn summary(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// What to group by.
+        group_by: Query<GroupBy>,
+        /// IANA time zone of hours and days, such as `Europe/London`; UTC where absent.
+        time_zone: Query<Option<String>>,
+        /// Arrived then or later (RFC 3339 with offset).
+        from: Query<Option<DateTime<Utc>>>,
+        /// Arrived before then (RFC 3339 with offset).
+        to: Query<Option<DateTime<Utc>>>,
+        /// The number dialled, in E.164.
+        did: Query<Option<String>>,
+        /// Row id of the DID.
+        did_id: Query<Option<i64>>,
+        /// Who called, in E.164. Withheld callers are never found by it.
+        caller: Query<Option<String>>,
+        /// Owner of the DID at the time.
+        seller_id: Query<Option<i64>>,
+        /// The campaign.
+        campaign_id: Query<Option<i64>>,
+        /// A client that was dialled, whether or not it answered.
+        client_id: Query<Option<i64>>,
+        /// A link that was dialled, whether or not it answered.
+        link_id: Query<Option<i64>>,
+        /// Why the call ended.
+        ending: Query<Option<String>>,
+        /// Whether a client answered.
+        answered: Query<Option<bool>>,
+        /// Talk time at least, in milliseconds.
+        min_talk_ms: Query<Option<i64>>,
+    ) -> Result<Json<CallSummary>, ApiError> {
+        let (principal, reach) = auth.may(Operation::SummarizeCalls)?;
+        let asked = Asked {
+            from: from.0,
+            to: to.0,
+            did: did.0,
+            did_id: did_id.0,
+            caller: caller.0,
+            seller_id: seller_id.0,
+            campaign_id: campaign_id.0,
+            client_id: client_id.0,
+            link_id: link_id.0,
+            ending: ending.0,
+            answered: answered.0,
+            min_talk_ms: min_talk_ms.0,
+        };
+        let filter = asked.filter(&principal, reach)?;
+        let zone = read_zone(time_zone.0.as_deref())?;
+        let found = calls::summary(&state.db, &filter, group_by.0.into(), zone).await?;
+        let viewer = viewer(state, &principal).await?;
+        let group = |group| shown(group, group_by.0, &viewer);
+        Ok(Json(CallSummary {
+            group_by: group_by.0,
+            time_zone: zone.name().to_owned(),
+            total: found.total.into(),
+            groups: found.groups.into_iter().map(group).collect(),
+        }))
+    }
+
+    /// Export calls
+    ///
+    /// All calls that match, newest arrival first, as a stream without a limit. CSV has a heading, and its last line is `rows,<count>`;
+    /// NDJSON is one JSON object per line as in the list, and its last line is `{"rows": <count>}`: without that line the file is not
+    /// whole. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls.
+    #[oai(path = "/export", method = "get", operation_id = "exportCalls")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn export(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// How calls are written out.
+        format: Query<ExportFormat>,
+        /// Arrived then or later (RFC 3339 with offset).
+        from: Query<Option<DateTime<Utc>>>,
+        /// Arrived before then (RFC 3339 with offset).
+        to: Query<Option<DateTime<Utc>>>,
+        /// The number dialled, in E.164.
+        did: Query<Option<String>>,
+        /// Row id of the DID.
+        did_id: Query<Option<i64>>,
+        /// Who called, in E.164. Withheld callers are never found by it.
+        caller: Query<Option<String>>,
+        /// Owner of the DID at the time.
+        seller_id: Query<Option<i64>>,
+        /// The campaign.
+        campaign_id: Query<Option<i64>>,
+        /// A client that was dialled, whether or not it answered.
+        client_id: Query<Option<i64>>,
+        /// A link that was dialled, whether or not it answered.
+        link_id: Query<Option<i64>>,
+        /// Why the call ended.
+        ending: Query<Option<String>>,
+        /// Whether a client answered.
+        answered: Query<Option<bool>>,
+        /// Talk time at least, in milliseconds.
+        min_talk_ms: Query<Option<i64>>,
+    ) -> Result<ExportResponse, ApiError> {
+        let (principal, reach) = auth.may(Operation::ExportCalls)?;
+        let asked = Asked {
+            from: from.0,
+            to: to.0,
+            did: did.0,
+            did_id: did_id.0,
+            caller: caller.0,
+            seller_id: seller_id.0,
+            campaign_id: campaign_id.0,
+            client_id: client_id.0,
+            link_id: link_id.0,
+            ending: ending.0,
+            answered: answered.0,
+            min_talk_ms: min_talk_ms.0,
+        };
+        let filter = asked.filter(&principal, reach)?;
+        let viewer = viewer(state, &principal).await?;
+        let permit = EXPORTS.try_acquire().map_err(|_| {
+            let detail = format!("{EXPORTS_AT_ONCE} exports are being written already.");
+            ApiError::too_many("exports", detail, Duration::from_secs(10))
+        })?;
+        let body = |format| Binary(export::body(state.db.clone(), filter, viewer, format, permit));
+        Ok(ExportResponse::Ok(match format.0 {
+            ExportFormat::Csv => ExportBody::Csv(body(Format::Csv)),
+            ExportFormat::Ndjson => ExportBody::Ndjson(body(Format::Ndjson)),
+        }))
+    }
+
+    /// Get a call
+    ///
+    /// With every dial, the timeline, and why it went where it went. Any role; sellers get their own calls.
+    #[oai(path = "/:call_id", method = "get", operation_id = "getCall")]
+    async fn get(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// The call's id.
+        call_id: Path<String>,
+    ) -> Result<Json<CallDetail>, ApiError> {
+        let (principal, reach) = auth.may(Operation::GetCall)?;
+        let id = call_id.0.parse::<CallId>().map_err(|_| ApiError::not_found())?;
+        let found = records::by_call_id(&state.db, id).await?;
+        let visible = found.filter(|call| reach == Reach::All || call.seller_id == Some(principal.user));
+        let call = visible.ok_or_else(ApiError::not_found)?;
+        Ok(Json(viewer(state, &principal).await?.detail(&call)))
+    }
+}
+
+fn read_zone(name: Option<&str>) -> Result<Tz, ApiError> {
+    name.map_or(Ok(Tz::UTC), str::parse).map_err(|_| {
+        let detail = "use a time zone of the IANA database, such as Europe/London";
+        ApiError::invalid(vec![FieldError::new("time_zone", "value", detail)])
+    })
+}
+
+fn shown(group: Group, by: GroupBy, viewer: &Viewer) -> CallGroup {
+    let none = CallGroup { begins_at: None, id: None, client_id: None, name: None, figures: group.figures.into() };
+    let alias = |id, name: &str| viewer.client_name(ClientId(id), name).to_owned();
+    match group.key {
+        Key::Time(begins) => CallGroup { begins_at: Some(begins), ..none },
+        Key::Text(text) => CallGroup { name: Some(text), ..none },
+        Key::Link { id, client, client_name } => {
+            CallGroup { id: Some(id), client_id: Some(client), name: Some(alias(client, &client_name)), ..none }
+        }
+        Key::Object { id: Some(id), name: Some(name) } if by == GroupBy::Client => {
+            CallGroup { id: Some(id), name: Some(alias(id, &name)), ..none }
+        }
+        Key::Object { id, name } => CallGroup { id, name, ..none },
+    }
+}

@@ -1,0 +1,370 @@
+//! Calls as each role may see them: the one place that turns records into answers, whatever list, page or stream they are for.
+//!
+//! A seller sees of a client its id and its name (or the alias that an admin set), and no figures that other sellers' calls have a
+//! part in.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Object;
+
+use crate::auth::roles::Role;
+use crate::cdr::record::{AttemptRecord, CallRecord};
+use crate::id::ClientId;
+use crate::routing::trace::{LinkView, TraceView};
+
+/// A client as calls name it.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct ClientName {
+    /// Row id of the client.
+    pub(super) id: i64,
+    /// Its name at the time; for sellers its alias where one is set.
+    pub(super) name: String,
+    /// Its endpoint in Asterisk. Not shown to sellers.
+    pub(super) client_identifier: Option<String>,
+}
+
+/// One finished call.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct Call {
+    /// The call's id; ids sort by time.
+    pub(super) call_id: String,
+    /// When it arrived.
+    pub(super) arrived_at: DateTime<Utc>,
+    /// When a client's phone first rang.
+    pub(super) ringing_at: Option<DateTime<Utc>>,
+    /// When a client answered; null when none did.
+    pub(super) answered_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub(super) ended_at: DateTime<Utc>,
+    /// The number dialled, in E.164 where it is one.
+    pub(super) did: String,
+    /// Row id of the DID; null when none matched.
+    pub(super) did_id: Option<i64>,
+    /// Who called, in E.164; null when withheld, absent or not a number.
+    pub(super) caller: Option<String>,
+    /// The caller's display name, as the carrier sent it.
+    pub(super) caller_name: Option<String>,
+    /// `allowed`, `withheld` or `unavailable`.
+    pub(super) caller_presentation: String,
+    /// Owner of the DID at the time.
+    pub(super) seller_id: Option<i64>,
+    /// The owner's name at the time.
+    pub(super) seller_name: Option<String>,
+    /// The campaign.
+    pub(super) campaign_id: Option<i64>,
+    /// Its name at the time.
+    pub(super) campaign_name: Option<String>,
+    /// The last link that was dialled.
+    pub(super) link_id: Option<i64>,
+    /// The client that answered, else the last one that was dialled.
+    pub(super) client: Option<ClientName>,
+    /// Whether a client answered.
+    pub(super) answered: bool,
+    /// From first ringing to answer or end, in milliseconds.
+    pub(super) ring_ms: i64,
+    /// From answer to end, in milliseconds; 0 when not answered.
+    pub(super) talk_ms: i64,
+    /// Why it ended: `completed`, `max_duration`, `operator`, `caller_cancelled`, `nobody_answered`, `unknown_did`,
+    /// `inactive_campaign`, `no_active_link`, `all_full`, `overloaded` or `failed`.
+    pub(super) ending: String,
+    /// Who ended it: `caller`, `client` or `system`.
+    pub(super) hung_up_by: String,
+    /// Asterisk's word for the outcome: `ANSWER`, `BUSY`, `NOANSWER`, `CANCEL`, `CONGESTION` or `CHANUNAVAIL`.
+    pub(super) dialstatus: String,
+    /// Final SIP status given to the caller (RFC 3261).
+    pub(super) sip_code: Option<i16>,
+    /// Q.850 cause that ended the call.
+    pub(super) q850_cause: Option<i16>,
+    /// How many dials were made.
+    pub(super) dials: u64,
+    /// Asterisk node that the call came in on.
+    pub(super) node: String,
+}
+
+/// One finished call with everything that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct CallDetail {
+    /// What lists show of it.
+    #[oai(flatten)]
+    call: Call,
+    /// SIP Call-ID of the carrier's INVITE.
+    sip_call_id: Option<String>,
+    /// Asterisk's id of the inbound channel.
+    uniqueid: String,
+    /// What the carrier sent as the number dialled, untouched.
+    dialled_raw: String,
+    /// Every dial, in order.
+    attempts: Vec<Attempt>,
+    /// What happened, in order.
+    timeline: Vec<TimelineEvent>,
+    /// Why the call went where it went; null when no campaign was reached.
+    decision: Option<Decision>,
+}
+
+/// One dial of one client.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct Attempt {
+    /// Counts from 1 within the call.
+    number: u32,
+    /// The link it was made for.
+    link_id: i64,
+    /// The client that was dialled.
+    client: ClientName,
+    /// When it began.
+    started_at: DateTime<Utc>,
+    /// When it first rang.
+    ringing_at: Option<DateTime<Utc>>,
+    /// When the client answered.
+    answered_at: Option<DateTime<Utc>>,
+    /// When its channel was gone.
+    ended_at: DateTime<Utc>,
+    /// `answered`, `busy`, `no_answer`, `no_progress`, `rejected`, `congestion`, `unavailable`, `misconfigured`, `redirected`,
+    /// `cancelled`, `answered_late` or `failed`.
+    outcome: String,
+    /// Q.850 cause of its channel.
+    q850_cause: Option<i16>,
+    /// Final SIP status that the client gave.
+    sip_code: Option<i16>,
+    /// Whether it counts against the link's total.
+    counted: bool,
+}
+
+/// One line of a call's timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct TimelineEvent {
+    /// Milliseconds since the call arrived.
+    at_ms: i64,
+    /// What happened.
+    event: String,
+}
+
+/// Why a call may go where: every link of the campaign, and what was found of it.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct Decision {
+    /// Routing revision it was made by; grows with every change of the configuration.
+    revision: i64,
+    /// Row id of the campaign.
+    campaign_id: i64,
+    /// Its name.
+    campaign_name: String,
+    /// How links are ordered: `priority`, `round_robin` or `weighted`.
+    strategy: String,
+    /// Calls of the campaign ringing or talking.
+    campaign_used: u32,
+    /// Its `max_concurrency`; null = no limit.
+    campaign_limit: Option<u32>,
+    /// The link that was offered a call last (what `round_robin` goes by).
+    last_offered: Option<i64>,
+    /// Links in the order in which they are to be tried.
+    candidates: Vec<i64>,
+    /// Every link of the campaign.
+    links: Vec<LinkVerdict>,
+}
+
+/// What was found of one link.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct LinkVerdict {
+    /// Row id of the link.
+    link_id: i64,
+    /// Its client.
+    client: ClientName,
+    /// `candidate`, `link_paused`, `client_paused`, `link_full`, `total_reached`, `client_full` or `campaign_full`.
+    verdict: String,
+    /// The verdict in a sentence.
+    explanation: String,
+    /// Place among the candidates, from 1.
+    position: Option<u64>,
+    /// Calls of the link ringing or talking.
+    used: u32,
+    /// The link's `max_concurrency`; null = no limit.
+    limit: Option<u32>,
+    /// Calls counted against the link's total, without those in flight.
+    total_used: u64,
+    /// The link's `total_calls_allowed`; null = no limit.
+    total_limit: Option<u64>,
+    /// Calls of the client ringing or talking, over all sellers. Not shown to sellers.
+    client_used: Option<u32>,
+    /// The client's `max_concurrency`; null = no limit. Not shown to sellers.
+    client_limit: Option<u32>,
+    /// `forwarding_priority`: lower is tried first.
+    priority: i32,
+    /// `weight`: share of the calls.
+    weight: u32,
+    /// How far it was behind (positive) its share, in millionths of a call (what `weighted` goes by).
+    credit_millionths: i64,
+}
+
+/// Whose eyes it is for.
+#[derive(Debug, Clone)]
+pub(super) struct Viewer {
+    is_seller: bool,
+    aliases: HashMap<ClientId, String>,
+}
+
+impl Viewer {
+    /// A viewer of this role; `aliases` are the names that admins set for sellers to see.
+    pub(super) fn new(role: Role, aliases: HashMap<ClientId, String>) -> Self {
+        Self { is_seller: role == Role::Seller, aliases }
+    }
+
+    /// A figure that other sellers' calls have a part in.
+    pub(super) fn unless_seller(&self, figure: u32) -> Option<u32> {
+        (!self.is_seller).then_some(figure)
+    }
+
+    /// A client by the name it had.
+    pub(super) fn client(&self, id: ClientId, name: &str, identifier: &str) -> ClientName {
+        ClientName {
+            id: id.0,
+            name: self.client_name(id, name).to_owned(),
+            client_identifier: (!self.is_seller).then(|| identifier.to_owned()),
+        }
+    }
+
+    /// The name to be shown of a client that was called `name`.
+    pub(super) fn client_name<'a>(&'a self, id: ClientId, name: &'a str) -> &'a str {
+        self.aliases.get(&id).filter(|_| self.is_seller).map_or(name, String::as_str)
+    }
+
+    /// A call as lists and exports show it.
+    pub(super) fn call(&self, record: &CallRecord) -> Call {
+        let answered = record.attempts.iter().find(|a| Some(a.link_id) == record.answered_link_id);
+        let client = answered.or(record.attempts.last());
+        Call {
+            call_id: record.call_id.to_string(),
+            arrived_at: record.arrived_at,
+            ringing_at: record.ringing_at,
+            answered_at: record.answered_at,
+            ended_at: record.ended_at,
+            did: record.dialled_number.clone().unwrap_or_else(|| record.dialled_raw.clone()),
+            did_id: record.did_id.map(|id| id.0),
+            caller: record.caller_number.clone(),
+            caller_name: record.caller_name.clone(),
+            caller_presentation: record.caller_presentation.to_string(),
+            seller_id: record.seller_id.map(|id| id.0),
+            seller_name: record.seller_name.clone(),
+            campaign_id: record.campaign_id.map(|id| id.0),
+            campaign_name: record.campaign_name.clone(),
+            link_id: record.last_link_id.map(|id| id.0),
+            client: client.map(|a| self.client(a.client_id, &a.client_name, &a.client_identifier)),
+            answered: record.answered_at.is_some(),
+            ring_ms: record.ring_ms,
+            talk_ms: record.talk_ms,
+            ending: record.ending.clone(),
+            hung_up_by: record.hung_up_by.to_string(),
+            dialstatus: record.dialstatus.to_string(),
+            sip_code: record.sip_code,
+            q850_cause: record.q850_cause,
+            dials: u64::try_from(record.attempts.len()).unwrap_or(u64::MAX),
+            node: record.node.clone(),
+        }
+    }
+
+    /// A call with all that is known of it.
+    pub(super) fn detail(&self, record: &CallRecord) -> CallDetail {
+        let trace = record.trace.clone().and_then(|trace| serde_json::from_value::<TraceView>(trace).ok());
+        CallDetail {
+            call: self.call(record),
+            sip_call_id: record.sip_call_id.clone(),
+            uniqueid: record.uniqueid.clone(),
+            dialled_raw: record.dialled_raw.clone(),
+            attempts: record.attempts.iter().map(|attempt| self.attempt(attempt)).collect(),
+            timeline: self.timeline(record),
+            decision: trace.map(|trace| self.decision(&trace)),
+        }
+    }
+
+    fn attempt(&self, attempt: &AttemptRecord) -> Attempt {
+        Attempt {
+            number: attempt.number,
+            link_id: attempt.link_id.0,
+            client: self.client(attempt.client_id, &attempt.client_name, &attempt.client_identifier),
+            started_at: attempt.started_at,
+            ringing_at: attempt.ringing_at,
+            answered_at: attempt.answered_at,
+            ended_at: attempt.ended_at,
+            outcome: attempt.outcome.to_string(),
+            q850_cause: attempt.q850_cause,
+            sip_code: attempt.sip_code,
+            counted: attempt.counted,
+        }
+    }
+
+    fn timeline(&self, record: &CallRecord) -> Vec<TimelineEvent> {
+        let events = record.timeline.as_array().into_iter().flatten();
+        let line = |moment: &serde_json::Value| TimelineEvent {
+            at_ms: moment["at_ms"].as_i64().unwrap_or(0),
+            event: self.event(moment["event"].as_str().unwrap_or_default(), &record.attempts),
+        };
+        events.map(line).collect()
+    }
+
+    /// `attempt 2 to north` names the client's endpoint: sellers read the name they know it by.
+    fn event(&self, text: &str, attempts: &[AttemptRecord]) -> String {
+        let split = text.find("attempt ").and_then(|at| text[at..].find(" to ").map(|to| (at, at + to)));
+        let Some((at, to)) = split.filter(|_| self.is_seller) else { return text.to_owned() };
+        let number: Option<u32> = text[at + "attempt ".len()..to].parse().ok();
+        let attempt = attempts.iter().find(|attempt| Some(attempt.number) == number);
+        let name = attempt.map_or("a client", |attempt| self.client_name(attempt.client_id, &attempt.client_name));
+        format!("{} to {name}", &text[..to])
+    }
+
+    /// Why a call went, or would go, where.
+    pub(super) fn decision(&self, trace: &TraceView) -> Decision {
+        Decision {
+            revision: trace.revision,
+            campaign_id: trace.campaign_id.0,
+            campaign_name: trace.campaign.clone(),
+            strategy: trace.strategy.to_string(),
+            campaign_used: trace.campaign_used,
+            campaign_limit: trace.campaign_limit,
+            last_offered: trace.last_offered.map(|link| link.0),
+            candidates: trace.candidates.iter().map(|link| link.0).collect(),
+            links: trace.links.iter().map(|link| self.verdict(link, trace)).collect(),
+        }
+    }
+
+    fn verdict(&self, link: &LinkView, trace: &TraceView) -> LinkVerdict {
+        LinkVerdict {
+            link_id: link.link.0,
+            client: self.client(link.client_id, &link.client, &link.identifier),
+            verdict: link.verdict.clone(),
+            explanation: self.explain(link, trace),
+            position: link.position.and_then(|at| u64::try_from(at).ok()),
+            used: link.used,
+            limit: link.limit,
+            total_used: link.total_used,
+            total_limit: link.total_limit,
+            client_used: self.unless_seller(link.client_used),
+            client_limit: link.client_limit.and_then(|limit| self.unless_seller(limit)),
+            priority: link.priority,
+            weight: link.weight,
+            credit_millionths: link.credit_millionths,
+        }
+    }
+
+    fn explain(&self, link: &LinkView, trace: &TraceView) -> String {
+        let full = |what: &str, used: u64, limit: Option<u64>| {
+            format!(
+                "{what}: {used} of {} in use.",
+                limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
+            )
+        };
+        match link.verdict.as_str() {
+            "candidate" => "It can take the call.".to_owned(),
+            "link_paused" => "The link is not active.".to_owned(),
+            "client_paused" => "The client is not active.".to_owned(),
+            "link_full" => full("The link is full", link.used.into(), link.limit.map(Into::into)),
+            "total_reached" => full("The link's total is reached", link.total_used, link.total_limit)
+                .replace(" in use.", " counted; calls in flight count too."),
+            // How many calls the client takes from others is not for a seller to know.
+            "client_full" if self.is_seller => "The client takes no more calls at the moment.".to_owned(),
+            "client_full" => full("The client is full", link.client_used.into(), link.client_limit.map(Into::into)),
+            "campaign_full" => {
+                full("The campaign is full", trace.campaign_used.into(), trace.campaign_limit.map(Into::into))
+            }
+            other => other.to_owned(),
+        }
+    }
+}
