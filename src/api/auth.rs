@@ -151,7 +151,7 @@ impl Api {
     ) -> Result<Done, ApiError> {
         let (principal, _) = auth.may(Operation::ChangePassword)?;
         let Body(PasswordChange { current_password, new_password }) = body;
-        require_password(&state, &principal, current_password.clone().into()).await?;
+        let verified = require_password(&state, &principal, current_password.clone().into()).await?;
         let mut errors = Vec::new();
         check_password("new_password", &new_password, &principal.username, &mut errors);
         if new_password == current_password {
@@ -164,22 +164,24 @@ impl Api {
             Credential::Token { .. } => None,
         };
         let (actor, now) = (Actor::from(&principal), state.clock.now().wall);
-        users::change_password(&state.db, actor, principal.user, &hash, session, now).await?;
+        users::change_password(&state.db, actor, principal.user, Some(&verified), &hash, session, now).await?;
         Ok(Done::Done)
     }
 }
 
-/// Whoever found an open session does not have the password with it.
-async fn require_password(state: &State, principal: &Principal, given: SecretString) -> Result<(), ApiError> {
+/// Whoever found an open session does not have the password with it. The hash of the password that was given.
+async fn require_password(state: &State, principal: &Principal, given: SecretString) -> Result<SecretString, ApiError> {
     let now = state.clock.now().mono;
     let counted = state.authority.begin_try(&principal.username, principal.address, now);
     let counted = counted.map_err(SignInError::Throttled)?;
     let stored = users::credentials(&state.db, &principal.username).await?.and_then(|(_, hash)| hash);
-    if !state.authority.hasher.verify(given, stored).await? {
-        return none_or(vec![FieldError::new("current_password", "wrong", "is not the current password")]);
-    }
+    let right = state.authority.hasher.verify(given, stored.clone()).await?;
+    let Some(verified) = stored.filter(|_| right) else {
+        let wrong = FieldError::new("current_password", "wrong", "is not the current password");
+        return Err(ApiError::invalid(vec![wrong]));
+    };
     state.authority.succeed(&counted, now);
-    Ok(())
+    Ok(verified)
 }
 
 /// Notes what is wrong with a new password.

@@ -13,7 +13,7 @@ use super::error::{ApiError, FieldError};
 /// Bytes of a body.
 const BYTES_AT_MOST: usize = 256 * 1024;
 
-/// A request's body. A field that `T` does not have is refused.
+/// A request's body. A field that `T` does not have is refused, and so is U+0000 in any text.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -50,6 +50,7 @@ fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
     T::register(&mut registry);
     let mut errors = Vec::new();
     check("", &T::schema_ref(), &registry, &value, &mut errors);
+    refuse_nul("", &value, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -122,6 +123,29 @@ fn check_object(
     }
     for field in schema.required.iter().filter(|field| !fields.contains_key(**field)) {
         errors.push(FieldError::new(name(field), "required", "is missing"));
+    }
+}
+
+/// Notes every text, name or value, that has U+0000: PostgreSQL has no text with it.
+fn refuse_nul(path: &str, value: &Value, errors: &mut Vec<FieldError>) {
+    let refused = |field: &str| FieldError::new(field, "nul", "must not have the character U+0000");
+    match value {
+        Value::String(text) if text.contains('\0') => errors.push(refused(path)),
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                refuse_nul(&format!("{path}[{index}]"), value, errors);
+            }
+        }
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
+                if field.contains('\0') {
+                    errors.push(refused(&name));
+                }
+                refuse_nul(&name, value, errors);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -26,7 +26,7 @@ mod words;
 use std::sync::Arc;
 
 use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::{Endpoint, EndpointExt, Route, Server, get, handler, web::Data};
+use poem::{Endpoint, EndpointExt, Request, Route, Server, get, handler, web::Data};
 use poem_openapi::{OpenApiService, Tags};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,18 @@ fn routes(state: State) -> impl Endpoint {
         .nest("/docs", service.swagger_ui())
         .nest("/", service)
         .data(state)
+        .around(without_nul)
         .around(headers::guard)
+}
+
+/// Refuses U+0000 in a path or query, however it is encoded: PostgreSQL has no text with it, and nothing here is called so.
+async fn without_nul<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Result<E::Output> {
+    let uri = request.uri();
+    let has_nul = |text: &str| percent_encoding::percent_decode_str(text).any(|byte| byte == 0);
+    if has_nul(uri.path()) || uri.query().is_some_and(has_nul) {
+        return Err(error::ApiError::malformed("The path or query has the character U+0000 (%00).").into());
+    }
+    endpoint.call(request).await
 }
 
 /// Prometheus' text format. Gauges of what is live are read at the moment of the scrape.

@@ -111,8 +111,9 @@ fn bearer(request: &Request) -> Option<&str> {
 /// Who the client is: the peer, or while that is a trusted proxy the address it was given, from the last to the first.
 pub(super) fn client_address(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
     let Addr::SocketAddr(peer) = request.remote_addr().0 else { return None };
-    let forwarded: Vec<&str> =
-        request.headers().get_all("X-Forwarded-For").iter().filter_map(|value| value.to_str().ok()).collect();
+    // A value that is no text still stands for an address: left out, what was made up before it would be believed.
+    let forwarded = request.headers().get_all("X-Forwarded-For").iter();
+    let forwarded: Vec<_> = forwarded.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     Some(behind_proxies(peer.ip().to_canonical(), &forwarded.join(","), trusted))
 }
 

@@ -236,6 +236,9 @@ impl From<UserError> for ApiError {
             UserError::Owns => {
                 Self::conflict("owns_objects", "The seller owns DIDs or campaigns: nobody but a seller can.")
             }
+            UserError::Outdated => {
+                Self::unauthorized("credential", "The password or session has changed: log in again.")
+            }
             UserError::Stale { current } => Self::precondition_failed(current),
             UserError::Store(error) => error.into(),
         }

@@ -66,24 +66,29 @@ pub async fn sign_in(
     let username = username.trim().to_lowercase();
     let counted = authority.begin_try(&username, address, now.mono).map_err(SignInError::Throttled)?;
     let (account, hash) = users::credentials(db, &username).await?.map_or((None, None), |(a, h)| (Some(a), h));
-    let right = authority.hasher.verify(password, hash).await?;
+    let right = authority.hasher.verify(password, hash.clone()).await?;
     let user = account.as_ref().map(|account| account.id);
-    let Some(account) = account.filter(|account| right && account.status == UserStatus::Active) else {
+    let account = account.filter(|account| right && account.status == UserStatus::Active);
+    let Some((account, verified)) = account.zip(hash) else {
         sessions::note_refusal(db, user, address, now.wall).await?;
         return Err(SignInError::Refused);
     };
-    authority.succeed(&counted, now.mono);
     let id = secrets::session_id();
     let refresh_token = secrets::refresh_token(id);
     let session = NewSession {
         id,
         user: account.id,
+        verified,
         refresh_hash: secrets::hash(&refresh_token),
         created_at: now.wall,
         expires_at: now.wall + SESSION_LIFE,
     };
     let actor = Actor::Claimed { user: Some(account.id), username: &account.username, address };
-    sessions::open(db, actor, session).await?;
+    if !sessions::open(db, actor, session).await? {
+        sessions::note_refusal(db, user, address, now.wall).await?;
+        return Err(SignInError::Refused);
+    }
+    authority.succeed(&counted, now.mono);
     let access_token = authority.key.sign(id, now.wall)?;
     Ok(Entered { account, access_token, refresh_token })
 }

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use entity::{sessions, users};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -35,6 +36,8 @@ pub struct NewSession {
     pub id: Uuid,
     /// Whose.
     pub user: UserId,
+    /// Hash of the password that was found to be right.
+    pub verified: SecretString,
     /// Of its first refresh token.
     pub refresh_hash: String,
     /// Log-in.
@@ -43,13 +46,24 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Opens a session and notes the log-in. Sessions that ended are forgotten on the occasion.
+/// Opens a session and notes the log-in. Sessions that ended are forgotten on the occasion. False, and nothing is done, when the
+/// user is not active or has another password by now: the log-in came too late.
 ///
 /// # Errors
 /// When the database cannot do it.
-pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<(), StoreError> {
+pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<bool, StoreError> {
     let transaction = db.write().await?;
     let now = session.created_at;
+    // Locked, so that a change of the password or status comes before this, and is seen, or after it, and ends the session.
+    let entitled = users::Entity::find_by_id(session.user.0)
+        .filter(users::Column::PasswordHash.eq(session.verified.expose_secret()))
+        .filter(users::Column::Status.eq(UserStatus::Active.as_str()))
+        .lock_shared()
+        .one(&transaction)
+        .await?;
+    if entitled.is_none() {
+        return Ok(false);
+    }
     sessions::Entity::delete_many().filter(sessions::Column::ExpiresAt.lt(now)).exec(&transaction).await?;
     let object = Object::new("session", session.id);
     let row = sessions::ActiveModel {
@@ -64,7 +78,8 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<(), 
     sessions::Entity::insert(row).exec_without_returning(&transaction).await?;
     let after = json!({ "expires_at": session.expires_at });
     audit::write(&transaction, now, actor, "session.open", object, None, Some(after)).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Notes that somebody tried to log in as `user` (`None`: as nobody there is; the name is not kept, it may be a password) and was refused.
@@ -143,6 +158,17 @@ pub async fn close(db: &Db, actor: Actor<'_>, session: Uuid, now: DateTime<Utc>)
     end(&transaction, sessions::Column::Id.eq(session), now).await?;
     audit::write(&transaction, now, actor, "session.close", Object::new("session", session), None, None).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Whether this session of the user lives at `now`; it stays so until the transaction's end.
+pub(super) async fn hold(
+    transaction: &impl ConnectionTrait,
+    session: Uuid,
+    user: i64,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let found = sessions::Entity::find_by_id(session).filter(sessions::Column::UserId.eq(user)).filter(alive(now));
+    Ok(found.lock_exclusive().one(transaction).await?.is_some())
 }
 
 /// Ends all sessions of a user but one, in the transaction of what makes them end.

@@ -90,6 +90,9 @@ pub enum UserError {
     /// A seller that owns DIDs or campaigns stays one.
     #[error("the seller owns DIDs or campaigns")]
     Owns,
+    /// What the change was allowed by holds no more: another password, a disabled user or a session that has ended.
+    #[error("the password, the user or the session is not good any more")]
+    Outdated,
     /// The user has changed since `if_version`.
     #[error("it is at version {current}")]
     Stale {
@@ -262,14 +265,17 @@ pub async fn update(
     Ok(after)
 }
 
-/// Gives a user the password it chose itself; its other sessions end.
+/// Gives an active user the password it chose itself; its other sessions end. `verified` is the hash of the password it was found
+/// to know (`None`: it had none), `session` the one it acts in.
 ///
 /// # Errors
-/// [`UserError::Unknown`], or when the database cannot do it.
+/// [`UserError::Unknown`]; [`UserError::Outdated`] when `verified` was replaced, the user disabled or `session` ended meanwhile; or
+/// when the database cannot do it.
 pub async fn change_password(
     db: &Db,
     actor: Actor<'_>,
     id: UserId,
+    verified: Option<&SecretString>,
     hash: &SecretString,
     session: Option<Uuid>,
     now: DateTime<Utc>,
@@ -277,7 +283,15 @@ pub async fn change_password(
     let transaction = db.write().await?;
     let row = users::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await?.ok_or(UserError::Unknown)?;
     let version = row.version + 1;
+    let same = row.password_hash.as_deref() == verified.map(ExposeSecret::expose_secret);
     let before = Account::try_from(row)?;
+    let lives = match session {
+        Some(session) => sessions::hold(&transaction, session, id.0, now).await?,
+        None => true,
+    };
+    if !same || !lives || before.status != UserStatus::Active {
+        return Err(UserError::Outdated);
+    }
     let changed = users::ActiveModel {
         id: Unchanged(id.0),
         password_hash: Set(Some(hash.expose_secret().to_owned())),

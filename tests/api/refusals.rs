@@ -41,6 +41,25 @@ async fn every_refusal_is_a_problem_and_every_answer_has_the_headers(site: Site)
     site.settle().await;
 }
 
+async fn a_nul_is_refused_before_the_database_sees_it(site: Site) {
+    let (nobody, admin) = (site.as_nobody(), site.as_admin().await);
+    for path in ["/users?x=%00", "/users?cursor=a%00b", "/users?%00=1", "/users/%00", "/nothing%00"] {
+        admin.get(path).await.refused(400, "malformed");
+    }
+    // Only what is decoded once counts.
+    admin.get("/users?x=%2500").await.expect(200);
+    let login = |username: &str, password: &str| {
+        let body = json!({ "username": username, "password": password });
+        let nobody = nobody.clone();
+        async move { nobody.post("/auth/login", body).await }
+    };
+    assert_eq!(login("a\0b", PASSWORD).await.wrong_fields(), ["username"]);
+    assert_eq!(login("admin", "a\0b").await.wrong_fields(), ["password"]);
+    let new = json!({ "username": "eve", "name": "E\0", "role": "staff", "password": OTHER });
+    assert_eq!(admin.post("/users", new).await.wrong_fields(), ["name"]);
+    site.settle().await;
+}
+
 async fn a_failing_database_is_not_quoted(site: Site) {
     let admin = site.as_admin().await;
     site.sql("ALTER TABLE users RENAME TO hidden").await.expect("renamed");
@@ -189,6 +208,7 @@ async fn the_audit_tells_who_did_what_and_is_never_changed(site: Site) {
 
 crate::on_both_databases!(
     every_refusal_is_a_problem_and_every_answer_has_the_headers,
+    a_nul_is_refused_before_the_database_sees_it,
     a_failing_database_is_not_quoted,
     roles_reach_what_the_table_says,
     no_secret_comes_back_or_is_written_down,

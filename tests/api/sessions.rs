@@ -1,5 +1,13 @@
 //! Log-in, refresh, log-out, passwords.
 
+use capconduit::auth::principal::Actor;
+use capconduit::auth::roles::Role;
+use capconduit::auth::secrets;
+use capconduit::id::UserId;
+use capconduit::store::sessions::{self, NewSession};
+use capconduit::store::users::{self, UserError};
+use reqwest::header::HeaderValue;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -73,9 +81,9 @@ async fn a_session_ends_after_thirty_days_however_often_it_is_refreshed(site: Si
 }
 
 async fn who_is_unknown_disabled_or_wrong_is_told_alike(site: Site) {
-    site.user("ann", capconduit::auth::roles::Role::Staff).await;
+    site.user("ann", Role::Staff).await;
     site.apply("[[sellers]]\nusername = \"mute\"\nname = \"Mute\"\n").await;
-    let id = site.user("gone", capconduit::auth::roles::Role::Staff).await;
+    let id = site.user("gone", Role::Staff).await;
     site.as_admin().await.patch(&format!("/users/{id}"), json!({ "status": "disabled" })).await.expect(200);
     let mut told = Vec::new();
     for (username, password) in [("nobody", PASSWORD), ("ann", OTHER), ("gone", PASSWORD), ("mute", PASSWORD)] {
@@ -89,7 +97,7 @@ async fn who_is_unknown_disabled_or_wrong_is_told_alike(site: Site) {
 }
 
 async fn wrong_passwords_are_slowed_down_by_account_and_nobody_else_is(site: Site) {
-    site.user("ann", capconduit::auth::roles::Role::Staff).await;
+    site.user("ann", Role::Staff).await;
     let nobody = site.as_nobody();
     let wrong = || nobody.post("/auth/login", json!({ "username": "ann", "password": OTHER }));
     for _ in 0..5 {
@@ -130,6 +138,77 @@ async fn a_password_is_changed_by_who_knows_the_old_one_and_ends_other_sessions(
     site.settle().await;
 }
 
+async fn of_two_password_changes_at_once_one_is_served(site: Site) {
+    let (here, there) = (site.log_in("admin", PASSWORD).await, site.log_in("admin", PASSWORD).await);
+    let change = |tokens: &Value, new: &str| {
+        let body = json!({ "current_password": PASSWORD, "new_password": new });
+        let caller = with(&site, tokens);
+        async move { caller.post("/auth/password", body).await }
+    };
+    let (one, two) = tokio::join!(change(&here, OTHER), change(&there, "brass orchid under snow"));
+    let served = [&one, &two].into_iter().filter(|answer| answer.status == 204).count();
+    assert_eq!(served, 1, "{} {}", one.text, two.text);
+    let late = if one.status == 204 { two } else { one };
+    assert!([401, 422].contains(&late.status.as_u16()), "{}", late.text);
+    site.settle().await;
+}
+
+/// The moment between the comparison of a password and what it allows, made as long as can be.
+async fn a_password_that_was_replaced_after_it_was_verified_allows_nothing(site: Site) {
+    let db = &site.db;
+    let ann = UserId(site.user("ann", Role::Staff).await);
+    let (actor, now) = (Actor::System("test"), capconduit::clock::Clock::start().now().wall);
+    let stored = || async { users::credentials(db, "ann").await.expect("read").expect("there").1.expect("a hash") };
+    let open = |verified| {
+        let (created_at, expires_at) = (now, now + chrono::TimeDelta::days(1));
+        let id = secrets::session_id();
+        let session = NewSession { id, user: ann, verified, refresh_hash: id.to_string(), created_at, expires_at };
+        async move { (id, sessions::open(db, actor, session).await.expect("asked")) }
+    };
+    let change = |verified: SecretString, session| {
+        let hash = SecretString::from("another hash");
+        async move { users::change_password(db, actor, ann, Some(&verified), &hash, session, now).await }
+    };
+    let outdated = |answer| assert!(matches!(answer, Err(UserError::Outdated)), "{answer:?}");
+
+    let old = stored().await;
+    let (session, opened) = open(old.clone()).await;
+    assert!(opened, "the password is the one there is");
+    site.user("ann", Role::Staff).await;
+    assert!(!open(old.clone()).await.1, "the password was replaced");
+    outdated(change(old, None).await);
+
+    // Its session ended with the password; another one lives.
+    outdated(change(stored().await, Some(session)).await);
+    let (alive, _) = open(stored().await).await;
+    site.as_admin().await.patch(&format!("/users/{}", ann.0), json!({ "status": "disabled" })).await.expect(200);
+    let current = stored().await;
+    assert!(!open(current.clone()).await.1, "the user is disabled");
+    outdated(change(current.clone(), None).await);
+    site.as_admin().await.patch(&format!("/users/{}", ann.0), json!({ "status": "active" })).await.expect(200);
+    outdated(change(current.clone(), Some(alive)).await);
+    let (alive, _) = open(current.clone()).await;
+    change(current, Some(alive)).await.expect("nothing has changed meanwhile");
+    site.settle().await;
+}
+
+async fn an_address_that_is_no_text_is_not_skipped(mut site: Site) {
+    site.config.api.trusted_proxies = vec!["127.0.0.1".parse().expect("a network")];
+    site.restart().await;
+    let login = json!({ "username": "admin", "password": PASSWORD });
+    for given in [&b"192.0.2.66, 198.51.100.7\xff"[..], b"\xff, 198.51.100.8"] {
+        // What somebody made up comes first; what the proxy saw is in the next line.
+        let add = |request: reqwest::RequestBuilder| {
+            let seen = HeaderValue::from_bytes(given).expect("a header");
+            request.header("X-Forwarded-For", "203.0.113.5").header("X-Forwarded-For", seen).json(&login)
+        };
+        site.as_nobody().send(reqwest::Method::POST, "/auth/login", add).await.expect(200);
+    }
+    let noted = "SELECT CAST(address AS TEXT) FROM audit WHERE action = 'session.open' ORDER BY id";
+    assert_eq!(site.sql(noted).await.expect("the audit"), ["127.0.0.1", "198.51.100.8"]);
+    site.settle().await;
+}
+
 crate::on_both_databases!(
     a_session_lives_from_log_in_to_log_out,
     a_refresh_token_is_good_once_and_its_second_use_ends_the_family,
@@ -139,4 +218,7 @@ crate::on_both_databases!(
     who_is_unknown_disabled_or_wrong_is_told_alike,
     wrong_passwords_are_slowed_down_by_account_and_nobody_else_is,
     a_password_is_changed_by_who_knows_the_old_one_and_ends_other_sessions,
+    of_two_password_changes_at_once_one_is_served,
+    a_password_that_was_replaced_after_it_was_verified_allows_nothing,
+    an_address_that_is_no_text_is_not_skipped,
 );

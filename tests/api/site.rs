@@ -135,15 +135,16 @@ impl Site {
         let hash = hasher::hash(&SecretString::from(PASSWORD)).expect("a hash");
         let now = capconduit::clock::Clock::start().now().wall;
         let actor = Actor::System("cli");
-        let id = match users::credentials(&self.db, username).await.expect("users are read") {
-            Some((account, _)) => account.id,
+        let (id, known) = match users::credentials(&self.db, username).await.expect("users are read") {
+            Some((account, known)) => (account.id, known),
             None => {
                 let (username, name) = (username.to_owned(), username.to_owned());
                 let new = NewUser { username, name, role, password_hash: None, must_change_password: false };
-                users::create(&self.db, actor, new, now).await.expect("the user is made").id
+                (users::create(&self.db, actor, new, now).await.expect("the user is made").id, None)
             }
         };
-        users::change_password(&self.db, actor, id, &hash, None, now).await.expect("it has a password");
+        let changed = users::change_password(&self.db, actor, id, known.as_ref(), &hash, None, now).await;
+        changed.expect("it has a password");
         id.0
     }
 
