@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, Utc};
 use chrono_tz::Tz;
 use poem::Body;
 use poem::web::Data;
@@ -179,6 +179,11 @@ impl Asked {
         {
             errors.push(FieldError::new("ending", "value", why));
         }
+        for (field, time) in [("from", self.from), ("to", self.to)] {
+            if time.is_some_and(|time| !storable(time)) {
+                errors.push(FieldError::new(field, "range", "use a year from 1970 to 9999"));
+            }
+        }
         if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
             errors.push(FieldError::new("to", "range", "must not lie before from"));
         }
@@ -201,6 +206,11 @@ impl Asked {
             min_talk_ms: self.min_talk_ms,
         })
     }
+}
+
+/// Outside this no call can lie, and PostgreSQL's calendar ends before chrono's does.
+fn storable(time: DateTime<Utc>) -> bool {
+    (1970..=9999).contains(&time.year())
 }
 
 /// A `+` that was not percent-encoded arrives as a space.
@@ -271,6 +281,9 @@ impl Api {
         let filter = asked.filter(&principal, reach)?;
         let window = Window::<At>::new(limit.0, cursor.0.as_deref(), &format!("{filter:?}"))?;
         let after = window.after.as_ref().map(|at| Position { arrived_at: at.at, call: CallId(at.id) });
+        if after.as_ref().is_some_and(|after| !storable(after.arrived_at)) {
+            return Err(ApiError::invalid(vec![FieldError::new("cursor", "value", "send a cursor as a list gave it")]));
+        }
         let found = calls::page(&state.db, &filter, after, window.read).await?;
         let viewer = viewer(state, &principal).await?;
         let place = |call: &crate::cdr::record::CallRecord| At { at: call.arrived_at, id: call.call_id.0 };

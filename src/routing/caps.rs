@@ -124,7 +124,7 @@ impl Ledger {
         let used = self.links.get(&link.id).copied().unwrap_or_default();
         let slots = [
             (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
-            (Cap::LinkTotal, used.counted + u64::from(used.live), link.total_calls_allowed),
+            (Cap::LinkTotal, used.counted.saturating_add(u64::from(used.live)), link.total_calls_allowed),
             (Cap::ClientConcurrency, u64::from(self.client_live(client.id)), client.max_concurrency.map(u64::from)),
             (
                 Cap::CampaignConcurrency,
