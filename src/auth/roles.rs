@@ -25,104 +25,6 @@ words! {
     }
 }
 
-words! {
-    /// Every operation of the API that asks who calls; the word is its `operationId`.
-    Operation {
-        /// `POST /auth/logout`
-        Logout = "logout",
-        /// `GET /auth/me`
-        GetMe = "getMe",
-        /// `POST /auth/password`
-        ChangePassword = "changePassword",
-        /// `GET /auth/tokens`
-        ListTokens = "listTokens",
-        /// `POST /auth/tokens`
-        CreateToken = "createToken",
-        /// `DELETE /auth/tokens/{id}`
-        RevokeToken = "revokeToken",
-        /// `GET /users`
-        ListUsers = "listUsers",
-        /// `POST /users`
-        CreateUser = "createUser",
-        /// `GET /users/{id}`
-        GetUser = "getUser",
-        /// `PATCH /users/{id}`
-        UpdateUser = "updateUser",
-        /// `GET /calls`
-        ListCalls = "listCalls",
-        /// `GET /calls/{id}`
-        GetCall = "getCall",
-        /// `GET /calls/summary`
-        SummarizeCalls = "summarizeCalls",
-        /// `GET /calls/export`
-        ExportCalls = "exportCalls",
-        /// `GET /live/calls`
-        ListLiveCalls = "listLiveCalls",
-        /// `GET /live/links`
-        ListLiveLinks = "listLiveLinks",
-        /// `DELETE /live/calls/{id}`
-        HangUpCall = "hangUpCall",
-        /// `POST /route`
-        PreviewRoute = "previewRoute",
-        /// `GET /audit`
-        ListAudit = "listAudit",
-        /// `GET /clients`
-        ListClients = "listClients",
-        /// `POST /clients`
-        CreateClient = "createClient",
-        /// `GET /clients/{id}`
-        GetClient = "getClient",
-        /// `PATCH /clients/{id}`
-        UpdateClient = "updateClient",
-        /// `DELETE /clients/{id}`
-        DeleteClient = "deleteClient",
-        /// `GET /clients/{id}/sellers`
-        ListClientSellers = "listClientSellers",
-        /// `PUT /clients/{id}/sellers/{seller_id}`
-        AddClientSeller = "addClientSeller",
-        /// `DELETE /clients/{id}/sellers/{seller_id}`
-        RemoveClientSeller = "removeClientSeller",
-        /// `GET /dids`
-        ListDids = "listDids",
-        /// `POST /dids`
-        CreateDid = "createDid",
-        /// `POST /dids/bulk`
-        CreateDids = "createDids",
-        /// `GET /dids/{id}`
-        GetDid = "getDid",
-        /// `PATCH /dids/{id}`
-        UpdateDid = "updateDid",
-        /// `DELETE /dids/{id}`
-        DeleteDid = "deleteDid",
-        /// `GET /campaigns`
-        ListCampaigns = "listCampaigns",
-        /// `POST /campaigns`
-        CreateCampaign = "createCampaign",
-        /// `GET /campaigns/{id}`
-        GetCampaign = "getCampaign",
-        /// `PATCH /campaigns/{id}`
-        UpdateCampaign = "updateCampaign",
-        /// `DELETE /campaigns/{id}`
-        DeleteCampaign = "deleteCampaign",
-        /// `GET /campaigns/{id}/dids`
-        ListCampaignDids = "listCampaignDids",
-        /// `PUT /campaigns/{id}/dids/{did_id}`
-        AddCampaignDid = "addCampaignDid",
-        /// `DELETE /campaigns/{id}/dids/{did_id}`
-        RemoveCampaignDid = "removeCampaignDid",
-        /// `GET /campaigns/{id}/links`
-        ListLinks = "listLinks",
-        /// `POST /campaigns/{id}/links`
-        CreateLink = "createLink",
-        /// `GET /campaigns/{id}/links/{link_id}`
-        GetLink = "getLink",
-        /// `PATCH /campaigns/{id}/links/{link_id}`
-        UpdateLink = "updateLink",
-        /// `DELETE /campaigns/{id}/links/{link_id}`
-        DeleteLink = "deleteLink",
-    }
-}
-
 /// On whose objects a role may carry out an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -132,6 +34,135 @@ pub enum Reach {
     Own,
     /// On all.
     All,
+}
+
+/// What holds for an operation whoever calls.
+struct Rule {
+    writes: bool,
+    for_tokens: bool,
+    reach: [Reach; 3],
+}
+
+macro_rules! operations {
+    ($(#[$doc:meta] $operation:ident = $id:literal: $does:ident by $who:ident, [$admin:ident, $staff:ident, $seller:ident];)+) => {
+        words! {
+            /// Every operation of the API that asks who calls; the word is its `operationId`.
+            Operation { $(#[$doc] $operation = $id),+ }
+        }
+
+        impl Operation {
+            const fn rule(self) -> Rule {
+                match self {
+                    $(Self::$operation => Rule {
+                        writes: operations!(@does $does),
+                        for_tokens: operations!(@who $who),
+                        reach: [Reach::$admin, Reach::$staff, Reach::$seller],
+                    }),+
+                }
+            }
+        }
+    };
+    (@does look) => { false };
+    (@does change) => { true };
+    (@who token) => { true };
+    (@who person) => { false };
+}
+
+// The table: `look` or `change` (which a token of scope `read` may not), by a `token` too or by a `person` who has logged in only (no
+// token manages users, tokens or passwords, or ends a session), and the reach of [admin, staff, seller].
+operations! {
+    /// `POST /auth/logout`
+    Logout = "logout": change by person, [Own, Own, Own];
+    /// `GET /auth/me`
+    GetMe = "getMe": look by token, [Own, Own, Own];
+    /// `POST /auth/password`
+    ChangePassword = "changePassword": change by person, [Own, Own, Own];
+    /// `GET /auth/tokens`
+    ListTokens = "listTokens": look by person, [All, Own, Own];
+    /// `POST /auth/tokens`
+    CreateToken = "createToken": change by person, [Own, Own, Own];
+    /// `DELETE /auth/tokens/{id}`
+    RevokeToken = "revokeToken": change by person, [All, Own, Own];
+    /// `GET /users`
+    ListUsers = "listUsers": look by person, [All, None, None];
+    /// `POST /users`
+    CreateUser = "createUser": change by person, [All, None, None];
+    /// `GET /users/{id}`
+    GetUser = "getUser": look by person, [All, None, None];
+    /// `PATCH /users/{id}`
+    UpdateUser = "updateUser": change by person, [All, None, None];
+    /// `GET /calls`
+    ListCalls = "listCalls": look by token, [All, All, Own];
+    /// `GET /calls/{id}`
+    GetCall = "getCall": look by token, [All, All, Own];
+    /// `GET /calls/summary`
+    SummarizeCalls = "summarizeCalls": look by token, [All, All, Own];
+    /// `GET /calls/export`
+    ExportCalls = "exportCalls": look by token, [All, All, Own];
+    /// `GET /live/calls`
+    ListLiveCalls = "listLiveCalls": look by token, [All, All, Own];
+    /// `GET /live/links`
+    ListLiveLinks = "listLiveLinks": look by token, [All, All, Own];
+    /// `DELETE /live/calls/{id}`
+    HangUpCall = "hangUpCall": change by token, [All, All, Own];
+    /// `POST /route`
+    PreviewRoute = "previewRoute": look by token, [All, All, Own];
+    /// `GET /audit`
+    ListAudit = "listAudit": look by token, [All, None, Own];
+    /// `GET /clients`
+    ListClients = "listClients": look by token, [All, All, Own];
+    /// `POST /clients`
+    CreateClient = "createClient": change by token, [All, All, None];
+    /// `GET /clients/{id}`
+    GetClient = "getClient": look by token, [All, All, Own];
+    /// `PATCH /clients/{id}`
+    UpdateClient = "updateClient": change by token, [All, All, None];
+    /// `DELETE /clients/{id}`
+    DeleteClient = "deleteClient": change by token, [All, All, None];
+    /// `GET /clients/{id}/sellers`
+    ListClientSellers = "listClientSellers": look by token, [All, All, None];
+    /// `PUT /clients/{id}/sellers/{seller_id}`
+    AddClientSeller = "addClientSeller": change by token, [All, All, None];
+    /// `DELETE /clients/{id}/sellers/{seller_id}`
+    RemoveClientSeller = "removeClientSeller": change by token, [All, All, None];
+    /// `GET /dids`
+    ListDids = "listDids": look by token, [All, All, Own];
+    /// `POST /dids`
+    CreateDid = "createDid": change by token, [All, All, Own];
+    /// `POST /dids/bulk`
+    CreateDids = "createDids": change by token, [All, All, Own];
+    /// `GET /dids/{id}`
+    GetDid = "getDid": look by token, [All, All, Own];
+    /// `PATCH /dids/{id}`
+    UpdateDid = "updateDid": change by token, [All, All, Own];
+    /// `DELETE /dids/{id}`
+    DeleteDid = "deleteDid": change by token, [All, All, Own];
+    /// `GET /campaigns`
+    ListCampaigns = "listCampaigns": look by token, [All, All, Own];
+    /// `POST /campaigns`
+    CreateCampaign = "createCampaign": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}`
+    GetCampaign = "getCampaign": look by token, [All, All, Own];
+    /// `PATCH /campaigns/{id}`
+    UpdateCampaign = "updateCampaign": change by token, [All, All, Own];
+    /// `DELETE /campaigns/{id}`
+    DeleteCampaign = "deleteCampaign": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}/dids`
+    ListCampaignDids = "listCampaignDids": look by token, [All, All, Own];
+    /// `PUT /campaigns/{id}/dids/{did_id}`
+    AddCampaignDid = "addCampaignDid": change by token, [All, None, Own];
+    /// `DELETE /campaigns/{id}/dids/{did_id}`
+    RemoveCampaignDid = "removeCampaignDid": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}/links`
+    ListLinks = "listLinks": look by token, [All, All, Own];
+    /// `POST /campaigns/{id}/links`
+    CreateLink = "createLink": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}/links/{link_id}`
+    GetLink = "getLink": look by token, [All, All, Own];
+    /// `PATCH /campaigns/{id}/links/{link_id}`
+    UpdateLink = "updateLink": change by token, [All, All, Own];
+    /// `DELETE /campaigns/{id}/links/{link_id}`
+    DeleteLink = "deleteLink": change by token, [All, None, Own];
 }
 
 impl Operation {
@@ -144,91 +175,13 @@ impl Operation {
     /// Whether it changes anything: a token of scope `read` may not.
     #[must_use]
     pub const fn writes(self) -> bool {
-        match self {
-            Self::GetMe | Self::ListTokens | Self::ListUsers | Self::GetUser => false,
-            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => false,
-            Self::ListLiveCalls | Self::ListLiveLinks | Self::PreviewRoute | Self::ListAudit => false,
-            Self::ListClients
-            | Self::GetClient
-            | Self::ListClientSellers
-            | Self::ListDids
-            | Self::GetDid
-            | Self::ListCampaigns
-            | Self::GetCampaign
-            | Self::ListCampaignDids
-            | Self::ListLinks
-            | Self::GetLink => false,
-            Self::Logout
-            | Self::ChangePassword
-            | Self::CreateToken
-            | Self::RevokeToken
-            | Self::CreateUser
-            | Self::UpdateUser
-            | Self::HangUpCall => true,
-            Self::CreateClient
-            | Self::UpdateClient
-            | Self::DeleteClient
-            | Self::AddClientSeller
-            | Self::RemoveClientSeller
-            | Self::CreateDid
-            | Self::CreateDids
-            | Self::UpdateDid
-            | Self::DeleteDid
-            | Self::CreateCampaign
-            | Self::UpdateCampaign
-            | Self::DeleteCampaign
-            | Self::AddCampaignDid
-            | Self::RemoveCampaignDid
-            | Self::CreateLink
-            | Self::UpdateLink
-            | Self::DeleteLink => true,
-        }
+        self.rule().writes
     }
 
-    /// Whether an API token may do it at all: none manages users, tokens or passwords, or ends a session.
+    /// Whether an API token may do it at all.
     #[must_use]
     pub const fn for_tokens(self) -> bool {
-        match self {
-            Self::GetMe => true,
-            Self::ListCalls | Self::GetCall | Self::SummarizeCalls | Self::ExportCalls => true,
-            Self::ListLiveCalls | Self::ListLiveLinks | Self::HangUpCall | Self::PreviewRoute | Self::ListAudit => true,
-            Self::ListClients
-            | Self::GetClient
-            | Self::ListClientSellers
-            | Self::ListDids
-            | Self::GetDid
-            | Self::ListCampaigns
-            | Self::GetCampaign
-            | Self::ListCampaignDids
-            | Self::ListLinks
-            | Self::GetLink
-            | Self::CreateClient
-            | Self::UpdateClient
-            | Self::DeleteClient
-            | Self::AddClientSeller
-            | Self::RemoveClientSeller
-            | Self::CreateDid
-            | Self::CreateDids
-            | Self::UpdateDid
-            | Self::DeleteDid
-            | Self::CreateCampaign
-            | Self::UpdateCampaign
-            | Self::DeleteCampaign
-            | Self::AddCampaignDid
-            | Self::RemoveCampaignDid
-            | Self::CreateLink
-            | Self::UpdateLink
-            | Self::DeleteLink => true,
-            Self::Logout
-            | Self::ChangePassword
-            | Self::ListTokens
-            | Self::CreateToken
-            | Self::RevokeToken
-            | Self::ListUsers
-            | Self::CreateUser
-            | Self::GetUser
-            | Self::UpdateUser => false,
-        }
+        self.rule().for_tokens
     }
 
     /// Whether a user whose password somebody else has set may do it before changing that.
@@ -238,47 +191,10 @@ impl Operation {
     }
 }
 
-/// What `role` may do: the table.
+/// On whose objects `role` may carry out `operation`.
 #[must_use]
 pub const fn reach(role: Role, operation: Operation) -> Reach {
-    use Reach::{All, None, Own};
-    let [admin, staff, seller] = match operation {
-        Operation::Logout | Operation::GetMe | Operation::ChangePassword | Operation::CreateToken => [Own, Own, Own],
-        Operation::ListTokens | Operation::RevokeToken => [All, Own, Own],
-        Operation::ListUsers | Operation::CreateUser | Operation::GetUser | Operation::UpdateUser => [All, None, None],
-        Operation::ListCalls | Operation::GetCall | Operation::SummarizeCalls | Operation::ExportCalls => {
-            [All, All, Own]
-        }
-        Operation::ListLiveCalls | Operation::ListLiveLinks | Operation::HangUpCall => [All, All, Own],
-        Operation::PreviewRoute => [All, All, Own],
-        Operation::ListAudit => [All, None, Own],
-        Operation::ListClients | Operation::GetClient => [All, All, Own],
-        Operation::CreateClient
-        | Operation::UpdateClient
-        | Operation::DeleteClient
-        | Operation::ListClientSellers
-        | Operation::AddClientSeller
-        | Operation::RemoveClientSeller => [All, All, None],
-        Operation::ListDids
-        | Operation::CreateDid
-        | Operation::CreateDids
-        | Operation::GetDid
-        | Operation::UpdateDid
-        | Operation::DeleteDid => [All, All, Own],
-        Operation::ListCampaigns
-        | Operation::GetCampaign
-        | Operation::ListCampaignDids
-        | Operation::ListLinks
-        | Operation::GetLink
-        | Operation::UpdateCampaign
-        | Operation::UpdateLink => [All, All, Own],
-        Operation::CreateCampaign
-        | Operation::DeleteCampaign
-        | Operation::AddCampaignDid
-        | Operation::RemoveCampaignDid
-        | Operation::CreateLink
-        | Operation::DeleteLink => [All, None, Own],
-    };
+    let [admin, staff, seller] = operation.rule().reach;
     match role {
         Role::Admin => admin,
         Role::Staff => staff,
