@@ -90,6 +90,19 @@ impl Controller {
         response.ok().map(|response| response.status().as_u16())
     }
 
+    /// Where the API is: `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// The password that the first start made for `admin`.
+    pub(crate) fn first_admin_password(&self) -> String {
+        let path = self.dir.join("data/first-admin-password");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("no {}: {e}", path.display()));
+        let password = text.lines().find_map(|line| line.strip_prefix("password "));
+        password.unwrap_or_else(|| panic!("no password in {}", path.display())).to_owned()
+    }
+
     /// The running `serve`.
     pub(crate) fn process(&mut self) -> &mut Child {
         self.serve.as_mut().expect("serve was started")

@@ -133,6 +133,15 @@ impl Preparation {
 
     /// As [`Preparation::start`], with the plan as text.
     pub(crate) async fn start_with(self, plan: &str) -> Site {
+        self.start_planned(Some(plan)).await
+    }
+
+    /// Starts everything with an empty database: no user but the first admin, no client, nothing to route.
+    pub(crate) async fn start_empty(self) -> Site {
+        self.start_planned(None).await
+    }
+
+    async fn start_planned(self, plan: Option<&str>) -> Site {
         let Self { backend, nodes, sandbox, mut settings, wired, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
@@ -166,7 +175,9 @@ impl Preparation {
         if let Some(database) = &database {
             database.psql("GRANT SELECT ON ps_endpoints, ps_aors, ps_auths, ps_endpoint_id_ips TO asterisk");
         }
-        controller.apply(plan).await;
+        if let Some(plan) = plan {
+            controller.apply(plan).await;
+        }
         for node in &mut nodes {
             node.ready().await;
         }
