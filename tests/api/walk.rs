@@ -70,7 +70,11 @@ fn properties(document: &Value, schema: &Value) -> BTreeMap<String, Value> {
         found.extend(properties(document, part));
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let parts = property["allOf"].as_array().into_iter().flatten().map(|part| resolved(document, part).clone());
+        let parts = ["allOf", "anyOf"]
+            .into_iter()
+            .filter_map(|of| property[of].as_array())
+            .flatten()
+            .map(|part| resolved(document, part).clone());
         let whole = parts.chain([resolved(document, property).clone()]).find(|part| !part["type"].is_null());
         found.insert(name.clone(), whole.unwrap_or(Value::Null));
     }
@@ -211,7 +215,7 @@ pub(crate) fn sample(schema: &Value) -> Value {
     if let Some(word) = schema["enum"].as_array().and_then(|words| words.first()) {
         return word.clone();
     }
-    match schema["type"].as_str() {
+    match schema["type"].as_str().or_else(|| schema["type"][0].as_str()) {
         Some("integer" | "number") => json!(7),
         Some("boolean") => json!(true),
         Some("array") => json!([]),

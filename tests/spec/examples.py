@@ -3,10 +3,12 @@
 import sys
 
 import yaml
-from openapi_schema_validator import OAS30Validator
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT4
+from referencing.jsonschema import DRAFT202012
+
+DOCUMENT = "urn:document"
 
 
 def media(document):
@@ -23,18 +25,35 @@ def media(document):
             yield f"{name} {kind}", found
 
 
+def located(part):
+    """The same with references that tell which document they mean."""
+    if isinstance(part, dict):
+        return {key: DOCUMENT + value if key == "$ref" else located(value) for key, value in part.items()}
+    return [located(item) for item in part] if isinstance(part, list) else part
+
+
+class Loader(yaml.SafeLoader):
+    """Times stay the texts that they are in JSON."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [known for known in resolvers if known[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def check(name):
     with open(name, encoding="utf-8") as file:
-        document = yaml.safe_load(file)
+        document = yaml.load(file, Loader=Loader)
     validate(document)
-    resource = Resource(contents=document, specification=DRAFT4)
-    registry = Registry().with_resource("", resource)
+    resource = Resource(contents=located(document), specification=DRAFT202012)
+    registry = Registry().with_resource(DOCUMENT, resource)
     wrong, count = [], 0
     for place, found in media(document):
         if "example" not in found:
             wrong.append(f"{place}: no example")
             continue
-        validator = OAS30Validator(found["schema"], registry=registry)
+        validator = OAS31Validator(located(found["schema"]), registry=registry)
         for error in validator.iter_errors(found["example"]):
             wrong.append(f"{place}: {error.json_path}: {error.message}")
         count += 1

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::SCHEMAS;
+use super::{SCHEMAS, fields};
 
 /// The body of each operation that takes one, with all roles' fields.
 const BODIES: &[(&str, &str)] = &[
@@ -118,13 +118,13 @@ pub(super) fn add(document: &mut Value) {
     let schemas = document["components"]["schemas"].clone();
     super::each_operation(document, |_, _, operation| {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-        for (_, media) in operation["requestBody"]["content"].as_object_mut().into_iter().flatten() {
+        for (_, media) in fields(operation, &["requestBody", "content"]) {
             if let Some(body) = body(&id) {
                 media["example"] = only_known(body, &media["schema"], &schemas);
             }
         }
-        for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
-            for (kind, media) in response["content"].as_object_mut().into_iter().flatten() {
+        for (_, response) in fields(operation, &["responses"]) {
+            for (kind, media) in fields(response, &["content"]) {
                 let text = TEXTS.iter().find(|(known, _)| known == kind).map(|(_, text)| json!(text));
                 media["example"] = text.unwrap_or_else(|| sample("", &media["schema"], &schemas, DEPTH));
             }
@@ -136,10 +136,14 @@ fn body(id: &str) -> Option<Value> {
     BODIES.iter().find(|(operation, _)| *operation == id).and_then(|(_, text)| serde_json::from_str(text).ok())
 }
 
+/// What a schema that only refers to another one means; of several, the first.
 fn resolved<'a>(schema: &'a Value, schemas: &'a Value) -> &'a Value {
     let parts = schema["allOf"].as_array().or_else(|| schema["anyOf"].as_array());
-    let schema = parts.and_then(|parts| parts.first()).unwrap_or(schema);
-    schema["$ref"].as_str().and_then(|to| to.strip_prefix(SCHEMAS)).map_or(schema, |name| &schemas[name])
+    let to = parts.and_then(|parts| parts.first()).unwrap_or(schema);
+    match to["$ref"].as_str().and_then(|to| to.strip_prefix(SCHEMAS)) {
+        Some(name) => resolved(&schemas[name], schemas),
+        None => to,
+    }
 }
 
 /// Without fields that the schema, narrowed to a role, does not have.
@@ -159,7 +163,7 @@ fn only_known(value: Value, schema: &Value, schemas: &Value) -> Value {
 
 /// A value that fits a schema, by the name of its field.
 fn sample(name: &str, schema: &Value, schemas: &Value, depth: u8) -> Value {
-    let nullable = schema["nullable"] == true;
+    let nullable = schema["type"].is_array() || schema["anyOf"][1]["type"] == "null";
     let schema = resolved(schema, schemas);
     if let Some(word) = schema["enum"].as_array().and_then(|words| words.first()) {
         return word.clone();
@@ -167,7 +171,7 @@ fn sample(name: &str, schema: &Value, schemas: &Value, depth: u8) -> Value {
     if let Some(value) = known(name, schema, nullable) {
         return value;
     }
-    match schema["type"].as_str() {
+    match kind(schema) {
         Some("object") if depth > 0 => {
             let properties = schema["properties"].as_object().into_iter().flatten();
             properties
@@ -185,11 +189,16 @@ fn sample(name: &str, schema: &Value, schemas: &Value, depth: u8) -> Value {
     }
 }
 
+/// The type, besides null.
+fn kind(schema: &Value) -> Option<&str> {
+    schema["type"].as_str().or_else(|| schema["type"][0].as_str())
+}
+
 /// The value of the table, where it is of the schema's type.
 fn known(name: &str, schema: &Value, nullable: bool) -> Option<Value> {
     let (_, text) = VALUES.iter().find(|(known, _)| *known == name)?;
     let value: Value = serde_json::from_str(text).ok()?;
-    let fits = match schema["type"].as_str() {
+    let fits = match kind(schema) {
         Some("string") => value.is_string() && schema["format"].is_null(),
         Some("integer") => value.is_i64(),
         Some("number") => value.is_number(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{RESPONSES, each_operation, schemas};
+use super::{RESPONSES, each_operation, fields, schemas};
 use crate::auth::roles::{Operation, Reach, Role, reach};
 
 /// Media type of errors.
@@ -65,7 +65,7 @@ pub(super) fn complete(document: &mut Value) {
         faults(path, method, operation);
         who(operation);
         // A tag of the noun and one of the operation.
-        if let Some(tags) = operation["tags"].as_array_mut() {
+        if let Some(tags) = operation.get_mut("tags").and_then(Value::as_array_mut) {
             tags.dedup();
         }
     });
@@ -74,7 +74,7 @@ pub(super) fn complete(document: &mut Value) {
 
 /// JSON is UTF-8 whatever is said; programs compare media types as texts.
 fn media_types(operation: &mut Value) {
-    for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+    for (_, response) in fields(operation, &["responses"]) {
         if response["description"] == "" {
             response["description"] = json!("As asked.");
         }
@@ -85,7 +85,7 @@ fn media_types(operation: &mut Value) {
 }
 
 fn parameters(operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(fields) = parameter.as_object_mut() {
             fields.remove("deprecated");
             fields.remove("explode");
@@ -142,7 +142,10 @@ fn faults(path: &str, method: &str, operation: &mut Value) {
 fn who(operation: &mut Value) {
     let rule = operation["operationId"].as_str().and_then(|id| id.parse::<Operation>().ok());
     let told = match rule {
-        None => "Roles: none is needed; nobody is asked who calls.".to_owned(),
+        None => {
+            operation["security"] = json!([]);
+            "Roles: none is needed; nobody is asked who calls.".to_owned()
+        }
         Some(rule) => {
             let reaches = |role| match reach(role, rule) {
                 Reach::None => None,

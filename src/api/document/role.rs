@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{RESPONSES, SCHEMAS, each_operation, needed, references};
+use super::{RESPONSES, SCHEMAS, each_operation, fields, needed, references};
 use crate::auth::roles::{self, Fields, Operation, Reach, Role};
 
 /// Answers that differ by role: their name, what sellers get, what others get.
@@ -18,7 +18,7 @@ pub(super) fn narrow(document: &mut Value, role: Role) {
     };
     document["info"]["title"] = json!(format!("CapConduit for {reader}"));
     let mut narrowed = Vec::new();
-    for (_, path) in document["paths"].as_object_mut().into_iter().flatten() {
+    for (_, path) in fields(document, &["paths"]) {
         let Some(path) = path.as_object_mut() else { continue };
         path.retain(|_, operation| rule(operation).is_none_or(|rule| roles::reach(role, rule) != Reach::None));
         for operation in path.values() {
@@ -29,8 +29,8 @@ pub(super) fn narrow(document: &mut Value, role: Role) {
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.retain(|_, path| path.as_object().is_some_and(|path| !path.is_empty()));
     }
-    for (body, fields) in narrowed {
-        set_only(document, &body, fields);
+    for (body, settable) in narrowed {
+        set_only(document, &body, settable);
     }
     for (view, sellers, others) in VIEWS {
         let to = format!("{SCHEMAS}{}", if role == Role::Seller { sellers } else { others });
@@ -43,9 +43,9 @@ fn rule(operation: &Value) -> Option<Operation> {
 }
 
 /// Takes the fields that a role may not set out of a body's schema: each schema belongs to bodies with the same fields.
-fn set_only(document: &mut Value, body: &Value, fields: Fields) {
+fn set_only(document: &mut Value, body: &Value, settable: Fields) {
     let mut names = BTreeSet::new();
-    match fields {
+    match settable {
         Fields::AllBut([]) => return,
         Fields::AllBut(_) => names = needed(document, body),
         Fields::Only(_) => references(body, SCHEMAS, &mut |name| {
@@ -53,12 +53,12 @@ fn set_only(document: &mut Value, body: &Value, fields: Fields) {
         }),
     }
     for name in names {
-        let schema = &mut document["components"]["schemas"][name.as_str()];
+        let Some(schema) = document["components"]["schemas"].get_mut(name.as_str()) else { continue };
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.retain(|field, _| fields.has(field));
+            properties.retain(|field, _| settable.has(field));
         }
         if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-            required.retain(|field| field.as_str().is_some_and(|field| fields.has(field)));
+            required.retain(|field| field.as_str().is_some_and(|field| settable.has(field)));
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What the library leaves out of schemas: where null is meant, that unknown fields are refused, whole numbers as such.
+//! What the library leaves out of schemas: where null is meant (in the words of OpenAPI 3.1, where it is a type), that unknown fields are
+//! refused, whole numbers as such.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::needed;
+use super::{fields, needed};
 
 /// Fields of bodies that may be left out and cannot be null.
 const NEVER_NULL: [(&str, &[&str]); 9] = [
@@ -29,7 +30,7 @@ pub(super) fn complete(document: &mut Value) {
             bodies.extend(needed(document, &operation.1["requestBody"]));
         }
     }
-    for (name, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
+    for (name, schema) in fields(document, &["components", "schemas"]) {
         each_object(schema, &mut |object| tidy(object));
         let is_body = bodies.contains(name);
         for (_, field) in REQUIRED.iter().filter(|(schema, _)| schema == name) {
@@ -41,12 +42,11 @@ pub(super) fn complete(document: &mut Value) {
         }
     }
     // A view with more fields fits one with fewer, too.
-    if let Some(views) = document["components"]["schemas"].as_object_mut() {
-        for view in views.values_mut().filter_map(Value::as_object_mut) {
-            if let Some(one_of) = view.remove("oneOf") {
-                view.insert("anyOf".to_owned(), one_of);
-                view.remove("type");
-            }
+    let views = fields(document, &["components", "schemas"]);
+    for view in views.filter_map(|(_, view)| view.as_object_mut()) {
+        if let Some(one_of) = view.remove("oneOf") {
+            view.insert("anyOf".to_owned(), one_of);
+            view.remove("type");
         }
     }
 }
@@ -56,30 +56,37 @@ fn never_null(name: &str) -> &'static [&'static str] {
 }
 
 fn require(schema: &mut Value, field: &str) {
-    if let Some(required) = schema["required"].as_array_mut() {
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.push(field.into());
-        // Null is a value of it.
-        schema["properties"][field]["nullable"] = json!(true);
+        allow_null(&mut schema["properties"][field]);
     }
 }
 
 /// What need not be there may be null, but for `never`.
 fn nullable(schema: &mut Value, never: &[&str]) {
-    let required: Vec<_> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect();
-    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
-        if required.contains(name) || never.contains(&name.as_str()) {
-            continue;
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    for (name, property) in fields(schema, &["properties"]) {
+        if !required.contains(name) && !never.contains(&name.as_str()) {
+            allow_null(property);
         }
-        // A reference says nothing but itself.
-        if property["$ref"].is_string() {
-            *property = json!({ "allOf": [property.take()] });
+    }
+}
+
+/// Null as one more value. What has no type at all, such as the audit's objects, may be anything already.
+fn allow_null(property: &mut Value) {
+    if let Some(kind) = property["type"].as_str() {
+        property["type"] = json!([kind, "null"]);
+        if let Some(words) = property.get_mut("enum").and_then(Value::as_array_mut) {
+            words.push(Value::Null);
         }
-        property["nullable"] = json!(true);
+        return;
+    }
+    let Some(schema) = property.as_object_mut() else { return };
+    let named = schema.remove("$ref").map(|to| json!([{ "$ref": to }])).or_else(|| schema.remove("allOf"));
+    if let Some(Value::Array(mut kinds)) = named {
+        kinds.push(json!({ "type": "null" }));
+        schema.insert("anyOf".to_owned(), kinds.into());
     }
 }
 
@@ -126,6 +133,8 @@ mod tests {
             "components": { "schemas": {
                 "LinkPatch": { "type": "object", "properties": {
                     "max_concurrency": { "type": "integer", "minimum": 0.0 },
+                    "count_on": { "$ref": "#/components/schemas/Life" },
+                    "ring": { "$ref": "#/components/schemas/Life" },
                     "status": { "allOf": [{ "$ref": "#/components/schemas/Life" }, { "description": "Life." }] },
                 } },
                 "Life": { "type": "string" },
@@ -134,10 +143,10 @@ mod tests {
         complete(&mut document);
         let patch = &document["components"]["schemas"]["LinkPatch"];
         assert_eq!(patch["additionalProperties"], false);
-        assert_eq!(
-            patch["properties"]["max_concurrency"],
-            json!({ "type": "integer", "minimum": 0, "nullable": true })
-        );
+        assert_eq!(patch["properties"]["max_concurrency"], json!({ "type": ["integer", "null"], "minimum": 0 }));
+        let either = json!({ "anyOf": [{ "$ref": "#/components/schemas/Life" }, { "type": "null" }] });
+        assert_eq!(patch["properties"]["ring"], either);
+        assert_eq!(patch["properties"]["count_on"], json!({ "$ref": "#/components/schemas/Life" }));
         assert_eq!(patch["properties"]["status"], json!({ "allOf": [{ "$ref": "#/components/schemas/Life" }] }));
     }
 }
