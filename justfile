@@ -30,10 +30,14 @@ check:
     cargo clippy --workspace --all-targets --quiet -- -D warnings
     scripts/check-layers
 
-# Write openapi/capconduit.yaml from the code
+# Write openapi/*.yaml from the code: the whole document, and one for each role
 openapi:
-    @cargo run --quiet --bin capconduit -- openapi > openapi/capconduit.yaml.new
-    @mv openapi/capconduit.yaml.new openapi/capconduit.yaml
+    @cargo build --quiet --bin capconduit
+    @for role in '' admin staff seller; do \
+      name=${role:-capconduit}; \
+      target/debug/capconduit openapi ${role:+--role "$role"} > "openapi/$name.yaml.new"; \
+      mv "openapi/$name.yaml.new" "openapi/$name.yaml"; \
+    done
 
 # Run the controller with ./capconduit.toml: `just run serve`, `just run calls` …
 run *args:

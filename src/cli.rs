@@ -20,6 +20,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret;
 
+use crate::auth::roles::Role;
 use crate::clock::Clock;
 use crate::config::{self, Config, Log};
 use crate::store::{self, Db};
@@ -101,7 +102,11 @@ enum Command {
     #[command(subcommand)]
     User(user::UserCommand),
     /// Print the management API's OpenAPI document.
-    Openapi,
+    Openapi {
+        /// Only what this role reaches, with the fields that it may set: admin, staff or seller.
+        #[arg(long)]
+        role: Option<Role>,
+    },
 }
 
 /// Carries out one command.
@@ -109,8 +114,8 @@ enum Command {
 /// # Errors
 /// Whatever kept it from being done, to be shown by [`fail`].
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if matches!(cli.command, Command::Openapi) {
-        return print(&api::spec());
+    if let Command::Openapi { role } = cli.command {
+        return print(&api::spec(role)?);
     }
     for sentence in config::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
         eprintln!("capconduit: warning: {}", table::lines(&sentence));
@@ -134,7 +139,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
         Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
-        Command::Openapi => print(&api::spec()),
+        Command::Openapi { role } => print(&api::spec(role)?),
     }
 }
 

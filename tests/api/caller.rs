@@ -33,6 +33,15 @@ impl Caller {
         Self { header: Some(("X-API-Key", token.to_owned())), ..self.clone() }
     }
 
+    /// A request to a path below `/api/v1`.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.header {
+            Some((name, value)) => request.header(*name, value),
+            None => request,
+        }
+    }
+
     /// Sends a request to a path below `/api/v1`; `change` may add to it.
     pub(crate) async fn send(
         &self,
@@ -40,11 +49,7 @@ impl Caller {
         path: &str,
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Answer {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some((name, value)) = &self.header {
-            request = request.header(*name, value);
-        }
-        let response = change(request).send().await.expect("the API answers");
+        let response = change(self.request(method, path)).send().await.expect("the API answers");
         let (status, headers) = (response.status(), response.headers().clone());
         Answer { status, headers, text: response.text().await.expect("text") }
     }

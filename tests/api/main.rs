@@ -10,6 +10,7 @@ mod ports;
 mod postgres;
 
 mod caller;
+mod canary;
 mod site;
 
 mod accounts;
@@ -20,11 +21,13 @@ mod clients;
 mod dids;
 mod links;
 mod live;
+mod matrix;
 mod refusals;
 mod route;
 mod sessions;
 mod tokens;
 mod traffic;
+mod walk;
 
 /// Makes one test for each database.
 #[macro_export]

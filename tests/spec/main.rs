@@ -1,0 +1,23 @@
+//! The OpenAPI document, held against programs that others wrote: linters, a generator of clients, a fuzzer. They run from the virtual
+//! environment that `scripts/setup` makes in the cache folder, and reach nothing but this machine.
+
+#![allow(clippy::panic, reason = "tests fail by panicking")]
+
+#[allow(dead_code, reason = "tests/api uses the rest")]
+#[path = "../api/caller.rs"]
+mod caller;
+#[allow(dead_code, reason = "tests/it uses the rest")]
+#[path = "../support/fake_ari.rs"]
+mod fake_ari;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[allow(dead_code, reason = "tests/api uses the rest")]
+#[path = "../api/site.rs"]
+mod site;
+
+mod fuzzed;
+mod generated;
+mod linted;
+mod tools;
