@@ -10,6 +10,7 @@ mod changes;
 mod clients;
 mod dids;
 mod error;
+mod events;
 mod export;
 mod headers;
 mod health;
@@ -21,10 +22,12 @@ mod route;
 mod security;
 mod tokens;
 mod users;
+mod visits;
 mod words;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Endpoint, EndpointExt, Request, Route, Server, get, handler, web::Data};
 use poem_openapi::{OpenApiService, Tags};
@@ -37,7 +40,10 @@ use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Db;
+use crate::store::sight::Sight;
 use crate::telemetry::{Metrics, name};
+
+pub use visits::Visits;
 
 /// What the handlers look at.
 #[derive(Debug, Clone)]
@@ -56,6 +62,10 @@ pub struct State {
     pub config: Arc<Config>,
     /// Keys and limits of authentication.
     pub authority: Arc<Authority>,
+    /// Answers that go on for long.
+    pub visits: Arc<Visits>,
+    /// What sellers may see of clients, as of the last change.
+    pub sight: Arc<ArcSwap<Sight>>,
 }
 
 /// Why the API cannot be served.
@@ -102,12 +112,12 @@ enum Tag {
 /// What routing is made of.
 type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
 /// What comes of it.
-type Traffic = (calls::Api, live::Api, route::Api, audit::Api);
+type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn service() -> OpenApiService<Nouns, ()> {
     let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
-    let traffic = (calls::Api, live::Api, route::Api, audit::Api);
+    let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
     let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")

@@ -18,11 +18,14 @@ mod calls;
 mod campaigns;
 mod clients;
 mod dids;
+mod events;
+mod lifecycle;
 mod links;
 mod live;
 mod refusals;
 mod route;
 mod sessions;
+mod spread;
 mod tokens;
 mod traffic;
 
