@@ -215,7 +215,8 @@ impl Api {
     /// The stream ends when the access token expires, on log-out, when the API token is revoked or expires, and with any change of the
     /// user (role, status, password, name): within a second, whatever process made the change. It also ends when the server stops.
     /// Reconnect, with a fresh token where needed. Nothing is replayed: ids count within one stream, and `Last-Event-ID` is ignored.
-    /// 429 `too_many_streams` where the user has 5 streams, or all users together 200 (by default).
+    /// 429 `too_many_streams` where the user has 5 streams, or all users together 200 (by default); that a reader has gone is noticed
+    /// within 30 s.
     #[oai(path = "/events", method = "get", operation_id = "streamLiveEvents")]
     async fn events(
         &self,

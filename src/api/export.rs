@@ -62,11 +62,15 @@ struct Export {
 enum Stage {
     Heading,
     Rows,
+    /// It is whole.
     Nothing,
+    /// It was cut off.
+    CutOff,
 }
 
 impl Export {
-    /// The next lines. After an error nothing follows, the count least of all.
+    /// The next lines. After an error nothing follows, the count least of all; the error is repeated, because the server asks once more
+    /// before it closes the connection, and an end would then look like a proper one.
     async fn next(mut self) -> Option<(io::Result<Vec<u8>>, Self)> {
         let lines = match self.stage {
             Stage::Heading => {
@@ -75,9 +79,10 @@ impl Export {
             }
             Stage::Rows => self.rows().await,
             Stage::Nothing => return None,
+            Stage::CutOff => return Some((Err(io::Error::other("it was cut off")), self)),
         };
         if let Err(error) = &lines {
-            self.stage = Stage::Nothing;
+            self.stage = Stage::CutOff;
             tracing::warn!(user = self.principal.user.0, rows = self.rows, %error, "an export was cut off");
         }
         Some((lines, self))

@@ -120,7 +120,8 @@ impl Visits {
             Kind::Export => (self.limits.exports, self.limits.exports_per_user, "too_many_exports", "exports"),
         };
         let of_kind = || open.values().filter(|visit| visit.kind == kind);
-        let wait = Duration::from_secs(10);
+        // As long as it takes to notice that the reader of an idle stream has gone: two comments.
+        let wait = Duration::from_secs(30);
         if of_kind().filter(|visit| visit.standing.user == user).count() >= most_of_user {
             let detail = format!("You have {most_of_user} {what} open already: end one first.");
             return Err(ApiError::too_many(code, detail, wait));

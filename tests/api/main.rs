@@ -19,6 +19,7 @@ mod campaigns;
 mod clients;
 mod dids;
 mod events;
+mod exports;
 mod lifecycle;
 mod links;
 mod live;
