@@ -47,6 +47,34 @@ pub struct Config {
     pub calls: Calls,
     /// What the carrier hears when nobody can take the call.
     pub rejections: Rejections,
+    /// Answers of the API that go on for long.
+    pub limits: Limits,
+    /// What users may do.
+    pub policy: Policy,
+}
+
+/// Section `[limits]`: answers of the API that go on for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `streams`, default 200: event streams at once, over all users.
+    pub streams: usize,
+    /// `streams_per_user`, default 5.
+    pub streams_per_user: usize,
+    /// `stream_backlog`, default 4096: events that a reader may fall behind before it loses some.
+    pub stream_backlog: usize,
+    /// `exports`, default 4: exports being written at once, over all users.
+    pub exports: usize,
+    /// `exports_per_user`, default 2.
+    pub exports_per_user: usize,
+    /// `export_seconds`, default 3600: how long one export may take.
+    pub export: Duration,
+}
+
+/// Section `[policy]`: what users may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// `sellers_may_create_dids`, default true; else only admins and staff do.
+    pub sellers_may_create_dids: bool,
 }
 
 /// Section `[database]`.

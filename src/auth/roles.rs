@@ -103,6 +103,8 @@ operations! {
     ListLiveCalls = "listLiveCalls": look by token, [All, All, Own];
     /// `GET /live/links`
     ListLiveLinks = "listLiveLinks": look by token, [All, All, Own];
+    /// `GET /live/events`
+    StreamLiveEvents = "streamLiveEvents": look by token, [All, All, Own];
     /// `DELETE /live/calls/{id}`
     HangUpCall = "hangUpCall": change by token, [All, All, Own];
     /// `POST /route`

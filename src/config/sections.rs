@@ -12,7 +12,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
-use super::{Api, Auth, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use super::{
+    Api, Auth, Calls, Config, Database, DidFrom, Limits, Log, LogFormat, Node, Policy, Realtime, Rejections, Transport,
+};
 use crate::auth::password;
 use crate::routing::number;
 
@@ -25,6 +27,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
     let [data, database, realtime, api, auth, log, asterisk, calls, rejections] =
         ["data", "database", "realtime", "api", "auth", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
+    let [limits, policy] = ["limits", "policy"].map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -40,6 +43,8 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
         rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
+        limits: read_limits(Section::new("limits", limits, file, faults)),
+        policy: read_policy(Section::new("policy", policy, file, faults)),
         data_dir,
         database,
     }
@@ -281,4 +286,20 @@ fn read_rejections(mut section: Section<'_>) -> Rejections {
     };
     section.finish();
     rejections
+}
+
+fn read_limits(mut section: Section<'_>) -> Limits {
+    let mut count = |key, default| usize::try_from(section.whole(key, default, 1..=10_000)).unwrap_or(usize::MAX);
+    let (streams, streams_per_user) = (count("streams", 200), count("streams_per_user", 5));
+    let stream_backlog = count("stream_backlog", 4096);
+    let (exports, exports_per_user) = (count("exports", 4), count("exports_per_user", 2));
+    let export = Duration::from_secs(section.whole("export_seconds", 3600, 1..=86_400).into());
+    section.finish();
+    Limits { streams, streams_per_user, stream_backlog, exports, exports_per_user, export }
+}
+
+fn read_policy(mut section: Section<'_>) -> Policy {
+    let policy = Policy { sellers_may_create_dids: section.flag("sellers_may_create_dids", true) };
+    section.finish();
+    policy
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
@@ -9,11 +10,13 @@ use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, D
 
 use super::audit::Object;
 use super::change::{self, grow};
-use super::{Db, StoreError, audit, plan, realtime};
+use super::{Db, StoreError, audit, plan, realtime, sessions};
 use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
-use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
+use crate::plan::{
+    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, UserStatus, diff,
+};
 use crate::realtime::SipForm;
 use crate::routing::snapshot::Status;
 
@@ -60,11 +63,12 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
         transaction.rollback().await?;
         return Ok(plan);
     }
-    Writer::new(&transaction, &current).write(&plan).await?;
+    let now = Clock::start().now().wall;
+    Writer::new(&transaction, &current, now).write(&plan).await?;
     change::bump(&transaction).await?;
     // The plan's lines hold no secret: they are what `apply` prints.
     let after = Some(serde_json::Value::String(plan.to_string()));
-    let (now, object) = (Clock::start().now().wall, Object::new("plan", "whole"));
+    let object = Object::new("plan", "whole");
     audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
     if matches!(realtime_mode, Realtime::Postgres) {
         realtime::write_beside(&transaction).await?;
@@ -76,6 +80,7 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
 /// Writes the changes of a plan in their order, resolving names to rows as they come to be.
 struct Writer<'a> {
     transaction: &'a DatabaseTransaction,
+    now: DateTime<Utc>,
     sellers: HashMap<String, i64>,
     clients: HashMap<String, i64>,
     dids: HashMap<String, i64>,
@@ -113,9 +118,10 @@ macro_rules! save {
 }
 
 impl<'a> Writer<'a> {
-    fn new(transaction: &'a DatabaseTransaction, current: &Current) -> Self {
+    fn new(transaction: &'a DatabaseTransaction, current: &Current, now: DateTime<Utc>) -> Self {
         Self {
             transaction,
+            now,
             sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
@@ -156,7 +162,10 @@ impl<'a> Writer<'a> {
                     status: Set(seller.status.to_string()),
                     ..Default::default()
                 };
-                let id = save!(self.transaction, *id, model);
+                let id = save!(self.transaction, *id, model, users);
+                if seller.status == UserStatus::Disabled {
+                    sessions::close_others(self.transaction, id, None, self.now).await?;
+                }
                 self.sellers.insert(username.clone(), id);
             }
             Action::Client { id, client } => self.client(*id, client).await?,
@@ -274,7 +283,11 @@ impl<'a> Writer<'a> {
             }};
         }
         match kind {
-            Kind::Seller => take_away!(users, "disabled"),
+            Kind::Seller => {
+                sessions::close_others(self.transaction, id, None, self.now).await?;
+                take_away!(users, "disabled");
+                grow!(self.transaction, users, id);
+            }
             Kind::Client => {
                 if !archive {
                     super::clients::retire(self.transaction, id).await?;
