@@ -22,6 +22,7 @@ use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
 use crate::routing::book::Book;
+use crate::screen::{self, Resolver, Screen};
 use crate::store::{self, Db};
 use crate::telemetry::{Metrics, name};
 
@@ -36,6 +37,14 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from starting: data directory in use, database, port, node settings.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(config, Resolver::system(), shutdown).await
+}
+
+/// As [`run`], with another way to look names up.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(config: Config, resolver: Resolver, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
     let metrics = Metrics::install()?;
@@ -61,6 +70,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let nodes = connect_nodes(&config, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
+    let screen = Arc::new(Screen::new(&config, resolver));
+    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let state = api::State {
         registry: Arc::clone(&registry),
         nodes: healths,
@@ -69,18 +80,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         clock,
         config: Arc::new(config.clone()),
         authority: Arc::new(Authority::new(&config)?),
+        screen: Arc::clone(&screen),
+        handles: handles.clone(),
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
+    let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
+    let screening = tokio::spawn(screening);
     let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));
 
-    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     for handle in handles {
         handle.closed().await;
     }
     watching.await.context("the watcher of the configuration panicked")?;
+    screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
     db.close().await?;

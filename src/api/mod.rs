@@ -31,11 +31,13 @@ use poem_openapi::{OpenApiService, Tags};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ari::NodeHandle;
 use crate::auth::authority::Authority;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::screen::Screen;
 use crate::store::Db;
 use crate::telemetry::{Metrics, name};
 
@@ -56,6 +58,10 @@ pub struct State {
     pub config: Arc<Config>,
     /// Keys and limits of authentication.
     pub authority: Arc<Authority>,
+    /// Where clients may be.
+    pub screen: Arc<Screen>,
+    /// The ways to the nodes, in the order of the configuration.
+    pub handles: Vec<NodeHandle>,
 }
 
 /// Why the API cannot be served.

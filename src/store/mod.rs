@@ -15,6 +15,7 @@ pub mod realtime;
 pub mod records;
 pub mod sessions;
 pub mod snapshot;
+pub mod suspensions;
 pub mod tokens;
 pub mod users;
 

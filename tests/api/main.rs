@@ -23,6 +23,7 @@ mod live;
 mod refusals;
 mod route;
 mod sessions;
+mod sip;
 mod tokens;
 mod traffic;
 
