@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DataLock};
 use crate::routing::book::Book;
 use crate::store::sight::Sight;
+use crate::screen::{self, Resolver, Screen};
 use crate::store::{self, Db};
 use crate::telemetry::{Metrics, name};
 
@@ -41,6 +42,14 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from starting: data directory in use, database, port, node settings.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(config, Resolver::system(), shutdown).await
+}
+
+/// As [`run`], with another way to look names up.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(config: Config, resolver: Resolver, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
     let metrics = Metrics::install()?;
@@ -69,6 +78,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let (health, healths) = watch::channel(Vec::new());
     let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
+    let screen = Arc::new(Screen::new(&config, resolver));
+    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let state = api::State {
         registry: Arc::clone(&registry),
         nodes: healths,
@@ -79,6 +90,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         authority: Arc::new(Authority::new(&config)?),
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
+        screen: Arc::clone(&screen),
+        handles: handles.clone(),
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
@@ -88,14 +101,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard };
     let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
+    let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
+    let screening = tokio::spawn(screening);
 
-    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     for handle in handles {
         handle.closed().await;
     }
     watching.await.context("the watcher of the configuration panicked")?;
+    screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
     db.close().await?;

@@ -39,6 +39,8 @@ pub struct Config {
     pub api: Api,
     /// Who may use it.
     pub auth: Auth,
+    /// Where clients may be.
+    pub sip: Sip,
     /// Log output.
     pub log: Log,
     /// Asterisk nodes; at least one.
@@ -116,6 +118,20 @@ pub struct Auth {
     pub admin_username: String,
     /// `admin_password`: of that admin; `None`: a random one, told once.
     pub admin_password: Option<SecretString>,
+}
+
+/// Section `[sip]`: what the site allows of clients' SIP settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sip {
+    /// `allowed_networks`: private and loopback addresses that clients' hosts may have. Default none.
+    pub allowed_networks: Vec<Network>,
+    /// `carriers`: where carriers' calls come from; no client may be known by such an address, or have it. Default none.
+    pub carriers: Vec<Network>,
+    /// `allow_plaintext_outbound_auth`, default false: whether the password for a client that challenges us may be stored readably,
+    /// which it must be where its realm is not known.
+    pub allow_plaintext_outbound_auth: bool,
+    /// `resolve_every_seconds`, default 300: how often the names of clients' hosts are looked up again.
+    pub resolve_every: Duration,
 }
 
 /// Section `[log]`.

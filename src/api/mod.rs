@@ -38,12 +38,14 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ari::NodeHandle;
 use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::screen::Screen;
 use crate::store::Db;
 use crate::store::sight::Sight;
 use crate::telemetry::{Metrics, name};
@@ -71,6 +73,10 @@ pub struct State {
     pub visits: Arc<Visits>,
     /// What sellers may see of clients, as of the last change.
     pub sight: Arc<ArcSwap<Sight>>,
+    /// Where clients may be.
+    pub screen: Arc<Screen>,
+    /// The ways to the nodes, in the order of the configuration.
+    pub handles: Vec<NodeHandle>,
 }
 
 /// Why the API cannot be served.

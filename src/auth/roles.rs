@@ -121,6 +121,8 @@ operations! {
     UpdateClient = "updateClient": change by token, [All, All, None];
     /// `DELETE /clients/{id}`
     DeleteClient = "deleteClient": change by token, [All, All, None];
+    /// `GET /clients/{id}/state`
+    GetClientState = "getClientState": look by token, [All, All, None];
     /// `GET /clients/{id}/sellers`
     ListClientSellers = "listClientSellers": look by token, [All, All, None];
     /// `PUT /clients/{id}/sellers/{seller_id}`

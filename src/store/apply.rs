@@ -15,9 +15,10 @@ use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{
-    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, UserStatus, diff,
+    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening, UserStatus,
+    diff, screen,
 };
-use crate::realtime::SipForm;
+use crate::realtime::{Reach, SipForm};
 use crate::routing::snapshot::Status;
 
 /// Why a document was not applied; nothing was changed then.
@@ -41,11 +42,12 @@ impl From<DbErr> for ApplyError {
 ///
 /// # Errors
 /// As [`apply`].
-pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
+pub async fn preview(db: &Db, screening: &Screening, document: &Document) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = db.read().await?;
     let current = plan::load(&transaction).await?;
     transaction.commit().await?;
+    screen(&current, &wanted, screening)?;
     Ok(diff(&current, &wanted)?)
 }
 
@@ -54,10 +56,16 @@ pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
 ///
 /// # Errors
 /// When the document has problems (all of them are named), or the database cannot do it.
-pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Result<Plan, ApplyError> {
+pub async fn apply(
+    db: &Db,
+    realtime_mode: &Realtime,
+    screening: &Screening,
+    document: &Document,
+) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
+    screen(&current, &wanted, screening)?;
     let plan = diff(&current, &wanted)?;
     if plan.is_empty() {
         transaction.rollback().await?;
@@ -83,6 +91,8 @@ struct Writer<'a> {
     now: DateTime<Utc>,
     sellers: HashMap<String, i64>,
     clients: HashMap<String, i64>,
+    /// Where stored clients are, by row.
+    hosts: HashMap<i64, Reach>,
     dids: HashMap<String, i64>,
     campaigns: BTreeMap<CampaignKey, i64>,
 }
@@ -124,6 +134,7 @@ impl<'a> Writer<'a> {
             now,
             sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
+            hosts: current.clients.values().map(|stored| (stored.id, stored.value.sip.reach.clone())).collect(),
             dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             campaigns: current.campaigns.iter().map(|(key, stored)| (key.clone(), stored.campaign.id)).collect(),
         }
@@ -189,6 +200,7 @@ impl<'a> Writer<'a> {
 
     async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
         let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
+        let [registration, outbound, plain] = plan::secret_columns(&client.secrets);
         let model = clients::ActiveModel {
             id: key(id),
             client_identifier: Set(client.identifier.to_string()),
@@ -197,7 +209,11 @@ impl<'a> Writer<'a> {
             max_concurrency: Set(client.max_concurrency.map(i64::from)),
             send_headers: Set(client.send_headers),
             sip: Set(sip),
-            md5_cred: Set(client.md5_cred.as_ref().map(|cred| cred.expose().to_owned())),
+            md5_cred: Set(registration),
+            outbound_md5_cred: Set(outbound),
+            outbound_password: Set(plain),
+            // Of another address nothing is known yet.
+            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) { NotSet } else { Set(None) },
             // A document does not speak of these: they stay as they are.
             access: NotSet,
             mask_name: NotSet,

@@ -18,6 +18,7 @@ pub mod sessions;
 pub mod sight;
 pub mod snapshot;
 pub mod standing;
+pub mod suspensions;
 pub mod tokens;
 pub mod users;
 

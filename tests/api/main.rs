@@ -29,6 +29,7 @@ mod refusals;
 mod route;
 mod sessions;
 mod spread;
+mod sip;
 mod tokens;
 mod traffic;
 mod walk;

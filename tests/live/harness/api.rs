@@ -52,6 +52,7 @@ impl Session {
     }
 
     /// Must succeed.
+    #[allow(dead_code, reason = "tests that look at objects use it")]
     pub(crate) async fn get(&self, path: &str) -> Value {
         self.must(Method::GET, path, None).await
     }
@@ -62,6 +63,7 @@ impl Session {
     }
 
     /// Must succeed.
+    #[allow(dead_code, reason = "the demo uses it")]
     pub(crate) async fn put(&self, path: &str) -> Value {
         self.must(Method::PUT, path, None).await
     }

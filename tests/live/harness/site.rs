@@ -83,6 +83,13 @@ impl Preparation {
         self
     }
 
+    /// Further keys of the controller's `[sip]`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn sip(mut self, sip: &str) -> Self {
+        self.settings.sip = sip.to_owned();
+        self
+    }
+
     /// How many Stasis applications each node's dialplan shall spread its calls over; the controller is to be
     /// [`configured`](Self::configured) accordingly.
     #[allow(dead_code, reason = "the demo does not need it")]
