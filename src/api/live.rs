@@ -86,6 +86,8 @@ struct LinkUse {
     link_id: i64,
     /// `active` or `paused`.
     status: String,
+    /// The client is not for the campaign's seller (any more): the link gets no calls.
+    client_withdrawn: bool,
     /// Row id of its campaign.
     campaign_id: i64,
     /// Name of its campaign.
@@ -250,12 +252,13 @@ fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger,
     LinkUse {
         link_id: link.id.0,
         status: link.status.to_string(),
+        client_withdrawn: link.withdrawn || viewer.is_withdrawn(link.client),
         campaign_id: campaign.id.0,
         campaign_name: campaign.name.clone(),
-        client: viewer.client(link.client, name, identifier),
+        client: viewer.client_now(link.client, name, identifier),
         used: ledger.link_live(link.id),
         limit: link.max_concurrency,
-        total_used: ledger.link_counted(link.id),
+        total_used: ledger.link_counted(link),
         total_limit: link.total_calls_allowed,
         campaign_used: ledger.campaign_live(campaign.id),
         campaign_limit: campaign.max_concurrency,

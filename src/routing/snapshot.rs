@@ -70,10 +70,14 @@ pub struct Link {
     pub client: ClientId,
     /// Only an active link is offered calls.
     pub status: Status,
+    /// The client is not for the campaign's seller (any more): the link is offered no calls, and the seller reads no name of the client.
+    pub withdrawn: bool,
     /// Calls ringing or talking at once; `None` = no limit, 0 = none allowed.
     pub max_concurrency: Option<u32>,
-    /// Counted calls ever (see `count_on`); `None` = no limit, 0 = none allowed.
+    /// Counted calls since the count was last reset (see `count_on`); `None` = no limit, 0 = none allowed.
     pub total_calls_allowed: Option<u64>,
+    /// Calls counted before the count was last reset: they use up nothing of `total_calls_allowed`.
+    pub counted_before: u64,
     /// Lower is tried first under the `priority` strategy.
     pub forwarding_priority: i32,
     /// Share under `weighted`, and among equal priorities; at least 1.

@@ -230,6 +230,8 @@ impl<'a> Writer<'a> {
             total_calls_allowed: Set(link.total_calls_allowed.map(|total| i64::try_from(total).unwrap_or(i64::MAX))),
             // Belongs to the writer of records; a new row starts at the database's 0.
             current_total_calls: NotSet,
+            counted_before: NotSet,
+            counted_since: NotSet,
             forwarding_priority: Set(link.forwarding_priority),
             weight: Set(number(link.weight)?),
             ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),

@@ -195,7 +195,7 @@ async fn load_links(
             status: word(TABLE, "status", &row.status)?,
         };
         // A link that has counted calls keeps its count even when their records are gone: the total must hold when it comes back.
-        let referenced = referenced.contains(&row.id) || row.current_total_calls > 0;
+        let referenced = referenced.contains(&row.id) || row.current_total_calls > 0 || row.counted_before > 0;
         let client = name(&names.client_keys, row.client_id);
         links.entry(row.campaign_id).or_default().insert(client, Stored { id: row.id, referenced, value });
     }

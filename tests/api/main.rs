@@ -17,6 +17,7 @@ mod audit;
 mod calls;
 mod campaigns;
 mod clients;
+mod counters;
 mod dids;
 mod links;
 mod live;
@@ -25,6 +26,7 @@ mod route;
 mod sessions;
 mod tokens;
 mod traffic;
+mod withdrawn;
 
 /// Makes one test for each database.
 #[macro_export]

@@ -12,6 +12,7 @@ mod migrating;
 mod postgres;
 mod publishing;
 mod recording;
+mod resetting;
 mod summing;
 
 /// What `documents` is made of.
