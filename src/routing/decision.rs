@@ -154,7 +154,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::id::ClientId;
-    use crate::routing::snapshot::{CountOn, Strategy};
+    use crate::routing::snapshot::{CampaignRejections, CountOn, Strategy};
     use crate::routing::trace::TraceView;
 
     pub(crate) fn link(n: i64) -> Link {
@@ -194,6 +194,8 @@ pub(crate) mod tests {
             setup_budget: None,
             max_duration: None,
             max_concurrency: None,
+            early_media: true,
+            rejections: CampaignRejections::default(),
             links: links.to_vec(),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use entity::{call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
+use super::campaigns::rejections;
 use super::{Db, StoreError, number, optional, word};
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
 use crate::realtime::{Md5Cred, SipForm, SipSettings};
@@ -163,6 +164,8 @@ async fn load_campaigns(
             setup_budget_seconds: optional(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
             max_duration_seconds: optional(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            early_media: row.early_media,
+            rejections: rejections(&row)?,
             status: word(TABLE, "status", &row.status)?,
             dids: fed.remove(&row.id).unwrap_or_default(),
         };

@@ -10,6 +10,7 @@ use entity::{
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::campaigns::rejections;
 use super::clients::Access;
 use super::{Db, StoreError, number, optional, word};
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -140,13 +141,15 @@ async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<Cam
     let read = |row: campaigns::Model| {
         let campaign = Campaign {
             id: CampaignId(row.id),
-            name: row.name,
+            name: row.name.clone(),
             status: word(TABLE, "status", &row.status)?,
             strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
             dial_timeout: Duration::from_secs(number(TABLE, "dial_timeout_seconds", row.dial_timeout_seconds)?),
             setup_budget: seconds(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
             max_duration: seconds(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            early_media: row.early_media,
+            rejections: rejections(&row)?,
             links: links.remove(&row.id).unwrap_or_default(),
         };
         Ok((campaign.id, Arc::new(campaign)))

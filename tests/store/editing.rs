@@ -4,7 +4,7 @@ use capconduit::auth::principal::Actor;
 use capconduit::config::Realtime;
 use capconduit::id::{CampaignId, ClientId, DidId, UserId};
 use capconduit::realtime::{Md5Cred, Password, SipForm, SipSettings};
-use capconduit::routing::snapshot::{CountOn, Status, Strategy};
+use capconduit::routing::snapshot::{CampaignRejections, CountOn, Status, Strategy};
 use capconduit::store::campaigns::{self, CampaignFilter, CampaignValues, StoredCampaign};
 use capconduit::store::change::{Editor, Keyset, Owner, Refusal};
 use capconduit::store::clients::{self, Access, ClientValues, StoredClient};
@@ -104,6 +104,8 @@ fn campaign(name: &str) -> CampaignValues {
         setup_budget_seconds: None,
         max_duration_seconds: None,
         max_concurrency: None,
+        early_media: true,
+        rejections: CampaignRejections::default(),
         status: Status::Active,
     }
 }

@@ -17,7 +17,9 @@ mod summing;
 
 /// What `documents` is made of.
 mod forms {
-    pub(super) use capconduit::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+    pub(super) use capconduit::plan::{
+        CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm, SellerForm,
+    };
     pub(super) use capconduit::realtime::{Password, RegistrationForm, SipForm};
 }
 #[path = "../support/documents.rs"]

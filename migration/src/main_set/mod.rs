@@ -19,6 +19,7 @@ mod m20261122_000020_versions;
 mod m20261122_000021_client_access;
 mod m20261122_000030_call_filters;
 mod m20261124_000050_counter_resets;
+mod m20261124_000051_campaign_media;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -39,5 +40,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000021_client_access::Step),
         Box::new(m20261122_000030_call_filters::Step),
         Box::new(m20261124_000050_counter_resets::Step),
+        Box::new(m20261124_000051_campaign_media::Step),
     ]
 }
