@@ -59,6 +59,8 @@ impl From<Refusal> for ApiError {
             Refusal::NotFound | Refusal::Unknown { .. } => Self::not_found(),
             Refusal::Stale { version } => Self::precondition_failed(version),
             Refusal::Conflict { code, detail } => Self::conflict(code, detail),
+            Refusal::Counter { actual } => Self::conflict("counter_changed", format!("The count is {actual} by now."))
+                .with_errors(vec![FieldError::new("expected", "counter_changed", actual.to_string())]),
             Refusal::Invalid(rows) => Self::invalid(named("invalid", rows)),
             Refusal::Taken(rows) => {
                 Self::conflict("did_unavailable", "some of these numbers cannot be had: see errors")

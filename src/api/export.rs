@@ -179,7 +179,7 @@ fn cells(call: &Call) -> [String; 24] {
         call.campaign_name.as_deref().map_or_else(String::new, text),
         or_empty(call.link_id),
         or_empty(client.map(|client| client.id)),
-        client.map_or_else(String::new, |client| text(&client.name)),
+        client.and_then(|client| client.name.as_deref()).map_or_else(String::new, text),
         call.ring_ms.to_string(),
         call.talk_ms.to_string(),
         text(&call.ending),

@@ -4,6 +4,7 @@ mod answers;
 mod audit;
 mod auth;
 mod body;
+mod call_filter;
 mod calls;
 mod campaigns;
 mod changes;

@@ -1,5 +1,7 @@
 //! What would happen to a call: the decision, without making it.
 
+use std::sync::Arc;
+
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
@@ -7,14 +9,14 @@ use poem_openapi::{Object, OpenApi};
 use super::body::Body;
 use super::calls::viewer;
 use super::error::{ApiError, FieldError};
-use super::render::Decision;
+use super::render::{Decision, Made};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::{Operation, Reach};
-use crate::id::{CampaignId, LinkId};
+use crate::id::CampaignId;
 use crate::routing::book::Book;
 use crate::routing::number::{Normaliser, find_did, is_e164};
-use crate::routing::snapshot::Snapshot;
+use crate::routing::snapshot::{Campaign, Snapshot};
 
 /// Endpoint of routing previews.
 #[derive(Debug)]
@@ -96,23 +98,23 @@ impl Api {
             campaign_id: decision.campaign.as_ref().map(|campaign| campaign.id.0),
             candidates: decision.candidates.iter().flatten().map(|link| link.0).collect(),
             refusal: decision.candidates.as_ref().err().map(ToString::to_string),
-            decision: decision.trace.map(|trace| viewer.decision(&trace.view())),
+            decision: decision.trace.map(|trace| viewer.decision(&trace.view(), Made::Now)),
         }))
     }
 }
 
 /// Puts the assumed use into a copy of the book. A link of another campaign is as absent.
-fn pretend(
+fn pretend<'a>(
     book: &mut Book,
-    snapshot: &Snapshot,
+    snapshot: &'a Snapshot,
     campaign: Option<CampaignId>,
     usage: &[AssumedUse],
 ) -> Result<(), ApiError> {
     let campaign = campaign.and_then(|id| snapshot.campaigns.get(&id));
     for assumed in usage {
-        let link = LinkId(assumed.link_id);
-        let of_campaign = campaign.filter(|campaign| campaign.links.iter().any(|l| l.id == link));
-        let campaign = of_campaign.ok_or_else(ApiError::not_found)?;
+        let find = |campaign: &'a Arc<Campaign>| campaign.links.iter().find(|link| link.id.0 == assumed.link_id);
+        let found = campaign.and_then(|campaign| Some((campaign, find(campaign)?)));
+        let (campaign, link) = found.ok_or_else(ApiError::not_found)?;
         book.ledger.pretend(campaign.id, link, assumed.used, assumed.total_used);
     }
     Ok(())

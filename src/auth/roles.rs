@@ -165,6 +165,8 @@ operations! {
     GetLink = "getLink": look by token, [All, All, Own];
     /// `PATCH /campaigns/{id}/links/{link_id}`
     UpdateLink = "updateLink": change by token, [All, All, Own];
+    /// `POST /campaigns/{id}/links/{link_id}/reset-counter`
+    ResetLinkCounter = "resetLinkCounter": change by token, [All, None, None];
     /// `DELETE /campaigns/{id}/links/{link_id}`
     DeleteLink = "deleteLink": change by token, [All, None, Own];
 }

@@ -2,6 +2,7 @@
 
 mod any_order;
 mod bench;
+mod media;
 
 use std::time::Duration;
 

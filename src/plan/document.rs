@@ -102,9 +102,33 @@ pub struct CampaignForm {
     /// Numbers that feed it, of the same seller; a DID feeds at most one active campaign.
     #[serde(default)]
     pub dids: Vec<String>,
+    /// Whether the caller hears what a client sends before it answers (default), else ringing that Asterisk makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_media: Option<bool>,
+    /// `[campaigns.rejections]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejections: Option<RejectionsForm>,
     /// `[[campaigns.links]]`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkForm>,
+}
+
+/// `[campaigns.rejections]`: SIP statuses that its callers are given who reach nobody; absent = those of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejectionsForm {
+    /// The campaign is not active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_campaign: Option<i64>,
+    /// No link is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_active_link: Option<i64>,
+    /// Every link is at a cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_full: Option<i64>,
+    /// Every attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nobody_answered: Option<i64>,
 }
 
 /// One of `[[campaigns.links]]`.
@@ -163,7 +187,8 @@ impl Document {
     pub fn take_passwords(&mut self, read: impl Fn(&str) -> Result<String, String>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for client in &mut self.clients {
-            let registration = client.sip.registration.as_mut().map(|form| (&mut form.password, &mut form.password_file));
+            let registration =
+                client.sip.registration.as_mut().map(|form| (&mut form.password, &mut form.password_file));
             let outbound = client.sip.outbound_auth.as_mut().map(|form| (&mut form.password, &mut form.password_file));
             for (within, form) in [("registration", registration), ("outbound_auth", outbound)] {
                 let Some((password, file)) = form else { continue };
@@ -176,7 +201,8 @@ impl Document {
                     // Editors and `echo` end a file with a line break.
                     Ok(text) => *password = Some(Password::new(text.trim_end_matches(['\r', '\n']).to_owned())),
                     Err(problem) => {
-                        problems.push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
+                        problems
+                            .push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
                     }
                 }
             }

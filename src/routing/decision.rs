@@ -60,6 +60,7 @@ pub struct Seen {
 pub(super) enum Verdict {
     Eligible,
     LinkInactive,
+    ClientWithdrawn,
     ClientInactive,
     Full(Full),
 }
@@ -129,6 +130,7 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
 fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) -> Seen {
     let client = snapshot.clients.get(&link.client);
     let verdict = match client {
+        _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
         Some(client) if client.status == Status::Active => {
             usage.ledger.full(campaign, link, client).map_or(Verdict::Eligible, Verdict::Full)
@@ -140,7 +142,7 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
         client: client.cloned(),
         verdict,
         live: usage.ledger.link_live(link.id),
-        counted: usage.ledger.link_counted(link.id),
+        counted: usage.ledger.link_counted(link),
         client_live: usage.ledger.client_live(link.client),
         credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
     }
@@ -152,7 +154,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::id::ClientId;
-    use crate::routing::snapshot::{CallerId, CountOn, Strategy};
+    use crate::routing::snapshot::{CallerId, CampaignRejections, CountOn, Strategy};
     use crate::routing::trace::TraceView;
 
     pub(crate) fn link(n: i64) -> Link {
@@ -160,8 +162,10 @@ pub(crate) mod tests {
             id: LinkId(n),
             client: ClientId(n),
             status: Status::Active,
+            withdrawn: false,
             max_concurrency: None,
             total_calls_allowed: None,
+            counted_before: 0,
             forwarding_priority: 1,
             weight: 1,
             ring_timeout: None,
@@ -191,6 +195,8 @@ pub(crate) mod tests {
             setup_budget: None,
             max_duration: None,
             max_concurrency: None,
+            early_media: true,
+            rejections: CampaignRejections::default(),
             links: links.to_vec(),
         }
     }
@@ -254,13 +260,23 @@ pub(crate) mod tests {
         let full = Link { max_concurrency: Some(0), ..link(3) };
         let spent = Link { total_calls_allowed: Some(0), ..link(4) };
         let paused_client = Client { status: Status::Paused, ..client(2) };
-        let links = [paused_link, link(2), full, spent, link(5), link(6)];
-        let snapshot = snapshot(campaign(&links), &[client(1), paused_client, client(3), client(4), client(5)]);
+        let withdrawn = Link { withdrawn: true, ..link(7) };
+        let links = [paused_link, link(2), full, spent, link(5), link(6), withdrawn];
+        let clients = [client(1), paused_client, client(3), client(4), client(5), client(7)];
+        let snapshot = snapshot(campaign(&links), &clients);
         let decision = decide(&snapshot);
         assert_eq!(decision.candidates, Ok(vec![LinkId(5)]));
         assert_eq!(
             verdicts(&decision),
-            ["link_paused", "client_paused", "link_full", "total_reached", "candidate", "client_paused"]
+            [
+                "link_paused",
+                "client_paused",
+                "link_full",
+                "total_reached",
+                "candidate",
+                "client_paused",
+                "client_withdrawn"
+            ]
         );
     }
 

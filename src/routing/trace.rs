@@ -6,6 +6,9 @@ use super::decision::{Seen, Trace, Verdict};
 use super::snapshot::Strategy;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
+/// Verdict on a link whose client is not for the campaign's seller (any more).
+pub const CLIENT_WITHDRAWN: &str = "client_withdrawn";
+
 /// The trace as it is stored with the record and shown by `why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceView {
@@ -44,7 +47,7 @@ pub struct LinkView {
     pub client: String,
     /// The client's endpoint.
     pub identifier: String,
-    /// `candidate`, `link_paused`, `client_paused`, or the cap that was full (see [`Cap`]).
+    /// `candidate`, `link_paused`, `client_paused`, `client_withdrawn`, or the cap that was full (see `Cap`).
     pub verdict: String,
     /// Place among the candidates, from 1.
     pub position: Option<usize>,
@@ -91,6 +94,7 @@ impl Trace {
         let verdict = match seen.verdict {
             Verdict::Eligible => "candidate",
             Verdict::LinkInactive => "link_paused",
+            Verdict::ClientWithdrawn => CLIENT_WITHDRAWN,
             Verdict::ClientInactive => "client_paused",
             Verdict::Full(full) => full.cap.as_str(),
         };

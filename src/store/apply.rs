@@ -9,14 +9,15 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::audit::Object;
+use super::campaigns::sip;
 use super::change::{self, grow};
 use super::{Db, StoreError, audit, plan, realtime, sessions};
 use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{
-    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening, UserStatus,
-    diff, screen,
+    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening,
+    UserStatus, diff, screen,
 };
 use crate::realtime::{Reach, SipForm};
 use crate::routing::snapshot::Status;
@@ -213,7 +214,11 @@ impl<'a> Writer<'a> {
             outbound_md5_cred: Set(outbound),
             outbound_password: Set(plain),
             // Of another address nothing is known yet.
-            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) { NotSet } else { Set(None) },
+            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) {
+                NotSet
+            } else {
+                Set(None)
+            },
             // A document does not speak of these: they stay as they are.
             access: NotSet,
             mask_name: NotSet,
@@ -236,6 +241,11 @@ impl<'a> Writer<'a> {
             setup_budget_seconds: Set(campaign.setup_budget_seconds.map(i64::from)),
             max_duration_seconds: Set(campaign.max_duration_seconds.map(i64::from)),
             max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
+            early_media: Set(campaign.early_media),
+            reject_inactive_campaign: Set(sip(campaign.rejections.inactive_campaign)?),
+            reject_no_active_link: Set(sip(campaign.rejections.no_active_link)?),
+            reject_all_full: Set(sip(campaign.rejections.all_full)?),
+            reject_nobody_answered: Set(sip(campaign.rejections.nobody_answered)?),
             status: Set(campaign.status.to_string()),
             version: NotSet,
         };
@@ -255,6 +265,8 @@ impl<'a> Writer<'a> {
             total_calls_allowed: Set(link.total_calls_allowed.map(|total| i64::try_from(total).unwrap_or(i64::MAX))),
             // Belongs to the writer of records; a new row starts at the database's 0.
             current_total_calls: NotSet,
+            counted_before: NotSet,
+            counted_since: NotSet,
             forwarding_priority: Set(link.forwarding_priority),
             weight: Set(number(link.weight)?),
             ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),

@@ -81,6 +81,12 @@ pub enum Refusal {
         /// A sentence for people.
         detail: String,
     },
+    /// A count is not what the caller believes.
+    #[error("the count is {actual} by now")]
+    Counter {
+        /// The count now.
+        actual: u64,
+    },
     /// Values that are not allowed: field, and what is.
     #[error("{} values are not allowed", .0.len())]
     Invalid(Vec<(String, String)>),

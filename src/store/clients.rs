@@ -1,10 +1,13 @@
 //! Clients, one by one, and which sellers may use them.
 
+use std::collections::HashSet;
+
 use entity::{call_attempts, campaign_client_settings, client_sellers, clients, retired_identifiers, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -112,6 +115,16 @@ pub async fn get(db: &Db, owner: Owner, id: ClientId) -> Result<StoredClient, Re
     find(&db.connection, owner, id).await
 }
 
+/// The clients that are not for this seller (any more), archived ones included.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn withdrawn(db: &Db, seller: UserId) -> Result<HashSet<ClientId>, StoreError> {
+    let hidden = clients::Entity::find().filter(visible(Owner::Only(seller)).not()).select_only();
+    let ids: Vec<i64> = hidden.column(clients::Column::Id).into_tuple().all(&db.connection).await?;
+    Ok(ids.into_iter().map(ClientId).collect())
+}
+
 /// Those of `ids` that `owner` sees.
 pub(super) async fn seen(
     connection: &impl ConnectionTrait,
@@ -142,7 +155,9 @@ pub async fn create(
         return Err(Refusal::conflict("identifier_taken", detail));
     }
     if let Some(node) = foreign {
-        let detail = format!("node {node:?} has an endpoint of this name that is none of our clients': its calls would go astray");
+        let detail = format!(
+            "node {node:?} has an endpoint of this name that is none of our clients': its calls would go astray"
+        );
         return Err(Refusal::conflict("endpoint_taken", detail));
     }
     apart(&transaction, None, &values.sip).await?;

@@ -18,6 +18,7 @@ mod audit;
 mod calls;
 mod campaigns;
 mod clients;
+mod counters;
 mod dids;
 mod events;
 mod exports;
@@ -28,11 +29,12 @@ mod matrix;
 mod refusals;
 mod route;
 mod sessions;
-mod spread;
 mod sip;
+mod spread;
 mod tokens;
 mod traffic;
 mod walk;
+mod withdrawn;
 
 /// Makes one test for each database.
 #[macro_export]

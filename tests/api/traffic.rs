@@ -98,7 +98,7 @@ impl Traffic {
         traffic
     }
 
-    /// Waits until what is stored is what routing goes by.
+    /// Waits until the application routes by what the database holds.
     pub(crate) async fn until_in_force(&self) {
         let revision = capconduit::store::snapshot::revision(&self.site.db).await.expect("read");
         let url = format!("http://{}/readyz", self.site.config.api.listen);

@@ -20,6 +20,8 @@ mod m20261122_000021_client_access;
 mod m20261122_000030_call_filters;
 mod m20261124_000035_tell_of_changes;
 mod m20261124_000040_client_sip;
+mod m20261124_000050_counter_resets;
+mod m20261124_000051_campaign_media;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -41,5 +43,7 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000030_call_filters::Step),
         Box::new(m20261124_000035_tell_of_changes::Step),
         Box::new(m20261124_000040_client_sip::Step),
+        Box::new(m20261124_000050_counter_resets::Step),
+        Box::new(m20261124_000051_campaign_media::Step),
     ]
 }
