@@ -30,6 +30,7 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// How long the last records may take to be written once the dispatcher has ended.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
 /// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
 ///
@@ -45,13 +46,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Book::with_totals(store::snapshot::totals(&db).await?),
         store::snapshot::load(&db).await?,
     ));
+    registry.confirm(clock.now().mono);
+    note_revision(registry.snapshot().revision);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
 
     first_admin::ensure(&db, &config, clock).await?;
 
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), clock, finished, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), records, clock, limits };
 
@@ -72,7 +75,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
-    let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));
+    tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
+    let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, clock, sockets.clone()));
 
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
@@ -111,7 +115,13 @@ fn connect_nodes(
 }
 
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
-async fn watch_configuration(db: Db, config: Config, registry: Arc<Registry>, shutdown: CancellationToken) {
+async fn watch_configuration(
+    db: Db,
+    config: Config,
+    registry: Arc<Registry>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
@@ -120,11 +130,12 @@ async fn watch_configuration(db: Db, config: Config, registry: Arc<Registry>, sh
             () = shutdown.cancelled() => return,
             // A database that is silent must not keep the process from stopping.
             refreshed = poll_and_refresh(&mut poll, &db, &config, &registry) => match refreshed {
-                Ok(()) if failing => {
-                    failing = false;
-                    info!("the configuration can be read again");
+                Ok(()) => {
+                    registry.confirm(clock.now().mono);
+                    if std::mem::take(&mut failing) {
+                        info!("the configuration can be read again");
+                    }
                 }
-                Ok(()) => {}
                 // Once per outage: routing goes on from the snapshot in memory.
                 Err(error) if !failing => {
                     failing = true;
@@ -143,12 +154,26 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     }
 }
 
+/// Forgets the Idempotency-Keys that are good no more.
+async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
+    let mut forget = interval(FORGET_KEYS_EVERY);
+    while shutdown.run_until_cancelled(forget.tick()).await.is_some() {
+        if let Err(error) = store::idempotency::prune(&db, clock.now().wall).await {
+            warn!(%error, "old Idempotency-Keys could not be removed; trying again later");
+        }
+    }
+}
+
 async fn poll_and_refresh(poll: &mut Interval, db: &Db, config: &Config, registry: &Registry) -> anyhow::Result<()> {
     poll.tick().await;
     refresh(db, config, registry).await
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
+fn note_revision(revision: i64) {
+    metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
+}
+
 async fn refresh(db: &Db, config: &Config, registry: &Registry) -> anyhow::Result<()> {
     if store::snapshot::revision(db).await? == registry.snapshot().revision {
         return Ok(());
@@ -158,7 +183,7 @@ async fn refresh(db: &Db, config: &Config, registry: &Registry) -> anyhow::Resul
     // Asterisk first: a client must be dialable before a call can be routed to it.
     store::realtime::publish(db, &config.realtime).await?;
     registry.swap_snapshot(snapshot);
-    metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
+    note_revision(revision);
     info!(revision, "configuration changed");
     Ok(())
 }

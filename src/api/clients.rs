@@ -15,6 +15,7 @@ use super::body::Body;
 use super::changes::{Caller, Merge, keyset};
 use super::error::ApiError;
 use super::page::{Page, Window};
+use super::secret::Secret;
 use super::security::Auth;
 use super::words::{ClientAccess, Life};
 use super::{State, Tag};
@@ -80,7 +81,7 @@ struct Client {
     version: i64,
     /// The password that was generated for `sip.registration`: only in the answer to the request that made it, never again.
     #[oai(skip_serializing_if_is_none)]
-    generated_password: Option<String>,
+    generated_password: Option<Secret>,
 }
 
 impl Client {
@@ -99,7 +100,7 @@ impl Client {
             access: values.access.into(),
             sip: Sip::from(&values.sip),
             version: client.version,
-            generated_password: generated.map(|password| password.expose_secret().to_owned()),
+            generated_password: generated.map(|password| password.expose_secret().to_owned().into()),
         }
     }
 }

@@ -64,9 +64,30 @@ impl<'a> ApiExtractor<'a> for Auth {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let state: &State = request.data().ok_or(ApiError::not_found())?;
-        Ok(Self(principal(request, state).await?))
+        let who: &Known = request.data().ok_or_else(ApiError::not_found)?;
+        Ok(Self(who.0.clone()?))
     }
+}
+
+/// Who sends a request, as found out once for all that looks at it; else why nobody is known.
+#[derive(Debug, Clone)]
+pub(super) struct Known(std::result::Result<Principal, ApiError>);
+
+impl Known {
+    /// Asks the database.
+    pub(super) async fn find(request: &Request, state: &State) -> Self {
+        Self(principal(request, state).await)
+    }
+
+    /// The caller, where it is known.
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.0.as_ref().ok()
+    }
+}
+
+/// Who sends a request, where that is known.
+pub(super) fn who(request: &Request) -> Option<&Principal> {
+    request.data::<Known>().and_then(Known::principal)
 }
 
 async fn principal(request: &Request, state: &State) -> Result<Principal, ApiError> {
@@ -103,7 +124,7 @@ fn known(account: Account, credential: Credential, address: Option<IpAddr>) -> P
     }
 }
 
-fn bearer(request: &Request) -> Option<&str> {
+pub(super) fn bearer(request: &Request) -> Option<&str> {
     let (scheme, token) = request.header("Authorization")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

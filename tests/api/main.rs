@@ -18,6 +18,8 @@ mod calls;
 mod campaigns;
 mod clients;
 mod dids;
+mod guards;
+mod idempotency;
 mod links;
 mod live;
 mod refusals;

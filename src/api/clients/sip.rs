@@ -5,6 +5,7 @@ use poem_openapi::types::MaybeUndefined;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::changes::Merge;
+use crate::api::secret::Secret;
 use crate::realtime::{Md5Cred, Password, Reach, RegistrationForm, SipForm, SipSettings};
 use crate::store::clients::ClientValues;
 
@@ -44,7 +45,7 @@ struct RegistrationChange {
     username: MaybeUndefined<String>,
     /// Its password, 12 to 128 characters. Where it is needed and absent, one is generated and shown once. Never shown otherwise.
     #[oai(validator(min_length = 12, max_length = 128))]
-    password: MaybeUndefined<String>,
+    password: MaybeUndefined<Secret>,
 }
 
 /// How a client is reached.
@@ -130,7 +131,7 @@ impl SipChange {
                 let was = form.registration.take().map(|registration| registration.username);
                 let mut username = was.unwrap_or_default();
                 merge.set("sip.registration.username", change.username, &mut username);
-                let password = change.password.take().map(Password::new);
+                let password = change.password.take().map(|password| Password::new(password.expose().to_owned()));
                 form.registration = Some(RegistrationForm { username, password });
             }
         }
