@@ -23,6 +23,8 @@ mod dids;
 mod events;
 mod exports;
 mod lifecycle;
+mod guards;
+mod idempotency;
 mod links;
 mod live;
 mod matrix;
