@@ -249,7 +249,8 @@ impl Operations {
     /// All calls that match, newest arrival first, as a stream without a limit. CSV has a heading, and its last line is `rows,<count>`;
     /// NDJSON is one JSON object per line as in the list, and its last line is `{"rows": <count>}`: without that line the file is not
     /// whole. It is cut off when it takes longer than an hour (by default), and within a second when the session or API token ends or
-    /// the user changes. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls. 429 `too_many_exports` where the user has 2 under way, or all users together 4 (by default).
+    /// the user changes. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls.
+    /// 429 `too_many_exports` where the user has 2 under way, or all users together 4 (by default).
     #[oai(path = "/export", method = "get", operation_id = "exportCalls")]
     async fn export(
         &self,

@@ -102,6 +102,7 @@ struct LiveEvent {
 
 /// Details of an event.
 #[derive(Debug, Union)]
+#[allow(clippy::large_enum_variant, reason = "most events are of calls, and few wait")]
 enum EventData {
     Call(CallEvent),
     Link(LinkUseEvent),
@@ -205,7 +206,7 @@ impl Api {
     /// ```text
     /// id: 4
     /// event: call.answered
-    /// data: {"at":"2026-11-24T10:15:02.481Z","call":{"call_id":"019a…","state":"talking",…},"attempt":{"number":1,"link_id":7,…},…}
+    /// data: {"at":"2026-11-24T10:15:02.481+00:00","call":{"call_id":"019a…","state":"talking",…},"attempt":{"number":1,"link_id":7,…},…}
     /// ```
     ///
     /// The first event is `ready`: read `/live/calls` and `/live/links` after it, and nothing is missed. Use of caps is looked at four

@@ -182,7 +182,7 @@ impl Api {
             role: patch.role.map(Into::into),
             status: patch.status.map(Into::into),
             password_hash,
-            stop_routing: patch.stop_routing.unwrap_or(false),
+            stop_routing: patch.stop_routing,
             if_version,
         };
         let now = state.clock.now().wall;
@@ -202,10 +202,7 @@ impl UserPatch {
         let disables = self.status == Some(UserStatus::Disabled) && account.status == plan::UserStatus::Active;
         let disables_seller = disables && account.role == roles::Role::Seller;
         match self.stop_routing {
-            None if disables_seller => {
-                let told = "say whether the seller's routing stops (true) or goes on (false)";
-                errors.push(FieldError::new("stop_routing", "required", told));
-            }
+            None if disables_seller => errors.push(routing_unsaid()),
             Some(_) if !disables_seller => {
                 errors.push(FieldError::new("stop_routing", "not_now", "belongs to disabling an active seller"));
             }
@@ -213,6 +210,10 @@ impl UserPatch {
         }
         none_or(errors)
     }
+}
+
+fn routing_unsaid() -> FieldError {
+    FieldError::new("stop_routing", "required", "say whether the seller's routing stops (true) or goes on (false)")
 }
 
 impl From<Account> for User {
@@ -240,6 +241,7 @@ impl From<UserError> for ApiError {
             UserError::Owns => {
                 Self::conflict("owns_objects", "The seller owns DIDs or campaigns: nobody but a seller can.")
             }
+            UserError::RoutingUnsaid => Self::invalid(vec![routing_unsaid()]),
             UserError::Outdated => {
                 Self::unauthorized("credential", "The password or session has changed: log in again.")
             }

@@ -68,8 +68,8 @@ pub struct Changes {
     pub status: Option<UserStatus>,
     /// Argon2 hash of a password that somebody else chose.
     pub password_hash: Option<SecretString>,
-    /// Whether the seller's active campaigns are paused as well.
-    pub stop_routing: bool,
+    /// Of a seller that is disabled, and needed then: whether its active campaigns are paused as well.
+    pub stop_routing: Option<bool>,
     /// The version that the change was made for.
     pub if_version: Option<i64>,
 }
@@ -89,6 +89,9 @@ pub enum UserError {
     /// A seller that owns DIDs or campaigns stays one.
     #[error("the seller owns DIDs or campaigns")]
     Owns,
+    /// A seller is to be disabled, and nobody says whether its routing stops.
+    #[error("it is not said whether the seller's routing stops")]
+    RoutingUnsaid,
     /// What the change was allowed by holds no more: another password, a disabled user or a session that has ended.
     #[error("the password, the user or the session is not good any more")]
     Outdated,
@@ -272,6 +275,10 @@ pub async fn update(
     if before.role == Role::Seller && role != Role::Seller && owns(&transaction, row.id).await? {
         return Err(UserError::Owns);
     }
+    let disables = before.status == UserStatus::Active && status == UserStatus::Disabled;
+    if disables && before.role == Role::Seller && changes.stop_routing.is_none() {
+        return Err(UserError::RoutingUnsaid);
+    }
     let closes = status == UserStatus::Disabled || changes.password_hash.is_some();
     let sets_password = changes.password_hash.is_some();
     let mut changed = users::ActiveModel { id: Unchanged(row.id), ..Default::default() };
@@ -290,7 +297,7 @@ pub async fn update(
     if closes {
         sessions::close_others(&transaction, row.id, None, now).await?;
     }
-    if changes.stop_routing {
+    if changes.stop_routing == Some(true) {
         super::campaigns::pause_all(&transaction, UserId(row.id), actor, now).await?;
     }
     if before.role == Role::Seller || role == Role::Seller {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capconduit::auth::access::{self, AccessKey};
 use capconduit::auth::principal::Actor;
 use capconduit::auth::roles::Role;
 use capconduit::clock::Clock;
@@ -9,6 +10,7 @@ use capconduit::id::UserId;
 use capconduit::plan::UserStatus;
 use capconduit::store::users::{self, Changes};
 use reqwest::{Method, Response};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -235,6 +237,17 @@ async fn a_stream_ends_when_its_session_does(site: Site) {
     assert!(still.is_err(), "{still:?}");
     site.sql("UPDATE sessions SET expires_at = '2020-01-01T00:00:00+00:00'").await.expect("its time has come");
     other.ends_soon().await;
+    // An access token that has a few seconds left.
+    let tokens = site.log_in("acme", PASSWORD).await;
+    let (key, now) = (AccessKey::load(None, site.folder()).expect("the key"), Clock::start().now().wall);
+    let session = key.read(tokens["access_token"].as_str().expect("a token"), now).expect("it is good");
+    let left = Duration::from_secs(4);
+    let old = key.sign(session, now - (access::LIFE - left)).expect("signed");
+    let caller = site.as_nobody().with_access_token(old.expose_secret());
+    let mut stream = Stream::ready(caller.open(PATH).await).await;
+    let end = async { while stream.next().await.is_some() {} };
+    tokio::time::timeout(left + Duration::from_secs(1), end).await.expect("it ends with the token");
+    caller.get(PATH).await.refused(401, "credential");
     site.settle().await;
 }
 
