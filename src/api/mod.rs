@@ -9,6 +9,7 @@ mod calls;
 mod campaigns;
 mod changes;
 mod clients;
+mod did_rows;
 mod dids;
 mod error;
 mod export;
@@ -17,6 +18,7 @@ mod health;
 mod links;
 mod live;
 mod page;
+mod readiness;
 mod render;
 mod route;
 mod security;
@@ -101,13 +103,13 @@ enum Tag {
 }
 
 /// What routing is made of.
-type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
 /// What comes of it.
 type Traffic = (calls::Api, live::Api, route::Api, audit::Api);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn service() -> OpenApiService<Nouns, ()> {
-    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
     let traffic = (calls::Api, live::Api, route::Api, audit::Api);
     let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))

@@ -21,6 +21,7 @@ mod counters;
 mod dids;
 mod links;
 mod live;
+mod readiness;
 mod refusals;
 mod route;
 mod sessions;

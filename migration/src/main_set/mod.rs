@@ -20,6 +20,7 @@ mod m20261122_000021_client_access;
 mod m20261122_000030_call_filters;
 mod m20261124_000050_counter_resets;
 mod m20261124_000051_campaign_media;
+mod m20261124_000052_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -41,5 +42,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000030_call_filters::Step),
         Box::new(m20261124_000050_counter_resets::Step),
         Box::new(m20261124_000051_campaign_media::Step),
+        Box::new(m20261124_000052_call_filters::Step),
     ]
 }
