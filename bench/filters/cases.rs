@@ -71,17 +71,13 @@ const PARTS: &[Part] = &[
     ("min_talk, a thousandth", |filter| Filter { min_talk_ms: Some(740_000), ..filter }),
     ("min_talk, rare", |filter| Filter { min_talk_ms: Some(1_400_000), ..filter }),
     ("min_talk, never", |filter| Filter { min_talk_ms: Some(86_400_000), ..filter }),
-    ("ending and answered that exclude each other", |filter| Filter {
-        ending: Some("nobody_answered".into()),
-        answered: Some(true),
-        ..filter
-    }),
     ("answered by a frequent client, a week", |filter| Filter {
         client: Some(ClientId(0)),
         answered: Some(true),
         from: Some(days_ago(8)),
         ..filter
     }),
+    ("a day's completed", |filter| Filter { ending: Some("completed".into()), from: Some(days_ago(2)), ..filter }),
     ("a week long ago, not answered", |filter| Filter {
         from: Some(days_ago(120)),
         to: Some(days_ago(113)),

@@ -12,7 +12,7 @@ use super::bounds;
 use super::error::{ApiError, FieldError};
 
 /// Bytes of a body.
-const BYTES_AT_MOST: usize = 256 * 1024;
+pub(super) const BYTES_AT_MOST: usize = 256 * 1024;
 
 /// A request's body. A field that `T` does not have is refused, and so is U+0000 in any text.
 #[derive(Debug)]

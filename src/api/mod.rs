@@ -12,6 +12,7 @@ mod campaigns;
 mod changes;
 mod clients;
 mod cors;
+mod did_rows;
 mod dids;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ mod metrics;
 mod operations;
 mod page;
 mod rates;
+mod readiness;
 mod render;
 mod route;
 mod secret;
@@ -140,13 +142,13 @@ enum Tag {
 }
 
 /// What routing is made of.
-type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
 /// What comes of it.
 type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn nouns() -> Nouns {
-    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
     let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
     (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic)
 }

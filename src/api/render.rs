@@ -13,7 +13,7 @@ use poem_openapi::Object;
 use crate::auth::roles::Role;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::id::ClientId;
-use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, TraceView};
+use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
 
 /// A client as calls name it.
 #[derive(Debug, Clone, PartialEq, Eq, Object)]
@@ -197,6 +197,21 @@ pub(super) struct LinkVerdict {
     credit_millionths: i64,
 }
 
+/// Something that is in the way of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct Obstacle {
+    /// What, in a stable word.
+    code: String,
+    /// What, in a sentence.
+    explanation: String,
+}
+
+impl Obstacle {
+    pub(super) fn new(code: &str, explanation: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), explanation: explanation.into() }
+    }
+}
+
 /// Whose eyes it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Viewer {
@@ -357,7 +372,7 @@ impl Viewer {
             link_id: link.link.0,
             client: if withdrawn { ClientName { name: None, ..client } } else { client },
             verdict: link.verdict.clone(),
-            explanation: self.explain(link, trace),
+            explanation: self.explain(&link.verdict, link, (trace.campaign_used, trace.campaign_limit)),
             position: link.position.and_then(|at| u64::try_from(at).ok()),
             used: link.used,
             limit: link.limit,
@@ -371,14 +386,24 @@ impl Viewer {
         }
     }
 
-    fn explain(&self, link: &LinkView, trace: &TraceView) -> String {
+    /// What keeps a link from being offered a call now, `campaign` being calls and limit of its campaign. Of a client that was withdrawn
+    /// a seller reads no more than that.
+    pub(super) fn obstacles(&self, outlook: &Outlook, campaign: (u32, Option<u32>)) -> Vec<Obstacle> {
+        let link = &outlook.link;
+        let withdrawn = self.is_withdrawn(link.client_id) || (self.is_seller && link.verdict == CLIENT_WITHDRAWN);
+        let told =
+            outlook.obstacles.iter().filter(|code| !withdrawn || !["client_paused", "client_full"].contains(code));
+        told.map(|code| Obstacle::new(code, self.explain(code, link, campaign))).collect()
+    }
+
+    fn explain(&self, verdict: &str, link: &LinkView, campaign: (u32, Option<u32>)) -> String {
         let full = |what: &str, used: u64, limit: Option<u64>| {
             format!(
                 "{what}: {used} of {} in use.",
                 limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
             )
         };
-        match link.verdict.as_str() {
+        match verdict {
             "candidate" => "It can take the call.".to_owned(),
             "link_paused" => "The link is not active.".to_owned(),
             CLIENT_WITHDRAWN if self.is_seller => "The client is not for you (any more).".to_owned(),
@@ -390,9 +415,7 @@ impl Viewer {
             // How many calls the client takes from others is not for a seller to know.
             "client_full" if self.is_seller => "The client takes no more calls at the moment.".to_owned(),
             "client_full" => full("The client is full", link.client_used.into(), link.client_limit.map(Into::into)),
-            "campaign_full" => {
-                full("The campaign is full", trace.campaign_used.into(), trace.campaign_limit.map(Into::into))
-            }
+            "campaign_full" => full("The campaign is full", campaign.0.into(), campaign.1.map(Into::into)),
             other => other.to_owned(),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::body::Body;
+use super::call_filter::storable;
 use super::calls::viewer;
 use super::error::{ApiError, FieldError};
 use super::render::{Decision, Made};
@@ -30,6 +32,9 @@ struct RouteRequest {
     did: String,
     /// Who calls, in E.164; null for a withheld caller. No rule looks at it so far.
     caller: Option<String>,
+    /// When it comes (RFC 3339 with offset); absent or null = now. Said again in the answer; no rule looks at it so far: use, caps and
+    /// settings are those of this moment, unless assumed otherwise.
+    time: Option<DateTime<Utc>>,
     /// Use of links to assume instead of what is used now.
     #[oai(validator(max_items = 200))]
     usage: Option<Vec<AssumedUse>>,
@@ -49,6 +54,8 @@ struct AssumedUse {
 /// The decision that would be made.
 #[derive(Debug, Object)]
 struct RoutePreview {
+    /// When the call is taken to come.
+    time: DateTime<Utc>,
     /// Row id of the DID that matches; null when none does.
     did_id: Option<i64>,
     /// Row id of its owner.
@@ -82,6 +89,10 @@ impl Api {
             let detail = "use + and 7 to 15 digits (E.164), or null";
             return Err(ApiError::invalid(vec![FieldError::new("caller", "value", detail)]));
         }
+        let time = asked.time.unwrap_or_else(|| state.clock.now().wall);
+        if !storable(time) {
+            return Err(ApiError::invalid(vec![FieldError::new("time", "range", "use a year from 1970 to 9999")]));
+        }
         let dialled = Normaliser::default().dialled(&asked.did);
         let snapshot = state.registry.snapshot().clone();
         let did = find_did(&snapshot, &dialled);
@@ -93,6 +104,7 @@ impl Api {
         let decision = book.decide(&snapshot, &dialled);
         let viewer = viewer(state, &principal).await?;
         Ok(Json(RoutePreview {
+            time,
             did_id: decision.did.as_ref().map(|did| did.id.0),
             seller_id: decision.did.as_ref().map(|did| did.seller.0),
             campaign_id: decision.campaign.as_ref().map(|campaign| campaign.id.0),

@@ -151,6 +151,8 @@ operations! {
     UpdateCampaign = "updateCampaign": change by token, [All, All, Own];
     /// `DELETE /campaigns/{id}`
     DeleteCampaign = "deleteCampaign": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}/readiness`
+    GetCampaignReadiness = "getCampaignReadiness": look by token, [All, All, Own];
     /// `GET /campaigns/{id}/dids`
     ListCampaignDids = "listCampaignDids": look by token, [All, All, Own];
     /// `PUT /campaigns/{id}/dids/{did_id}`

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::caps::{Ledger, PermitKey};
-use super::decision::{Decision, Usage, route};
+use super::decision::{Decision, Usage, look, route};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, CountOn, Link, Snapshot, Status};
 use super::strategy::Rotation;
+use super::trace::Outlook;
 use crate::id::{CampaignId, LinkId};
 
 /// Cap usage and rotations of the whole controller. Whoever holds it exclusively decides.
@@ -49,6 +50,12 @@ impl Book {
     #[must_use]
     pub fn decide(&self, snapshot: &Snapshot, dialled: &Dialled) -> Decision {
         route(snapshot, dialled, |campaign| Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign) })
+    }
+
+    /// Every link of a campaign, active or not, and all that keeps it from being offered a call now; changes nothing.
+    #[must_use]
+    pub fn look(&self, snapshot: &Snapshot, campaign: &Campaign) -> Vec<Outlook> {
+        look(snapshot, campaign, Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign.id) })
     }
 
     /// Takes the permit of the first candidate at or after `from` that is still active and has every slot free.

@@ -128,6 +128,11 @@ impl Ledger {
     /// The first cap that has no slot for one more attempt of this link.
     #[must_use]
     pub fn full(&self, campaign: &Campaign, link: &Link, client: &Client) -> Option<Full> {
+        self.all_full(campaign, link, client).next()
+    }
+
+    /// Every cap that has no slot for one more attempt of this link.
+    pub fn all_full(&self, campaign: &Campaign, link: &Link, client: &Client) -> impl Iterator<Item = Full> + use<> {
         let used = self.links.get(&link.id).copied().unwrap_or_default();
         let slots = [
             (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
@@ -139,7 +144,7 @@ impl Ledger {
                 campaign.max_concurrency.map(u64::from),
             ),
         ];
-        slots.into_iter().find_map(|(cap, used, limit)| {
+        slots.into_iter().filter_map(|(cap, used, limit)| {
             let limit = limit?;
             (used >= limit).then_some(Full { cap, used, limit })
         })

@@ -6,6 +6,7 @@ use super::caps::{Full, Ledger};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
+use super::trace::Outlook;
 use crate::id::{CampaignId, DidId, LinkId, UserId};
 
 /// What routing may know besides the configuration: used counts and the rotation of the call's campaign.
@@ -148,6 +149,33 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
     }
 }
 
+/// Every link of a campaign, active or not, as a decision would see it, and all that keeps it from being offered a call. Codes are those of
+/// verdicts; the first is the verdict that a decision gives.
+#[must_use]
+pub fn look(snapshot: &Snapshot, campaign: &Campaign, usage: Usage<'_>) -> Vec<Outlook> {
+    let look = |link: &Link| {
+        let seen = see(snapshot, campaign, link, usage);
+        Outlook { obstacles: obstacles(campaign, &seen, usage.ledger), link: seen.view(&[]) }
+    };
+    campaign.links.iter().map(look).collect()
+}
+
+fn obstacles(campaign: &Campaign, seen: &Seen, ledger: &Ledger) -> Vec<&'static str> {
+    let active = seen.client.as_ref().is_some_and(|client| client.status == Status::Active);
+    let mut found = Vec::new();
+    for (is, verdict) in [
+        (seen.link.withdrawn, Verdict::ClientWithdrawn),
+        (seen.link.status != Status::Active, Verdict::LinkInactive),
+        (!active, Verdict::ClientInactive),
+    ] {
+        found.extend(is.then(|| verdict.code()));
+    }
+    if let Some(client) = &seen.client {
+        found.extend(ledger.all_full(campaign, &seen.link, client).map(|full| full.cap.as_str()));
+    }
+    found
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;
@@ -278,6 +306,27 @@ pub(crate) mod tests {
                 "client_withdrawn"
             ]
         );
+    }
+
+    #[test]
+    fn a_look_tells_all_that_is_in_the_way_the_verdict_first() {
+        let mut crowded = Link { status: Status::Paused, max_concurrency: Some(0), withdrawn: true, ..link(2) };
+        crowded.total_calls_allowed = Some(0);
+        let mut paused = campaign(&[link(1), crowded, link(3)]);
+        paused.status = Status::Paused;
+        let resting = Client { status: Status::Paused, max_concurrency: Some(0), ..client(2) };
+        let snapshot = snapshot(paused.clone(), &[client(1), resting]);
+        let ledger = Ledger::default();
+        let found = look(&snapshot, &paused, Usage { ledger: &ledger, rotation: None });
+        let all =
+            ["client_withdrawn", "link_paused", "client_paused", "link_full", "total_reached", "client_full"].to_vec();
+        assert_eq!(
+            found.iter().map(|one| one.obstacles.clone()).collect::<Vec<_>>(),
+            [vec![], all, vec!["client_paused"]]
+        );
+        for one in found {
+            assert_eq!(one.link.verdict, one.obstacles.first().copied().unwrap_or("candidate"));
+        }
     }
 
     #[test]

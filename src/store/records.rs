@@ -98,7 +98,7 @@ async fn insert_attempts(transaction: &DatabaseTransaction, records: &[&CallReco
     use call_attempts::Column;
     let attempts: Vec<_> = records
         .iter()
-        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record.call_id, attempt)))
+        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record, attempt)))
         .collect();
     let mut counted = Counted::new();
     for chunk in attempts.chunks(MAX_BINDS / Column::iter().count()) {

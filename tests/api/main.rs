@@ -28,6 +28,7 @@ mod idempotency;
 mod links;
 mod live;
 mod matrix;
+mod readiness;
 mod refusals;
 mod route;
 mod sessions;
