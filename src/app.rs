@@ -51,7 +51,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), Arc::clone(&registry), finished, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), records, clock, limits };
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub api: Api,
     /// Who may use it.
     pub auth: Auth,
+    /// Reports of the old platform's dialplan.
+    pub internal: Internal,
     /// Log output.
     pub log: Log,
     /// Asterisk nodes; at least one.
@@ -88,6 +90,17 @@ pub struct Auth {
     pub admin_username: String,
     /// `admin_password`: of that admin; `None`: a random one, told once.
     pub admin_password: Option<SecretString>,
+}
+
+/// Section `[internal]`.
+#[derive(Debug, Clone)]
+pub struct Internal {
+    /// `log_call_token`: what the old dialplan's script sends, 32 bytes or more; `None`: it cannot report calls.
+    pub log_call_token: Option<SecretString>,
+    /// From where it may; default loopback.
+    pub log_call_from: Vec<Network>,
+    /// The time zone of its times without one; default UTC.
+    pub legacy_time_zone: chrono_tz::Tz,
 }
 
 /// Section `[log]`.

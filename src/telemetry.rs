@@ -154,6 +154,8 @@ pub mod name {
     pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
     /// Gauge: records of ended calls that are in memory only, until the database takes them.
     pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
+    /// Counter `{outcome}`: calls that the old dialplan reported.
+    pub const REPORTS: &str = "capconduit_legacy_reports_total";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -177,6 +179,7 @@ fn describe() {
     describe_counter!(RECORDS_WRITTEN, "Records written to the database");
     describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
     describe_gauge!(RECORDS_WAITING, "Records of ended calls that are in memory only, until the database takes them");
+    describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

@@ -1,5 +1,6 @@
 //! Writes finished calls to the database in batches, off the call path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::record::CallRecord;
+use crate::calls::registry::Registry;
 use crate::clock::jitter;
 use crate::store::{Db, records};
 use crate::telemetry::name;
@@ -29,7 +31,7 @@ pub struct Ending {
 }
 
 /// Writes what comes until it is told to end.
-pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
+pub async fn run(db: Db, registry: Arc<Registry>, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let more = tokio::select! {
@@ -46,6 +48,7 @@ pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, endi
         }
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
         write(&db, &batch, &ending.give_up).await;
+        registry.written(&batch);
         batch.clear();
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));
     }

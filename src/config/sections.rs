@@ -12,7 +12,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
-use super::{Api, Auth, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use super::{
+    Api, Auth, Calls, Config, Database, DidFrom, Internal, Log, LogFormat, Node, Realtime, Rejections, Transport,
+};
 use crate::auth::password;
 use crate::routing::number;
 
@@ -22,8 +24,8 @@ pub const REJECTION_CODES: &[u16] = &[403, 404, 408, 410, 480, 484, 486, 488, 50
 /// Reads the whole tree; `file` is how faults name the configuration file.
 pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>) -> Config {
     let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, faults);
-    let [data, database, realtime, api, auth, log, asterisk, calls, rejections] =
-        ["data", "database", "realtime", "api", "auth", "log", "asterisk", "calls", "rejections"]
+    let [data, database, realtime, api, auth, internal, log, asterisk, calls, rejections] =
+        ["data", "database", "realtime", "api", "auth", "internal", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
     root.finish();
 
@@ -36,6 +38,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         realtime: read_realtime(Section::new("realtime", realtime, file, faults), &data_dir, postgres),
         api: read_api(Section::new("api", api, file, faults)),
         auth: read_auth(Section::new("auth", auth, file, faults)),
+        internal: read_internal(Section::new("internal", internal, file, faults)),
         log: read_log(Section::new("log", log, file, faults)),
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
@@ -126,6 +129,20 @@ fn read_auth(mut section: Section<'_>) -> Auth {
     }
     section.finish();
     Auth { key, admin_username, admin_password }
+}
+
+fn read_internal(mut section: Section<'_>) -> Internal {
+    let log_call_token = section.secret("log_call_token", "log_call_token_file");
+    if log_call_token.as_ref().is_some_and(|token| token.expose_secret().len() < 32) {
+        section.fault("log_call_token", "is too short (not shown: secret): use 32 bytes or more");
+    }
+    let loopback = || ["127.0.0.0/8", "::1"].iter().filter_map(|network| network.parse().ok()).collect();
+    let log_call_from = section.list_or("log_call_from", loopback, str::parse);
+    let legacy_time_zone = section.text("legacy_time_zone", chrono_tz::UTC, |text| {
+        text.parse().map_err(|_| "use an IANA name, such as Europe/London".to_owned())
+    });
+    section.finish();
+    Internal { log_call_token, log_call_from, legacy_time_zone }
 }
 
 fn read_log(mut section: Section<'_>) -> Log {

@@ -167,6 +167,7 @@ impl<'a> Writer<'a> {
                     seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
                     status: Set(did.status.to_string()),
                     version: NotSet,
+                    legacy_id: NotSet,
                 };
                 let id = save!(self.transaction, *id, model, dids);
                 self.dids.insert(number.clone(), id);
@@ -213,6 +214,7 @@ impl<'a> Writer<'a> {
             max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
             status: Set(campaign.status.to_string()),
             version: NotSet,
+            legacy_id: NotSet,
         };
         let id = save!(self.transaction, id, model, campaigns);
         self.campaigns.insert(name.clone(), id);
@@ -236,6 +238,7 @@ impl<'a> Writer<'a> {
             count_on: Set(link.count_on.to_string()),
             status: Set(link.status.to_string()),
             version: NotSet,
+            legacy_id: NotSet,
         };
         let _row = save!(self.transaction, id, model, campaign_client_settings);
         Ok(())

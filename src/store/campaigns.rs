@@ -262,6 +262,7 @@ fn model(values: &CampaignValues) -> campaigns::ActiveModel {
         max_concurrency: Set(values.max_concurrency.map(i64::from)),
         status: Set(values.status.to_string()),
         version: NotSet,
+        legacy_id: NotSet,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod change;
 pub mod clients;
 mod connect;
 pub mod dids;
+pub mod legacy_ids;
 pub mod links;
 mod migrate;
 pub mod plan;

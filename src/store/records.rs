@@ -1,5 +1,6 @@
 //! Writing and reading call records.
 
+pub mod legacy;
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,17 +32,22 @@ pub async fn write(db: &Db, records: &[CallRecord]) -> Result<usize, StoreError>
     let transaction = db.write().await?;
     let new = insert_calls(&transaction, &records).await?;
     let counted = insert_attempts(&transaction, &records).await?;
-    // By ascending id, as everywhere, so that two transactions never wait for each other's rows.
+    count(&transaction, counted).await?;
+    transaction.commit().await?;
+    Ok(new)
+}
+
+/// Grows each link's total. By ascending id, as everywhere, so that two transactions never wait for each other's rows.
+async fn count(transaction: &DatabaseTransaction, counted: BTreeMap<i64, i64>) -> Result<(), DbErr> {
     for (link, calls) in counted {
         use campaign_client_settings::Column;
         campaign_client_settings::Entity::update_many()
             .col_expr(Column::CurrentTotalCalls, Expr::col(Column::CurrentTotalCalls).add(calls))
             .filter(Column::Id.eq(link))
-            .exec(&transaction)
+            .exec(transaction)
             .await?;
     }
-    transaction.commit().await?;
-    Ok(new)
+    Ok(())
 }
 
 async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<usize, DbErr> {
@@ -49,7 +55,8 @@ async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]
     for chunk in records.chunks(MAX_BINDS / call_logs::Column::iter().count()) {
         let mut insert = call_logs::Entity::insert_many(chunk.iter().map(|record| rows::call(record))).into_query();
         insert
-            .on_conflict(OnConflict::column(call_logs::Column::CallId).do_nothing().to_owned())
+            // Whatever is there already: the call's id, or the channel of a call that the old dialplan reported.
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
             .returning(Query::returning().column(call_logs::Column::CallId));
         new += transaction.query_all(&insert).await?.len();
     }

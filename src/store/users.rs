@@ -202,6 +202,7 @@ pub async fn create(db: &Db, actor: Actor<'_>, new: NewUser, now: DateTime<Utc>)
         must_change_password: Set(new.must_change_password),
         created_at: Set(Some(now)),
         version: Set(1),
+        legacy_id: NotSet,
     };
     let row = row.insert(&transaction).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => UserError::Taken,

@@ -18,6 +18,8 @@ mod calls;
 mod campaigns;
 mod clients;
 mod dids;
+mod internal;
+mod legacy_ids;
 mod links;
 mod live;
 mod refusals;

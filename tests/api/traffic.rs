@@ -98,7 +98,8 @@ impl Traffic {
         traffic
     }
 
-    async fn until_in_force(&self) {
+    /// Waits until routing goes by what the database says.
+    pub(crate) async fn until_in_force(&self) {
         let revision = capconduit::store::snapshot::revision(&self.site.db).await.expect("read");
         let url = format!("http://{}/readyz", self.site.config.api.listen);
         let poll = async {

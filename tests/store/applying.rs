@@ -187,6 +187,7 @@ fn call_of(loaded: &Snapshot) -> CallRecord {
         ending: "answered".into(),
         trace: None,
         timeline: serde_json::json!([]),
+        legacy: None,
         attempts: vec![attempt],
     }
 }

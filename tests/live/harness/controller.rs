@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) node: String,
     /// Further keys of `[calls]`.
     pub(crate) calls: String,
+    /// Further sections.
+    pub(crate) sections: String,
 }
 
 /// The binary that was built with this test; for the demo, the one beside it.
@@ -49,12 +51,12 @@ fn binary() -> PathBuf {
 impl Controller {
     /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
-        let Settings { database, realtime, node, calls } = settings;
+        let Settings { database, realtime, node, calls, sections } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
-             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
+             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()
         );
         for (name, url) in nodes {
@@ -88,6 +90,12 @@ impl Controller {
     pub(crate) async fn readiness(&self) -> Option<u16> {
         let response = self.http.get(format!("http://{}/readyz", self.api)).send().await;
         response.ok().map(|response| response.status().as_u16())
+    }
+
+    /// Where its API listens: host:port.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn api(&self) -> &str {
+        &self.api
     }
 
     /// The running `serve`.
