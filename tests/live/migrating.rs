@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::person::{ADMIN_PASSWORD, Person};
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::trace::Dialog;
 
@@ -64,18 +64,21 @@ async fn calls_of_the_old_dialplan_are_recorded_and_counted_once(backend: Backen
     let answering = site.centre("1", centre::answer().set("ring_ms", 100)).await;
     let busy = site.centre("2", centre::reject()).await;
     let silent = site.centre("3", centre::silent()).await;
+    let ringing = site.centre("4", centre::answer().set("ring_ms", FOREVER_MS)).await;
     let plan = Plan::new()
         .client("client-1", &answering, ("", ""))
         .client("client-2", &busy, ("", ""))
         .client("client-3", &silent, ("", ""))
+        .client("client-4", &ringing, ("", ""))
         .campaign("Solar", MOVED, "")
         .link("client-1", "total_calls_allowed = 2")
         .link("client-2", "count_on = \"attempted\"\nstatus = \"paused\"")
-        .link("client-3", "status = \"paused\"");
+        .link("client-3", "status = \"paused\"")
+        .link("client-4", "status = \"paused\"");
     let site = site.start(&plan).await;
     let admin = Person::log_in(site.controller.api(), "admin", ADMIN_PASSWORD).await;
     for (kind, items) in [
-        ("links", json!([1, 2, 3].map(|id| json!({"id": id, "legacy_id": format!("7{id}")})))),
+        ("links", json!([1, 2, 3, 4].map(|id| json!({"id": id, "legacy_id": format!("7{id}")})))),
         ("campaigns", json!([{"id": 1, "legacy_id": "51"}])),
     ] {
         let (status, answer) =
@@ -109,8 +112,8 @@ async fn calls_of_the_old_dialplan_are_recorded_and_counted_once(backend: Backen
     let call = old_call(&site, "silent", 3, 200).await;
     let (record, _) = reported(&site, &admin, &call, "nobody_answered", "client-3 no_answer").await;
     assert_eq!((&record["dialstatus"], &record["talk_ms"]), (&json!("NOANSWER"), &json!(0)));
-    let cancelled = site.call("cancelled", &carrier::cancel().set("did", "+442079460013").set("cancel_ms", 300)).await;
-    let (record, _) = reported(&site, &admin, &cancelled, "caller_cancelled", "client-3 cancelled").await;
+    let cancelled = site.call("cancelled", &carrier::cancel().set("did", "+442079460014").set("cancel_ms", 300)).await;
+    let (record, _) = reported(&site, &admin, &cancelled, "caller_cancelled", "client-4 cancelled").await;
     assert_eq!((&record["dialstatus"], &record["hung_up_by"]), (&json!("CANCEL"), &json!("caller")));
     assert_eq!(total(&admin, 3).await, 0);
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::LIMIT;
 use crate::harness::person::{ADMIN_PASSWORD, Person};
+use crate::harness::plan::Plan;
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::trace::Dialog;
@@ -16,14 +17,15 @@ use crate::harness::trace::Dialog;
 crate::on_both!(a_new_client_takes_a_call_within_a_second_and_its_seller_reads_why);
 
 const DID: &str = "+442079460001";
-const PASSWORDS: [&str; 2] = ["a password by the admin", "a password of my own"];
+const PASSWORDS: [&str; 2] = ["lantern mule saves orange", "copper window nine ducks"];
 /// Within this a change made over the API is in force.
 const IN_FORCE: Duration = Duration::from_secs(1);
 
 async fn a_new_client_takes_a_call_within_a_second_and_its_seller_reads_why(backend: Backend) {
     let site = Preparation::new(backend).sections(&format!("[auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n"));
     let alpha = site.centre("alpha", centre::answer()).await;
-    let site = site.start_with("").await;
+    // Somebody else's plan, which names nothing of what follows.
+    let site = site.start(&Plan::new()).await;
     let admin = Person::log_in(site.controller.api(), "admin", ADMIN_PASSWORD).await;
     let seller = new_seller(&site, &admin).await;
     let did = seller.make("/dids", json!({"number": DID})).await;
@@ -56,12 +58,12 @@ async fn a_new_client_takes_a_call_within_a_second_and_its_seller_reads_why(back
 
 /// A seller made by the admin, with the password that it chose at its first log-in.
 async fn new_seller(site: &Site, admin: &Person) -> Person {
-    let user = json!({"username": "acme", "name": "Acme Leads", "role": "seller", "password": PASSWORDS[0]});
+    let user = json!({"username": "bright", "name": "Bright Leads", "role": "seller", "password": PASSWORDS[0]});
     admin.make("/users", user).await;
-    let first = Person::log_in(site.controller.api(), "acme", PASSWORDS[0]).await;
+    let first = Person::log_in(site.controller.api(), "bright", PASSWORDS[0]).await;
     let change = json!({"current_password": PASSWORDS[0], "new_password": PASSWORDS[1]});
     assert!(first.send(Method::POST, "/auth/password", Some(change)).await.0 < 300, "the seller chose a password");
-    Person::log_in(site.controller.api(), "acme", PASSWORDS[1]).await
+    Person::log_in(site.controller.api(), "bright", PASSWORDS[1]).await
 }
 
 /// Calls as a caller does: again at once where nobody could be reached. The last call that is made within a second of the activation must
