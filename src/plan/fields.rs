@@ -38,8 +38,16 @@ fn optional(absent: &'static str, name: &'static str, value: Option<impl Display
     quiet_when(absent, name, value.map_or_else(|| absent.to_owned(), |value| value.to_string()))
 }
 
+fn legacy_id(id: Option<&String>) -> Field {
+    optional("none", "legacy_id", id)
+}
+
 pub(super) fn seller(seller: &Seller) -> Vec<Field> {
-    vec![shown("name", format_args!("{:?}", seller.name)), quiet_when("active", "status", seller.status)]
+    vec![
+        shown("name", format_args!("{:?}", seller.name)),
+        quiet_when("active", "status", seller.status),
+        legacy_id(seller.legacy_id.as_ref()),
+    ]
 }
 
 pub(super) fn client(client: &Client) -> Vec<Field> {
@@ -74,7 +82,7 @@ fn sip(sip: &SipSettings) -> Vec<Field> {
 }
 
 pub(super) fn did(did: &Did) -> Vec<Field> {
-    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status)]
+    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status), legacy_id(did.legacy_id.as_ref())]
 }
 
 pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
@@ -87,6 +95,7 @@ pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
         optional("no limit", "max_concurrency", campaign.max_concurrency),
         quiet_when("active", "status", campaign.status),
         quiet_when("[]", "dids", format_args!("[{}]", dids.join(" "))),
+        legacy_id(campaign.legacy_id.as_ref()),
     ]
 }
 
@@ -99,5 +108,6 @@ pub(super) fn link(link: &Link) -> Vec<Field> {
         optional("the campaign's", "ring_timeout_seconds", link.ring_timeout_seconds),
         quiet_when("answered", "count_on", link.count_on),
         quiet_when("active", "status", link.status),
+        legacy_id(link.legacy_id.as_ref()),
     ]
 }

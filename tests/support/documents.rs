@@ -93,6 +93,7 @@ fn link() -> impl Strategy<Value = LinkForm> {
                     ring_timeout_seconds,
                     count_on,
                     status,
+                    legacy_id: None,
                 }
             },
         )
@@ -119,6 +120,7 @@ fn campaign() -> impl Strategy<Value = Campaign> {
             max_duration_seconds: duration,
             max_concurrency,
             status,
+            legacy_id: None,
             dids: Vec::new(),
             links: Vec::new(),
         });
@@ -161,6 +163,7 @@ fn assemble(
             number: DIDS[n].into(),
             seller: SELLERS[owner].into(),
             status,
+            legacy_id: None,
         }));
     }
     for (n, client) in clients.into_iter().enumerate() {
@@ -172,6 +175,7 @@ fn assemble(
             name,
             // A disabled seller without anything is the same as one that is gone.
             status: status.filter(|_| document.dids.iter().any(|did| did.seller == SELLERS[n])).map(str::to_owned),
+            legacy_id: None,
         }));
     }
     document
