@@ -1,20 +1,18 @@
 //! Calls that the old dialplan handled while a site moves over: its AGI script reports them here.
 
-use std::borrow::Cow;
+mod report;
+mod token;
 
+use poem::Result;
 use poem::web::Data;
-use poem::{Request, RequestBody, Result};
 use poem_openapi::payload::Json;
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, MetaSecurityScheme, Registry};
-use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
-use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, Object, OpenApi};
-use serde_json::{Map, Value};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use tokio::sync::Semaphore;
 
+use self::report::Posted;
+use self::token::InternalToken;
 use super::error::{ApiError, FieldError};
-use super::security::client_address;
 use super::{State, Tag};
-use crate::auth::secrets;
 use crate::cdr::legacy::{self, Report, Reported};
 use crate::config::Node;
 use crate::routing::number::Normaliser;
@@ -26,94 +24,9 @@ use crate::telemetry::name;
 #[derive(Debug)]
 pub(super) struct Internal;
 
-const SCHEME: &str = "InternalToken";
-const HEADER: &str = "X-Internal-API-Token";
-/// Bytes of a report at most; an honest one has a few hundred.
-const BYTES_AT_MOST: usize = 16 * 1024;
 /// Reports in hand at once, over all callers.
 const AT_ONCE: usize = 32;
 static IN_HAND: Semaphore = Semaphore::const_new(AT_ONCE);
-
-/// A text or a number: the old script sends either.
-#[derive(Debug)]
-struct Loose(Value);
-
-impl Type for Loose {
-    const IS_REQUIRED: bool = true;
-
-    type RawValueType = Value;
-    type RawElementValueType = Value;
-
-    fn name() -> Cow<'static, str> {
-        "text_or_number".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        let any_of = vec![String::schema_ref(), f64::schema_ref()];
-        MetaSchemaRef::Inline(Box::new(MetaSchema { any_of, ..MetaSchema::ANY }))
-    }
-
-    fn as_raw_value(&self) -> Option<&Value> {
-        Some(&self.0)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
-        Box::new(std::iter::once(&self.0))
-    }
-}
-
-impl ParseFromJSON for Loose {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        Ok(Self(value.unwrap_or_default()))
-    }
-}
-
-impl ToJSON for Loose {
-    fn to_json(&self) -> Option<Value> {
-        Some(self.0.clone())
-    }
-}
-
-/// A call that the old dialplan handled. What is empty counts as absent, and unknown fields are ignored.
-#[derive(Debug, Object)]
-struct LogCall {
-    /// Which Asterisk handled it; needed where several are configured, else the configured one.
-    node: Option<Loose>,
-    /// Asterisk's unique id of the inbound channel (`agi_uniqueid`), as a text.
-    uniqueid: String,
-    /// Its linked id (`CHANNEL(linkedid)`), as a text.
-    linkedid: Option<String>,
-    /// SIP Call-ID of the carrier's INVITE, by which the carrier finds the call as well.
-    sip_call_id: Option<String>,
-    /// What the carrier dialled (`agi_dnid`).
-    dnid: Option<Loose>,
-    /// The caller's number; also `callerid_num`, `callerid` or `agi_callerid`.
-    caller_number: Option<Loose>,
-    /// The caller's name; also `callerid_name`, `calleridname` or `agi_calleridname`.
-    caller_name: Option<Loose>,
-    /// `CALLERID(num-pres)`: with `prohib…` neither number nor name is kept. Absent: the caller may be shown.
-    caller_presentation: Option<Loose>,
-    /// `CDR(start)`: `YYYY-MM-DD hh:mm:ss` (in `internal.legacy_time_zone`), RFC 3339, or seconds since 1970.
-    start: Option<Loose>,
-    /// `CDR(answer)`, likewise.
-    answer: Option<Loose>,
-    /// `CDR(end)`, likewise; absent: now.
-    end: Option<Loose>,
-    /// `DIALSTATUS` of the last dial; absent where nobody was dialled.
-    dialstatus: Option<Loose>,
-    /// `HANGUPCAUSE`: Q.850, 0 to 127.
-    hangupcause: Option<Loose>,
-    /// `caller` or `client`, where the script knows who hung up.
-    hung_up_by: Option<Loose>,
-    /// The last attempted link, by its id on the old platform (`legacy_id` here).
-    effective_ccs_id: Option<Loose>,
-    /// The campaign, by its id on the old platform.
-    campaign_id: Option<Loose>,
-    /// The DID, by its id on the old platform; absent: it is found by `dnid`.
-    did_id: Option<Loose>,
-    /// The seller, by its id on the old platform.
-    user_id: Option<Loose>,
-}
 
 /// Who handled a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -246,109 +159,10 @@ async fn log(state: &State, call: Reported) -> Result<LogAnswer, ApiError> {
         Ok::<_, StoreError>(logged)
     });
     let logged = logging.await.map_err(|panicked| ApiError::internal(&panicked))??;
-    let new = logged.new;
+    let (new, record) = (logged.new, &logged.record);
+    if new {
+        tracing::info!(call = %record.call_id, node = record.node, ending = record.ending, "the old dialplan reported a call");
+    }
     let body = Json(LoggedCall::new(logged));
     Ok(if new { LogAnswer::Recorded(body) } else { LogAnswer::Known(body) })
-}
-
-/// Whoever knows the configured token and comes from an allowed address.
-struct InternalToken;
-
-impl<'a> ApiExtractor<'a> for InternalToken {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        let scheme = MetaSecurityScheme {
-            ty: "apiKey",
-            description: Some("The token of `internal.log_call_token` in the configuration."),
-            name: Some(HEADER),
-            key_in: Some("header"),
-            scheme: None,
-            bearer_format: None,
-            flows: None,
-            openid_connect_url: None,
-        };
-        registry.create_security_scheme(SCHEME, scheme);
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
-    }
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let state: &State = request.data().ok_or(ApiError::not_found())?;
-        let internal = &state.config.internal;
-        let Some(token) = &internal.log_call_token else { return Err(ApiError::not_found().into()) };
-        let address = client_address(request, &state.config.api.trusted_proxies);
-        let allowed = |address| internal.log_call_from.iter().any(|network| network.contains(address));
-        if !address.is_some_and(allowed) {
-            metrics::counter!(name::REPORTS, "outcome" => "address").increment(1);
-            tracing::warn!(
-                address = address.map(|it| it.to_string()),
-                "a call was reported from an address that may not"
-            );
-            return Err(ApiError::forbidden(
-                "address",
-                "Calls may not be logged from this address: see internal.log_call_from.",
-            )
-            .into());
-        }
-        let given = request.headers().get(HEADER);
-        if given.is_some_and(|given| secrets::is(given.as_bytes(), token)) {
-            return Ok(Self);
-        }
-        metrics::counter!(name::REPORTS, "outcome" => "token").increment(1);
-        tracing::warn!(address = address.map(|it| it.to_string()), "a call was reported with a wrong token, or none");
-        Err(ApiError::unauthorized("credential", "Send the configured token as X-Internal-API-Token.").into())
-    }
-}
-
-/// A report as it was posted: an object, whatever its media type is said to be (an AGI script's `curl` often says another).
-struct Posted(Map<String, Value>);
-
-impl<'a> ApiExtractor<'a> for Posted {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        LogCall::register(registry);
-    }
-
-    fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: "application/json", schema: LogCall::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
-    }
-
-    async fn from_request(_: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(ApiError::invalid(vec![FieldError::new("", "type", "must be of type object")]).into()),
-            Err(error) => Err(ApiError::malformed(format!("The body is no JSON: {error}.")).into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_document_lists_the_fields_that_are_read() {
-        let mut registry = Registry::new();
-        LogCall::register(&mut registry);
-        let schema = &registry.schemas["LogCall"];
-        let described: Vec<_> = schema.properties.iter().map(|(field, _)| *field).collect();
-        let read: Vec<_> = legacy::FIELDS.iter().map(|(field, _)| *field).collect();
-        let sorted = |mut fields: Vec<&'static str>| {
-            fields.sort_unstable();
-            fields
-        };
-        assert_eq!(sorted(described), sorted(read));
-    }
 }
