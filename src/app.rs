@@ -69,7 +69,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
 
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), clock, finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), Arc::clone(&registry), clock, finished, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), records, clock, limits };
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub auth: Auth,
     /// Where clients may be.
     pub sip: Sip,
+    /// Reports of the old platform's dialplan.
+    pub internal: Internal,
     /// Log output.
     pub log: Log,
     /// Asterisk nodes; at least one.
@@ -142,6 +144,17 @@ pub struct Sip {
     pub allow_plaintext_outbound_auth: bool,
     /// `resolve_every_seconds`, default 300: how often the names of clients' hosts are looked up again.
     pub resolve_every: Duration,
+}
+
+/// Section `[internal]`.
+#[derive(Debug, Clone)]
+pub struct Internal {
+    /// `log_call_token`: what the old dialplan's script sends, 32 bytes or more; `None`: it cannot report calls.
+    pub log_call_token: Option<SecretString>,
+    /// From where it may; default loopback.
+    pub log_call_from: Vec<Network>,
+    /// The time zone of its times without one; default UTC.
+    pub legacy_time_zone: chrono_tz::Tz,
 }
 
 /// Section `[log]`.

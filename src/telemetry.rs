@@ -167,6 +167,8 @@ pub mod name {
     pub const RECORD_LAG: &str = "capconduit_record_lag_seconds";
     /// Histogram `{operation, status}`: from an API request to its answer; `operation` is its `operationId` or `none`, `status` its class.
     pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
+    /// Counter `{outcome}`: calls that the old dialplan reported.
+    pub const REPORTS: &str = "capconduit_legacy_reports_total";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -201,6 +203,7 @@ fn describe() {
         Unit::Seconds,
         "From an API request to its answer, by operation and status class"
     );
+    describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

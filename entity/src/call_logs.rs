@@ -73,6 +73,8 @@ pub struct Model {
     pub trace: Option<Json>,
     /// The call's events.
     pub timeline: Json,
+    /// What the old dialplan's report said beyond the rest; `None` for calls handled here.
+    pub legacy: Option<Json>,
 }
 
 /// No relations: aggregates are read by explicit queries.

@@ -35,6 +35,8 @@ pub struct Model {
     pub status: String,
     /// Grows with every change.
     pub version: i64,
+    /// Its id on the old platform; unique.
+    pub legacy_id: Option<String>,
 }
 
 /// No relations: aggregates are read by explicit queries.

@@ -25,6 +25,8 @@ pub struct Model {
     pub created_at: Option<ChronoDateTimeUtc>,
     /// Grows with every change over the API.
     pub version: i64,
+    /// Its id on the old platform; unique.
+    pub legacy_id: Option<String>,
 }
 
 /// No relations: aggregates are read by explicit queries.

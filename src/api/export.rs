@@ -128,7 +128,7 @@ fn record(cells: impl IntoIterator<Item: AsRef<[u8]>>) -> io::Result<Vec<u8>> {
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "call_id",
     "arrived_at",
     "ringing_at",
@@ -153,10 +153,11 @@ const COLUMNS: [&str; 24] = [
     "sip_code",
     "q850_cause",
     "dials",
+    "handled_by",
 ];
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(call: &Call) -> [String; 24] {
+fn cells(call: &Call) -> [String; 25] {
     let client = call.client.as_ref();
     [
         call.call_id.clone(),
@@ -183,6 +184,7 @@ fn cells(call: &Call) -> [String; 24] {
         or_empty(call.sip_code),
         or_empty(call.q850_cause),
         call.dials.to_string(),
+        call.handled_by.clone(),
     ]
 }
 

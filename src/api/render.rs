@@ -82,6 +82,8 @@ pub(super) struct Call {
     pub(super) dials: u64,
     /// Asterisk node that the call came in on.
     pub(super) node: String,
+    /// Who handled it: `capconduit`, or `old_dialplan` for a call that the old platform's dialplan reported.
+    pub(super) handled_by: String,
 }
 
 /// One finished call with everything that is known of it.
@@ -102,6 +104,9 @@ pub(super) struct CallDetail {
     timeline: Vec<TimelineEvent>,
     /// Why the call went where it went; null when no campaign was reached.
     decision: Option<Decision>,
+    /// Ids in the old dialplan's report that name no object here, or one that does not belong to the others: `field=id`. Not shown to
+    /// sellers; null for calls that CapConduit handled.
+    unknown_ids: Option<Vec<String>>,
 }
 
 /// One dial of one client.
@@ -297,6 +302,7 @@ impl Viewer {
             q850_cause: record.q850_cause,
             dials: u64::try_from(record.attempts.len()).unwrap_or(u64::MAX),
             node: record.node.clone(),
+            handled_by: if record.legacy.is_some() { "old_dialplan" } else { "capconduit" }.to_owned(),
         }
     }
 
@@ -311,6 +317,7 @@ impl Viewer {
             attempts: record.attempts.iter().map(|attempt| self.attempt(attempt)).collect(),
             timeline: self.timeline(record),
             decision: trace.map(|trace| self.decision(&trace, Made::Then)),
+            unknown_ids: record.legacy.as_ref().filter(|_| !self.is_seller).map(|legacy| legacy.unknown_ids.clone()),
         }
     }
 

@@ -111,6 +111,10 @@ operations! {
     PreviewRoute = "previewRoute": look by token, [All, All, Own];
     /// `GET /audit`
     ListAudit = "listAudit": look by token, [All, None, Own];
+    /// `GET /legacy_ids/{kind}`
+    ListLegacyIds = "listLegacyIds": look by token, [All, None, None];
+    /// `PUT /legacy_ids/{kind}`
+    SetLegacyIds = "setLegacyIds": change by token, [All, None, None];
     /// `GET /clients`
     ListClients = "listClients": look by token, [All, All, Own];
     /// `POST /clients`

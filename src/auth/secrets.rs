@@ -86,6 +86,13 @@ pub fn hash(secret: &SecretString) -> String {
     Sha256::digest(secret.expose_secret().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether `given` is the secret, in a time that does not tell how much of it is: what is compared are digests, and all of them.
+#[must_use]
+pub fn is(given: &[u8], secret: &SecretString) -> bool {
+    let (given, secret) = (Sha256::digest(given), Sha256::digest(secret.expose_secret().as_bytes()));
+    given.iter().zip(secret).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+}
+
 /// A password for somebody who has none yet: 24 letters and digits, without those that look alike.
 #[must_use]
 pub fn password() -> SecretString {
@@ -97,6 +104,15 @@ pub fn password() -> SecretString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_itself_and_nothing_else() {
+        let secret = SecretString::from("a secret of some length");
+        assert!(is(b"a secret of some length", &secret));
+        for other in ["", "a", "a secret of some lengtH", "a secret of some length ", "A secret of some length"] {
+            assert!(!is(other.as_bytes(), &secret), "{other:?}");
+        }
+    }
 
     #[test]
     fn a_refresh_token_names_its_session_and_nothing_else_does() {

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
+use crate::cdr::record::CallRecord;
 use crate::id::CallId;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
@@ -29,6 +30,8 @@ pub struct Registry {
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
     news: broadcast::Sender<News>,
+    /// Calls that have ended and whose records are in memory only, by node and channel.
+    unwritten: DashMap<(String, String), CallId>,
 }
 
 /// A call as others see it.
@@ -65,6 +68,7 @@ impl Registry {
             calls: DashMap::new(),
             inbound: DashMap::new(),
             news: broadcast::Sender::new(news_kept),
+            unwritten: DashMap::new(),
         }
     }
 
@@ -188,6 +192,25 @@ impl Registry {
     pub fn call_of(&self, node: usize, channel_id: &str) -> Option<CallId> {
         // A borrowed key for a pair would need a type of its own; this is one short allocation for each event of A.
         self.inbound.get(&(node, channel_id.to_owned())).map(|call| *call)
+    }
+
+    /// A call has ended: until [`written`](Self::written) its record is in memory only. Said before the record is handed over.
+    pub fn ended(&self, record: &CallRecord) {
+        self.unwritten.insert((record.node.clone(), record.uniqueid.clone()), record.call_id);
+    }
+
+    /// These records are in the database.
+    pub fn written(&self, records: &[CallRecord]) {
+        for record in records {
+            self.unwritten.remove(&(record.node.clone(), record.uniqueid.clone()));
+        }
+    }
+
+    /// The call of a channel that is handled here and may have no record in the database yet. `index` is the node's, where it is one of ours.
+    #[must_use]
+    pub fn unrecorded(&self, index: Option<usize>, node: &str, channel_id: &str) -> Option<CallId> {
+        let live = index.and_then(|index| self.call_of(index, channel_id));
+        live.or_else(|| self.unwritten.get(&(node.to_owned(), channel_id.to_owned())).map(|call| *call))
     }
 
     /// The calls of one node.

@@ -188,6 +188,7 @@ impl CallTask {
             call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
             client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
         );
+        self.context.registry.ended(&record);
         if let Err(lost) = self.context.records.send(record) {
             // Only when the writer died before the calls; its own death is logged there.
             error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");

@@ -53,6 +53,7 @@ pub fn record(call: &Call, now: Now) -> CallRecord {
         ending: end.ending.to_string(),
         trace: call.trace.as_ref().and_then(|t| serde_json::to_value(t.view()).ok()),
         timeline: timeline(call),
+        legacy: None,
         attempts: call.attempts.iter().map(|a| attempt(call, a, now)).collect(),
     }
 }

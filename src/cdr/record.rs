@@ -74,8 +74,17 @@ pub struct CallRecord {
     pub trace: Option<serde_json::Value>,
     /// The call's events: array of `{"at_ms": since arrival, "event": text}`.
     pub timeline: serde_json::Value,
+    /// For a call that the old dialplan handled and reported; `None` for one handled here.
+    pub legacy: Option<Legacy>,
     /// One row for every dial.
     pub attempts: Vec<AttemptRecord>,
+}
+
+/// What is told apart in the record of a call that the old dialplan reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Legacy {
+    /// Ids of the report that name no object here, or one that does not belong to the others, as `field=id`.
+    pub unknown_ids: Vec<String>,
 }
 
 /// One dial of one client (row of `call_attempts`).

@@ -1,5 +1,6 @@
 //! Writes finished calls to the database in batches, off the call path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::record::CallRecord;
+use crate::calls::registry::Registry;
 use crate::clock::{Clock, jitter};
 use crate::store::{Db, records};
 use crate::telemetry::name;
@@ -29,7 +31,13 @@ pub struct Ending {
 }
 
 /// Writes what comes until it is told to end.
-pub async fn run(db: Db, clock: Clock, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
+pub async fn run(
+    db: Db,
+    registry: Arc<Registry>,
+    clock: Clock,
+    mut finished: mpsc::UnboundedReceiver<CallRecord>,
+    ending: Ending,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let more = tokio::select! {
@@ -46,6 +54,7 @@ pub async fn run(db: Db, clock: Clock, mut finished: mpsc::UnboundedReceiver<Cal
         }
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
         write(&db, clock, &batch, &ending.give_up).await;
+        registry.written(&batch);
         batch.clear();
         metrics::gauge!(name::RECORD_LAG).set(0.0);
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));

@@ -158,6 +158,20 @@ impl<'a> Section<'a> {
         list
     }
 
+    /// As [`Section::list`], with a default of its own.
+    pub(super) fn list_or<T>(
+        &mut self,
+        key: &'static str,
+        default: impl FnOnce() -> Vec<T>,
+        check: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        if self.values.contains_key(key) {
+            return self.list(key, check);
+        }
+        self.known.push(key);
+        default()
+    }
+
     /// A secret under `key`, or in the file that `file_key` names. Neither its value nor the file's text is ever told.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
         let (value, path) = (self.take(key), self.take(file_key));

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
 use super::{
-    Api, Auth, Calls, Config, Database, DidFrom, Limits, Log, LogFormat, Node, Policy, Realtime, Rejections, Sip,
+    Api, Auth, Calls, Config, Database, DidFrom, Internal, Limits, Log, LogFormat, Node, Policy, Realtime, Rejections, Sip,
     Transport,
 };
 use crate::auth::password;
@@ -28,7 +28,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
     let [data, database, realtime, api, auth, sip, log, asterisk, calls, rejections] =
         ["data", "database", "realtime", "api", "auth", "sip", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
-    let [limits, policy] = ["limits", "policy"].map(|key| root.take(key));
+    let [limits, policy, internal] = ["limits", "policy", "internal"].map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -41,6 +41,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         api: read_api(Section::new("api", api, file, faults)),
         auth: read_auth(Section::new("auth", auth, file, faults)),
         sip: read_sip(Section::new("sip", sip, file, faults)),
+        internal: read_internal(Section::new("internal", internal, file, faults)),
         log: read_log(Section::new("log", log, file, faults)),
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
@@ -167,6 +168,20 @@ fn read_sip(mut section: Section<'_>) -> Sip {
     };
     section.finish();
     sip
+}
+
+fn read_internal(mut section: Section<'_>) -> Internal {
+    let log_call_token = section.secret("log_call_token", "log_call_token_file");
+    if log_call_token.as_ref().is_some_and(|token| token.expose_secret().len() < 32) {
+        section.fault("log_call_token", "is too short (not shown: secret): use 32 bytes or more");
+    }
+    let loopback = || ["127.0.0.0/8", "::1"].iter().filter_map(|network| network.parse().ok()).collect();
+    let log_call_from = section.list_or("log_call_from", loopback, str::parse);
+    let legacy_time_zone = section.text("legacy_time_zone", chrono_tz::UTC, |text| {
+        text.parse().map_err(|_| "use an IANA name, such as Europe/London".to_owned())
+    });
+    section.finish();
+    Internal { log_call_token, log_call_from, legacy_time_zone }
 }
 
 fn read_log(mut section: Section<'_>) -> Log {

@@ -56,6 +56,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("log", 2),
         ("api", 5),
         ("auth", 1),
+        ("internal", 2),
         ("database", 2),
         ("realtime", 2),
         ("data", 1),
@@ -200,6 +201,25 @@ fn proxies_are_ranges_and_secrets_of_authentication_must_be_good() {
         [auth]\nkey = \"canary-short\"\nadmin_username = \"Admin\"\nadmin_password = \"canarycanarycanary\"\n";
     let (keys, told) = faulty(text, &[]);
     let wanted = ["api.trusted_proxies[1]", "auth.key", "auth.admin_username", "auth.admin_password"];
+    assert_eq!(keys, wanted.map(str::to_owned).into());
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[test]
+fn reports_of_the_old_dialplan_need_a_long_token_and_come_from_here_unless_told_otherwise() {
+    let none = load("", &[]).unwrap().internal;
+    assert!(none.log_call_token.is_none() && none.legacy_time_zone == chrono_tz::UTC);
+    for (address, allowed) in [("127.0.0.2", true), ("::1", true), ("10.0.0.1", false), ("::2", false)] {
+        let found = none.log_call_from.iter().any(|network| network.contains(address.parse().unwrap()));
+        assert_eq!(found, allowed, "{address}");
+    }
+    let text = "[internal]\nlog_call_token = \"32 bytes, which is what is needed\"\nlog_call_from = []\nlegacy_time_zone = \"Europe/London\"\n";
+    let some = load(text, &[]).unwrap().internal;
+    assert!(some.log_call_token.is_some() && some.log_call_from.is_empty());
+    assert_eq!(some.legacy_time_zone.name(), "Europe/London");
+    let text = "[internal]\nlog_call_token = \"31 bytes, it is a canary, short\"\nlog_call_from = [\"here\"]\nlegacy_time_zone = \"GMT+25\"\n";
+    let (keys, told) = faulty(text, &[]);
+    let wanted = ["internal.log_call_token", "internal.log_call_from[0]", "internal.legacy_time_zone"];
     assert_eq!(keys, wanted.map(str::to_owned).into());
     assert!(!told.contains("canary"), "{told}");
 }

@@ -62,6 +62,8 @@ struct Checker {
     sellers: BTreeSet<String>,
     clients: BTreeSet<String>,
     owners: BTreeMap<String, String>,
+    /// Kinds and ids of the old platform.
+    legacy_ids: BTreeSet<(&'static str, String)>,
 }
 
 impl Checker {
@@ -101,6 +103,16 @@ impl Checker {
         value
     }
 
+    fn legacy_id(&mut self, kind: &'static str, path: &str, given: Option<&String>) -> Option<String> {
+        let given = given?;
+        if !(1..=64).contains(&given.len()) || !given.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.report(&format!("{path}.legacy_id"), "is not allowed: use 1 to 64 visible ASCII characters");
+        } else if !self.legacy_ids.insert((kind, given.clone())) {
+            self.report(&format!("{path}.legacy_id"), format_args!("{given:?} is that of another {kind}"));
+        }
+        Some(given.clone())
+    }
+
     /// Names go into records, logs, tables and a SIP header.
     fn name(&mut self, path: &str, field: &str, name: &str) {
         if let Some(allowed) = name_problem(name) {
@@ -120,7 +132,8 @@ impl Checker {
             if !self.sellers.insert(form.username.clone()) {
                 self.report(&path, "is there twice");
             }
-            sellers.insert(form.username.clone(), Seller { name: form.name.clone(), status });
+            let legacy_id = self.legacy_id("seller", &path, form.legacy_id.as_ref());
+            sellers.insert(form.username.clone(), Seller { name: form.name.clone(), status, legacy_id });
         }
         sellers
     }
@@ -181,7 +194,8 @@ impl Checker {
             if self.owners.insert(form.number.clone(), form.seller.clone()).is_some() {
                 self.report(&path, "is there twice");
             }
-            dids.insert(form.number.clone(), Did { seller: form.seller.clone(), status });
+            let legacy_id = self.legacy_id("did", &path, form.legacy_id.as_ref());
+            dids.insert(form.number.clone(), Did { seller: form.seller.clone(), status, legacy_id });
         }
         dids
     }
@@ -239,6 +253,7 @@ impl Checker {
             early_media: form.early_media.unwrap_or(true),
             rejections: self.rejections(&format!("{path}.rejections"), form.rejections.as_ref()),
             status: self.status(path, form.status.as_deref()),
+            legacy_id: self.legacy_id("campaign", path, form.legacy_id.as_ref()),
             dids,
             strategy: strategy?,
         })
@@ -288,6 +303,7 @@ impl Checker {
             ring_timeout_seconds: self.ranged(path, "ring_timeout_seconds", form.ring_timeout_seconds, &LINK_RING),
             count_on: self.word(path, "count_on", form.count_on.as_deref(), CountOn::Answered),
             status: self.status(path, form.status.as_deref()),
+            legacy_id: self.legacy_id("link", path, form.legacy_id.as_ref()),
         }
     }
 

@@ -193,8 +193,11 @@ impl Differ<'_> {
             let stored = self.current.sellers.get(username);
             let old = stored.map(|stored| fields::seller(&stored.value));
             let id = stored.map(|stored| stored.id);
-            let action = Action::Seller { id, username: username.clone(), seller: seller.clone() };
-            self.put(format!("seller {username}"), old, &fields::seller(seller), None, action);
+            let mut seller = seller.clone();
+            keep(&mut seller.legacy_id, stored.map(|stored| &stored.value.legacy_id));
+            let new = fields::seller(&seller);
+            let action = Action::Seller { id, username: username.clone(), seller };
+            self.put(format!("seller {username}"), old, &new, None, action);
         }
     }
 
@@ -222,8 +225,11 @@ impl Differ<'_> {
             let stored = self.current.dids.get(number);
             let old = stored.map(|stored| fields::did(&stored.value));
             let id = stored.map(|stored| stored.id);
-            let action = Action::Did { id, number: number.clone(), did: did.clone() };
-            self.put(format!("did {number}"), old, &fields::did(did), None, action);
+            let mut did = did.clone();
+            keep(&mut did.legacy_id, stored.map(|stored| &stored.value.legacy_id));
+            let new = fields::did(&did);
+            let action = Action::Did { id, number: number.clone(), did };
+            self.put(format!("did {number}"), old, &new, None, action);
         }
     }
 
@@ -232,14 +238,19 @@ impl Differ<'_> {
             let stored = self.current.campaigns.get(key);
             let old = stored.map(|stored| fields::campaign(&stored.campaign.value));
             let id = stored.map(|stored| stored.campaign.id);
-            let action = Action::Campaign { id, key: key.clone(), campaign: campaign.clone() };
-            self.put(campaign_subject(key), old, &fields::campaign(campaign), None, action);
+            let mut campaign = campaign.clone();
+            keep(&mut campaign.legacy_id, stored.map(|stored| &stored.campaign.value.legacy_id));
+            let new = fields::campaign(&campaign);
+            self.put(campaign_subject(key), old, &new, None, Action::Campaign { id, key: key.clone(), campaign });
             for (client, link) in links {
                 let stored = stored.and_then(|stored| stored.links.get(client));
                 let old = stored.map(|stored| fields::link(&stored.value));
                 let id = stored.map(|stored| stored.id);
-                let action = Action::Link { id, campaign: key.clone(), client: client.clone(), link: link.clone() };
-                self.put(self.link_subject(key, client), old, &fields::link(link), None, action);
+                let mut link = link.clone();
+                keep(&mut link.legacy_id, stored.map(|stored| &stored.value.legacy_id));
+                let new = fields::link(&link);
+                let action = Action::Link { id, campaign: key.clone(), client: client.clone(), link };
+                self.put(self.link_subject(key, client), old, &new, None, action);
             }
         }
     }
@@ -321,6 +332,13 @@ impl Differ<'_> {
             return !archive;
         }
         false
+    }
+}
+
+/// Without an old id in the document the stored one stays.
+fn keep(wanted: &mut Option<String>, stored: Option<&Option<String>>) {
+    if wanted.is_none() {
+        *wanted = stored.cloned().flatten();
     }
 }
 

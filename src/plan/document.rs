@@ -37,6 +37,10 @@ pub struct SellerForm {
     /// `active` (default) or `disabled`: may not sign in; its calls go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Its id on the old platform, by which reports of its dialplan name it: 1 to 64 visible ASCII characters, unique among its kind;
+    /// absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_id: Option<String>,
 }
 
 /// One of `[[clients]]`.
@@ -71,6 +75,10 @@ pub struct DidForm {
     /// `active` (default) or `paused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Its id on the old platform, by which reports of its dialplan name it: 1 to 64 visible ASCII characters, unique among its kind;
+    /// absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_id: Option<String>,
 }
 
 /// One of `[[campaigns]]`.
@@ -99,6 +107,10 @@ pub struct CampaignForm {
     /// `active` (default) or `paused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Its id on the old platform, by which reports of its dialplan name it: 1 to 64 visible ASCII characters, unique among its kind;
+    /// absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_id: Option<String>,
     /// Numbers that feed it, of the same seller; a DID feeds at most one active campaign.
     #[serde(default)]
     pub dids: Vec<String>,
@@ -158,6 +170,10 @@ pub struct LinkForm {
     /// `active` (default) or `paused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Its id on the old platform, by which reports of its dialplan name it: 1 to 64 visible ASCII characters, unique among its kind;
+    /// absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_id: Option<String>,
 }
 
 /// A text that is not such a document: not TOML, an unknown key, a missing one, or a value of another type.

@@ -18,6 +18,7 @@ impl From<&Current> for Document {
                     username: username.clone(),
                     name: seller.value.name.clone(),
                     status: (seller.value.status != UserStatus::Active).then(|| seller.value.status.to_string()),
+                    legacy_id: seller.value.legacy_id.clone(),
                 })
                 .collect(),
             clients: current
@@ -35,6 +36,7 @@ impl From<&Current> for Document {
                     number: number.clone(),
                     seller: did.value.seller.clone(),
                     status: unless_active(did.value.status),
+                    legacy_id: did.value.legacy_id.clone(),
                 })
                 .collect(),
             campaigns: current
@@ -75,6 +77,7 @@ fn campaign(seller: &str, name: &str, campaign: &Campaign) -> CampaignForm {
         max_duration_seconds: campaign.max_duration_seconds.map(i64::from),
         max_concurrency: campaign.max_concurrency.map(i64::from),
         status: unless_active(campaign.status),
+        legacy_id: campaign.legacy_id.clone(),
         dids: campaign.dids.iter().cloned().collect(),
         early_media: (!campaign.early_media).then_some(false),
         rejections: rejections(&campaign.rejections),
@@ -111,5 +114,6 @@ fn link(client: String, link: &Link) -> LinkForm {
         ring_timeout_seconds: link.ring_timeout_seconds.map(i64::from),
         count_on: (link.count_on != CountOn::Answered).then(|| link.count_on.to_string()),
         status: unless_active(link.status),
+        legacy_id: link.legacy_id.clone(),
     }
 }

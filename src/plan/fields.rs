@@ -38,8 +38,16 @@ fn optional(absent: &'static str, name: &'static str, value: Option<impl Display
     quiet_when(absent, name, value.map_or_else(|| absent.to_owned(), |value| value.to_string()))
 }
 
+fn legacy_id(id: Option<&String>) -> Field {
+    optional("none", "legacy_id", id)
+}
+
 pub(super) fn seller(seller: &Seller) -> Vec<Field> {
-    vec![shown("name", format_args!("{:?}", seller.name)), quiet_when("active", "status", seller.status)]
+    vec![
+        shown("name", format_args!("{:?}", seller.name)),
+        quiet_when("active", "status", seller.status),
+        legacy_id(seller.legacy_id.as_ref()),
+    ]
 }
 
 pub(super) fn client(client: &Client) -> Vec<Field> {
@@ -83,7 +91,7 @@ fn outbound(auth: &OutboundAuth) -> String {
 }
 
 pub(super) fn did(did: &Did) -> Vec<Field> {
-    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status)]
+    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status), legacy_id(did.legacy_id.as_ref())]
 }
 
 pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
@@ -101,6 +109,7 @@ pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
         optional("default", "rejections.nobody_answered", campaign.rejections.nobody_answered),
         quiet_when("active", "status", campaign.status),
         quiet_when("[]", "dids", format_args!("[{}]", dids.join(" "))),
+        legacy_id(campaign.legacy_id.as_ref()),
     ]
 }
 
@@ -113,5 +122,6 @@ pub(super) fn link(link: &Link) -> Vec<Field> {
         optional("the campaign's", "ring_timeout_seconds", link.ring_timeout_seconds),
         quiet_when("answered", "count_on", link.count_on),
         quiet_when("active", "status", link.status),
+        legacy_id(link.legacy_id.as_ref()),
     ]
 }

@@ -38,6 +38,8 @@ pub struct Seller {
     pub name: String,
     /// Whether it may sign in.
     pub status: UserStatus,
+    /// Its id on the old platform. Wanted: `None` keeps the stored one.
+    pub legacy_id: Option<String>,
 }
 
 /// A client.
@@ -66,6 +68,8 @@ pub struct Did {
     pub seller: String,
     /// Life.
     pub status: Status,
+    /// Its id on the old platform. Wanted: `None` keeps the stored one.
+    pub legacy_id: Option<String>,
 }
 
 /// A campaign, without its links.
@@ -87,6 +91,8 @@ pub struct Campaign {
     pub rejections: CampaignRejections,
     /// Life.
     pub status: Status,
+    /// Its id on the old platform. Wanted: `None` keeps the stored one.
+    pub legacy_id: Option<String>,
     /// Numbers that feed it.
     pub dids: BTreeSet<String>,
 }
@@ -108,6 +114,8 @@ pub struct Link {
     pub count_on: CountOn,
     /// Life.
     pub status: Status,
+    /// Its id on the old platform. Wanted: `None` keeps the stored one.
+    pub legacy_id: Option<String>,
 }
 
 /// What the database holds, archived objects included.

@@ -186,6 +186,11 @@ impl Ledger {
         *self.campaigns.entry(permit.campaign).or_default() += 1;
     }
 
+    /// Counts a call of this link that held no permit here: one that the old dialplan handled.
+    pub fn count(&mut self, link: LinkId) {
+        self.links.entry(link).or_default().counted += 1;
+    }
+
     /// Gives the permit back, once; `counted` moves its slot of the link's total from in flight to counted.
     /// Returns whether it was held.
     pub fn release(&mut self, key: PermitKey, counted: bool) -> bool {
@@ -289,6 +294,16 @@ mod tests {
         ledger.release(key(1), true);
         ledger.release(key(2), true);
         assert_eq!(ledger.link_counted(&link), 2);
+    }
+
+    #[test]
+    fn a_call_that_was_counted_elsewhere_uses_the_total_and_no_slot() {
+        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
+        link.total_calls_allowed = Some(1);
+        let mut ledger = Ledger::default();
+        ledger.count(link.id);
+        assert_eq!((ledger.link_live(link.id), ledger.link_counted(&link)), (0, 1));
+        assert_eq!(ledger.take(key(1), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
     }
 
     proptest! {

@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, SqlErr,
+};
 
 use super::audit::Object;
 use super::campaigns::sip;
@@ -98,6 +100,17 @@ struct Writer<'a> {
     campaigns: BTreeMap<CampaignKey, i64>,
 }
 
+/// An old id that the document leaves with another object, or that an archived one has, is the document's problem.
+fn not_unique(change: &Change, error: DbErr) -> ApplyError {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => {
+            let problem = "its legacy_id is that of a stored object of its kind, which keeps it";
+            Problems(vec![format!("{}: {problem}", change.subject)]).into()
+        }
+        _ => error.into(),
+    }
+}
+
 /// The row of a name that a checked plan refers to.
 fn row<K: std::fmt::Debug>(id: Option<&i64>, name: &K) -> Result<i64, DbErr> {
     id.copied().ok_or_else(|| DbErr::Custom(format!("the plan refers to {name:?}, which has no row")))
@@ -141,7 +154,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn write(mut self, plan: &Plan) -> Result<(), DbErr> {
+    async fn write(mut self, plan: &Plan) -> Result<(), ApplyError> {
         // First every changed campaign lets go of its DIDs, last they are tied again: on the way no DID is in two active campaigns, and
         // a DID may change hands.
         for change in &plan.changes {
@@ -152,12 +165,42 @@ impl<'a> Writer<'a> {
                 campaign_dids::Entity::delete_many().filter(of_campaign).exec(self.transaction).await?;
             }
         }
+        self.free_legacy_ids(plan).await?;
         for change in &plan.changes {
-            self.change(change).await?;
+            self.change(change).await.map_err(|error| not_unique(change, error))?;
         }
         for change in &plan.changes {
             if let Action::Campaign { key, campaign, .. } = &change.action {
                 self.tie(key, campaign).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row that is to be written or deleted gives its old id up first: on the way no two rows have the same.
+    async fn free_legacy_ids(&self, plan: &Plan) -> Result<(), DbErr> {
+        macro_rules! free {
+            ($table:ident, $id:expr) => {{
+                let none = Expr::value(None::<String>);
+                let update = $table::Entity::update_many().col_expr($table::Column::LegacyId, none);
+                update.filter($table::Column::Id.eq($id)).exec(self.transaction).await?;
+            }};
+        }
+        for change in &plan.changes {
+            match change.action {
+                Action::Seller { id: Some(id), .. } | Action::Remove { kind: Kind::Seller, id, archive: false } => {
+                    free!(users, id);
+                }
+                Action::Did { id: Some(id), .. } | Action::Remove { kind: Kind::Did, id, archive: false } => {
+                    free!(dids, id);
+                }
+                Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, archive: false } => {
+                    free!(campaigns, id);
+                }
+                Action::Link { id: Some(id), .. } | Action::Remove { kind: Kind::Link, id, archive: false } => {
+                    free!(campaign_client_settings, id);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -172,6 +215,7 @@ impl<'a> Writer<'a> {
                     name: Set(seller.name.clone()),
                     role: Set("seller".to_owned()),
                     status: Set(seller.status.to_string()),
+                    legacy_id: Set(seller.legacy_id.clone()),
                     ..Default::default()
                 };
                 let id = save!(self.transaction, *id, model, users);
@@ -188,6 +232,7 @@ impl<'a> Writer<'a> {
                     seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
                     status: Set(did.status.to_string()),
                     version: NotSet,
+                    legacy_id: Set(did.legacy_id.clone()),
                 };
                 let id = save!(self.transaction, *id, model, dids);
                 self.dids.insert(number.clone(), id);
@@ -248,6 +293,7 @@ impl<'a> Writer<'a> {
             reject_nobody_answered: Set(sip(campaign.rejections.nobody_answered)?),
             status: Set(campaign.status.to_string()),
             version: NotSet,
+            legacy_id: Set(campaign.legacy_id.clone()),
         };
         let id = save!(self.transaction, id, model, campaigns);
         self.campaigns.insert(name.clone(), id);
@@ -273,6 +319,7 @@ impl<'a> Writer<'a> {
             count_on: Set(link.count_on.to_string()),
             status: Set(link.status.to_string()),
             version: NotSet,
+            legacy_id: Set(link.legacy_id.clone()),
         };
         let _row = save!(self.transaction, id, model, campaign_client_settings);
         Ok(())

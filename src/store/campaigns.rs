@@ -303,6 +303,7 @@ fn model(values: &CampaignValues) -> Result<campaigns::ActiveModel, DbErr> {
         reject_nobody_answered: Set(sip(values.rejections.nobody_answered)?),
         status: Set(values.status.to_string()),
         version: NotSet,
+        legacy_id: NotSet,
     })
 }
 

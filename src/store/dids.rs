@@ -122,6 +122,7 @@ pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Resu
             seller_id: Set(values.seller.0),
             status: Set(values.status.to_string()),
             version: NotSet,
+            legacy_id: NotSet,
         };
         let did = read_one(model.insert(&transaction).await?, Vec::new())?;
         let after = Some(change::view(&did)?);
@@ -196,6 +197,7 @@ pub async fn change(
         seller_id: Set(after.values.seller.0),
         status: Set(after.values.status.to_string()),
         version: Set(after.version),
+        legacy_id: NotSet,
     };
     model.update(&transaction).await?;
     let views = (Some(change::view(&before)?), Some(change::view(&after)?));

@@ -287,6 +287,7 @@ fn model(values: &LinkValues) -> Result<campaign_client_settings::ActiveModel, D
         count_on: Set(values.count_on.to_string()),
         status: Set(values.status.to_string()),
         version: NotSet,
+        legacy_id: NotSet,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod clients;
 mod connect;
 pub mod dids;
 pub mod idempotency;
+pub mod legacy_ids;
 pub mod links;
 pub mod listen;
 mod migrate;

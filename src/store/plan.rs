@@ -78,7 +78,8 @@ async fn load_users(
     let mut usernames = HashMap::new();
     for row in sellers {
         usernames.insert(row.id, row.username.clone());
-        let value = Seller { name: row.name, status: word("users", "status", &row.status)? };
+        let status = word("users", "status", &row.status)?;
+        let value = Seller { name: row.name, status, legacy_id: row.legacy_id };
         current.sellers.insert(row.username, Stored { id: row.id, referenced: referenced.contains(&row.id), value });
     }
     Ok(usernames)
@@ -155,7 +156,8 @@ async fn load_dids(
     let mut numbers = HashMap::new();
     for row in rows {
         numbers.insert(row.id, row.number.clone());
-        let value = Did { seller: name(usernames, row.seller_id), status: word("dids", "status", &row.status)? };
+        let status = word("dids", "status", &row.status)?;
+        let value = Did { seller: name(usernames, row.seller_id), status, legacy_id: row.legacy_id };
         current.dids.insert(row.number, Stored { id: row.id, referenced: referenced.contains(&row.id), value });
     }
     Ok(numbers)
@@ -186,6 +188,7 @@ async fn load_campaigns(
             rejections: rejections(&row)?,
             status: word(TABLE, "status", &row.status)?,
             dids: fed.remove(&row.id).unwrap_or_default(),
+            legacy_id: row.legacy_id,
         };
         let campaign = Stored { id: row.id, referenced: referenced.contains(&row.id), value };
         let links = links.remove(&row.id).unwrap_or_default();
@@ -214,6 +217,7 @@ async fn load_links(
             ring_timeout_seconds: optional(TABLE, "ring_timeout_seconds", row.ring_timeout_seconds)?,
             count_on: word(TABLE, "count_on", &row.count_on)?,
             status: word(TABLE, "status", &row.status)?,
+            legacy_id: row.legacy_id,
         };
         // A link that has counted calls keeps its count even when their records are gone: the total must hold when it comes back.
         let referenced = referenced.contains(&row.id) || row.current_total_calls > 0 || row.counted_before > 0;

@@ -1,5 +1,6 @@
 //! Writing and reading call records.
 
+pub mod legacy;
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -83,7 +84,8 @@ async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]
     for chunk in records.chunks(MAX_BINDS / call_logs::Column::iter().count()) {
         let mut insert = call_logs::Entity::insert_many(chunk.iter().map(|record| rows::call(record))).into_query();
         insert
-            .on_conflict(OnConflict::column(call_logs::Column::CallId).do_nothing().to_owned())
+            // Whatever is there already: the call's id, or the channel of a call that the old dialplan reported.
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
             .returning(Query::returning().column(call_logs::Column::CallId));
         new += transaction.query_all(&insert).await?.len();
     }

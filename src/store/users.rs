@@ -243,6 +243,7 @@ async fn insert(
         must_change_password: Set(new.must_change_password),
         created_at: Set(Some(now)),
         version: Set(1),
+        legacy_id: NotSet,
     };
     let row = row.insert(transaction).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => UserError::Taken,

@@ -25,6 +25,8 @@ mod exports;
 mod lifecycle;
 mod guards;
 mod idempotency;
+mod internal;
+mod legacy_ids;
 mod links;
 mod live;
 mod matrix;

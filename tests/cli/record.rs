@@ -41,6 +41,7 @@ pub(crate) fn at(millis: i64, uniqueid: &str) -> CallRecord {
         ending: "unknown_did".into(),
         trace: None,
         timeline: serde_json::json!([]),
+        legacy: None,
         attempts: Vec::new(),
     }
 }

@@ -153,7 +153,7 @@ async fn answered_after_anothers_early_media(backend: Backend) {
 /// With a campaign that passes no early media the carrier gets 180 and nothing of the announcement, and both hear each other after the answer.
 async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Backend) {
     let site = Preparation::new(backend);
-    let mut caller = Rtp::bind("127.0.0.2", site.port()).await;
+    let caller = Rtp::bind("127.0.0.2", site.port()).await;
     let mut agent = Rtp::bind("127.0.0.11", site.port()).await;
     let early = centre::early().set("early_ms", 2000).set("then", "answer").set("payloads", "0 101");
     let early = site.centre("early", early.set("rtp_port", agent.port())).await;

@@ -18,6 +18,7 @@ on_both!(
     a_refused_document_changes_nothing,
     used_objects_are_archived_and_come_back_with_their_count,
     a_did_moves_between_active_campaigns_and_sellers,
+    old_ids_are_set_and_stay_until_they_go_to_another,
     two_applies_at_once_take_turns,
     any_document_follows_any_other,
 );
@@ -191,6 +192,7 @@ fn call_of(loaded: &Snapshot) -> CallRecord {
         ending: "answered".into(),
         trace: None,
         timeline: serde_json::json!([]),
+        legacy: None,
         attempts: vec![attempt],
     }
 }
@@ -246,6 +248,47 @@ async fn a_did_moves_between_active_campaigns_and_sellers(home: Home) {
     applied(&home, &db, &sold).await;
     let loaded = snapshot::load(&db).await.expect("loads");
     assert_eq!((feeds(&loaded).as_str(), loaded.dids["+442071234567"].seller_name.as_str()), ("Solar UK", "Bob"));
+}
+
+async fn old_ids_are_set_and_stay_until_they_go_to_another(home: Home) {
+    let db = home.migrated().await;
+    let with = |north: &str, south: &str| {
+        let link = |client: &str, id: &str| format!("[[campaigns.links]]\nclient = \"{client}\"\n{id}\n");
+        let clients = ["north", "south"].map(|client| {
+            format!("[[clients]]\nidentifier = \"{client}\"\nname = \"{client}\"\nsip = {{ host = \"203.0.113.7\" }}\n")
+        });
+        format!(
+            "[[sellers]]\nusername = \"ann\"\nname = \"Ann\"\nlegacy_id = \"1\"\n{}\
+             [[dids]]\nnumber = \"+442071234567\"\nseller = \"ann\"\nlegacy_id = \"1\"\n\
+             [[campaigns]]\nname = \"Solar\"\nseller = \"ann\"\nlegacy_id = \"1\"\n{}{}",
+            clients.concat(),
+            link("north", north),
+            link("south", south)
+        )
+    };
+    let text = with("legacy_id = \"7\"", "legacy_id = \"8\"");
+    let added = applied(&home, &db, &text).await;
+    assert!(
+        added.contains("link Solar → north: legacy_id 7") && added.contains("seller ann: name \"Ann\", legacy_id 1"),
+        "{added}"
+    );
+    let exported = plan::export(&db).await.expect("exports").to_toml().expect("TOML");
+    assert_eq!(applied(&home, &db, &exported).await, "No changes.");
+    assert_eq!(applied(&home, &db, &with("", "")).await, "No changes.", "what is not named stays");
+    let swapped = applied(&home, &db, &with("legacy_id = \"8\"", "legacy_id = \"7\"")).await;
+    assert!(swapped.contains("link Solar → south: legacy_id 8 → 7"), "{swapped}");
+    // North keeps its 8, so south cannot have it.
+    let taken = Document::parse(&with("", "legacy_id = \"8\"")).expect("a document");
+    let refused = apply(&db, &home.realtime(), &Screening::default(), &taken).await.expect_err("refused").to_string();
+    assert!(refused.contains("link Solar → south") && refused.contains("legacy_id"), "{refused}");
+    for (id, told) in [("legacy_id = \"8\"", "another link"), ("legacy_id = \"a b\"", "visible ASCII")] {
+        let document = Document::parse(&with("legacy_id = \"8\"", id)).expect("a document");
+        let refused = apply(&db, &home.realtime(), &Screening::default(), &document).await.expect_err("refused").to_string();
+        assert!(
+            refused.contains("campaigns[\"Solar\"].links[\"south\"].legacy_id") && refused.contains(told),
+            "{refused}"
+        );
+    }
 }
 
 async fn two_applies_at_once_take_turns(home: Home) {

@@ -73,6 +73,7 @@ pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
         ending: "nobody_answered".into(),
         trace: Some(json!({"weights": [1, 2.5, null], "b": 1, "a": "x"})),
         timeline: json!([{"at_ms": 0, "event": "arrived"}]),
+        legacy: None,
         attempts,
     }
 }

@@ -95,6 +95,7 @@ fn link() -> impl Strategy<Value = LinkForm> {
                     ring_timeout_seconds,
                     count_on,
                     status,
+                    legacy_id: None,
                 }
             },
         )
@@ -132,6 +133,7 @@ fn campaign() -> impl Strategy<Value = Campaign> {
                     early_media,
                     rejections,
                     status,
+                    legacy_id: None,
                     dids: Vec::new(),
                     links: Vec::new(),
                 }
@@ -176,6 +178,7 @@ fn assemble(
             number: DIDS[n].into(),
             seller: SELLERS[owner].into(),
             status,
+            legacy_id: None,
         }));
     }
     for (n, client) in clients.into_iter().enumerate() {
@@ -187,6 +190,7 @@ fn assemble(
             name,
             // A disabled seller without anything is the same as one that is gone.
             status: status.filter(|_| document.dids.iter().any(|did| did.seller == SELLERS[n])).map(str::to_owned),
+            legacy_id: None,
         }));
     }
     document

@@ -25,6 +25,7 @@ mod m20261124_000040_client_sip;
 mod m20261124_000050_counter_resets;
 mod m20261124_000051_campaign_media;
 mod m20261124_000052_call_filters;
+mod m20261124_000060_legacy;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -51,5 +52,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261124_000050_counter_resets::Step),
         Box::new(m20261124_000051_campaign_media::Step),
         Box::new(m20261124_000052_call_filters::Step),
+        Box::new(m20261124_000060_legacy::Step),
     ]
 }

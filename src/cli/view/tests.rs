@@ -66,6 +66,7 @@ fn answered() -> CallRecord {
         ending: "completed".into(),
         trace: Some(trace()),
         timeline: json!([{"at_ms": 0, "event": "arrived"}, {"at_ms": 5100, "event": "answered(2)"}]),
+        legacy: None,
         attempts: vec![attempt(1, "Alpha", AttemptOutcome::Busy), second],
     }
 }

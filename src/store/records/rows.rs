@@ -5,7 +5,7 @@ use entity::{call_attempts, call_logs};
 use sea_orm::ActiveValue::Set;
 use serde_json::Value;
 
-use crate::cdr::record::{AttemptRecord, CallRecord};
+use crate::cdr::record::{AttemptRecord, CallRecord, Legacy};
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::store::{StoreError, number, word};
 
@@ -69,6 +69,7 @@ pub(super) fn call(record: &CallRecord) -> call_logs::ActiveModel {
         ending: Set(text(&record.ending)),
         trace: Set(record.trace.as_ref().map(json)),
         timeline: Set(json(&record.timeline)),
+        legacy: Set(record.legacy.as_ref().map(|legacy| serde_json::json!(legacy))),
     }
 }
 
@@ -134,8 +135,14 @@ pub(super) fn read_call(row: call_logs::Model, attempts: Vec<AttemptRecord>) -> 
         ending: row.ending,
         trace: row.trace,
         timeline: row.timeline,
+        legacy: row.legacy.map(legacy).transpose()?,
         attempts,
     })
+}
+
+fn legacy(stored: Value) -> Result<Legacy, StoreError> {
+    let value = stored.to_string();
+    serde_json::from_value(stored).map_err(|_| StoreError::Corrupt { table: "call_logs", column: "legacy", value })
 }
 
 /// An attempt read back.

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) sip: String,
     /// Further keys of `[calls]`.
     pub(crate) calls: String,
+    /// Further sections.
+    pub(crate) sections: String,
 }
 
 /// The binary that was built with this test; for the demo, the one beside it.
@@ -53,13 +55,13 @@ const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 impl Controller {
     /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
-        let Settings { database, realtime, node, sip, calls } = settings;
+        let Settings { database, realtime, node, sip, calls, sections } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
              [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
-             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
+             [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()
         );
         for (name, url) in nodes {
@@ -106,6 +108,12 @@ impl Controller {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("no {}: {e}", path.display()));
         let password = text.lines().find_map(|line| line.strip_prefix("password "));
         password.unwrap_or_else(|| panic!("no password in {}", path.display())).to_owned()
+    }
+
+    /// Where its API listens: host:port.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn api(&self) -> &str {
+        &self.api
     }
 
     /// The running `serve`.

@@ -9,6 +9,8 @@ pub(crate) mod api;
 pub(crate) mod child;
 pub(crate) mod controller;
 pub(crate) mod node;
+#[allow(dead_code, reason = "the demo does not need it")]
+pub(crate) mod person;
 pub(crate) mod plan;
 #[path = "../../support/ports.rs"]
 pub(crate) mod ports;

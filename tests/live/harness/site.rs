@@ -40,6 +40,7 @@ pub(crate) struct Preparation {
     sandbox: Vec<(&'static str, String)>,
     settings: Settings,
     wired: bool,
+    api_port: u16,
     dir: TempDir,
     ports: Ports,
 }
@@ -66,8 +67,8 @@ impl Preparation {
         // Asterisk runs as another user and must be able to enter.
         let dir = tempfile::Builder::new().prefix("capconduit-").permissions(Permissions::from_mode(0o755)).tempdir();
         let dir = dir.expect("the temporary folder can be written");
-        let (sandbox, settings) = (Vec::new(), Settings::default());
-        Self { backend, nodes: 1, sandbox, settings, wired: false, dir, ports: Ports::take() }
+        let (sandbox, settings, ports) = (Vec::new(), Settings::default(), Ports::take());
+        Self { backend, nodes: 1, sandbox, settings, wired: false, api_port: ports.one(), dir, ports }
     }
 
     /// How many Asterisk nodes there shall be.
@@ -87,6 +88,41 @@ impl Preparation {
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn sip(mut self, sip: &str) -> Self {
         self.settings.sip = sip.to_owned();
+        self
+    }
+
+    /// Further sections of the controller's configuration.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn sections(mut self, toml: &str) -> Self {
+        self.settings.sections.push_str(toml);
+        self
+    }
+
+    /// Where the controller's API will listen: host:port.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn api(&self) -> String {
+        format!("127.0.0.1:{}", self.api_port)
+    }
+
+    /// A file of the site's that Asterisk may read and run; its path.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("the test's folder takes a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a file of ours");
+        path.display().to_string()
+    }
+
+    /// A file of Asterisk's configuration that is to be another than that of `asterisk/etc`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn asterisk_file(mut self, name: &str, text: &str) -> Self {
+        let folder = self.dir.path().join("overlay");
+        std::fs::create_dir_all(&folder).expect("the test's folder takes a folder");
+        std::fs::write(folder.join(name), text).expect("the test's folder takes a file");
+        let overlay = ("--overlay", folder.display().to_string());
+        if !self.sandbox.contains(&overlay) {
+            self.sandbox.push(overlay);
+        }
         self
     }
 
@@ -149,7 +185,7 @@ impl Preparation {
     }
 
     async fn start_planned(self, plan: Option<&str>) -> Site {
-        let Self { backend, nodes, sandbox, mut settings, wired, dir, ports } = self;
+        let Self { backend, nodes, sandbox, mut settings, wired, api_port, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Postgres::start()),
@@ -177,7 +213,7 @@ impl Preparation {
         }
         let url = |n: usize, node: &Node| wires.get(n).map_or(&node.url, |wire| &wire.url).clone();
         let addresses: Vec<_> = nodes.iter().enumerate().map(|(n, node)| (node.name.clone(), url(n, node))).collect();
-        let mut controller = Controller::new(dir.path(), ports.one(), &settings, &addresses);
+        let mut controller = Controller::new(dir.path(), api_port, &settings, &addresses);
         controller.run(&["migrate"]).await;
         if let Some(database) = &database {
             database.psql("GRANT SELECT ON ps_endpoints, ps_aors, ps_auths, ps_endpoint_id_ips TO asterisk");
