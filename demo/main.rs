@@ -8,6 +8,7 @@
 #[path = "../tests/live/harness/mod.rs"]
 #[allow(dead_code, reason = "the demo uses a part of the tests' harness")]
 mod harness;
+mod setup;
 mod steps;
 
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use harness::site::{Backend, Preparation, Site};
 use harness::trace::Dialog;
 use harness::until;
 
-/// The routing plan, as `capconduit apply` takes it.
+/// Who is there and where calls go, in the form that `capconduit apply` takes too.
 const PLAN: &str = include_str!("plan.toml");
 
 /// The call centres of the plan, and how many calls each may have at once (`None`: as many as come).
@@ -37,7 +38,6 @@ async fn main() -> ExitCode {
     let stay = std::env::args().any(|argument| argument == "--stay");
     println!("CapConduit demo: a real Asterisk, the real controller, and sipp as call centres and carrier.\n");
     println!("  starting    Asterisk, the controller (SQLite) and {} call centres", CAPS.len());
-    println!("  applying    demo/plan.toml");
     if let Err(text) = steps::addresses_free() {
         println!("\n{text}");
         return ExitCode::FAILURE;
@@ -47,7 +47,8 @@ async fn main() -> ExitCode {
         preparation = preparation.carrier("127.0.0.1");
     }
     let centres = steps::centres(&preparation).await;
-    let site = preparation.start_with(PLAN).await;
+    let site = preparation.start_empty().await;
+    setup::set_up(&site.controller, PLAN).await;
     println!("  calling     the carrier's calls, and where they went:\n");
     let calls = place_calls(&site, &centres).await;
     let as_expected = report(&site, &centres, &calls).await;
@@ -135,6 +136,12 @@ async fn wait_for_callers(site: &Site) {
     for step in steps::NUMBERS {
         println!("  sip:{}@{sip}    {}", step.0, step.1);
     }
+    println!("\n  API: {}/docs", site.controller.url());
+    println!(
+        "  Log in as admin with \"{}\", as the seller acme with \"{}\".",
+        setup::ADMIN_PASSWORD,
+        setup::SELLER_PASSWORD
+    );
     println!("\n  You hear your own echo when a call centre answers.");
     println!("  In {}: `capconduit calls`, `capconduit why CALL`", site.folder().display());
     println!("  Ctrl-C ends everything.");

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,17 +17,22 @@ use crate::auth::first_admin;
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
+use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
 use crate::routing::book::Book;
+use crate::store::sight::Sight;
+use crate::screen::{self, Resolver, Screen};
 use crate::store::{self, Db};
 use crate::telemetry::{Metrics, name};
 
-/// How often the database is asked whether the configuration changed.
+/// How often the database is asked whether the configuration changed, heard of or not.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Changes that are heard of within this of each other are read together.
+const GATHER: Duration = Duration::from_millis(50);
 /// How long the last records may take to be written once the dispatcher has ended.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -36,6 +42,14 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from starting: data directory in use, database, port, node settings.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(config, Resolver::system(), shutdown).await
+}
+
+/// As [`run`], with another way to look names up.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(config: Config, resolver: Resolver, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
     let metrics = Metrics::install()?;
@@ -44,6 +58,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let registry = Arc::new(Registry::new(
         Book::with_totals(store::snapshot::totals(&db).await?),
         store::snapshot::load(&db).await?,
+        config.limits.stream_backlog,
     ));
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
 
@@ -61,6 +76,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let nodes = connect_nodes(&config, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
+    let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
+    let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
+    let screen = Arc::new(Screen::new(&config, resolver));
+    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let state = api::State {
         registry: Arc::clone(&registry),
         nodes: healths,
@@ -69,18 +88,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         clock,
         config: Arc::new(config.clone()),
         authority: Arc::new(Authority::new(&config)?),
+        visits: Arc::clone(&visits),
+        sight: Arc::clone(&sight),
+        screen: Arc::clone(&screen),
+        handles: handles.clone(),
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
-    let watching = tokio::spawn(watch_configuration(db.clone(), config.clone(), registry, sockets.clone()));
+    tokio::spawn(visits.watch());
+    tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
+    let heard = Arc::new(Notify::new());
+    tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
+    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard };
+    let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
+    let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
+    let screening = tokio::spawn(screening);
 
-    let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     for handle in handles {
         handle.closed().await;
     }
     watching.await.context("the watcher of the configuration panicked")?;
+    screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
     db.close().await?;
@@ -110,8 +140,18 @@ fn connect_nodes(
     config.nodes.iter().enumerate().map(spawn).collect()
 }
 
+/// What follows the stored configuration.
+struct Routing {
+    db: Db,
+    config: Config,
+    registry: Arc<Registry>,
+    sight: Arc<ArcSwap<Sight>>,
+    /// Told when the configuration may have changed.
+    heard: Arc<Notify>,
+}
+
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
-async fn watch_configuration(db: Db, config: Config, registry: Arc<Registry>, shutdown: CancellationToken) {
+async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
@@ -119,7 +159,7 @@ async fn watch_configuration(db: Db, config: Config, registry: Arc<Registry>, sh
         tokio::select! {
             () = shutdown.cancelled() => return,
             // A database that is silent must not keep the process from stopping.
-            refreshed = poll_and_refresh(&mut poll, &db, &config, &registry) => match refreshed {
+            refreshed = poll_and_refresh(&mut poll, &routing) => match refreshed {
                 Ok(()) if failing => {
                     failing = false;
                     info!("the configuration can be read again");
@@ -143,17 +183,22 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     }
 }
 
-async fn poll_and_refresh(poll: &mut Interval, db: &Db, config: &Config, registry: &Registry) -> anyhow::Result<()> {
-    poll.tick().await;
-    refresh(db, config, registry).await
+async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Result<()> {
+    tokio::select! {
+        _ = poll.tick() => {}
+        () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
+    }
+    refresh(routing).await
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
-async fn refresh(db: &Db, config: &Config, registry: &Registry) -> anyhow::Result<()> {
+async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyhow::Result<()> {
     if store::snapshot::revision(db).await? == registry.snapshot().revision {
         return Ok(());
     }
     let snapshot = store::snapshot::load(db).await?;
+    // What sellers may no longer see goes before anything else changes.
+    sight.store(Arc::new(store::sight::load(db).await?));
     let revision = snapshot.revision;
     // Asterisk first: a client must be dialable before a call can be routed to it.
     store::realtime::publish(db, &config.realtime).await?;

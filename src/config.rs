@@ -39,6 +39,8 @@ pub struct Config {
     pub api: Api,
     /// Who may use it.
     pub auth: Auth,
+    /// Where clients may be.
+    pub sip: Sip,
     /// Log output.
     pub log: Log,
     /// Asterisk nodes; at least one.
@@ -47,6 +49,34 @@ pub struct Config {
     pub calls: Calls,
     /// What the carrier hears when nobody can take the call.
     pub rejections: Rejections,
+    /// Answers of the API that go on for long.
+    pub limits: Limits,
+    /// What users may do.
+    pub policy: Policy,
+}
+
+/// Section `[limits]`: answers of the API that go on for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `streams`, default 200: event streams at once, over all users.
+    pub streams: usize,
+    /// `streams_per_user`, default 5.
+    pub streams_per_user: usize,
+    /// `stream_backlog`, default 4096: events that a reader may fall behind before it loses some.
+    pub stream_backlog: usize,
+    /// `exports`, default 4: exports being written at once, over all users.
+    pub exports: usize,
+    /// `exports_per_user`, default 2.
+    pub exports_per_user: usize,
+    /// `export_seconds`, default 3600: how long one export may take.
+    pub export: Duration,
+}
+
+/// Section `[policy]`: what users may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// `sellers_may_create_dids`, default true; else only admins and staff do.
+    pub sellers_may_create_dids: bool,
 }
 
 /// Section `[database]`.
@@ -88,6 +118,20 @@ pub struct Auth {
     pub admin_username: String,
     /// `admin_password`: of that admin; `None`: a random one, told once.
     pub admin_password: Option<SecretString>,
+}
+
+/// Section `[sip]`: what the site allows of clients' SIP settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sip {
+    /// `allowed_networks`: private and loopback addresses that clients' hosts may have. Default none.
+    pub allowed_networks: Vec<Network>,
+    /// `carriers`: where carriers' calls come from; no client may be known by such an address, or have it. Default none.
+    pub carriers: Vec<Network>,
+    /// `allow_plaintext_outbound_auth`, default false: whether the password for a client that challenges us may be stored readably,
+    /// which it must be where its realm is not known.
+    pub allow_plaintext_outbound_auth: bool,
+    /// `resolve_every_seconds`, default 300: how often the names of clients' hosts are looked up again.
+    pub resolve_every: Duration,
 }
 
 /// Section `[log]`.

@@ -15,5 +15,6 @@ pub mod id;
 pub mod plan;
 pub mod realtime;
 pub mod routing;
+pub mod screen;
 pub mod store;
 pub mod telemetry;

@@ -8,11 +8,13 @@ mod diff;
 mod document;
 mod export;
 mod fields;
+mod screen;
 mod state;
 
 pub use check::{is_username, name_problem, number_problem};
 pub use diff::{Action, Change, Kind, Plan, Sign, diff};
 pub use document::{CampaignForm, ClientForm, DidForm, Document, DocumentError, LinkForm, SellerForm};
+pub use screen::{Screening, screen};
 pub use state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored, StoredCampaign, UserStatus};
 
 use std::fmt;

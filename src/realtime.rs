@@ -1,12 +1,20 @@
 //! PURE: a client's SIP settings and the `ps_*` rows that Asterisk reads.
 //!
-//! [`SipForm`] is what people write, [`SipSettings`] what it means once every value is checked, [`rows`] what Asterisk gets.
+//! [`SipForm`] is what people write, [`SipSettings`] what it means once every value is checked, [`Secrets`] what goes with it and is never
+//! shown, [`Policy`] where an installation lets clients be, [`rows`] what Asterisk gets.
 
+mod check;
+mod host;
+mod policy;
 mod rows;
+mod secrets;
 mod settings;
 
+pub use host::{Host, Realm, SipName};
+pub use policy::{Forbidden, Policy, overlaps};
 pub use rows::{PsRow, PsRows, TABLES, UnsafeValue, rows};
+pub use secrets::{Md5Cred, Missing, OutboundSecret, Password, REALM, Secrets};
 pub use settings::{
-    Codec, DtmfMode, Host, Md5Cred, Password, REALM, Reach, RegistrationForm, SipForm, SipName, SipSettings,
-    SipTransport, reserved,
+    Codec, DtmfMode, OutboundAuth, OutboundAuthForm, Reach, RegistrationForm, SipForm, SipSettings, SipTransport,
+    reserved,
 };

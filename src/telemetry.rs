@@ -128,6 +128,8 @@ pub mod name {
     pub const ATTEMPTS: &str = "capconduit_attempts_total";
     /// Gauge: permits held.
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
+    /// Gauge: clients suspended because their host leads where no client may be.
+    pub const CLIENTS_SUSPENDED: &str = "capconduit_clients_suspended";
     /// Histogram: from a call's arrival to its first dial request.
     pub const ROUTE_SECONDS: &str = "capconduit_route_seconds";
     /// Histogram: from a call's arrival to its answer.
@@ -164,6 +166,7 @@ fn describe() {
     describe_gauge!(CALLS_LIVE, "Live calls, by node");
     describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
     describe_gauge!(PERMITS_HELD, "Permits held");
+    describe_gauge!(CLIENTS_SUSPENDED, "Clients suspended because their host leads where no client may be");
     describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
     describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");
     describe_counter!(ARI_REQUESTS, "ARI requests, by node, request and outcome");

@@ -23,6 +23,12 @@ pub struct Model {
     pub sip: String,
     /// MD5 of `username:realm:password` of a registering client: as good as its password.
     pub md5_cred: Option<String>,
+    /// MD5 of `username:realm:password` for a client that challenges us.
+    pub outbound_md5_cred: Option<String>,
+    /// The password itself, where the client's realm is not known and the configuration allows it.
+    pub outbound_password: Option<String>,
+    /// Why its host may not be called (any more); such a client is offered no calls.
+    pub suspended_reason: Option<String>,
     /// Grows with every change.
     pub version: i64,
     /// `all`, or `selected`: only the sellers of `client_sellers`.

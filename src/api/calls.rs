@@ -1,7 +1,7 @@
 //! Finished calls: lists, one call with everything that is known of it, and figures.
 
+use std::collections::HashSet;
 use std::str::FromStr;
-use std::time::Duration;
 
 use chrono::{DateTime, Datelike, FixedOffset, Utc};
 use chrono_tz::Tz;
@@ -11,7 +11,6 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::error::{ApiError, FieldError};
@@ -19,13 +18,14 @@ use super::export::{self, Format};
 use super::page::{Page, Window};
 use super::render::{Call, CallDetail, Viewer};
 use super::security::Auth;
+use super::visits::Kind;
 use super::{State, Tag};
 use crate::auth::principal::Principal;
-use crate::auth::roles::{Operation, Reach};
+use crate::auth::roles::{Operation, Reach, Role};
 use crate::calls::ending::Ending;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::store::calls::{self, By, Figures, Filter, Group, Key, Position};
-use crate::store::records;
+use crate::store::{records, sight};
 
 /// Endpoints of finished calls.
 #[derive(Debug)]
@@ -67,10 +67,6 @@ impl From<GroupBy> for By {
         }
     }
 }
-
-/// Exports written at once, over all users: each reads the database as fast as its reader takes it.
-const EXPORTS_AT_ONCE: usize = 4;
-static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_AT_ONCE);
 
 /// How calls are written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -220,7 +216,11 @@ fn with_plus(number: &str) -> String {
 
 /// The eyes of a principal.
 pub(super) async fn viewer(state: &State, principal: &Principal) -> Result<Viewer, ApiError> {
-    Ok(Viewer::new(principal.role, calls::aliases(&state.db).await?))
+    let withdrawn = match principal.role {
+        Role::Seller => sight::withdrawn_from(&state.db, principal.user).await?,
+        Role::Admin | Role::Staff => HashSet::new(),
+    };
+    Ok(Viewer::new(principal.role, calls::aliases(&state.db).await?, withdrawn))
 }
 
 #[OpenApi(prefix_path = "/api/v1/calls", tag = "Tag::Calls")]
@@ -361,7 +361,8 @@ impl Api {
     ///
     /// All calls that match, newest arrival first, as a stream without a limit. CSV has a heading, and its last line is `rows,<count>`;
     /// NDJSON is one JSON object per line as in the list, and its last line is `{"rows": <count>}`: without that line the file is not
-    /// whole. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls.
+    /// whole. It is cut off when it takes longer than an hour (by default), and within a second when the session or API token ends or
+    /// the user changes. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls. 429 `too_many_exports` where the user has 2 under way, or all users together 4 (by default).
     #[oai(path = "/export", method = "get", operation_id = "exportCalls")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn export(
@@ -411,12 +412,9 @@ impl Api {
             min_talk_ms: min_talk_ms.0,
         };
         let filter = asked.filter(&principal, reach)?;
-        let viewer = viewer(state, &principal).await?;
-        let permit = EXPORTS.try_acquire().map_err(|_| {
-            let detail = format!("{EXPORTS_AT_ONCE} exports are being written already.");
-            ApiError::too_many("exports", detail, Duration::from_secs(10))
-        })?;
-        let body = |format| Binary(export::body(state.db.clone(), filter, viewer, format, permit));
+        // A long file may outlast its access token, but not the session.
+        let visit = state.visits.begin(Kind::Export, &principal, None).await?;
+        let body = |format| Binary(export::body(state, principal, filter, format, visit));
         Ok(ExportResponse::Ok(match format.0 {
             ExportFormat::Csv => ExportBody::Csv(body(Format::Csv)),
             ExportFormat::Ndjson => ExportBody::Ndjson(body(Format::Ndjson)),

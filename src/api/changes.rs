@@ -64,6 +64,10 @@ impl From<Refusal> for ApiError {
                 Self::conflict("did_unavailable", "some of these numbers cannot be had: see errors")
                     .with_errors(named("did_unavailable", rows))
             }
+            Refusal::AddressTaken(rows) => {
+                Self::conflict("address_taken", "another client is known by, or at, one of these addresses: see errors")
+                    .with_errors(named("address_taken", rows))
+            }
             Refusal::Store(error) => error.into(),
         }
     }

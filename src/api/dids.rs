@@ -133,7 +133,8 @@ impl Dids {
 
     /// Make a DID
     ///
-    /// Numbers are unique over all sellers: one that cannot be had is 409 `did_unavailable`, whoever has it.
+    /// Numbers are unique over all sellers: one that cannot be had is 409 `did_unavailable`, whoever has it. 403
+    /// `sellers_create_no_dids` for sellers where DIDs are made for them (`policy.sellers_may_create_dids = false`).
     /// Example: `{"number": "+442071234567"}`.
     #[oai(path = "/", method = "post", operation_id = "createDid")]
     async fn create(
@@ -143,6 +144,7 @@ impl Dids {
         Body(new): Body<NewDid>,
     ) -> Result<Created<Did>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateDid)?;
+        sellers_may_create(&caller, state)?;
         let wanted = checked(&caller, vec![(String::new(), new)])?;
         let made = dids::create(&caller.editor(state), &wanted).await?.pop().ok_or_else(ApiError::not_found)?;
         Ok(Created::Made(Json(made.into())))
@@ -160,6 +162,7 @@ impl Dids {
         Body(new): Body<NewDids>,
     ) -> Result<Created<DidsMade>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateDids)?;
+        sellers_may_create(&caller, state)?;
         let rows = new.items.into_iter().enumerate().map(|(n, did)| (format!("items[{n}]."), did));
         let wanted = checked(&caller, rows.collect())?;
         let made = dids::create(&caller.editor(state), &wanted).await?;
@@ -228,6 +231,16 @@ impl Dids {
         let expected = answers::if_match(if_match.0.as_deref())?;
         dids::delete(&caller.editor(state), DidId(id.0), expected).await?;
         Ok(Done::Done)
+    }
+}
+
+/// Refuses sellers where the configuration (`policy.sellers_may_create_dids`) leaves making DIDs to admins and staff.
+fn sellers_may_create(caller: &Caller, state: &State) -> Result<(), ApiError> {
+    match caller.owner {
+        Owner::Only(_) if !state.config.policy.sellers_may_create_dids => {
+            Err(ApiError::forbidden("sellers_create_no_dids", "DIDs are made for you here: ask an admin or staff."))
+        }
+        _ => Ok(()),
     }
 }
 

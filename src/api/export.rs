@@ -1,17 +1,25 @@
 //! Calls as files: CSV for spreadsheets, NDJSON for programs. Written while they are read, so memory does not grow with their number;
 //! the last line tells how many rows there are, so that one that was cut off can be told.
 
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
 use csv::{Terminator, WriterBuilder};
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt, unfold};
 use poem::Body;
 use poem_openapi::types::ToJSON;
-use tokio::sync::SemaphorePermit;
+use tokio::time::Sleep;
 
+use super::State;
+use super::calls::viewer;
 use super::render::{Call, Viewer};
+use super::visits::Visit;
+use crate::auth::principal::Principal;
 use crate::cdr::record::CallRecord;
 use crate::routing::number::is_e164;
+use crate::store::StoreError;
 use crate::store::calls::{self, Filter};
-use crate::store::{Db, StoreError};
 
 /// How calls are written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,69 +28,109 @@ pub(super) enum Format {
     Ndjson,
 }
 
-/// All calls that match, as this viewer may see them. `permit` is given back when the last row is written or the reader goes.
-pub(super) fn body(db: Db, filter: Filter, viewer: Viewer, format: Format, permit: SemaphorePermit<'static>) -> Body {
-    Body::from_bytes_stream(lines(calls::all(db, filter), viewer, format, permit))
+/// All calls that match, as the principal may see them. It is cut off when `visit` ends or it takes longer than configured.
+pub(super) fn body(state: &State, principal: Principal, filter: Filter, format: Format, visit: Visit) -> Body {
+    let limit: Duration = state.config.limits.export;
+    let export = Export {
+        batches: calls::all(state.db.clone(), filter).boxed(),
+        late: Box::pin(tokio::time::sleep(limit)),
+        state: state.clone(),
+        stage: Stage::Heading,
+        rows: 0,
+        principal,
+        format,
+        visit,
+    };
+    Body::from_bytes_stream(unfold(export, Export::next))
 }
 
 type Batch = Result<Vec<CallRecord>, StoreError>;
 
-fn lines(
-    batches: impl Stream<Item = Batch> + Send + 'static,
-    viewer: Viewer,
+/// An export on its way.
+struct Export {
+    state: State,
+    principal: Principal,
     format: Format,
-    permit: SemaphorePermit<'static>,
-) -> impl Stream<Item = std::io::Result<Vec<u8>>> + Send + 'static {
-    let head = (format == Format::Csv).then(|| record(COLUMNS));
-    // `None` stands for the end, where the count is due.
-    let batches = Box::pin(batches).map(Some).chain(futures_util::stream::iter([None]));
-    let lines = batches.scan((0_usize, permit), move |(rows, _), batch| {
-        let written = match batch {
-            Some(Ok(batch)) => {
-                *rows += batch.len();
-                batch
-                    .iter()
-                    .map(|call| line(&viewer.call(call), format))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map(|l| l.concat())
-            }
-            Some(Err(error)) => {
-                tracing::error!(%error, "an export was cut off");
-                Err(std::io::Error::other("the export was cut off"))
-            }
-            None => last_line(*rows, format),
-        };
-        std::future::ready(Some(written))
-    });
-    // After an error nothing follows, the count least of all.
-    let mut failed = false;
-    let lines = lines.take_while(move |line| {
-        let go_on = !failed;
-        failed |= line.is_err();
-        std::future::ready(go_on)
-    });
-    futures_util::stream::iter(head).chain(lines)
+    visit: Visit,
+    batches: BoxStream<'static, Batch>,
+    late: Pin<Box<Sleep>>,
+    stage: Stage,
+    rows: usize,
 }
 
-fn line(call: &Call, format: Format) -> std::io::Result<Vec<u8>> {
+/// What comes next.
+enum Stage {
+    Heading,
+    Rows,
+    /// It is whole.
+    Nothing,
+    /// It was cut off.
+    CutOff,
+}
+
+impl Export {
+    /// The next lines. After an error nothing follows, the count least of all; the error is repeated, because the server asks once more
+    /// before it closes the connection, and an end would then look like a proper one.
+    async fn next(mut self) -> Option<(io::Result<Vec<u8>>, Self)> {
+        let lines = match self.stage {
+            Stage::Heading => {
+                self.stage = Stage::Rows;
+                if self.format == Format::Csv { record(COLUMNS) } else { Ok(Vec::new()) }
+            }
+            Stage::Rows => self.rows().await,
+            Stage::Nothing => return None,
+            Stage::CutOff => return Some((Err(io::Error::other("it was cut off")), self)),
+        };
+        if let Err(error) = &lines {
+            self.stage = Stage::CutOff;
+            tracing::warn!(user = self.principal.user.0, rows = self.rows, %error, "an export was cut off");
+        }
+        Some((lines, self))
+    }
+
+    async fn rows(&mut self) -> io::Result<Vec<u8>> {
+        let batch = tokio::select! {
+            biased;
+            () = self.visit.ended() => return Err(io::Error::other("the right to it has ended")),
+            () = &mut self.late => return Err(io::Error::other("it took too long")),
+            batch = self.batches.next() => batch,
+        };
+        let Some(batch) = batch else {
+            self.stage = Stage::Nothing;
+            return last_line(self.rows, self.format);
+        };
+        let batch = batch.map_err(io::Error::other)?;
+        self.rows += batch.len();
+        // Names and what may be seen of clients: as of now, not as of the beginning.
+        let viewer = viewer(&self.state, &self.principal).await.map_err(io::Error::other)?;
+        lines(&batch, &viewer, self.format)
+    }
+}
+
+fn lines(batch: &[CallRecord], viewer: &Viewer, format: Format) -> io::Result<Vec<u8>> {
+    let lines: io::Result<Vec<_>> = batch.iter().map(|call| line(&viewer.call(call), format)).collect();
+    Ok(lines?.concat())
+}
+
+fn line(call: &Call, format: Format) -> io::Result<Vec<u8>> {
     match format {
         Format::Csv => record(cells(call)),
         Format::Ndjson => Ok(format!("{}\n", call.to_json_string()).into_bytes()),
     }
 }
 
-fn last_line(rows: usize, format: Format) -> std::io::Result<Vec<u8>> {
+fn last_line(rows: usize, format: Format) -> io::Result<Vec<u8>> {
     match format {
         Format::Csv => record(["rows".to_owned(), rows.to_string()]),
         Format::Ndjson => Ok(format!("{{\"rows\":{rows}}}\n").into_bytes()),
     }
 }
 
-fn record(cells: impl IntoIterator<Item: AsRef<[u8]>>) -> std::io::Result<Vec<u8>> {
+fn record(cells: impl IntoIterator<Item: AsRef<[u8]>>) -> io::Result<Vec<u8>> {
     // RFC 4180.
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(cells).map_err(std::io::Error::other)?;
-    writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))
+    writer.write_record(cells).map_err(io::Error::other)?;
+    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
 const COLUMNS: [&str; 24] = [

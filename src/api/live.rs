@@ -34,7 +34,7 @@ pub(super) struct Api;
 
 /// One live call.
 #[derive(Debug, Object)]
-struct LiveCall {
+pub(super) struct LiveCall {
     /// The call's id.
     call_id: String,
     /// `selecting`, `dialling` (a client is dialled and does not ring yet), `ringing`, `talking`, or `clearing` (ended, its channels
@@ -75,8 +75,8 @@ struct LiveAttempt {
     number: u32,
     /// The link it is made for.
     link_id: i64,
-    /// The client that is dialled.
-    client: ClientName,
+    /// The client that is dialled; null for a seller it is withdrawn from.
+    client: Option<ClientName>,
 }
 
 /// A link and how much of its caps is used now.
@@ -90,8 +90,8 @@ struct LinkUse {
     campaign_id: i64,
     /// Name of its campaign.
     campaign_name: String,
-    /// Its client.
-    client: ClientName,
+    /// Its client; null for a seller it is withdrawn from.
+    client: Option<ClientName>,
     /// Calls of the link ringing or talking.
     used: u32,
     /// Its `max_concurrency`; null = no limit.
@@ -211,11 +211,11 @@ impl Api {
 }
 
 /// Whether the call is one that the principal may know of.
-fn sees(principal: &Principal, reach: Reach, call: &LiveView) -> bool {
+pub(super) fn sees(principal: &Principal, reach: Reach, call: &LiveView) -> bool {
     reach == Reach::All || call.seller.as_ref().is_some_and(|(seller, _)| *seller == principal.user)
 }
 
-fn shown(call: &LiveView, viewer: &Viewer, now: Now) -> LiveCall {
+pub(super) fn shown(call: &LiveView, viewer: &Viewer, now: Now) -> LiveCall {
     let since = |at: Now| millis(now.mono.saturating_sub(at.mono));
     LiveCall {
         call_id: call.call_id.to_string(),
@@ -234,7 +234,7 @@ fn shown(call: &LiveView, viewer: &Viewer, now: Now) -> LiveCall {
         attempt: call.attempt.as_ref().map(|attempt| LiveAttempt {
             number: attempt.number,
             link_id: attempt.link.0,
-            client: viewer.client(attempt.client, &attempt.client_name, &attempt.client_identifier),
+            client: viewer.present_client(attempt.client, &attempt.client_name, &attempt.client_identifier),
         }),
         node: call.node.to_string(),
     }
@@ -252,7 +252,7 @@ fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger,
         status: link.status.to_string(),
         campaign_id: campaign.id.0,
         campaign_name: campaign.name.clone(),
-        client: viewer.client(link.client, name, identifier),
+        client: viewer.present_client(link.client, name, identifier),
         used: ledger.link_live(link.id),
         limit: link.max_concurrency,
         total_used: ledger.link_counted(link.id),

@@ -11,6 +11,7 @@ mod clients;
 mod dids;
 mod document;
 mod error;
+mod events;
 mod export;
 mod headers;
 mod health;
@@ -22,10 +23,12 @@ mod route;
 mod security;
 mod tokens;
 mod users;
+mod visits;
 mod words;
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use poem::endpoint::make_sync;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::web::{Data, Html, Query};
@@ -35,14 +38,19 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ari::NodeHandle;
 use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::screen::Screen;
 use crate::store::Db;
+use crate::store::sight::Sight;
 use crate::telemetry::{Metrics, name};
+
+pub use visits::Visits;
 
 /// What the handlers look at.
 #[derive(Debug, Clone)]
@@ -61,6 +69,14 @@ pub struct State {
     pub config: Arc<Config>,
     /// Keys and limits of authentication.
     pub authority: Arc<Authority>,
+    /// Answers that go on for long.
+    pub visits: Arc<Visits>,
+    /// What sellers may see of clients, as of the last change.
+    pub sight: Arc<ArcSwap<Sight>>,
+    /// Where clients may be.
+    pub screen: Arc<Screen>,
+    /// The ways to the nodes, in the order of the configuration.
+    pub handles: Vec<NodeHandle>,
 }
 
 /// Why the API cannot be served.
@@ -113,12 +129,12 @@ enum Tag {
 /// What routing is made of.
 type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
 /// What comes of it.
-type Traffic = (calls::Api, live::Api, route::Api, audit::Api);
+type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
 fn service() -> OpenApiService<Nouns, ()> {
     let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
-    let traffic = (calls::Api, live::Api, route::Api, audit::Api);
+    let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
     let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
     OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")

@@ -3,7 +3,7 @@
 //! A seller sees of a client its id and its name (or the alias that an admin set), and no figures that other sellers' calls have a
 //! part in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -200,12 +200,20 @@ pub(super) struct LinkVerdict {
 pub(super) struct Viewer {
     is_seller: bool,
     aliases: HashMap<ClientId, String>,
+    withdrawn: HashSet<ClientId>,
 }
 
 impl Viewer {
-    /// A viewer of this role; `aliases` are the names that admins set for sellers to see.
-    pub(super) fn new(role: Role, aliases: HashMap<ClientId, String>) -> Self {
-        Self { is_seller: role == Role::Seller, aliases }
+    /// A viewer of this role; `aliases` are the names that admins set for sellers to see, `withdrawn` the clients that are not for
+    /// this seller (any more).
+    pub(super) fn new(role: Role, aliases: HashMap<ClientId, String>, withdrawn: HashSet<ClientId>) -> Self {
+        Self { is_seller: role == Role::Seller, aliases, withdrawn }
+    }
+
+    /// A client of what is going on now: not shown once it is withdrawn. Records keep the names they have.
+    pub(super) fn present_client(&self, id: ClientId, name: &str, identifier: &str) -> Option<ClientName> {
+        let withdrawn = self.is_seller && self.withdrawn.contains(&id);
+        (!withdrawn).then(|| self.client(id, name, identifier))
     }
 
     /// A figure that other sellers' calls have a part in.

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use chrono::{DateTime, Utc};
 use poem::{Addr, Request, RequestBody, Result};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -24,13 +25,18 @@ const KEY_HEADER: &str = "X-API-Key";
 
 /// A caller who is known. What it may do is asked with [`Auth::may`], which every handler does first.
 #[derive(Debug)]
-pub(super) struct Auth(Principal);
+pub(super) struct Auth(Principal, Option<DateTime<Utc>>);
 
 impl Auth {
     /// The caller, and on whose objects it may carry out `operation`.
     pub(super) fn may(self, operation: Operation) -> Result<(Principal, Reach), ApiError> {
         let reach = self.0.may(operation)?;
         Ok((self.0, reach))
+    }
+
+    /// Until when its access token is good, for answers that go on; `None` for an API token, which the database is asked about.
+    pub(super) fn until(&self) -> Option<DateTime<Utc>> {
+        self.1
     }
 }
 
@@ -65,19 +71,22 @@ impl<'a> ApiExtractor<'a> for Auth {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let state: &State = request.data().ok_or(ApiError::not_found())?;
-        Ok(Self(principal(request, state).await?))
+        let (principal, until) = principal(request, state).await?;
+        Ok(Self(principal, until))
     }
 }
 
-async fn principal(request: &Request, state: &State) -> Result<Principal, ApiError> {
+async fn principal(request: &Request, state: &State) -> Result<(Principal, Option<DateTime<Utc>>), ApiError> {
     let now = state.clock.now().wall;
     let refused = || ApiError::unauthorized("credential", "The token is not good (any more): log in again.");
+    let mut until = None;
     let (account, credential) = match (bearer(request), request.header(KEY_HEADER)) {
         (Some(_), Some(_)) => {
             return Err(ApiError::unauthorized("credential", "Send an access token or an API token, not both."));
         }
         (Some(token), None) => {
-            let session = state.authority.key.read(token, now).ok_or_else(refused)?;
+            let (session, end) = state.authority.key.read_until(token, now).ok_or_else(refused)?;
+            until = Some(end);
             (sessions::owner(&state.db, session, now).await?.ok_or_else(refused)?, Credential::Session(session))
         }
         (None, Some(token)) => {
@@ -87,7 +96,7 @@ async fn principal(request: &Request, state: &State) -> Result<Principal, ApiErr
         }
         (None, None) => return Err(ApiError::unauthorized("credential", "Log in, and send the access token.")),
     };
-    Ok(known(account, credential, client_address(request, &state.config.api.trusted_proxies)))
+    Ok((known(account, credential, client_address(request, &state.config.api.trusted_proxies)), until))
 }
 
 /// The principal that an account is with this credential.

@@ -118,6 +118,9 @@ pub struct Endpoint {
     /// `online`, `offline` or `unknown`.
     #[serde(default)]
     pub state: String,
+    /// Channels to or from it.
+    #[serde(default)]
+    pub channel_ids: Vec<String>,
 }
 
 /// Value of a variable (ARI `Variable`).

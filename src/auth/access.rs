@@ -90,8 +90,15 @@ impl AccessKey {
     /// The session that a token names; `None` when it is not ours, was changed, or is too old.
     #[must_use]
     pub fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Uuid> {
+        self.read_until(token, now).map(|(session, _)| session)
+    }
+
+    /// The same, and until when the token is good.
+    #[must_use]
+    pub fn read_until(&self, token: &str, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
         let claims = decode::<Claims>(token, &self.reading, &self.validation).ok()?.claims;
-        (now.timestamp() < claims.exp).then_some(claims.sid)
+        let until = DateTime::from_timestamp(claims.exp, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        (now < until).then_some((claims.sid, until))
     }
 }
 

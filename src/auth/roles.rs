@@ -103,6 +103,8 @@ operations! {
     ListLiveCalls = "listLiveCalls": look by token, [All, All, Own];
     /// `GET /live/links`
     ListLiveLinks = "listLiveLinks": look by token, [All, All, Own];
+    /// `GET /live/events`
+    StreamLiveEvents = "streamLiveEvents": look by token, [All, All, Own];
     /// `DELETE /live/calls/{id}`
     HangUpCall = "hangUpCall": change by token, [All, All, Own];
     /// `POST /route`
@@ -119,6 +121,8 @@ operations! {
     UpdateClient = "updateClient": change by token, [All, All, None];
     /// `DELETE /clients/{id}`
     DeleteClient = "deleteClient": change by token, [All, All, None];
+    /// `GET /clients/{id}/state`
+    GetClientState = "getClientState": look by token, [All, All, None];
     /// `GET /clients/{id}/sellers`
     ListClientSellers = "listClientSellers": look by token, [All, All, None];
     /// `PUT /clients/{id}/sellers/{seller_id}`

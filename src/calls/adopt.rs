@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::id::ClientId;
 use crate::routing::book::Offer;
 use crate::routing::caps::Permit;
-use crate::routing::snapshot::{Campaign, Client, ClientIdentifier, CountOn, Link, Snapshot, Status};
+use crate::routing::snapshot::{CallerId, Campaign, Client, ClientIdentifier, CountOn, Link, Snapshot, Status};
 
 /// Rebuilds the call and runs it to its end.
 pub(super) async fn run(
@@ -86,5 +86,6 @@ fn removed(id: ClientId, adoption: &Adoption) -> Client {
         status: Status::Archived,
         max_concurrency: None,
         send_headers: false,
+        caller_id: CallerId::Withhold,
     }
 }

@@ -4,6 +4,8 @@ use super::ending::q850_for_sip;
 use super::io::Op;
 use super::machine::Call;
 use crate::ari::{HangUpReason, Lane, Pending, Request};
+use crate::routing::number::Dialled;
+use crate::routing::snapshot::CallerId;
 
 /// Normal call clearing (Q.850).
 const NORMAL_CLEARING: u8 = 16;
@@ -27,7 +29,9 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
         Op::Dial { n, timeout } => {
             // Asterisk counts whole seconds: round up, it only stands behind our own timer.
             let timeout = u32::try_from(timeout.as_secs() + 1).unwrap_or(u32::MAX);
-            lane.send(Request::Dial { channel_id: &id.leg(n), caller: Some(caller), timeout })
+            // Asterisk would copy the caller's identity over what the leg was made with.
+            let passes = call.attempt(n).is_none_or(|attempt| attempt.client.caller_id == CallerId::Pass);
+            lane.send(Request::Dial { channel_id: &id.leg(n), caller: passes.then_some(caller), timeout })
         }
         Op::HangUpLeg(n) => lane.send(hang_up(&id.leg(n), NORMAL_CLEARING)),
         Op::HangUpCaller(None) => lane.send(hang_up(caller, NORMAL_CLEARING)),
@@ -55,6 +59,7 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     let campaign = call.campaign.as_ref()?;
     let limit = attempt.ring_timeout + call.max_duration();
     let mut variables = vec![("TIMEOUT(absolute)".to_owned(), (limit.as_secs() + LEG_MARGIN_SECONDS).to_string())];
+    variables.extend(shown(attempt.client.caller_id, &call.facts.dialled));
     if attempt.client.send_headers {
         let id = call.facts.call_id.to_string();
         variables.push(("PJSIP_HEADER(add,X-CapConduit-Call-Id)".to_owned(), id));
@@ -70,6 +75,17 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     }))
 }
 
+/// What makes the leg's identity: nothing where the caller's is copied when it is dialled. `i`: nobody is told of the change.
+fn shown(caller_id: CallerId, dialled: &Dialled) -> Vec<(String, String)> {
+    let set = |datum: &str, value: &str| (format!("CONNECTEDLINE({datum},i)"), value.to_owned());
+    let safe = |number: &&str| number.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+*#._-".contains(&byte));
+    match (caller_id, Some(dialled.e164.as_deref().unwrap_or(&dialled.raw)).filter(safe)) {
+        (CallerId::Pass, _) => Vec::new(),
+        (CallerId::Did, Some(did)) => vec![set("num", did), set("pres", "allowed")],
+        (CallerId::Withhold, _) | (CallerId::Did, None) => vec![set("pres", "prohib")],
+    }
+}
+
 /// A name as it may stand in a SIP header: printable ASCII; anything else, which could end the header or the
 /// value Asterisk parses, becomes `_`.
 fn header_text(name: &str) -> String {
@@ -79,7 +95,21 @@ fn header_text(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::header_text;
+    use super::{header_text, shown};
+    use crate::routing::number::Dialled;
+    use crate::routing::snapshot::CallerId;
+
+    #[test]
+    fn a_client_is_shown_what_its_policy_says() {
+        let dialled = |raw: &str, e164: Option<&str>| Dialled { raw: raw.into(), e164: e164.map(str::to_owned) };
+        let to = dialled("02079460001", Some("+442079460001"));
+        let pair = |datum: &str, value: &str| (format!("CONNECTEDLINE({datum},i)"), value.to_owned());
+        assert_eq!(shown(CallerId::Pass, &to), []);
+        assert_eq!(shown(CallerId::Withhold, &to), [pair("pres", "prohib")]);
+        assert_eq!(shown(CallerId::Did, &to), [pair("num", "+442079460001"), pair("pres", "allowed")]);
+        assert_eq!(shown(CallerId::Did, &dialled("sales", None)), [pair("num", "sales"), pair("pres", "allowed")]);
+        assert_eq!(shown(CallerId::Did, &dialled("${SHELL(id)}", None)), [pair("pres", "prohib")]);
+    }
 
     #[test]
     fn a_name_cannot_leave_its_header() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attempt::Attempt;
 use super::machine::Call;
 use crate::cdr::record::Presentation;
 use crate::clock::Now;
@@ -68,6 +69,18 @@ pub struct LiveAttempt {
     pub client_identifier: String,
 }
 
+impl LiveAttempt {
+    pub(crate) fn of(attempt: &Attempt) -> Self {
+        Self {
+            number: attempt.n,
+            link: attempt.link.id,
+            client: attempt.client.id,
+            client_name: attempt.client.name.clone(),
+            client_identifier: attempt.client.identifier.to_string(),
+        }
+    }
+}
+
 impl LiveView {
     /// The call as it stands.
     #[must_use]
@@ -84,13 +97,7 @@ impl LiveView {
             seller: call.did.as_ref().map(|did| (did.seller, did.seller_name.clone())),
             did: call.did.as_ref().map(|did| did.id),
             campaign: call.campaign.as_ref().map(|campaign| (campaign.id, campaign.name.clone())),
-            attempt: attempt.map(|attempt| LiveAttempt {
-                number: attempt.n,
-                link: attempt.link.id,
-                client: attempt.client.id,
-                client_name: attempt.client.name.clone(),
-                client_identifier: attempt.client.identifier.to_string(),
-            }),
+            attempt: attempt.map(LiveAttempt::of),
             arrived: call.arrived,
             answered: attempt.and_then(|attempt| attempt.answered),
         }

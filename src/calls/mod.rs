@@ -11,6 +11,8 @@ pub mod intake;
 pub mod io;
 pub mod live;
 pub mod machine;
+pub(crate) mod meter;
+pub mod news;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;

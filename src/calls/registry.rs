@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::io::Input;
 use super::live::LiveView;
+use super::news::{CallNews, News};
 use crate::id::CallId;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
+use crate::routing::usage::{InUse, UseChange};
 
 /// Live calls, by call and by inbound channel; cap usage; the configuration in force.
 ///
@@ -22,6 +24,7 @@ pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
+    news: broadcast::Sender<News>,
 }
 
 /// A call as others see it.
@@ -47,15 +50,50 @@ impl LiveCall {
 }
 
 impl Registry {
-    /// A registry without calls.
+    /// A registry without calls. A listener may fall behind by `news_kept` news; past that it misses the oldest and is told so. Nobody
+    /// ever waits for a listener.
     #[must_use]
-    pub fn new(book: Book, snapshot: Snapshot) -> Self {
+    pub fn new(book: Book, snapshot: Snapshot, news_kept: usize) -> Self {
         Self {
             book: Mutex::new(book),
             snapshot: ArcSwap::from_pointee(snapshot),
             calls: DashMap::new(),
             inbound: DashMap::new(),
+            news: broadcast::Sender::new(news_kept),
         }
+    }
+
+    /// Everything that happens from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Tells listeners what happened to a call; where there are none it is not even put together.
+    pub(crate) fn announce(&self, news: impl FnOnce() -> CallNews) {
+        if self.news.receiver_count() > 0 {
+            // Fails only when the last listener has just gone.
+            let _ = self.news.send(News::Call(Arc::new(news())));
+        }
+    }
+
+    /// Tells listeners which use of caps has changed.
+    pub(crate) fn announce_use(&self, changes: Vec<UseChange>) {
+        if !changes.is_empty() {
+            let _ = self.news.send(News::Use(Arc::new(changes)));
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.news.receiver_count() > 0
+    }
+
+    /// Use of all caps at this moment. The book is held as long as it takes to copy some numbers.
+    pub(crate) fn in_use(&self) -> InUse {
+        let snapshot = self.snapshot().clone();
+        let uses = self.book().ledger.uses();
+        InUse { uses, snapshot }
     }
 
     /// Exclusive access to cap usage and rotations.

@@ -12,6 +12,7 @@ use super::facts::{CallFacts, Limits};
 use super::io::{Effect, Failure, Input, Op};
 use super::live::LiveView;
 use super::machine::Call;
+use super::news::{CallNews, Happening, Step, Teller};
 use super::registry::Registry;
 use crate::ari::{Error, Lane};
 use crate::cdr::fold;
@@ -35,8 +36,10 @@ struct CallTask {
     lane: Lane,
     context: Context,
     asked: FuturesUnordered<Asked>,
-    /// What others were last told of it.
+    /// What others last saw of it.
     shown: Option<LiveView>,
+    /// What listeners were told of it.
+    teller: Teller,
 }
 
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
@@ -50,19 +53,23 @@ pub(crate) async fn run(
 ) {
     let now = context.clock.now();
     let call = Call::new(facts, context.limits, earlier_attempts, now);
-    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new(), shown: None };
+    let mut task = CallTask::new(call, lane, context);
     task.feed(first);
     task.drive(inputs).await;
 }
 
 /// Runs a call that is already under way to its end.
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    let mut task = CallTask { call, lane, context, asked: FuturesUnordered::new(), shown: None };
+    let mut task = CallTask::new(call, lane, context);
     task.show();
     task.drive(inputs).await;
 }
 
 impl CallTask {
+    fn new(call: Call, lane: Lane, context: Context) -> Self {
+        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default() }
+    }
+
     async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
         while !self.call.is_done() {
             let deadline = self.call.deadline().map(|at| self.context.clock.instant(at));
@@ -81,6 +88,7 @@ impl CallTask {
             }
         }
         self.context.registry.remove(self.call.facts.call_id);
+        self.tell((Happening::Ended, self.call.attempts.len().checked_sub(1)));
     }
 
     /// Steps the machine, and again with what its synchronous effects bring, until only requests are under way.
@@ -100,13 +108,20 @@ impl CallTask {
         self.show();
     }
 
-    /// Tells the registry how the call stands, where that has changed.
+    /// Tells the registry how the call stands, where that has changed, and listeners what happened.
     fn show(&mut self) {
         let view = LiveView::of(&self.call);
         if self.shown.as_ref() != Some(&view) {
             self.context.registry.show(view.clone());
             self.shown = Some(view);
         }
+        for step in self.teller.news(&self.call) {
+            self.tell(step);
+        }
+    }
+
+    fn tell(&self, step: Step) {
+        self.context.registry.announce(|| CallNews::of(&self.call, step, self.context.clock.now()));
     }
 
     fn log(&self, before: &str, event: &str, acted: bool) {

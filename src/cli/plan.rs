@@ -7,12 +7,15 @@ use anyhow::Context;
 
 use crate::config::Config;
 use crate::plan::Document;
+use crate::screen::{Resolver, Screen};
 use crate::store::{self, Db};
 
 /// Reads the document and how to call it. One without any table would remove everything, and is more often a wrong file.
 pub(super) fn read(file: &Path, allow_empty: bool) -> anyhow::Result<(String, Document)> {
     let (name, text) = text(file)?;
-    let document = Document::parse(&text).with_context(|| format!("{name} is not applied"))?;
+    let mut document = Document::parse(&text).with_context(|| format!("{name} is not applied"))?;
+    let taken = document.take_passwords(|path| std::fs::read_to_string(path).map_err(|error| error.to_string()));
+    taken.with_context(|| format!("{name} is not applied"))?;
     anyhow::ensure!(
         allow_empty || document != Document::default(),
         "{name} is not applied: it is empty ([[sellers]], [[clients]], [[dids]], [[campaigns]]: none is there), and what a document \
@@ -29,10 +32,11 @@ pub(super) async fn apply(
     document: &Document,
     dry_run: bool,
 ) -> anyhow::Result<String> {
+    let screening = Screen::new(config, Resolver::system()).screening(document).await;
     let plan = if dry_run {
-        store::apply::preview(db, document).await
+        store::apply::preview(db, &screening, document).await
     } else {
-        store::apply::apply(db, &config.realtime, document).await
+        store::apply::apply(db, &config.realtime, &screening, document).await
     };
     let plan = plan.with_context(|| format!("{name} is not applied"))?;
     if !dry_run {

@@ -93,6 +93,21 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(value) = self.take(key) else { return default };
+        let flag = match &value.kind {
+            ValueKind::Boolean(flag) => Some(*flag),
+            // The environment has only texts.
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        flag.unwrap_or_else(|| {
+            self.refuse(key, &value, "use true or false");
+            default
+        })
+    }
+
     /// A text to text table, each entry checked.
     pub(super) fn pairs(
         &mut self,

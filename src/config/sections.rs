@@ -12,7 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
-use super::{Api, Auth, Calls, Config, Database, DidFrom, Log, LogFormat, Node, Realtime, Rejections, Transport};
+use super::{
+    Api, Auth, Calls, Config, Database, DidFrom, Limits, Log, LogFormat, Node, Policy, Realtime, Rejections, Sip,
+    Transport,
+};
 use crate::auth::password;
 use crate::routing::number;
 
@@ -22,9 +25,10 @@ pub const REJECTION_CODES: &[u16] = &[403, 404, 408, 410, 480, 484, 486, 488, 50
 /// Reads the whole tree; `file` is how faults name the configuration file.
 pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>) -> Config {
     let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, faults);
-    let [data, database, realtime, api, auth, log, asterisk, calls, rejections] =
-        ["data", "database", "realtime", "api", "auth", "log", "asterisk", "calls", "rejections"]
+    let [data, database, realtime, api, auth, sip, log, asterisk, calls, rejections] =
+        ["data", "database", "realtime", "api", "auth", "sip", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
+    let [limits, policy] = ["limits", "policy"].map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -36,10 +40,13 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         realtime: read_realtime(Section::new("realtime", realtime, file, faults), &data_dir, postgres),
         api: read_api(Section::new("api", api, file, faults)),
         auth: read_auth(Section::new("auth", auth, file, faults)),
+        sip: read_sip(Section::new("sip", sip, file, faults)),
         log: read_log(Section::new("log", log, file, faults)),
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
         rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
+        limits: read_limits(Section::new("limits", limits, file, faults)),
+        policy: read_policy(Section::new("policy", policy, file, faults)),
         data_dir,
         database,
     }
@@ -126,6 +133,17 @@ fn read_auth(mut section: Section<'_>) -> Auth {
     }
     section.finish();
     Auth { key, admin_username, admin_password }
+}
+
+fn read_sip(mut section: Section<'_>) -> Sip {
+    let sip = Sip {
+        allowed_networks: section.list("allowed_networks", str::parse),
+        carriers: section.list("carriers", str::parse),
+        allow_plaintext_outbound_auth: section.flag("allow_plaintext_outbound_auth", false),
+        resolve_every: Duration::from_secs(section.whole("resolve_every_seconds", 300, 1..=86_400).into()),
+    };
+    section.finish();
+    sip
 }
 
 fn read_log(mut section: Section<'_>) -> Log {
@@ -281,4 +299,20 @@ fn read_rejections(mut section: Section<'_>) -> Rejections {
     };
     section.finish();
     rejections
+}
+
+fn read_limits(mut section: Section<'_>) -> Limits {
+    let mut count = |key, default| usize::try_from(section.whole(key, default, 1..=10_000)).unwrap_or(usize::MAX);
+    let (streams, streams_per_user) = (count("streams", 200), count("streams_per_user", 5));
+    let stream_backlog = count("stream_backlog", 4096);
+    let (exports, exports_per_user) = (count("exports", 4), count("exports_per_user", 2));
+    let export = Duration::from_secs(section.whole("export_seconds", 3600, 1..=86_400).into());
+    section.finish();
+    Limits { streams, streams_per_user, stream_backlog, exports, exports_per_user, export }
+}
+
+fn read_policy(mut section: Section<'_>) -> Policy {
+    let policy = Policy { sellers_may_create_dids: section.flag("sellers_may_create_dids", true) };
+    section.finish();
+    policy
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::Problems;
 use super::document::{CampaignForm, ClientForm, Document, LinkForm};
 use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
-use crate::realtime::{Md5Cred, Reach, SipForm, SipSettings, reserved};
+use crate::realtime::{Secrets, reserved};
 use crate::routing::snapshot::{ClientIdentifier, CountOn, Status};
 
 /// Which numbers a field takes, and how a person is told.
@@ -163,7 +163,7 @@ impl Checker {
             status,
             max_concurrency,
             send_headers: form.send_headers.unwrap_or(false),
-            md5_cred: new_credential(&sip, &form.sip),
+            secrets: Secrets::given(&sip, &form.sip),
             sip,
         })
     }
@@ -286,12 +286,6 @@ impl Checker {
             }
         }
     }
-}
-
-fn new_credential(sip: &SipSettings, form: &SipForm) -> Option<Md5Cred> {
-    let Reach::Registration { username } = &sip.reach else { return None };
-    let password = form.registration.as_ref()?.password.as_ref()?;
-    Some(Md5Cred::new(username, password))
 }
 
 /// What is allowed, when a name is not.

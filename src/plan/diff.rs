@@ -6,8 +6,8 @@ use std::fmt;
 use super::Problems;
 use super::fields::{self, Field};
 use super::state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored};
-use crate::realtime::{Md5Cred, Reach};
-use crate::routing::snapshot::Status;
+use crate::realtime::{Missing, Secrets};
+use crate::routing::snapshot::{ClientIdentifier, Status};
 
 /// Changes in an order in which they can be made: what others refer to comes first, removals last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub enum Action {
         /// Values.
         seller: Seller,
     },
-    /// Write a client; its `md5_cred` is final (`None` = has none).
+    /// Write a client; its secrets are final.
     Client {
         /// Row.
         id: Option<i64>,
@@ -201,21 +201,19 @@ impl Differ<'_> {
     fn clients(&mut self) {
         for (key, wanted) in &self.wanted.clients {
             let stored = self.current.clients.get(key);
-            let md5_cred = match credential(stored, wanted) {
-                Ok(md5_cred) => md5_cred,
-                Err(problem) => {
-                    let path = format!("clients[{:?}].sip.registration.password", wanted.identifier.as_str());
-                    self.problems.push(format!("{path}: {problem}"));
+            let before = stored.map(|stored| (&stored.value.sip, &stored.value.secrets));
+            let secrets = match wanted.secrets.clone().settle(before, &wanted.sip) {
+                Ok(secrets) => secrets,
+                Err(missing) => {
+                    self.problems.extend(missing_passwords(&wanted.identifier, missing));
                     continue;
                 }
             };
-            let was = stored.and_then(|stored| stored.value.md5_cred.as_ref());
-            let changed = was.is_some() && md5_cred.is_some() && was != md5_cred.as_ref();
-            let extra = changed.then_some("sip.registration.password changed");
+            let extra = before.and_then(|(_, was)| changed_passwords(was, &secrets));
             let old = stored.map(|stored| fields::client(&stored.value));
-            let client = Client { md5_cred, ..wanted.clone() };
+            let client = Client { secrets, ..wanted.clone() };
             let action = Action::Client { id: stored.map(|stored| stored.id), client };
-            self.put(format!("client {}", wanted.identifier), old, &fields::client(wanted), extra, action);
+            self.put(format!("client {}", wanted.identifier), old, &fields::client(wanted), extra.as_deref(), action);
         }
     }
 
@@ -330,18 +328,21 @@ fn campaign_subject((seller, name): &CampaignKey) -> String {
     format!("campaign {name} of {seller}")
 }
 
-/// What the client will register with: the new password's, else the stored one's while the username stays.
-fn credential(stored: Option<&Stored<Client>>, wanted: &Client) -> Result<Option<Md5Cred>, &'static str> {
-    let Reach::Registration { .. } = wanted.sip.reach else { return Ok(None) };
-    if wanted.md5_cred.is_some() {
-        return Ok(wanted.md5_cred.clone());
-    }
-    let Some(stored) = stored else { return Err("is missing: a new client that registers needs one") };
-    if stored.value.sip.reach != wanted.sip.reach {
-        return Err("is missing: none is stored for this username, so it is needed");
-    }
-    match &stored.value.md5_cred {
-        Some(md5_cred) => Ok(Some(md5_cred.clone())),
-        None => Err("is missing: none is stored, so it is needed"),
-    }
+/// What is wrong where a client needs a password that is neither given nor stored for the same username (and realm).
+fn missing_passwords(identifier: &ClientIdentifier, missing: Missing) -> Vec<String> {
+    let problem = |within: &str| {
+        let path = format!("clients[{:?}].sip.{within}.password", identifier.as_str());
+        format!("{path}: is missing: none is stored for this username and realm, so it is needed")
+    };
+    let of = [(missing.registration, "registration"), (missing.outbound, "outbound_auth")];
+    of.into_iter().filter(|(missing, _)| *missing).map(|(_, within)| problem(within)).collect()
+}
+
+/// Which stored secrets are replaced by others.
+fn changed_passwords(was: &Secrets, secrets: &Secrets) -> Option<String> {
+    let registration = was.registration.is_some() && secrets.registration.is_some() && was.registration != secrets.registration;
+    let outbound = was.outbound.is_some() && secrets.outbound.is_some() && was.outbound != secrets.outbound;
+    let changed = [(registration, "sip.registration.password changed"), (outbound, "sip.outbound_auth.password changed")];
+    let changed: Vec<&str> = changed.into_iter().filter(|(changed, _)| *changed).map(|(_, text)| text).collect();
+    (!changed.is_empty()).then(|| changed.join(", "))
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::realtime::SipForm;
+use super::Problems;
+use crate::realtime::{Password, SipForm};
 use crate::routing::snapshot::Strategy;
 
 /// The whole wanted state of sellers, clients, DIDs, campaigns and links. What it does not name is removed.
@@ -153,6 +154,34 @@ impl Document {
     /// Neither the line nor a value is repeated: it may be a password, under whatever key.
     pub fn parse(toml: &str) -> Result<Self, DocumentError> {
         toml::from_str(toml).map_err(|error| DocumentError(describe(toml, &error)))
+    }
+
+    /// Takes the passwords that it names by file, with `read` (path → text or why not).
+    ///
+    /// # Errors
+    /// Every file that cannot be used; what is in it is not repeated.
+    pub fn take_passwords(&mut self, read: impl Fn(&str) -> Result<String, String>) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for client in &mut self.clients {
+            let registration = client.sip.registration.as_mut().map(|form| (&mut form.password, &mut form.password_file));
+            let outbound = client.sip.outbound_auth.as_mut().map(|form| (&mut form.password, &mut form.password_file));
+            for (within, form) in [("registration", registration), ("outbound_auth", outbound)] {
+                let Some((password, file)) = form else { continue };
+                let Some(path) = file.take() else { continue };
+                let taken = match password {
+                    Some(_) => Err("give either password or password_file".to_owned()),
+                    None => read(&path).map_err(|error| format!("{path:?} cannot be read: {error}")),
+                };
+                match taken {
+                    // Editors and `echo` end a file with a line break.
+                    Ok(text) => *password = Some(Password::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+                    Err(problem) => {
+                        problems.push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
+                    }
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     /// Writes TOML that [`Document::parse`] reads back to the same (but for passwords, which are never written).

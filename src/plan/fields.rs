@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::state::{Campaign, Client, Did, Link, Seller};
-use crate::realtime::{Reach, SipSettings};
+use crate::realtime::{OutboundAuth, Reach, SipSettings};
 
 /// One named value. The lists of two objects of one kind have the same names in the same order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,17 @@ fn sip(sip: &SipSettings) -> Vec<Field> {
         quiet_when("[alaw ulaw]", "sip.codecs", list(sip.codecs.iter().map(ToString::to_string).collect())),
         quiet_when(false, "sip.direct_media", sip.direct_media),
         quiet_when("rfc4733", "sip.dtmf_mode", sip.dtmf_mode),
+        quiet_when("pass", "sip.caller_id", sip.caller_id),
+        optional("none", "sip.outbound_auth", sip.outbound_auth.as_ref().map(outbound)),
         quiet_when("[]", "sip.identify_by_ip", list(sip.identify_by_ip.iter().map(ToString::to_string).collect())),
     ]
+}
+
+fn outbound(auth: &OutboundAuth) -> String {
+    match &auth.realm {
+        Some(realm) => format!("as {} in realm {:?}", auth.username, realm.to_string()),
+        None => format!("as {} in any realm", auth.username),
+    }
 }
 
 pub(super) fn did(did: &Did) -> Vec<Field> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::realtime::{Md5Cred, SipSettings};
+use crate::realtime::{Secrets, SipSettings};
 use crate::routing::snapshot::{ClientIdentifier, CountOn, Status, Strategy, words};
 
 /// Username of the seller, and name.
@@ -55,8 +55,8 @@ pub struct Client {
     pub send_headers: bool,
     /// How it is reached.
     pub sip: SipSettings,
-    /// Stored: what it registers with. Wanted: a new one, or `None` to keep the stored one.
-    pub md5_cred: Option<Md5Cred>,
+    /// Stored: what it has. Wanted: new ones, where absent the stored one is kept.
+    pub secrets: Secrets,
 }
 
 /// A DID.

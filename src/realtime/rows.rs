@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::settings::{Host, Md5Cred, REALM, Reach, SipSettings, SipTransport};
+use super::secrets::PLAIN;
+use super::{Host, OutboundAuth, OutboundSecret, REALM, Reach, Secrets, SipSettings, SipTransport};
 use crate::routing::snapshot::ClientIdentifier;
 
-/// The tables, in the order of [`PsRows::by_table`].
+/// The tables that [`PsRows::by_table`] names.
 pub const TABLES: [&str; 4] = ["ps_endpoints", "ps_aors", "ps_auths", "ps_endpoint_id_ips"];
 
 /// One row: column → value, `id` included; a column that is not there is NULL, which is Asterisk's default.
@@ -20,27 +21,33 @@ pub struct PsRows {
     pub aor: PsRow,
     /// Row of `ps_auths`, for a client that registers.
     pub auth: Option<PsRow>,
+    /// Row of `ps_auths`, for a client that challenges us.
+    pub outbound_auth: Option<PsRow>,
     /// Row of `ps_endpoint_id_ips`, where the client's own addresses are known.
     pub identify: Option<PsRow>,
 }
 
 impl PsRows {
-    /// The rows in the order of [`TABLES`].
+    /// The rows, each with its table of [`TABLES`].
     #[must_use]
-    pub fn by_table(self) -> [Option<PsRow>; 4] {
-        [Some(self.endpoint), Some(self.aor), self.auth, self.identify]
+    pub fn by_table(self) -> Vec<(&'static str, PsRow)> {
+        let [endpoints, aors, auths, identifies] = TABLES;
+        let optional = [(auths, self.auth), (auths, self.outbound_auth), (identifies, self.identify)];
+        let mut rows = vec![(endpoints, self.endpoint), (aors, self.aor)];
+        rows.extend(optional.into_iter().filter_map(|(table, row)| Some((table, row?))));
+        rows
     }
 }
 
 /// A value that must not reach Asterisk. Checked settings cannot hold one; the check stands behind them all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "ps_* column {column} may not hold {value:?}: only A-Z a-z 0-9 _ . : , @ / [ ] - and our own ;transport= are allowed"
+    "ps_* column {column} may not hold {value:?}: only A-Z a-z 0-9 _ . : , @ / + [ ] - and our own ;transport= are allowed"
 )]
 pub struct UnsafeValue {
     /// The column.
     pub column: &'static str,
-    /// The value.
+    /// The value, unless it is a secret.
     pub value: String,
 }
 
@@ -51,7 +58,7 @@ pub struct UnsafeValue {
 pub fn rows(
     identifier: &ClientIdentifier,
     sip: &SipSettings,
-    md5_cred: Option<&Md5Cred>,
+    secrets: &Secrets,
 ) -> Result<PsRows, UnsafeValue> {
     let id = identifier.as_str();
     let registers = matches!(sip.reach, Reach::Registration { .. });
@@ -78,7 +85,7 @@ pub fn rows(
         Reach::Registration { username } => {
             endpoint.insert("auth", id.to_owned());
             aor.extend([("max_contacts", "1".to_owned()), ("remove_existing", yes_no(true))]);
-            auth = md5_cred.map(|cred| {
+            auth = secrets.registration.as_ref().map(|cred| {
                 PsRow::from([
                     ("id", id.to_owned()),
                     ("auth_type", "md5".to_owned()),
@@ -93,9 +100,31 @@ pub fn rows(
     let addresses: Vec<String> = sip.identify_by_ip.iter().map(ToString::to_string).collect();
     let identify = (!addresses.is_empty())
         .then(|| PsRow::from([("id", id.to_owned()), ("endpoint", id.to_owned()), ("match", addresses.join(","))]));
-    let rows = PsRows { endpoint, aor, auth, identify };
+    let outbound_auth =
+        sip.outbound_auth.as_ref().zip(secrets.outbound.as_ref()).map(|(auth, secret)| outbound(id, auth, secret));
+    if let Some(row) = &outbound_auth {
+        endpoint.insert("outbound_auth", row["id"].clone());
+    }
+    let rows = PsRows { endpoint, aor, auth, outbound_auth, identify };
     check(&rows)?;
     Ok(rows)
+}
+
+/// What Asterisk answers a client's challenge with. The id has a dot, which no client's identifier has, and so none of them is it.
+fn outbound(id: &str, auth: &OutboundAuth, secret: &OutboundSecret) -> PsRow {
+    let mut row = PsRow::from([("id", format!("{id}.outbound")), ("username", auth.username.to_string())]);
+    match secret {
+        OutboundSecret::Digest(cred) => {
+            row.extend([("auth_type", "md5".to_owned()), ("md5_cred", cred.expose().to_owned())]);
+        }
+        OutboundSecret::Plain(password) => {
+            row.extend([("auth_type", "userpass".to_owned()), ("password", password.expose().to_owned())]);
+        }
+    }
+    if let Some(realm) = &auth.realm {
+        row.insert("realm", realm.to_string());
+    }
+    row
 }
 
 /// What every client gets, whoever it is.
@@ -184,14 +213,20 @@ const TCP: &str = ";transport=tcp";
 const TLS: &str = ";transport=tls";
 
 fn check(rows: &PsRows) -> Result<(), UnsafeValue> {
-    let all = [Some(&rows.endpoint), Some(&rows.aor), rows.auth.as_ref(), rows.identify.as_ref()];
-    for (column, value) in all.into_iter().flatten().flatten() {
-        let plain = match *column {
-            "contact" => value.strip_suffix(TCP).or_else(|| value.strip_suffix(TLS)).unwrap_or(value),
-            _ => value,
+    let optional = [rows.auth.as_ref(), rows.outbound_auth.as_ref(), rows.identify.as_ref()];
+    let all = [Some(&rows.endpoint), Some(&rows.aor)].into_iter().chain(optional);
+    for (column, value) in all.flatten().flatten() {
+        let (plain, more): (&str, &[u8]) = match *column {
+            "contact" => (value.strip_suffix(TCP).or_else(|| value.strip_suffix(TLS)).unwrap_or(value), b""),
+            "realm" => (value, b" "),
+            "password" => (value, PLAIN),
+            _ => (value, b""),
         };
-        if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:,@/[]-".contains(&byte)) {
-            return Err(UnsafeValue { column, value: value.clone() });
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:,@/+[]-".contains(&byte) || more.contains(&byte);
+        if plain.is_empty() || !plain.bytes().all(allowed) {
+            let secret = ["password", "md5_cred"].contains(column);
+            let value = if secret { "(not shown, it is a secret)".to_owned() } else { value.clone() };
+            return Err(UnsafeValue { column, value });
         }
     }
     Ok(())
@@ -202,7 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::realtime::{Password, RegistrationForm, SipForm};
+    use crate::realtime::{Md5Cred, OutboundAuthForm, Password, RegistrationForm, SipForm};
 
     fn settings(form: &SipForm) -> Result<SipSettings, Vec<String>> {
         let mut problems = Vec::new();
@@ -218,8 +253,13 @@ mod tests {
         SipForm { host: Some(host.into()), ..SipForm::default() }
     }
 
+    fn registering(username: &str) -> RegistrationForm {
+        RegistrationForm { username: username.into(), ..RegistrationForm::default() }
+    }
+
     fn derived(form: &SipForm, cred: Option<&Md5Cred>) -> PsRows {
-        rows(&north(), &settings(form).expect("allowed"), cred).expect("safe")
+        let secrets = Secrets { registration: cred.cloned(), outbound: None };
+        rows(&north(), &settings(form).expect("allowed"), &secrets).expect("safe")
     }
 
     #[test]
@@ -245,7 +285,7 @@ mod tests {
         let cred = Md5Cred::new(&"north".parse().expect("allowed"), &Password::new("secret".into()));
         assert_eq!(cred.expose(), "e9eba4f00a9ae67452b20cb18dc7219d");
         assert!(!format!("{cred:?}").contains("e9eb"));
-        let registration = Some(RegistrationForm { username: "north".into(), password: None });
+        let registration = Some(registering("north"));
         let form = SipForm {
             registration,
             identify_by_ip: Some(vec!["203.0.113.7".into(), "::1".into()]),
@@ -257,6 +297,53 @@ mod tests {
         assert!(!rows.aor.contains_key("contact"));
         assert_eq!(rows.endpoint["identify_by"], "ip,username");
         assert_eq!(rows.identify.expect("an identify row")["match"], "203.0.113.7,::1");
+    }
+
+    #[test]
+    fn a_challenging_client_is_answered_with_a_digest_or_where_allowed_a_password() {
+        let password = Password::new("pl@in/word".into());
+        let auth = |realm: Option<&str>| OutboundAuthForm {
+            username: "+4420".into(),
+            password: Some(password.clone()),
+            realm: realm.map(str::to_owned),
+            ..OutboundAuthForm::default()
+        };
+        for (realm, column) in [(Some("The Centre"), "md5_cred"), (None, "password")] {
+            let form = SipForm { outbound_auth: Some(auth(realm)), ..at("a.example") };
+            let sip = settings(&form).expect("allowed");
+            let rows = rows(&north(), &sip, &Secrets::given(&sip, &form)).expect("safe");
+            let row = rows.outbound_auth.as_ref().expect("an auth row");
+            assert_eq!((rows.endpoint["outbound_auth"].as_str(), row["id"].as_str()), ("north.outbound", "north.outbound"));
+            assert_eq!(row.get("realm").map(String::as_str), realm);
+            assert_eq!(row.contains_key("password"), realm.is_none());
+            assert!(row.contains_key(column) && rows.auth.is_none() && !rows.endpoint.contains_key("auth"));
+        }
+        for (field, auth) in [
+            ("outbound_auth.username", OutboundAuthForm { username: "a b".into(), ..auth(None) }),
+            ("outbound_auth.realm", auth(Some("a\"b"))),
+            ("outbound_auth.realm", auth(Some(""))),
+            ("outbound_auth.password", OutboundAuthForm { password: Some(Password::new("a;b".into())), ..auth(None) }),
+            ("outbound_auth.password", OutboundAuthForm { password: Some(Password::new("a\nb".into())), ..auth(Some("r")) }),
+        ] {
+            let problems = settings(&SipForm { outbound_auth: Some(auth), ..at("a.example") }).expect_err(field);
+            assert!(problems.len() == 1 && problems[0].starts_with(field), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_to_be_known_by_are_narrow_and_exact() {
+        let ranges = |ranges: &[&str]| {
+            let list = ranges.iter().map(ToString::to_string).collect();
+            settings(&SipForm { identify_by_ip: Some(list), ..at("a.example") })
+        };
+        let sip = ranges(&["203.0.113.0/24", "198.51.100.7", "2001:db8::/64", "198.51.100.8/32"]).expect("allowed");
+        let row = rows(&north(), &sip, &Secrets::default()).expect("safe").identify.expect("an identify row");
+        assert_eq!(row["match"], "203.0.113.0/24,198.51.100.7,2001:db8::/64,198.51.100.8");
+        for wrong in ["203.0.112.0/23", "0.0.0.0/0", "2001:db8::/63", "203.0.113.5/24", "203.0.113.0/33", "x", "::ffff:1.2.3.0/120"] {
+            let problems = ranges(&["198.51.100.7", wrong]).expect_err(wrong);
+            assert!(problems.len() == 1 && problems[0].starts_with("identify_by_ip[1]: "), "{problems:?}");
+        }
+        assert!(ranges(&["10.0.0.1", "10.0.0.1/32"]).expect_err("twice")[0].contains("twice"));
     }
 
     #[test]
@@ -275,7 +362,7 @@ mod tests {
     /// Seen on 22.10: a list of objects refuses those in which one of these is NULL.
     #[test]
     fn what_asterisk_refuses_as_null_is_always_there() {
-        let registration = Some(RegistrationForm { username: "north".into(), password: None });
+        let registration = Some(registering("north"));
         let cred = Md5Cred::stored(&"0".repeat(32));
         for form in [at("a"), SipForm { registration, ..SipForm::default() }] {
             let rows = derived(&form, cred.as_ref());
@@ -320,7 +407,7 @@ mod tests {
             assert!(problems.len() == 1 && problems[0].starts_with("host: "), "{host:?}: {problems:?}");
         }
         for username in ["", "a b", "a;b", "a:b", "a\r\nb", "ü"] {
-            let registration = Some(RegistrationForm { username: username.into(), password: None });
+            let registration = Some(registering(username));
             let problems = settings(&SipForm { registration, ..SipForm::default() }).expect_err(username);
             assert!(problems[0].starts_with("registration.username: "), "{problems:?}");
         }
@@ -353,7 +440,7 @@ mod tests {
         }
         for neither in [
             SipForm::default(),
-            SipForm { registration: Some(RegistrationForm { username: "a".into(), password: None }), ..at("a") },
+            SipForm { registration: Some(registering("a")), ..at("a") },
         ] {
             assert!(settings(&neither).expect_err("neither or both")[0].contains("exactly one"));
         }
@@ -370,11 +457,11 @@ mod tests {
             codecs in proptest::option::of(proptest::collection::vec("alaw|ulaw|opus|x", 0..3)),
             ips in proptest::option::of(proptest::collection::vec("10\\.0\\.0\\.[0-9]{1,3}|::1|;", 0..3)),
         ) {
-            let registration = username.map(|username| RegistrationForm { username, password: None });
+            let registration = username.map(|username| registering(&username));
             let form = SipForm { host, registration, port, transport, codecs, identify_by_ip: ips, ..SipForm::default() };
             if let Ok(settings) = settings(&form) {
                 let cred = Md5Cred::stored(&"0".repeat(32));
-                let derived = rows(&north(), &settings, cred.as_ref());
+                let derived = rows(&north(), &settings, &Secrets { registration: cred, outbound: None });
                 prop_assert!(derived.is_ok(), "{derived:?}");
                 let again = SipForm::from(&settings).check(&mut |_, _| {});
                 prop_assert_eq!(again, Some(settings));

@@ -1,17 +1,10 @@
 //! PURE: how a client is reached: as written, and checked.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use serde::{Deserialize, Serialize};
 
-use md5::{Digest, Md5};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
-
-use crate::routing::snapshot::{ClientIdentifier, words};
-
-/// The digest realm of registering clients: what Asterisk challenges with unless `default_realm` in pjsip.conf says otherwise.
-pub const REALM: &str = "asterisk";
+use super::{Host, Password, Realm, SipName};
+use crate::config::Network;
+use crate::routing::snapshot::{CallerId, ClientIdentifier, words};
 
 /// SIP settings as written in a document and as stored (JSON, without the password). Either `host` or `registration`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +31,23 @@ pub struct SipForm {
     /// `rfc4733` (default), `inband`, `info` or `auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtmf_mode: Option<String>,
-    /// IP addresses that the client's own requests come from (they reach a context that refuses every call).
+    /// What the client is shown of the caller: `pass` (default), `withhold` or `did`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
+    /// Addresses, or ranges no wider than /24 (IPv4) or /64 (IPv6), that the client's own requests come from (they reach a context that
+    /// refuses every call).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identify_by_ip: Option<Vec<String>>,
+    /// How we answer a client that challenges our calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound_auth: Option<OutboundAuthForm>,
     /// The client registers with us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<RegistrationForm>,
 }
 
 /// Credentials of a client that registers (as SIP user `client_identifier`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistrationForm {
     /// Authentication user name.
@@ -55,64 +55,26 @@ pub struct RegistrationForm {
     /// Its password; absent = keep the stored one. Never written out.
     #[serde(default, skip_serializing)]
     pub password: Option<Password>,
+    /// In a document only: the file that holds the password.
+    #[serde(default, skip_serializing)]
+    pub password_file: Option<String>,
 }
 
-/// A password as read; shown nowhere.
-#[derive(Debug, Clone)]
-pub struct Password(SecretString);
-
-impl Password {
-    /// Wraps a text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(SecretString::from(text))
-    }
-}
-
-impl PartialEq for Password {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.expose_secret() == other.0.expose_secret()
-    }
-}
-
-impl Eq for Password {}
-
-impl<'de> Deserialize<'de> for Password {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
-}
-
-/// MD5 of `username:realm:password`, in hex: what a registering client is checked against, and as good as its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Md5Cred(String);
-
-impl Md5Cred {
-    /// Computes it for [`REALM`].
-    #[must_use]
-    pub fn new(username: &SipName, password: &Password) -> Self {
-        let text = format!("{username}:{REALM}:{}", password.0.expose_secret());
-        Self(Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// Takes a stored one; `None` when it is not 32 lower-case hex digits.
-    #[must_use]
-    pub fn stored(text: &str) -> Option<Self> {
-        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        (text.len() == 32 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
-    }
-
-    /// The hex digits, for the database only.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Md5Cred {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Md5Cred([REDACTED])")
-    }
+/// Credentials for a client that challenges us (401 or 407).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboundAuthForm {
+    /// User name that the client knows us by.
+    pub username: String,
+    /// Its password; absent = keep the stored one. Never written out.
+    #[serde(default, skip_serializing)]
+    pub password: Option<Password>,
+    /// In a document only: the file that holds the password.
+    #[serde(default, skip_serializing)]
+    pub password_file: Option<String>,
+    /// The realm of the client's challenge: with it only a digest is stored, without it the password itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
 }
 
 /// SIP settings, every value checked. Everything that is not here (context, transfers, redirects) is fixed by us.
@@ -126,8 +88,39 @@ pub struct SipSettings {
     pub direct_media: bool,
     /// How key presses travel.
     pub dtmf_mode: DtmfMode,
+    /// What the client is shown of the caller.
+    pub caller_id: CallerId,
     /// Addresses that the client's own requests come from.
-    pub identify_by_ip: Vec<IpAddr>,
+    pub identify_by_ip: Vec<Network>,
+    /// How we answer its challenges.
+    pub outbound_auth: Option<OutboundAuth>,
+}
+
+/// How we answer a client that challenges us; the secret lies beside it ([`super::Secrets`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundAuth {
+    /// User name that the client knows us by.
+    pub username: SipName,
+    /// The realm that the digest is for; `None` = any, and the password is stored readably.
+    pub realm: Option<Realm>,
+}
+
+impl OutboundAuth {
+    fn form(&self) -> OutboundAuthForm {
+        let realm = self.realm.as_ref().map(ToString::to_string);
+        OutboundAuthForm { username: self.username.to_string(), realm, ..OutboundAuthForm::default() }
+    }
+}
+
+impl SipSettings {
+    /// The host of a client with a fixed address.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        match &self.reach {
+            Reach::Address { host, .. } => Some(host),
+            Reach::Registration { .. } => None,
+        }
+    }
 }
 
 /// Where the client's SIP lives.
@@ -201,77 +194,6 @@ words! {
     }
 }
 
-/// An IPv4 or IPv6 address, or a host name of letters, digits, `-` and `.`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// IPv4.
-    V4(Ipv4Addr),
-    /// IPv6.
-    V6(Ipv6Addr),
-    /// Host name, checked by RFC 1123.
-    Name(String),
-}
-
-impl FromStr for Host {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            Ok(IpAddr::V4(address)) => return Ok(Self::V4(address)),
-            Ok(IpAddr::V6(address)) => return Ok(Self::V6(address)),
-            Err(_) => {}
-        }
-        let in_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(in_label)
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        // A last label of digits only is a mistyped address, which resolvers read in surprising ways.
-        let last_is_a_name =
-            text.rsplit('.').next().is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()));
-        if text.len() <= 253 && text.split('.').all(label) && last_is_a_name {
-            Ok(Self::Name(text.to_ascii_lowercase()))
-        } else {
-            Err("use an IPv4 address, an IPv6 address without brackets, or a host name of letters, digits, - and .")
-        }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::V4(address) => address.fmt(f),
-            Self::V6(address) => address.fmt(f),
-            Self::Name(name) => f.pad(name),
-        }
-    }
-}
-
-/// An authentication user name: `[A-Za-z0-9_.@-]{1,80}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SipName(String);
-
-impl FromStr for SipName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@-".contains(&byte);
-        if (1..=80).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("use 1 to 80 of A-Z a-z 0-9 _ . @ -")
-        }
-    }
-}
-
-impl fmt::Display for SipName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 /// Whether an identifier is kept for the node's own objects in pjsip.conf: Asterisk reads clients first, so a client of that name
 /// would take the carrier's place; `anonymous` would let in whoever Asterisk does not know.
 #[must_use]
@@ -279,106 +201,6 @@ pub fn reserved(identifier: &ClientIdentifier) -> bool {
     let lower = identifier.as_str().to_ascii_lowercase();
     ["anonymous", "default_outbound_endpoint", "overflow"].contains(&lower.as_str())
         || ["carrier", "capconduit"].iter().any(|start| lower.starts_with(start))
-}
-
-impl SipForm {
-    /// Checks every value. Problems go to `report` as (field, what is wrong); `None` when there were any.
-    pub fn check(&self, report: &mut dyn FnMut(&str, String)) -> Option<SipSettings> {
-        let reach = self.check_reach(report);
-        let codecs = self.check_codecs(report);
-        let dtmf_mode = self.dtmf_mode.as_deref().unwrap_or(DtmfMode::Rfc4733.as_str()).parse();
-        let dtmf_mode = dtmf_mode.map_err(|error| report("dtmf_mode", error)).ok();
-        let mut identify_by_ip = Some(Vec::new());
-        for text in self.identify_by_ip.iter().flatten() {
-            match (text.parse::<IpAddr>(), &mut identify_by_ip) {
-                (Ok(address), Some(all)) if all.contains(&address) => {
-                    report("identify_by_ip", format!("{text:?} is there twice"))
-                }
-                (Ok(address), Some(all)) => all.push(address),
-                (Ok(_), None) => {}
-                (Err(_), _) => {
-                    report("identify_by_ip", format!("{text:?} is not an IPv4 or IPv6 address"));
-                    identify_by_ip = None;
-                }
-            }
-        }
-        Some(SipSettings {
-            reach: reach?,
-            codecs: codecs?,
-            direct_media: self.direct_media.unwrap_or(false),
-            dtmf_mode: dtmf_mode?,
-            identify_by_ip: identify_by_ip?,
-        })
-    }
-
-    fn check_reach(&self, report: &mut dyn FnMut(&str, String)) -> Option<Reach> {
-        match (&self.host, &self.registration) {
-            (Some(host), None) => self.check_address(host, report),
-            (None, Some(registration)) => {
-                for (field, given) in [
-                    ("port", self.port.is_some()),
-                    ("transport", self.transport.is_some()),
-                    ("qualify_seconds", self.qualify_seconds.is_some()),
-                ] {
-                    if given {
-                        report(field, "is allowed only beside host".to_owned());
-                    }
-                }
-                if registration.password.as_ref().is_some_and(|password| password.0.expose_secret().is_empty()) {
-                    report("registration.password", "is empty: leave it out to keep the stored one".to_owned());
-                }
-                let username: Result<SipName, _> = registration.username.parse();
-                let wrong =
-                    |allowed| report("registration.username", format!("{:?}: {allowed}", registration.username));
-                Some(Reach::Registration { username: username.map_err(wrong).ok()? })
-            }
-            _ => {
-                report("host", "exactly one of host and registration is needed".to_owned());
-                None
-            }
-        }
-    }
-
-    fn check_address(&self, host: &str, report: &mut dyn FnMut(&str, String)) -> Option<Reach> {
-        let transport: Result<SipTransport, _> =
-            self.transport.as_deref().unwrap_or(SipTransport::Udp.as_str()).parse();
-        let transport = transport.map_err(|error| report("transport", error)).ok();
-        let default_port = if transport == Some(SipTransport::Tls) { 5061 } else { 5060 };
-        let port = u16::try_from(self.port.unwrap_or(default_port)).ok().filter(|port| *port > 0);
-        if port.is_none() {
-            report("port", format!("{} is not allowed: 1 to 65535", self.port.unwrap_or(default_port)));
-        }
-        let qualify = self.qualify_seconds.unwrap_or(0);
-        let qualify_seconds = u32::try_from(qualify).ok().filter(|seconds| *seconds <= 3600);
-        if qualify_seconds.is_none() {
-            report("qualify_seconds", format!("{qualify} is not allowed: 0 (never) to 3600"));
-        }
-        let host = host.parse::<Host>().map_err(|allowed| report("host", format!("{host:?}: {allowed}"))).ok();
-        Some(Reach::Address { host: host?, port: port?, transport: transport?, qualify_seconds: qualify_seconds? })
-    }
-
-    fn check_codecs(&self, report: &mut dyn FnMut(&str, String)) -> Option<Vec<Codec>> {
-        let Some(given) = &self.codecs else { return Some(vec![Codec::Alaw, Codec::Ulaw]) };
-        let mut codecs = Vec::new();
-        let mut sound = true;
-        for text in given {
-            match text.parse() {
-                Ok(codec) if codecs.contains(&codec) => {
-                    report("codecs", format!("{text:?} is there twice"));
-                    sound = false;
-                }
-                Ok(codec) => codecs.push(codec),
-                Err(error) => {
-                    report("codecs", error);
-                    sound = false;
-                }
-            }
-        }
-        if given.is_empty() {
-            report("codecs", "is empty: name at least one".to_owned());
-        }
-        (sound && !given.is_empty()).then_some(codecs)
-    }
 }
 
 impl From<&SipSettings> for SipForm {
@@ -389,6 +211,8 @@ impl From<&SipSettings> for SipForm {
                 .then(|| settings.codecs.iter().map(ToString::to_string).collect()),
             direct_media: settings.direct_media.then_some(true),
             dtmf_mode: (settings.dtmf_mode != DtmfMode::Rfc4733).then(|| settings.dtmf_mode.to_string()),
+            caller_id: (settings.caller_id != CallerId::Pass).then(|| settings.caller_id.to_string()),
+            outbound_auth: settings.outbound_auth.as_ref().map(OutboundAuth::form),
             identify_by_ip: (!settings.identify_by_ip.is_empty())
                 .then(|| settings.identify_by_ip.iter().map(ToString::to_string).collect()),
             ..Self::default()
@@ -402,7 +226,7 @@ impl From<&SipSettings> for SipForm {
                 form.qualify_seconds = (*qualify_seconds != 0).then_some(i64::from(*qualify_seconds));
             }
             Reach::Registration { username } => {
-                form.registration = Some(RegistrationForm { username: username.to_string(), password: None });
+                form.registration = Some(RegistrationForm { username: username.to_string(), ..RegistrationForm::default() });
             }
         }
         form

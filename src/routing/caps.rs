@@ -95,6 +95,12 @@ impl Ledger {
         self.campaigns.get(&campaign).copied().unwrap_or(0)
     }
 
+    /// How many slots of each cap are used at this moment.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        Uses { links: self.links.clone(), clients: self.clients.clone(), campaigns: self.campaigns.clone() }
+    }
+
     /// Permits held in all.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -187,6 +193,34 @@ impl Ledger {
         give_back(&mut self.clients, permit.client);
         give_back(&mut self.campaigns, permit.campaign);
         true
+    }
+}
+
+/// How many slots of each cap are used at one moment: a copy of the ledger's figures without its permits.
+#[derive(Debug, Clone, Default)]
+pub struct Uses {
+    links: HashMap<LinkId, LinkUse>,
+    clients: HashMap<ClientId, u32>,
+    campaigns: HashMap<CampaignId, u32>,
+}
+
+impl Uses {
+    /// Attempts of this link that ring or talk, and calls counted against its total without those.
+    #[must_use]
+    pub fn link(&self, link: LinkId) -> (u32, u64) {
+        self.links.get(&link).map_or((0, 0), |used| (used.live, used.counted))
+    }
+
+    /// Attempts of this client that ring or talk, over all campaigns.
+    #[must_use]
+    pub fn client(&self, client: ClientId) -> u32 {
+        self.clients.get(&client).copied().unwrap_or(0)
+    }
+
+    /// Attempts of this campaign that ring or talk.
+    #[must_use]
+    pub fn campaign(&self, campaign: CampaignId) -> u32 {
+        self.campaigns.get(&campaign).copied().unwrap_or(0)
     }
 }
 

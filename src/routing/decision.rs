@@ -152,7 +152,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::id::ClientId;
-    use crate::routing::snapshot::{CountOn, Strategy};
+    use crate::routing::snapshot::{CallerId, CountOn, Strategy};
     use crate::routing::trace::TraceView;
 
     pub(crate) fn link(n: i64) -> Link {
@@ -177,6 +177,7 @@ pub(crate) mod tests {
             status: Status::Active,
             max_concurrency: None,
             send_headers: false,
+            caller_id: CallerId::Pass,
         }
     }
 

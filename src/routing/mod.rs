@@ -7,3 +7,4 @@ pub mod number;
 pub mod snapshot;
 pub mod strategy;
 pub mod trace;
+pub mod usage;

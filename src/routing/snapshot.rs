@@ -99,6 +99,8 @@ pub struct Client {
     pub max_concurrency: Option<u32>,
     /// Whether the INVITE to it carries `X-CapConduit-Call-Id` and `X-CapConduit-Campaign`.
     pub send_headers: bool,
+    /// What it is shown of the caller.
+    pub caller_id: CallerId,
 }
 
 /// A client's PJSIP endpoint id: `[A-Za-z0-9_-]{1,40}`, the only text that ever enters a dial string.
@@ -194,6 +196,18 @@ macro_rules! words {
     };
 }
 pub(crate) use words;
+
+words! {
+    /// What a client is shown of the caller, in From and P-Asserted-Identity. A caller who withholds the number stays unknown to all.
+    CallerId {
+        /// The caller's number and name.
+        Pass = "pass",
+        /// Nobody: `anonymous`.
+        Withhold = "withhold",
+        /// The DID that was dialled.
+        Did = "did",
+    }
+}
 
 words! {
     /// Life of a client, DID, campaign or link.

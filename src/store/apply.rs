@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
@@ -9,12 +10,15 @@ use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, D
 
 use super::audit::Object;
 use super::change::{self, grow};
-use super::{Db, StoreError, audit, plan, realtime};
+use super::{Db, StoreError, audit, plan, realtime, sessions};
 use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
-use crate::plan::{Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, diff};
-use crate::realtime::SipForm;
+use crate::plan::{
+    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening, UserStatus,
+    diff, screen,
+};
+use crate::realtime::{Reach, SipForm};
 use crate::routing::snapshot::Status;
 
 /// Why a document was not applied; nothing was changed then.
@@ -38,11 +42,12 @@ impl From<DbErr> for ApplyError {
 ///
 /// # Errors
 /// As [`apply`].
-pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
+pub async fn preview(db: &Db, screening: &Screening, document: &Document) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = db.read().await?;
     let current = plan::load(&transaction).await?;
     transaction.commit().await?;
+    screen(&current, &wanted, screening)?;
     Ok(diff(&current, &wanted)?)
 }
 
@@ -51,20 +56,27 @@ pub async fn preview(db: &Db, document: &Document) -> Result<Plan, ApplyError> {
 ///
 /// # Errors
 /// When the document has problems (all of them are named), or the database cannot do it.
-pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Result<Plan, ApplyError> {
+pub async fn apply(
+    db: &Db,
+    realtime_mode: &Realtime,
+    screening: &Screening,
+    document: &Document,
+) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
+    screen(&current, &wanted, screening)?;
     let plan = diff(&current, &wanted)?;
     if plan.is_empty() {
         transaction.rollback().await?;
         return Ok(plan);
     }
-    Writer::new(&transaction, &current).write(&plan).await?;
+    let now = Clock::start().now().wall;
+    Writer::new(&transaction, &current, now).write(&plan).await?;
     change::bump(&transaction).await?;
     // The plan's lines hold no secret: they are what `apply` prints.
     let after = Some(serde_json::Value::String(plan.to_string()));
-    let (now, object) = (Clock::start().now().wall, Object::new("plan", "whole"));
+    let object = Object::new("plan", "whole");
     audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
     if matches!(realtime_mode, Realtime::Postgres) {
         realtime::write_beside(&transaction).await?;
@@ -76,8 +88,11 @@ pub async fn apply(db: &Db, realtime_mode: &Realtime, document: &Document) -> Re
 /// Writes the changes of a plan in their order, resolving names to rows as they come to be.
 struct Writer<'a> {
     transaction: &'a DatabaseTransaction,
+    now: DateTime<Utc>,
     sellers: HashMap<String, i64>,
     clients: HashMap<String, i64>,
+    /// Where stored clients are, by row.
+    hosts: HashMap<i64, Reach>,
     dids: HashMap<String, i64>,
     campaigns: BTreeMap<CampaignKey, i64>,
 }
@@ -113,11 +128,13 @@ macro_rules! save {
 }
 
 impl<'a> Writer<'a> {
-    fn new(transaction: &'a DatabaseTransaction, current: &Current) -> Self {
+    fn new(transaction: &'a DatabaseTransaction, current: &Current, now: DateTime<Utc>) -> Self {
         Self {
             transaction,
+            now,
             sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
+            hosts: current.clients.values().map(|stored| (stored.id, stored.value.sip.reach.clone())).collect(),
             dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             campaigns: current.campaigns.iter().map(|(key, stored)| (key.clone(), stored.campaign.id)).collect(),
         }
@@ -156,7 +173,10 @@ impl<'a> Writer<'a> {
                     status: Set(seller.status.to_string()),
                     ..Default::default()
                 };
-                let id = save!(self.transaction, *id, model);
+                let id = save!(self.transaction, *id, model, users);
+                if seller.status == UserStatus::Disabled {
+                    sessions::close_others(self.transaction, id, None, self.now).await?;
+                }
                 self.sellers.insert(username.clone(), id);
             }
             Action::Client { id, client } => self.client(*id, client).await?,
@@ -180,6 +200,7 @@ impl<'a> Writer<'a> {
 
     async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
         let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
+        let [registration, outbound, plain] = plan::secret_columns(&client.secrets);
         let model = clients::ActiveModel {
             id: key(id),
             client_identifier: Set(client.identifier.to_string()),
@@ -188,7 +209,11 @@ impl<'a> Writer<'a> {
             max_concurrency: Set(client.max_concurrency.map(i64::from)),
             send_headers: Set(client.send_headers),
             sip: Set(sip),
-            md5_cred: Set(client.md5_cred.as_ref().map(|cred| cred.expose().to_owned())),
+            md5_cred: Set(registration),
+            outbound_md5_cred: Set(outbound),
+            outbound_password: Set(plain),
+            // Of another address nothing is known yet.
+            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) { NotSet } else { Set(None) },
             // A document does not speak of these: they stay as they are.
             access: NotSet,
             mask_name: NotSet,
@@ -274,7 +299,11 @@ impl<'a> Writer<'a> {
             }};
         }
         match kind {
-            Kind::Seller => take_away!(users, "disabled"),
+            Kind::Seller => {
+                sessions::close_others(self.transaction, id, None, self.now).await?;
+                take_away!(users, "disabled");
+                grow!(self.transaction, users, id);
+            }
             Kind::Client => {
                 if !archive {
                     super::clients::retire(self.transaction, id).await?;

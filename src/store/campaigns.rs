@@ -1,14 +1,16 @@
 //! Campaigns, one by one, and which DIDs feed them.
 
+use chrono::{DateTime, Utc};
 use entity::{call_logs, campaign_client_settings, campaign_dids, campaigns};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
 use serde::Serialize;
 use serde_json::json;
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal, grow};
-use super::{Db, StoreError, dids, number, optional, word};
+use super::{Db, StoreError, audit, dids, number, optional, word};
+use crate::auth::principal::Actor;
 use crate::id::{CampaignId, DidId, UserId};
 use crate::routing::snapshot::{Status, Strategy};
 
@@ -207,6 +209,34 @@ pub async fn tie(editor: &Editor<'_>, id: CampaignId, did: DidId, tied: bool) ->
     };
     grow!(&transaction, campaigns, id.0);
     editor.commit(transaction, action, object(id), before, after).await
+}
+
+/// Pauses every active campaign of a seller, each as if it were changed by itself: no new call is routed, running ones go on.
+pub(super) async fn pause_all(
+    transaction: &DatabaseTransaction,
+    seller: UserId,
+    actor: Actor<'_>,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    use campaigns::Column;
+    let active = campaigns::Entity::find().filter(Column::SellerId.eq(seller.0));
+    let active = active.filter(Column::Status.eq(Status::Active.as_str())).order_by_asc(Column::Id);
+    for row in active.all(transaction).await? {
+        let before = read(row)?;
+        let mut after = before.clone();
+        after.values.status = Status::Paused;
+        after.version += 1;
+        let paused = campaigns::ActiveModel {
+            id: Unchanged(before.id.0),
+            status: Set(after.values.status.to_string()),
+            version: Set(after.version),
+            ..Default::default()
+        };
+        paused.update(transaction).await?;
+        let views = (Some(change::view(&before)?), Some(change::view(&after)?));
+        audit::write(transaction, at, actor, "campaign.update", object(before.id), views.0, views.1).await?;
+    }
+    Ok(())
 }
 
 fn object(id: CampaignId) -> Object {

@@ -87,6 +87,9 @@ pub enum Refusal {
     /// Numbers of a bulk that cannot be had: field, and a sentence.
     #[error("{} numbers cannot be had", .0.len())]
     Taken(Vec<(String, String)>),
+    /// Addresses that another client is known by, or at: field, and a sentence.
+    #[error("{} addresses are another client's", .0.len())]
+    AddressTaken(Vec<(String, String)>),
     /// The database could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,7 +13,7 @@ use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
 use super::{Db, StoreError, plan, word};
 use crate::id::{ClientId, UserId};
-use crate::realtime::{Md5Cred, SipForm, SipSettings};
+use crate::realtime::{Secrets, SipForm, SipSettings, overlaps};
 use crate::routing::snapshot::{ClientIdentifier, Status, words};
 
 words! {
@@ -34,8 +34,10 @@ pub struct StoredClient {
     /// Its PJSIP endpoint; never changes.
     #[serde(rename = "client_identifier")]
     pub identifier: ClientIdentifier,
-    /// Grows with every change.
+    /// Grows with every change that somebody makes.
     pub version: i64,
+    /// Why its host may not be called, which nobody sets or lifts by hand; such a client is offered no calls.
+    pub suspended_reason: Option<String>,
     /// What can change.
     #[serde(flatten)]
     pub values: ClientValues,
@@ -63,9 +65,9 @@ pub struct ClientValues {
     /// How it is reached.
     #[serde(serialize_with = "as_form")]
     pub sip: SipSettings,
-    /// What it registers with.
+    /// What goes with it and is never shown.
     #[serde(skip)]
-    pub md5_cred: Option<Md5Cred>,
+    pub secrets: Secrets,
 }
 
 fn as_form<S: Serializer>(sip: &SipSettings, serializer: S) -> Result<S::Ok, S::Error> {
@@ -120,14 +122,16 @@ pub(super) async fn seen(
     select.all(connection).await?.into_iter().map(read).collect()
 }
 
-/// Makes a client.
+/// Makes a client. `foreign` names a node that has an endpoint of this name.
 ///
 /// # Errors
-/// `identifier_taken` where another has, or a deleted one had, the identifier; or the database's.
+/// `identifier_taken` where another has, or a deleted one had, the identifier; `endpoint_taken` where nobody of ours had it and a node
+/// has it all the same; [`Refusal::AddressTaken`]; or the database's.
 pub async fn create(
     editor: &Editor<'_>,
     identifier: ClientIdentifier,
     values: ClientValues,
+    foreign: Option<&str>,
 ) -> Result<StoredClient, Refusal> {
     let transaction = change::begin(editor.db).await?;
     let lower = identifier.as_str().to_ascii_lowercase();
@@ -137,6 +141,11 @@ pub async fn create(
         let detail = "another client has or had this client_identifier; upper and lower case are one";
         return Err(Refusal::conflict("identifier_taken", detail));
     }
+    if let Some(node) = foreign {
+        let detail = format!("node {node:?} has an endpoint of this name that is none of our clients': its calls would go astray");
+        return Err(Refusal::conflict("endpoint_taken", detail));
+    }
+    apart(&transaction, None, &values.sip).await?;
     let mut model = model(&values)?;
     model.client_identifier = Set(identifier.to_string());
     let made = read(model.insert(&transaction).await?)?;
@@ -149,7 +158,7 @@ pub async fn create(
 ///
 /// # Errors
 /// What `edit` says; [`Refusal::NotFound`]; [`Refusal::Stale`] where its version is not the expected one; `in_use` where it is to be
-/// archived while links lead to it.
+/// archived while links lead to it; [`Refusal::AddressTaken`].
 pub async fn change(
     editor: &Editor<'_>,
     id: ClientId,
@@ -169,15 +178,27 @@ pub async fn change(
         change::note(&mut uses, living_links(&transaction, id).await?, "link");
         change::unless_used(&uses, "archive them before the client")?;
     }
+    let revived = before.values.status == Status::Archived;
+    if revived || after.values.sip != before.values.sip {
+        apart(&transaction, Some(id), &after.values.sip).await?;
+    }
     after.version += 1;
     let mut model = model(&after.values)?;
+    if after.values.sip.reach != before.values.sip.reach {
+        // Of another address nothing is known yet.
+        after.suspended_reason = None;
+        model.suspended_reason = Set(None);
+    }
     model.id = Unchanged(id.0);
     model.version = Set(after.version);
     model.update(&transaction).await?;
     editor.publish(&transaction).await?;
     let mut shown = change::view(&after)?;
-    if after.values.md5_cred != before.values.md5_cred {
+    if after.values.secrets.registration != before.values.secrets.registration {
         shown["sip_password"] = Value::from("changed");
+    }
+    if after.values.secrets.outbound != before.values.secrets.outbound {
+        shown["outbound_auth_password"] = Value::from("changed");
     }
     editor.commit(transaction, "client.update", object(id), Some(change::view(&before)?), Some(shown)).await?;
     Ok(after)
@@ -245,6 +266,22 @@ pub async fn name_seller(editor: &Editor<'_>, id: ClientId, seller: UserId, name
     }
 }
 
+/// Refuses settings that name an address by which, or at which, another client that is not archived is known. Changes take turns, so
+/// that of two that would overlap the later one sees the earlier.
+async fn apart(transaction: &DatabaseTransaction, id: Option<ClientId>, sip: &SipSettings) -> Result<(), Refusal> {
+    let mut others = clients::Entity::find().filter(clients::Column::Status.ne(Status::Archived.as_str()));
+    if let Some(id) = id {
+        others = others.filter(clients::Column::Id.ne(id.0));
+    }
+    let mut taken = Vec::new();
+    for row in others.all(transaction).await? {
+        let other = read(row)?;
+        let detail = || format!("client {:?} is known by, or at, this address", other.identifier.as_str());
+        taken.extend(overlaps(sip, &other.values.sip).into_iter().map(|field| (format!("sip.{field}"), detail())));
+    }
+    if taken.is_empty() { Ok(()) } else { Err(Refusal::AddressTaken(taken)) }
+}
+
 /// Keeps the identifier of a client that is about to be deleted from being given again.
 pub(super) async fn retire(transaction: &DatabaseTransaction, id: i64) -> Result<(), DbErr> {
     let Some(client) = clients::Entity::find_by_id(id).one(transaction).await? else { return Ok(()) };
@@ -292,6 +329,7 @@ async fn living_links(transaction: &DatabaseTransaction, id: ClientId) -> Result
 /// All columns but the key, the identifier and the version.
 fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
     let sip = serde_json::to_string(&SipForm::from(&values.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
+    let [registration, outbound, plain] = plan::secret_columns(&values.secrets);
     Ok(clients::ActiveModel {
         id: NotSet,
         client_identifier: NotSet,
@@ -300,7 +338,10 @@ fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
         max_concurrency: Set(values.max_concurrency.map(i64::from)),
         send_headers: Set(values.send_headers),
         sip: Set(sip),
-        md5_cred: Set(values.md5_cred.as_ref().map(|cred| cred.expose().to_owned())),
+        md5_cred: Set(registration),
+        outbound_md5_cred: Set(outbound),
+        outbound_password: Set(plain),
+        suspended_reason: NotSet,
         version: NotSet,
         access: Set(values.access.to_string()),
         mask_name: Set(values.mask_name.clone()),
@@ -313,6 +354,7 @@ fn read(row: clients::Model) -> Result<StoredClient, StoreError> {
     let (id, version) = (ClientId(row.id), row.version);
     let access = word("clients", "access", &row.access)?;
     let (mask_name, contact, time_zone) = (row.mask_name.clone(), row.contact.clone(), row.time_zone.clone());
+    let suspended_reason = row.suspended_reason.clone();
     let client = plan::read_client(row)?;
     let values = ClientValues {
         name: client.name,
@@ -324,7 +366,7 @@ fn read(row: clients::Model) -> Result<StoredClient, StoreError> {
         time_zone,
         access,
         sip: client.sip,
-        md5_cred: client.md5_cred,
+        secrets: client.secrets,
     };
-    Ok(StoredClient { id, identifier: client.identifier, version, values })
+    Ok(StoredClient { id, identifier: client.identifier, version, suspended_reason, values })
 }

@@ -16,7 +16,7 @@ use crate::config;
 /// How long a SQLite statement waits for another process's write before it fails.
 const BUSY: Duration = Duration::from_secs(5);
 /// How long a caller waits for a free or new connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
+pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 /// Readers beside the one writer that SQLite allows.
 const SQLITE_CONNECTIONS: u32 = 4;
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
+use super::clients::StoredClient;
 use super::{Db, StoreError, campaigns, clients, number, optional, word};
-use crate::id::{CampaignId, ClientId, LinkId};
+use crate::id::{CampaignId, ClientId, LinkId, UserId};
 use crate::routing::snapshot::{CountOn, Status};
 
 /// A stored link.
@@ -103,11 +104,7 @@ pub async fn create(
 ) -> Result<StoredLink, Refusal> {
     let transaction = change::begin(editor.db).await?;
     let seller = alive(&transaction, editor.owner, campaign).await?;
-    // Whoever makes the link, the client must be for the campaign's seller.
-    let client = match clients::find(&transaction, Owner::Only(seller), client).await {
-        Err(Refusal::NotFound) => return Err(Refusal::Unknown { field: "client_id" }),
-        found => found?,
-    };
+    let client = usable(&transaction, seller, client).await?;
     may_use(client.values.status)?;
     let same = campaign_client_settings::Entity::find()
         .filter(campaign_client_settings::Column::CampaignId.eq(campaign.0))
@@ -144,9 +141,10 @@ pub async fn change(
     if after == before {
         return Ok(before);
     }
-    alive(&transaction, editor.owner, campaign).await?;
+    let seller = alive(&transaction, editor.owner, campaign).await?;
     if before.values.status == Status::Archived {
-        may_use(clients::find(&transaction, Owner::Anyone, before.client).await?.values.status)?;
+        // As when it was made: a client that is not for the seller (any more) is not there, and nothing is told of its state.
+        may_use(usable(&transaction, seller, before.client).await?.values.status)?;
     }
     after.version += 1;
     let mut model = model(&after.values)?;
@@ -190,12 +188,20 @@ async fn alive(
     connection: &impl ConnectionTrait,
     owner: Owner,
     campaign: CampaignId,
-) -> Result<crate::id::UserId, Refusal> {
+) -> Result<UserId, Refusal> {
     let campaign = campaigns::find(connection, owner, campaign).await?;
     if campaign.values.status == Status::Archived {
         return Err(Refusal::conflict("archived", "the campaign is archived, and its links are read-only with it"));
     }
     Ok(campaign.seller)
+}
+
+/// A client that is for the campaign's seller, whoever makes or revives the link.
+async fn usable(connection: &impl ConnectionTrait, seller: UserId, client: ClientId) -> Result<StoredClient, Refusal> {
+    match clients::find(connection, Owner::Only(seller), client).await {
+        Err(Refusal::NotFound) => Err(Refusal::Unknown { field: "client_id" }),
+        found => found,
+    }
 }
 
 fn may_use(client: Status) -> Result<(), Refusal> {

@@ -9,12 +9,16 @@ pub mod clients;
 mod connect;
 pub mod dids;
 pub mod links;
+pub mod listen;
 mod migrate;
 pub mod plan;
 pub mod realtime;
 pub mod records;
 pub mod sessions;
+pub mod sight;
 pub mod snapshot;
+pub mod standing;
+pub mod suspensions;
 pub mod tokens;
 pub mod users;
 

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Que
 
 use super::{Db, StoreError, number, optional, word};
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
-use crate::realtime::{Md5Cred, SipForm, SipSettings};
+use crate::realtime::{Md5Cred, OutboundSecret, Password, Secrets, SipForm, SipSettings};
 
 /// The role that documents are about.
 const SELLER: &str = "seller";
@@ -110,7 +110,14 @@ pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
         max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
         send_headers: row.send_headers,
         sip: read_sip(&row.sip)?,
-        md5_cred: row.md5_cred.map(|text| read_credential(&text)).transpose()?,
+        secrets: Secrets {
+            registration: row.md5_cred.map(|text| read_credential("md5_cred", &text)).transpose()?,
+            outbound: match (row.outbound_md5_cred, row.outbound_password) {
+                (Some(text), _) => Some(OutboundSecret::Digest(read_credential("outbound_md5_cred", &text)?)),
+                (None, Some(text)) => Some(OutboundSecret::Plain(Password::new(text))),
+                (None, None) => None,
+            },
+        },
     })
 }
 
@@ -120,9 +127,20 @@ fn read_sip(json: &str) -> Result<SipSettings, StoreError> {
     form.check(&mut |_, _| {}).ok_or_else(corrupt)
 }
 
-fn read_credential(text: &str) -> Result<Md5Cred, StoreError> {
+fn read_credential(column: &'static str, text: &str) -> Result<Md5Cred, StoreError> {
     let value = "(not shown, it is a secret)".to_owned();
-    Md5Cred::stored(text).ok_or(StoreError::Corrupt { table: "clients", column: "md5_cred", value })
+    Md5Cred::stored(text).ok_or(StoreError::Corrupt { table: "clients", column, value })
+}
+
+/// The columns of a client's secrets: `md5_cred`, `outbound_md5_cred`, `outbound_password`.
+pub(super) fn secret_columns(secrets: &Secrets) -> [Option<String>; 3] {
+    let digest = |cred: &Md5Cred| cred.expose().to_owned();
+    let (outbound, plain) = match &secrets.outbound {
+        Some(OutboundSecret::Digest(cred)) => (Some(digest(cred)), None),
+        Some(OutboundSecret::Plain(password)) => (None, Some(password.expose().to_owned())),
+        None => (None, None),
+    };
+    [secrets.registration.as_ref().map(digest), outbound, plain]
 }
 
 async fn load_dids(

@@ -16,7 +16,7 @@ use crate::realtime::{PsRow, TABLES, rows};
 use crate::routing::snapshot::Status;
 
 /// Wanted rows of each table of [`TABLES`], by id.
-type Wanted = [BTreeMap<String, PsRow>; 4];
+type Wanted = BTreeMap<&'static str, BTreeMap<String, PsRow>>;
 
 /// Makes the `ps_*` rows exactly those of the clients that are not archived; rows of anything else are deleted. Writes only what
 /// differs, in one transaction, so repeating it is cheap and safe. Returns how many rows were written or deleted.
@@ -123,15 +123,15 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
 /// The rows of all clients that are not archived. Paused ones stay dialable: pausing is routing's business, and running calls go on.
 async fn wanted(connection: &impl ConnectionTrait) -> Result<Wanted, StoreError> {
     let not_archived = clients::Column::Status.ne(Status::Archived.as_str());
-    let mut wanted = Wanted::default();
+    let mut wanted: Wanted = TABLES.into_iter().map(|table| (table, BTreeMap::new())).collect();
     for row in clients::Entity::find().filter(not_archived).all(connection).await? {
         let client = plan::read_client(row)?;
-        let rows = rows(&client.identifier, &client.sip, client.md5_cred.as_ref());
+        let rows = rows(&client.identifier, &client.sip, &client.secrets);
         let rows =
             rows.map_err(|error| StoreError::Corrupt { table: "clients", column: "sip", value: error.to_string() })?;
-        for (table, row) in wanted.iter_mut().zip(rows.by_table()) {
-            if let Some(row) = row {
-                table.insert(client.identifier.to_string(), row);
+        for (table, row) in rows.by_table() {
+            if let (Some(rows), Some(id)) = (wanted.get_mut(table), row.get("id").cloned()) {
+                rows.insert(id, row);
             }
         }
     }
@@ -140,7 +140,7 @@ async fn wanted(connection: &impl ConnectionTrait) -> Result<Wanted, StoreError>
 
 async fn write(transaction: &DatabaseTransaction, wanted: &Wanted) -> Result<usize, DbErr> {
     let mut changed = 0;
-    for (table, wanted) in TABLES.into_iter().zip(wanted) {
+    for (table, wanted) in wanted {
         let stored = stored(transaction, table).await?;
         let mut stale: BTreeSet<&String> = stored.keys().collect();
         for (id, row) in wanted {

@@ -185,7 +185,7 @@ pub(super) async fn close_others(
     end(transaction, which, now).await.map(|_| ())
 }
 
-fn alive(now: DateTime<Utc>) -> Expr {
+pub(super) fn alive(now: DateTime<Utc>) -> Expr {
     sessions::Column::RevokedAt.is_null().and(sessions::Column::ExpiresAt.gt(now))
 }
 

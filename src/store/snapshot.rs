@@ -11,7 +11,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::clients::Access;
-use super::{Db, StoreError, number, optional, word};
+use super::{Db, StoreError, number, optional, plan, word};
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::{Campaign, Client, Did, Link, Snapshot, Status};
 
@@ -112,13 +112,17 @@ async fn load_clients(connection: &impl ConnectionTrait) -> Result<HashMap<Clien
     let rows =
         clients::Entity::find().filter(clients::Column::Status.ne(Status::Archived.as_str())).all(connection).await?;
     let read = |row: clients::Model| {
+        let (id, suspended) = (ClientId(row.id), row.suspended_reason.is_some());
+        let client = plan::read_client(row)?;
         let client = Client {
-            id: ClientId(row.id),
-            name: row.name,
-            identifier: word("clients", "client_identifier", &row.client_identifier)?,
-            status: word("clients", "status", &row.status)?,
-            max_concurrency: optional("clients", "max_concurrency", row.max_concurrency)?,
-            send_headers: row.send_headers,
+            id,
+            name: client.name,
+            identifier: client.identifier,
+            // One whose host may not be called gets no new attempts; its calls go on.
+            status: if suspended { Status::Paused } else { client.status },
+            max_concurrency: client.max_concurrency,
+            send_headers: client.send_headers,
+            caller_id: client.sip.caller_id,
         };
         Ok((client.id, Arc::new(client)))
     };

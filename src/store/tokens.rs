@@ -149,7 +149,7 @@ pub async fn owner(db: &Db, hash: &str, now: DateTime<Utc>) -> Result<Option<(Ac
     Ok(Some((account, row.id, word("api_tokens", "scope", &row.scope)?)))
 }
 
-fn good(now: DateTime<Utc>) -> Expr {
+pub(super) fn good(now: DateTime<Utc>) -> Expr {
     let unexpired = api_tokens::Column::ExpiresAt.is_null().or(api_tokens::Column::ExpiresAt.gt(now));
     api_tokens::Column::RevokedAt.is_null().and(unexpired)
 }

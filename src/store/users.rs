@@ -18,7 +18,6 @@ use crate::auth::principal::Actor;
 use crate::auth::roles::Role;
 use crate::id::UserId;
 use crate::plan::UserStatus;
-use crate::routing::snapshot::Status;
 
 /// A user as it is shown: without its password's hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,7 +253,7 @@ pub async fn update(
         sessions::close_others(&transaction, row.id, None, now).await?;
     }
     if changes.stop_routing {
-        pause_campaigns(&transaction, row.id).await?;
+        super::campaigns::pause_all(&transaction, UserId(row.id), actor, now).await?;
     }
     if before.role == Role::Seller || role == Role::Seller {
         change::bump(&transaction).await?;
@@ -313,17 +312,6 @@ async fn owns(transaction: &DatabaseTransaction, seller: i64) -> Result<bool, Db
     let dids = dids::Entity::find().filter(dids::Column::SellerId.eq(seller)).count(transaction).await?;
     let campaigns = campaigns::Entity::find().filter(campaigns::Column::SellerId.eq(seller));
     Ok(dids > 0 || campaigns.count(transaction).await? > 0)
-}
-
-/// No new call is routed for the seller; running ones go on.
-async fn pause_campaigns(transaction: &DatabaseTransaction, seller: i64) -> Result<(), DbErr> {
-    campaigns::Entity::update_many()
-        .col_expr(campaigns::Column::Status, Expr::value(Status::Paused.as_str()))
-        .filter(campaigns::Column::SellerId.eq(seller))
-        .filter(campaigns::Column::Status.eq(Status::Active.as_str()))
-        .exec(transaction)
-        .await
-        .map(|_| ())
 }
 
 async fn note(

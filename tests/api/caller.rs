@@ -54,6 +54,15 @@ impl Caller {
         Answer { status, headers, text: response.text().await.expect("text") }
     }
 
+    /// Begins to read an answer; its body is left to the caller.
+    pub(crate) async fn open(&self, path: &str) -> reqwest::Response {
+        let mut request = self.http.get(format!("{}{path}", self.base));
+        if let Some((name, value)) = &self.header {
+            request = request.header(*name, value);
+        }
+        request.send().await.expect("the API answers")
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, |request| request).await
     }

@@ -55,6 +55,33 @@ async fn a_link_is_made_paused_with_a_cap_that_must_be_said(site: Site) {
     site.settle().await;
 }
 
+async fn a_withdrawn_clients_state_is_not_told_by_a_link(site: Site) {
+    let (admin, acme) = (site.as_admin().await, site.as_seller("acme").await);
+    let (client, alive) = (client(&admin, "north", "all").await, client(&admin, "south", "all").await);
+    let campaign = acme.post("/campaigns", json!({ "name": "Solar" })).await.expect(201)["id"].clone();
+    let links = format!("/campaigns/{campaign}/links");
+    for client in [&client, &alive] {
+        let made = acme.post(&links, json!({ "client_id": client, "max_concurrency": 2 })).await.expect(201);
+        let path = format!("{links}/{}", made["id"]);
+        acme.patch(&path, json!({ "status": "archived" })).await.expect(200);
+        admin.patch(&format!("/clients/{client}"), json!({ "access": "selected" })).await.expect(200);
+    }
+    // One of them is archived, the other is not: to the seller neither is there, whether it makes a link or brings one back.
+    admin.patch(&format!("/clients/{client}"), json!({ "status": "archived" })).await.expect(200);
+    let listed = acme.get(&format!("{links}?status=archived")).await.expect(200);
+    let mut answers = Vec::new();
+    for link in listed["items"].as_array().expect("links") {
+        let revived = acme.patch(&format!("{links}/{}", link["id"]), json!({ "status": "paused" })).await;
+        answers.push(revived.refused(404, "not_found"));
+    }
+    for client in [&client, &alive, &json!(999_999)] {
+        let body = json!({ "client_id": client, "max_concurrency": 2 });
+        answers.push(acme.post(&links, body).await.refused(404, "not_found"));
+    }
+    assert!(answers.len() == 5 && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    site.settle().await;
+}
+
 async fn what_is_not_visible_is_not_there_in_path_and_body(site: Site) {
     let (admin, staff) = (site.as_admin().await, site.as_staff().await);
     let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
@@ -95,6 +122,7 @@ async fn what_is_not_visible_is_not_there_in_path_and_body(site: Site) {
 }
 
 crate::on_both_databases!(
+    a_withdrawn_clients_state_is_not_told_by_a_link,
     a_link_is_made_paused_with_a_cap_that_must_be_said,
     what_is_not_visible_is_not_there_in_path_and_body,
 );

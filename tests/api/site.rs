@@ -1,6 +1,9 @@
 //! One running application with its database, a fake Asterisk, and users of each role.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use capconduit::app;
@@ -9,6 +12,7 @@ use capconduit::auth::principal::Actor;
 use capconduit::auth::roles::Role;
 use capconduit::config::{Config, Transport};
 use capconduit::plan::Document;
+use capconduit::screen::{Resolver, Screen};
 use capconduit::store::users::{self, NewUser};
 use capconduit::store::{self, Db};
 use secrecy::SecretString;
@@ -32,11 +36,32 @@ pub(crate) enum Database {
     Postgres,
 }
 
+/// The names that there are; nothing asks a real server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dns(Arc<Mutex<HashMap<String, Vec<IpAddr>>>>);
+
+impl Dns {
+    /// From now on `name` leads to these addresses; none: it does not resolve.
+    pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
+        self.0.lock().expect("no test panicked inside").insert(name.to_owned(), addresses);
+    }
+
+    fn resolver(&self) -> Resolver {
+        let names = self.clone();
+        Resolver::new(move |name| {
+            let found = names.0.lock().expect("no test panicked inside").get(&name).cloned();
+            Box::pin(async move { found.ok_or_else(|| std::io::Error::other("no such name")) })
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) asterisk: FakeAri,
     pub(crate) db: Db,
     pub(crate) config: Config,
+    pub(crate) dns: Dns,
     running: Option<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
     postgres: Option<Postgres>,
     _ports: Ports,
@@ -59,14 +84,14 @@ impl Site {
         adjust(&mut config);
         let db = Db::connect(&config.database).await.expect("the database opens");
         store::migrate(&db, &config.realtime).await.expect("the schema is made");
-        let mut site = Self { asterisk, db, config, running: None, postgres, _ports: ports, dir };
+        let mut site = Self { asterisk, db, config, dns: Dns::default(), running: None, postgres, _ports: ports, dir };
         site.run().await;
         site
     }
 
     async fn run(&mut self) {
         let stop = CancellationToken::new();
-        let ended = tokio::spawn(app::run(self.config.clone(), stop.clone()));
+        let ended = tokio::spawn(app::run_with(self.config.clone(), self.dns.resolver(), stop.clone()));
         self.running = Some((stop, ended));
         self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
     }
@@ -87,8 +112,15 @@ impl Site {
 
     /// Applies a plan as `capconduit apply` does.
     pub(crate) async fn apply(&self, plan: &str) {
+        self.try_apply(plan).await.expect("the plan is applied");
+    }
+
+    /// As [`Site::apply`], or what is wrong with it.
+    pub(crate) async fn try_apply(&self, plan: &str) -> Result<(), String> {
         let document = Document::parse(plan).expect("a valid plan");
-        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
+        let screening = Screen::new(&self.config, self.dns.resolver()).screening(&document).await;
+        let applied = store::apply::apply(&self.db, &self.config.realtime, &screening, &document).await;
+        applied.map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Somebody without any credential.
@@ -182,7 +214,8 @@ impl Site {
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
     let text = format!(
-        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n[auth]\nadmin_password = \"{PASSWORD}\"\n{database}",
+        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n[auth]\nadmin_password = \"{PASSWORD}\"\n\
+         [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",
         dir.display()
     );
     Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")

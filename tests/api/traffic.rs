@@ -98,7 +98,8 @@ impl Traffic {
         traffic
     }
 
-    async fn until_in_force(&self) {
+    /// Waits until what is stored is what routing goes by.
+    pub(crate) async fn until_in_force(&self) {
         let revision = capconduit::store::snapshot::revision(&self.site.db).await.expect("read");
         let url = format!("http://{}/readyz", self.site.config.api.listen);
         let poll = async {
@@ -157,6 +158,12 @@ impl Traffic {
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Begins to read what this user gets; the body is left to the caller.
+    pub(crate) async fn open(&self, who: &str, path: &str) -> reqwest::Response {
+        let request = self.http.get(format!("{}{path}", self.base)).header("X-API-Key", &self.keys[who]);
+        request.send().await.expect("the API answers")
     }
 
     /// What this user gets.

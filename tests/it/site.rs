@@ -8,6 +8,7 @@ use capconduit::cdr::record::CallRecord;
 use capconduit::config::{Config, Transport};
 use capconduit::plan::Document;
 use capconduit::routing::snapshot as store_snapshot;
+use capconduit::screen::{Resolver, Screen};
 use capconduit::store::{self, Db, records};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -76,7 +77,8 @@ impl Site {
     /// Applies a plan as `capconduit apply` does.
     pub(crate) async fn apply(&self, plan: &str) {
         let document = Document::parse(plan).expect("a valid plan");
-        store::apply::apply(&self.db, &self.config.realtime, &document).await.expect("the plan is applied");
+        let screening = Screen::new(&self.config, Resolver::system()).screening(&document).await;
+        store::apply::apply(&self.db, &self.config.realtime, &screening, &document).await.expect("the plan is applied");
     }
 
     /// Runs the application and waits until it takes calls.
@@ -177,7 +179,8 @@ impl Site {
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
-    let text = format!("[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{database}", dir.display());
+    let text = format!("[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
+         [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}", dir.display());
     Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")
 }
 

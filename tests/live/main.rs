@@ -32,6 +32,7 @@ mod doctor;
 mod failover;
 mod media;
 mod nodes;
+mod readme;
 mod refused;
 mod resilience;
 mod withheld;

@@ -3,7 +3,7 @@
 use capconduit::auth::principal::Actor;
 use capconduit::config::Realtime;
 use capconduit::id::{CampaignId, ClientId, DidId, UserId};
-use capconduit::realtime::{Md5Cred, Password, SipForm, SipSettings};
+use capconduit::realtime::{Md5Cred, Password, Secrets, SipForm, SipSettings};
 use capconduit::routing::snapshot::{CountOn, Status, Strategy};
 use capconduit::store::campaigns::{self, CampaignFilter, CampaignValues, StoredCampaign};
 use capconduit::store::change::{Editor, Keyset, Owner, Refusal};
@@ -55,7 +55,7 @@ impl Site {
 
     async fn client(&self, identifier: &str) -> StoredClient {
         let identifier = identifier.parse().expect("an identifier");
-        clients::create(&self.all(), identifier, client()).await.expect("a client")
+        clients::create(&self.all(), identifier, client(), None).await.expect("a client")
     }
 
     async fn did(&self, number: &str, seller: UserId) -> StoredDid {
@@ -92,7 +92,7 @@ fn client() -> ClientValues {
         time_zone: None,
         access: Access::All,
         sip: sip(),
-        md5_cred: None,
+        secrets: Secrets::default(),
     }
 }
 
@@ -143,7 +143,7 @@ async fn a_change_grows_version_and_revision_and_leaves_a_line(home: Home) {
     let credential = Md5Cred::new(&"reg".parse().expect("a name"), &Password::new("hunter2".into()));
     let changed = clients::change(&all, made.id, Some(1), |values| {
         values.max_concurrency = None;
-        values.md5_cred = Some(credential.clone());
+        values.secrets.registration = Some(credential.clone());
         Ok(())
     });
     let changed = changed.await.expect("the version is right");
@@ -353,7 +353,7 @@ async fn an_identifier_is_never_given_again(home: Home) {
     let site = Site::new(&home).await;
     let all = site.all();
     let made = site.client("North").await;
-    let again = async || clients::create(&all, "nORTH".parse().expect("an identifier"), client()).await;
+    let again = async || clients::create(&all, "nORTH".parse().expect("an identifier"), client(), None).await;
     assert_eq!(code(again().await), "identifier_taken");
     clients::delete(&all, made.id, None).await.expect("unused");
     assert_eq!(code(again().await), "identifier_taken");

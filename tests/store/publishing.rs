@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use capconduit::config::Realtime;
-use capconduit::plan::Document;
+use capconduit::plan::{Document, Screening};
 use capconduit::store::apply::apply;
 use capconduit::store::realtime::{Unfit, inspect, publish};
 use capconduit::store::{Db, StoreError};
@@ -50,7 +50,7 @@ async fn asterisk(home: &Home, statement: &str) -> Vec<String> {
 
 async fn applied(home: &Home, db: &Db, toml: &str) {
     let document = Document::parse(toml).expect("TOML of that form");
-    apply(db, &home.realtime(), &document).await.expect("applies");
+    apply(db, &home.realtime(), &Screening::default(), &document).await.expect("applies");
     // In PostgreSQL the rows are there with the commit; the file is published by `serve`.
     if let Realtime::Sqlite { .. } = home.realtime() {
         publish(db, &home.realtime()).await.expect("publishes");

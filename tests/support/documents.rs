@@ -51,7 +51,8 @@ fn sip() -> impl Strategy<Value = SipForm> {
         // The password follows from the username, so that documents agree on it.
         "[a-z]{1,3}".prop_map(|username| {
             let password = Some(Password::new(format!("pw-{username}")));
-            SipForm { registration: Some(RegistrationForm { username, password }), ..SipForm::default() }
+            let registration = Some(RegistrationForm { username, password, password_file: None });
+            SipForm { registration, ..SipForm::default() }
         }),
     ];
     let codecs = option::of(Just(["opus", "alaw"].map(str::to_owned).to_vec()));

@@ -18,6 +18,8 @@ mod m20261122_000014_audit;
 mod m20261122_000020_versions;
 mod m20261122_000021_client_access;
 mod m20261122_000030_call_filters;
+mod m20261124_000035_tell_of_changes;
+mod m20261124_000040_client_sip;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -37,5 +39,7 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000020_versions::Step),
         Box::new(m20261122_000021_client_access::Step),
         Box::new(m20261122_000030_call_filters::Step),
+        Box::new(m20261124_000035_tell_of_changes::Step),
+        Box::new(m20261124_000040_client_sip::Step),
     ]
 }

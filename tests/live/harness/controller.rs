@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) realtime: String,
     /// Further keys of every `[[asterisk]]`.
     pub(crate) node: String,
+    /// Further keys of `[sip]`.
+    pub(crate) sip: String,
     /// Further keys of `[calls]`.
     pub(crate) calls: String,
 }
@@ -49,11 +51,12 @@ fn binary() -> PathBuf {
 impl Controller {
     /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
-        let Settings { database, realtime, node, calls } = settings;
+        let Settings { database, realtime, node, sip, calls } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
+             [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
             dir.join("data").display()
         );
@@ -88,6 +91,19 @@ impl Controller {
     pub(crate) async fn readiness(&self) -> Option<u16> {
         let response = self.http.get(format!("http://{}/readyz", self.api)).send().await;
         response.ok().map(|response| response.status().as_u16())
+    }
+
+    /// Where the API is: `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// The password that the first start made for `admin`.
+    pub(crate) fn first_admin_password(&self) -> String {
+        let path = self.dir.join("data/first-admin-password");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("no {}: {e}", path.display()));
+        let password = text.lines().find_map(|line| line.strip_prefix("password "));
+        password.unwrap_or_else(|| panic!("no password in {}", path.display())).to_owned()
     }
 
     /// The running `serve`.

@@ -83,6 +83,13 @@ impl Preparation {
         self
     }
 
+    /// Further keys of the controller's `[sip]`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn sip(mut self, sip: &str) -> Self {
+        self.settings.sip = sip.to_owned();
+        self
+    }
+
     /// How many Stasis applications each node's dialplan shall spread its calls over; the controller is to be
     /// [`configured`](Self::configured) accordingly.
     #[allow(dead_code, reason = "the demo does not need it")]
@@ -133,6 +140,15 @@ impl Preparation {
 
     /// As [`Preparation::start`], with the plan as text.
     pub(crate) async fn start_with(self, plan: &str) -> Site {
+        self.start_planned(Some(plan)).await
+    }
+
+    /// Starts everything with an empty database: no user but the first admin, no client, nothing to route.
+    pub(crate) async fn start_empty(self) -> Site {
+        self.start_planned(None).await
+    }
+
+    async fn start_planned(self, plan: Option<&str>) -> Site {
         let Self { backend, nodes, sandbox, mut settings, wired, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
@@ -166,7 +182,9 @@ impl Preparation {
         if let Some(database) = &database {
             database.psql("GRANT SELECT ON ps_endpoints, ps_aors, ps_auths, ps_endpoint_id_ips TO asterisk");
         }
-        controller.apply(plan).await;
+        if let Some(plan) = plan {
+            controller.apply(plan).await;
+        }
         for node in &mut nodes {
             node.ready().await;
         }

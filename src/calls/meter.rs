@@ -1,0 +1,27 @@
+//! Tells listeners which use of caps has changed. It looks by itself, a few times a second, so that no call has to tell: changes in
+//! between are told as one, and their number is bounded however many calls there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::registry::Registry;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(registry: Arc<Registry>, shutdown: CancellationToken) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = registry.in_use();
+    while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+        // Looked at without listeners too: the first one is told what changes from its first moment on.
+        let now = registry.in_use();
+        if registry.has_listeners() {
+            registry.announce_use(now.changes_since(&before));
+        }
+        before = now;
+    }
+}
