@@ -24,8 +24,8 @@ use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
 use crate::routing::book::Book;
-use crate::store::sight::Sight;
 use crate::screen::{self, Resolver, Screen};
+use crate::store::sight::Sight;
 use crate::store::{self, Db};
 use crate::telemetry::{Metrics, name};
 

@@ -103,8 +103,8 @@ impl Visits {
         let standings = look(&self.db, &sessions, &tokens, self.clock.now().wall).await?;
         // Since the request was let in, its right may have ended.
         let standing = standings.of(credential).filter(|standing| standing.role == principal.role);
-        let standing =
-            standing.ok_or_else(|| ApiError::unauthorized("credential", "The token is not good (any more): log in again."))?;
+        let standing = standing
+            .ok_or_else(|| ApiError::unauthorized("credential", "The token is not good (any more): log in again."))?;
         let ended = self.shutdown.child_token();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open();
@@ -146,7 +146,10 @@ impl Visits {
                     known_at = now.mono;
                     let gone = |visit: &Open| standings.of(visit.credential) != Some(visit.standing);
                     let late = |visit: &Open| visit.until.is_some_and(|until| until <= now.wall);
-                    asked.iter().filter(|(_, visit)| gone(visit) || late(visit)).for_each(|(_, visit)| visit.ended.cancel());
+                    asked
+                        .iter()
+                        .filter(|(_, visit)| gone(visit) || late(visit))
+                        .for_each(|(_, visit)| visit.ended.cancel());
                 }
                 Ok(Err(_)) | Err(_) if self.clock.now().mono.saturating_sub(known_at) >= UNKNOWN_AT_MOST => {
                     if !asked.is_empty() {

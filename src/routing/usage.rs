@@ -145,7 +145,10 @@ mod tests {
         let UseChange::Link { link, used, total_used, .. } = changes[0] else { panic!("{changes:?}") };
         assert_eq!((changes.len(), link, used, total_used), (3, links[0].id, 1, 0));
         assert!(matches!(changes[1], UseChange::Campaign { used: 1, .. }), "{changes:?}");
-        assert!(matches!(changes[2], UseChange::Client { client, used: 1, .. } if client == clients[0].id), "{changes:?}");
+        assert!(
+            matches!(changes[2], UseChange::Client { client, used: 1, .. } if client == clients[0].id),
+            "{changes:?}"
+        );
         ledger.release(key(1), true);
         let after = in_use(&ledger, &snapshot).changes_since(&before);
         assert!(matches!(after[..], [UseChange::Link { used: 0, total_used: 1, .. }]), "{after:?}");

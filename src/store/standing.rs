@@ -58,8 +58,7 @@ async fn with_users<K: Eq + Hash>(db: &Db, owned: Vec<(K, i64)>) -> Result<HashM
     let rows = users::Entity::find().filter(users::Column::Id.is_in(ids)).filter(active).all(&db.connection).await?;
     let mut users = HashMap::with_capacity(rows.len());
     for row in rows {
-        let standing =
-            Standing { user: UserId(row.id), role: word("users", "role", &row.role)?, version: row.version };
+        let standing = Standing { user: UserId(row.id), role: word("users", "role", &row.role)?, version: row.version };
         users.insert(row.id, standing);
     }
     Ok(owned.into_iter().filter_map(|(key, user)| Some((key, *users.get(&user)?))).collect())

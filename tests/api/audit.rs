@@ -138,7 +138,10 @@ async fn every_change_leaves_its_line(site: Site) {
     let nobody = site.as_nobody();
     let log_in = json!({ "username": "acme", "password": "seven quiet lamps below" });
     let (_, line) = noted(&admin, (&nobody, post, "/auth/login".into(), Some(log_in), "session.open")).await;
-    assert_eq!((&line["actor"], &line["user_id"], &line["address"]), (&json!("acme"), &json!(own), &json!("127.0.0.1")));
+    assert_eq!(
+        (&line["actor"], &line["user_id"], &line["address"]),
+        (&json!("acme"), &json!(own), &json!("127.0.0.1"))
+    );
     nobody.post("/auth/login", json!({ "username": "acme", "password": PASSWORD })).await.refused(401, "credentials");
     site.user("ben", Role::Staff).await;
     let seller = |name: &str| format!("[[sellers]]\nusername = \"{name}\"\nname = \"{name}\"\n");
@@ -156,7 +159,8 @@ async fn every_change_leaves_its_line(site: Site) {
     let seen = acme.get("/audit?limit=200").await.expect(200);
     let seen = seen["items"].as_array().expect("items");
     assert!(seen.iter().all(|line| line["user_id"] == own), "{seen:#?}");
-    for action in ["session.open", "session.close", "did.create", "link.update", "token.revoke", "user.change_password"] {
+    for action in ["session.open", "session.close", "did.create", "link.update", "token.revoke", "user.change_password"]
+    {
         assert!(seen.iter().any(|line| line["action"] == action), "{action}");
     }
     site.settle().await;

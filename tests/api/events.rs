@@ -135,7 +135,10 @@ async fn each_role_is_told_of_its_own(site: Site) {
     assert_eq!(calls(&own), FAILED_OVER, "of its own call, and of no other");
     let about = |name: &str| own.iter().find(|event| event.is(name)).expect("it was told");
     let failed = &about("call.attempt_failed").data["attempt"];
-    assert_eq!((&failed["number"], &failed["outcome"], &failed["client"]["name"]), (&json!(1), &json!("busy"), &json!(ALIAS)));
+    assert_eq!(
+        (&failed["number"], &failed["outcome"], &failed["client"]["name"]),
+        (&json!(1), &json!("busy"), &json!(ALIAS))
+    );
     let answered = &about("call.answered").data;
     assert_eq!((&answered["call"]["state"], &answered["call"]["did"]), (&json!("talking"), &json!(OWN)));
     assert_eq!((&answered["attempt"]["number"], &answered["ending"]), (&json!(2), &Value::Null));
@@ -146,7 +149,10 @@ async fn each_role_is_told_of_its_own(site: Site) {
     let free = |event: &Event| event.is("link.use") && event.data["link_id"] == link && event.data["total_used"] == 1;
     own.extend(acme.until(free).await);
     let uses = own.iter().filter(|event| event.is("link.use") && event.data["link_id"] == link);
-    assert!(uses.map(|event| event.data["used"].as_u64()).collect::<Vec<_>>().ends_with(&[Some(1), Some(0)]), "{own:#?}");
+    assert!(
+        uses.map(|event| event.data["used"].as_u64()).collect::<Vec<_>>().ends_with(&[Some(1), Some(0)]),
+        "{own:#?}"
+    );
     assert!(own.iter().any(|event| event.is("campaign.use") && event.data["campaign_name"] == "Solar"));
     for event in &own {
         assert!(event.id > 0 && !event.is("client.use"), "{event:?}");

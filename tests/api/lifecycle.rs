@@ -203,7 +203,10 @@ async fn stopping_a_sellers_routing_pauses_each_campaign_as_if_by_itself(site: S
     let path = format!("/users/{}", traffic.users["acme"]);
     admin.patch(&path, json!({ "status": "disabled", "stop_routing": true })).await.expect(200);
     let after = admin.get(&of.campaign).await.expect(200);
-    assert_eq!((&after["status"], &after["version"]), (&json!("paused"), &json!(before["version"].as_i64().expect("a number") + 1)));
+    assert_eq!(
+        (&after["status"], &after["version"]),
+        (&json!("paused"), &json!(before["version"].as_i64().expect("a number") + 1))
+    );
     // Whoever has read it before does not overwrite that.
     let stale = |request: reqwest::RequestBuilder| {
         request.header("If-Match", format!("\"{}\"", before["version"])).json(&json!({ "status": "active" }))
@@ -212,7 +215,10 @@ async fn stopping_a_sellers_routing_pauses_each_campaign_as_if_by_itself(site: S
     let object = of.campaign.replace("/campaigns/", "campaign:");
     let lines = admin.get(&format!("/audit?object={object}")).await.expect(200);
     let line = &lines["items"][0];
-    assert_eq!((&line["action"], &line["actor"], &line["address"]), (&json!("campaign.update"), &json!("admin"), &json!("127.0.0.1")));
+    assert_eq!(
+        (&line["action"], &line["actor"], &line["address"]),
+        (&json!("campaign.update"), &json!("admin"), &json!("127.0.0.1"))
+    );
     assert_eq!((&line["before"]["status"], &line["after"]["status"]), (&json!("active"), &json!("paused")));
     assert_eq!(line["after"]["version"], after["version"]);
     // The rival's goes on.
@@ -243,7 +249,10 @@ async fn a_seller_that_apply_disables_loses_its_sessions(site: Site) {
     let acme = site.as_user("acme").await;
     site.apply("").await;
     acme.get("/auth/me").await.refused(401, "credential");
-    site.as_nobody().post("/auth/login", json!({ "username": "acme", "password": PASSWORD })).await.refused(401, "credentials");
+    site.as_nobody()
+        .post("/auth/login", json!({ "username": "acme", "password": PASSWORD }))
+        .await
+        .refused(401, "credentials");
     site.settle().await;
 }
 

@@ -63,12 +63,17 @@ async fn hosts_are_where_clients_may_be(site: Site) {
         let refused = staff.post("/clients", client("x", json!({ "host": host }))).await;
         assert_eq!(refused.wrong_fields(), ["sip.host"], "{host}: {}", refused.text);
     }
-    for (n, host) in ["203.0.113.7", "127.0.0.11", "good.example", "not-there-yet.example", "2001:db8::7"].iter().enumerate() {
+    for (n, host) in
+        ["203.0.113.7", "127.0.0.11", "good.example", "not-there-yet.example", "2001:db8::7"].iter().enumerate()
+    {
         let made = staff.post("/clients", client(&format!("c{n}"), json!({ "host": host }))).await.expect(201);
         assert_eq!(made["suspended_reason"], Value::Null, "{made}");
         let path = format!("/clients/{}", made["id"]);
         assert_eq!(staff.patch(&path, json!({ "sip": { "host": "10.0.0.1" } })).await.wrong_fields(), ["sip.host"]);
-        assert_eq!(staff.patch(&path, json!({ "sip": { "host": "rebound.example" } })).await.wrong_fields(), ["sip.host"]);
+        assert_eq!(
+            staff.patch(&path, json!({ "sip": { "host": "rebound.example" } })).await.wrong_fields(),
+            ["sip.host"]
+        );
     }
     let plan = "[[clients]]\nidentifier = \"y\"\nname = \"Y\"\nsip = { host = \"rebound.example\" }\n\
                 [[clients]]\nidentifier = \"z\"\nname = \"Z\"\nsip = { host = \"10.0.0.1\" }\n";
@@ -216,13 +221,18 @@ async fn what_we_answer_challenges_with_stays_inside(site: Site) {
     let made = staff.post("/clients", client("north", auth(given))).await;
     let path = format!("/clients/{}", made.expect(201)["id"]);
     assert_eq!(made.expect(201)["sip"]["outbound_auth"], json!({ "username": "us", "realm": "north.example" }));
-    let digest = "SELECT outbound_md5_cred FROM clients WHERE outbound_md5_cred IS NOT NULL AND outbound_password IS NULL";
+    let digest =
+        "SELECT outbound_md5_cred FROM clients WHERE outbound_md5_cred IS NOT NULL AND outbound_password IS NULL";
     let first = site.sql(digest).await.expect("read").remove(0);
     let mut heard = vec![made, staff.get(&path).await, staff.get("/clients").await];
     heard.push(staff.patch(&path, json!({ "sip": { "port": 5070 } })).await);
     assert_eq!(site.sql(digest).await.expect("read"), [first.clone()], "kept");
     let realm = json!({ "sip": { "outbound_auth": { "realm": "other" } } });
-    assert_eq!(staff.patch(&path, realm).await.wrong_fields(), ["sip.outbound_auth.password"], "a digest is for its realm");
+    assert_eq!(
+        staff.patch(&path, realm).await.wrong_fields(),
+        ["sip.outbound_auth.password"],
+        "a digest is for its realm"
+    );
     let anew = json!({ "sip": { "outbound_auth": { "password": "second-canary" } } });
     heard.push(staff.patch(&path, anew).await);
     let second = site.sql(digest).await.expect("read").remove(0);
@@ -303,7 +313,11 @@ async fn staff_see_what_the_nodes_see(site: Site) {
     site.asterisk.refuse_connections(true);
     site.asterisk.drop_sockets();
     let away = staff.get(&path).await.expect(200);
-    assert_eq!((&away["nodes"][0]["answers"], &away["nodes"][0]["endpoint"]), (&json!(false), &json!("unknown")), "{away}");
+    assert_eq!(
+        (&away["nodes"][0]["answers"], &away["nodes"][0]["endpoint"]),
+        (&json!(false), &json!("unknown")),
+        "{away}"
+    );
     site.settle().await;
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::fake_ari::Behaviour;
 use crate::site::{Database, Site};
-use crate::tools::{program, succeed};
+use crate::tools::{program, repository, succeed};
 
 /// For one role on one database, in seconds; the environment's `FUZZ_SECONDS` and `FUZZ_SEED` make it another one.
 const SECONDS: &str = "40";
@@ -50,12 +50,14 @@ async fn fuzz(database: Database, role: Role) {
     let token = format!("Authorization: Bearer {}", tokens["access_token"].as_str().expect("a token"));
     let folder = TempDir::new().expect("a folder");
     let mut fuzzer = program("python");
-    fuzzer.args(["-m", "schemathesis.cli", "--config-file", "tests/spec/schemathesis.toml", "run"]);
-    fuzzer.arg(format!("openapi/{role}.yaml")).args(["--url", &format!("http://{}", site.config.api.listen)]);
+    fuzzer.args(["-m", "schemathesis.cli", "--config-file"]).arg(repository("tests/spec/schemathesis.toml")).arg("run");
+    fuzzer.arg(repository(&format!("openapi/{role}.yaml")));
+    fuzzer.args(["--url", &format!("http://{}", site.config.api.listen)]);
     let set = |name, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     fuzzer.args(["--header", &token, "--generation-database", "none", "--no-color"]);
     fuzzer.args(["--max-time", &set("FUZZ_SECONDS", SECONDS), "--seed", &set("FUZZ_SEED", SEED)]);
-    fuzzer.env("HOME", folder.path());
+    // It leaves things behind where it runs.
+    fuzzer.current_dir(folder.path()).env("HOME", folder.path());
     succeed(&mut fuzzer).await;
     site.outside().get("/healthz").await.expect(200);
     site.settle().await;

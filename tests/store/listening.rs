@@ -39,7 +39,8 @@ async fn a_change_of_another_process_is_heard_also_after_the_connection_was_lost
     let listening = tokio::spawn(listen::run(here.clone(), Arc::clone(&heard), stop.clone()));
     told(&heard).await;
     let change = async |name: &str| {
-        let document = Document::parse(&format!("[[sellers]]\nusername = \"acme\"\nname = \"{name}\"\n")).expect("a plan");
+        let document =
+            Document::parse(&format!("[[sellers]]\nusername = \"acme\"\nname = \"{name}\"\n")).expect("a plan");
         apply::apply(&there, &home.realtime(), &Default::default(), &document).await.expect("applied");
     };
     change("One").await;

@@ -31,6 +31,8 @@ const BODIES: &[(&str, &str)] = &[
     ("updateCampaign", r#"{"status": "active", "max_concurrency": 10, "setup_budget_seconds": null}"#),
     ("createLink", r#"{"client_id": 7, "max_concurrency": 5, "total_calls_allowed": 1000}"#),
     ("updateLink", r#"{"status": "active", "weight": 3}"#),
+    ("resetLinkCounter", r#"{"expected": 1000}"#),
+    ("setLegacyIds", r#"{"items": [{"id": 9, "legacy_id": "123"}, {"id": 10, "legacy_id": null}]}"#),
     (
         "previewRoute",
         r#"{"did": "+442071234567", "caller": "+447700900123", "usage": [{"link_id": 9, "used": 4, "total_used": null}]}"#,

@@ -146,6 +146,7 @@ fn faults(path: &str, method: &str, operation: &mut Value) {
 fn who(operation: &mut Value) {
     let rule = operation["operationId"].as_str().and_then(|id| id.parse::<Operation>().ok());
     let told = match rule {
+        None if operation["security"].is_array() => "Roles: none; what calls has a token of its own.".to_owned(),
         None => {
             operation["security"] = json!([]);
             "Roles: none is needed; nobody is asked who calls.".to_owned()
