@@ -24,6 +24,15 @@ test *filter: (_set-up "tests")
     @echo "test: building and running all tests"
     @cargo nextest run --workspace {{ filter }}
 
+# The figures that are promised
+bench: bench-filters
+
+# First page of every filter of the calls list in a table of a million records on PostgreSQL: p99 at most 20 ms
+bench-filters: (_set-up "tests")
+    @echo "bench-filters: building"
+    @cargo build --quiet --bin capconduit --example bench-filters
+    @target/debug/examples/bench-filters
+
 # What must hold before a change is merged, besides the tests: format, lints, layers
 check:
     cargo fmt --all --check

@@ -36,6 +36,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long the last records may take to be written once the dispatcher has ended.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
 /// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
 ///
@@ -60,13 +61,15 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         store::snapshot::load(&db).await?,
         config.limits.stream_backlog,
     ));
+    registry.confirm(clock.now().mono);
+    note_revision(registry.snapshot().revision);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
 
     first_admin::ensure(&db, &config, clock).await?;
 
     let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), clock, finished, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), records, clock, limits };
 
@@ -95,11 +98,12 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));
+    tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
     tokio::spawn(visits.watch());
     tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
     let heard = Arc::new(Notify::new());
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
-    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard };
+    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
     let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
     let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
     let screening = tokio::spawn(screening);
@@ -148,6 +152,7 @@ struct Routing {
     sight: Arc<ArcSwap<Sight>>,
     /// Told when the configuration may have changed.
     heard: Arc<Notify>,
+    clock: Clock,
 }
 
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
@@ -160,11 +165,12 @@ async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             // A database that is silent must not keep the process from stopping.
             refreshed = poll_and_refresh(&mut poll, &routing) => match refreshed {
-                Ok(()) if failing => {
-                    failing = false;
-                    info!("the configuration can be read again");
+                Ok(()) => {
+                    routing.registry.confirm(routing.clock.now().mono);
+                    if std::mem::take(&mut failing) {
+                        info!("the configuration can be read again");
+                    }
                 }
-                Ok(()) => {}
                 // Once per outage: routing goes on from the snapshot in memory.
                 Err(error) if !failing => {
                     failing = true;
@@ -183,6 +189,16 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     }
 }
 
+/// Forgets the Idempotency-Keys that are good no more.
+async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
+    let mut forget = interval(FORGET_KEYS_EVERY);
+    while shutdown.run_until_cancelled(forget.tick()).await.is_some() {
+        if let Err(error) = store::idempotency::prune(&db, clock.now().wall).await {
+            warn!(%error, "old Idempotency-Keys could not be removed; trying again later");
+        }
+    }
+}
+
 async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Result<()> {
     tokio::select! {
         _ = poll.tick() => {}
@@ -192,6 +208,10 @@ async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Res
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
+fn note_revision(revision: i64) {
+    metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
+}
+
 async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyhow::Result<()> {
     if store::snapshot::revision(db).await? == registry.snapshot().revision {
         return Ok(());
@@ -203,7 +223,7 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     // Asterisk first: a client must be dialable before a call can be routed to it.
     store::realtime::publish(db, &config.realtime).await?;
     registry.swap_snapshot(snapshot);
-    metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
+    note_revision(revision);
     info!(revision, "configuration changed");
     Ok(())
 }

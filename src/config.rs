@@ -101,12 +101,22 @@ pub enum Realtime {
 }
 
 /// Section `[api]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Api {
     /// Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
     /// `trusted_proxies`: from these, `X-Forwarded-For` says who the client is. Default none.
     pub trusted_proxies: Vec<Network>,
+    /// `requests_per_second`, default 50: of one user, or of one address that no user is known by, in the long run.
+    pub requests_per_second: u32,
+    /// `burst`, default 100: requests that may come at once.
+    pub burst: u32,
+    /// `cors_origins`: pages of these origins may call the API from a browser. Default none.
+    pub cors_origins: Vec<String>,
+    /// `metrics_listen`: a listener for `/metrics` alone. Default none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// `metrics_token`: what `/metrics` asks for, 32 bytes or more; without it the API's listener has no `/metrics`.
+    pub metrics_token: Option<SecretString>,
 }
 
 /// Section `[auth]`.

@@ -27,6 +27,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use crate::calls::ending::Ending;
+use crate::cdr::record::AttemptOutcome;
 use crate::config::{Log, LogFormat};
 
 /// What is quieter than the configured filter unless that names it: every SQL statement would be a line.
@@ -102,6 +104,7 @@ impl Metrics {
             .map_err(|error| failed(&error))?;
         let handle = builder.install_recorder().map_err(|error| failed(&error))?;
         describe();
+        begin_at_zero();
         *installed = Some(handle.clone());
         Ok(Self(handle))
     }
@@ -130,6 +133,10 @@ pub mod name {
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
     /// Gauge: clients suspended because their host leads where no client may be.
     pub const CLIENTS_SUSPENDED: &str = "capconduit_clients_suspended";
+    /// Gauge `{cap, id}`: slots in use of a cap that has a limit; `cap` is `link`, `link_total`, `client` or `campaign`, `id` its row.
+    pub const CAP_USED: &str = "capconduit_cap_used";
+    /// Gauge `{cap, id}`: slots of that cap.
+    pub const CAP_LIMIT: &str = "capconduit_cap_limit";
     /// Histogram: from a call's arrival to its first dial request.
     pub const ROUTE_SECONDS: &str = "capconduit_route_seconds";
     /// Histogram: from a call's arrival to its answer.
@@ -156,6 +163,10 @@ pub mod name {
     pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
     /// Gauge: records of ended calls that are in memory only, until the database takes them.
     pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
+    /// Gauge: seconds since the end of the oldest call whose record is not in the database; 0 when all are.
+    pub const RECORD_LAG: &str = "capconduit_record_lag_seconds";
+    /// Histogram `{operation, status}`: from an API request to its answer; `operation` is its `operationId` or `none`, `status` its class.
+    pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -180,7 +191,32 @@ fn describe() {
     describe_counter!(RECORDS_WRITTEN, "Records written to the database");
     describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
     describe_gauge!(RECORDS_WAITING, "Records of ended calls that are in memory only, until the database takes them");
+    describe_gauge!(
+        RECORD_LAG,
+        Unit::Seconds,
+        "Age of the oldest ended call whose record is not in the database; 0 when all are"
+    );
+    describe_histogram!(
+        API_REQUEST_SECONDS,
+        Unit::Seconds,
+        "From an API request to its answer, by operation and status class"
+    );
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
+}
+
+/// A counter that first shows when it counts looks like one that never grew: those of closed sets are there from the start.
+fn begin_at_zero() {
+    for ending in Ending::ALL {
+        metrics::counter!(name::CALLS, "ending" => ending.as_str()).increment(0);
+    }
+    for outcome in AttemptOutcome::ALL {
+        metrics::counter!(name::ATTEMPTS, "outcome" => outcome.as_str()).increment(0);
+    }
+    for counter in [name::HEARTBEAT_FAILURES, name::RECORDS_WRITTEN, name::RECORD_FAILURES] {
+        metrics::counter!(counter).increment(0);
+    }
+    metrics::gauge!(name::RECORDS_WAITING).set(0.0);
+    metrics::gauge!(name::RECORD_LAG).set(0.0);
 }
 
 #[cfg(test)]
@@ -196,7 +232,8 @@ mod tests {
         counter!(name::CALLS, "ending" => "x").increment(2);
         histogram!(name::SETUP_SECONDS).record(0.003);
         let text = second.render();
-        assert_eq!(text, first.render());
+        let sorted = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(sorted(&text), sorted(&first.render()));
         for line in [
             "# HELP capconduit_calls_total Calls that ended, by ending",
             "capconduit_calls_total{ending=\"x\"} 2",

@@ -36,6 +36,16 @@ pub struct Model {
     pub sip_code: Option<i16>,
     /// Whether it counts against the link's total.
     pub counted: bool,
+    /// `call_logs.arrived_at` of its call; this and the following are what lists are filtered by. Never `None` in rows of this version.
+    pub call_arrived_at: Option<ChronoDateTimeUtc>,
+    /// `call_logs.seller_id` of its call.
+    pub call_seller_id: Option<i64>,
+    /// `call_logs.ending` of its call.
+    pub call_ending: Option<String>,
+    /// `call_logs.talk_ms` of its call.
+    pub call_talk_ms: Option<i64>,
+    /// `call_logs.answered_at` of its call.
+    pub call_answered_at: Option<ChronoDateTimeUtc>,
 }
 
 /// No relations: aggregates are read by explicit queries.

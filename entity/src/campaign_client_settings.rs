@@ -17,8 +17,12 @@ pub struct Model {
     pub max_concurrency: Option<i64>,
     /// Counted calls ever; `None` = no limit.
     pub total_calls_allowed: Option<i64>,
-    /// Counted calls so far; changes only with records.
+    /// Counted calls since `counted_since`; changes only with records and resets.
     pub current_total_calls: i64,
+    /// Calls counted before that.
+    pub counted_before: i64,
+    /// When the count was last reset; attempts that ended before are not in it. `None` = never.
+    pub counted_since: Option<ChronoDateTimeUtc>,
     /// Lower is tried first.
     pub forwarding_priority: i32,
     /// Share, 1 to 10000.

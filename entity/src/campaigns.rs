@@ -23,6 +23,16 @@ pub struct Model {
     pub max_duration_seconds: Option<i64>,
     /// Calls at once; `None` = no limit.
     pub max_concurrency: Option<i64>,
+    /// Whether the caller hears what a client sends before it answers.
+    pub early_media: bool,
+    /// SIP status instead of the site's, when the campaign is not active.
+    pub reject_inactive_campaign: Option<i16>,
+    /// When no link is active.
+    pub reject_no_active_link: Option<i16>,
+    /// When every link is at a cap.
+    pub reject_all_full: Option<i16>,
+    /// When every attempt failed.
+    pub reject_nobody_answered: Option<i16>,
     /// `active`, `paused` or `archived`.
     pub status: String,
     /// Grows with every change.

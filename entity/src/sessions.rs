@@ -13,6 +13,8 @@ pub struct Model {
     pub user_id: i64,
     /// SHA-256 (hex) of the one refresh token that is good now.
     pub refresh_hash: String,
+    /// SHA-256 (hex) of the secret that all refresh tokens of the family share.
+    pub family_hash: String,
     /// Log-in.
     pub created_at: ChronoDateTimeUtc,
     /// Absolute end, however often it is refreshed.

@@ -8,6 +8,7 @@
 //! | `$INT32` | `INTEGER` | `INTEGER` |
 //! | `$BOOL` | `INTEGER` | `BOOLEAN` |
 //! | `$FALSE` | `0` | `FALSE` |
+//! | `$TRUE` | `1` | `TRUE` |
 //! | `$TIME` | `TEXT` (RFC 3339, UTC: sorts by time) | `TIMESTAMPTZ` |
 //! | `$JSON` | `TEXT` | `JSON` |
 //! | `$UUID` | `BLOB` (sorts like PostgreSQL's) | `UUID` |
@@ -23,6 +24,7 @@ const SQLITE: &[(&str, &str)] = &[
     ("$SMALL", "INTEGER"),
     ("$BOOL", "INTEGER"),
     ("$FALSE", "0"),
+    ("$TRUE", "1"),
     ("$TIME", "TEXT"),
     ("$JSON", "TEXT"),
     ("$UUID", "BLOB"),
@@ -36,6 +38,7 @@ const POSTGRES: &[(&str, &str)] = &[
     ("$SMALL", "SMALLINT"),
     ("$BOOL", "BOOLEAN"),
     ("$FALSE", "FALSE"),
+    ("$TRUE", "TRUE"),
     ("$TIME", "TIMESTAMPTZ"),
     ("$JSON", "JSON"),
     ("$UUID", "UUID"),

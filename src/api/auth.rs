@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::answers::{Done, none_or};
 use super::body::Body;
 use super::error::{ApiError, FieldError};
+use super::secret::Secret;
 use super::security::{Auth, client_address};
 use super::users::User;
 use super::{State, Tag};
@@ -32,12 +33,12 @@ struct Login {
     username: String,
     /// As it was set.
     #[oai(validator(max_length = 512))]
-    password: String,
+    password: Secret,
 }
 
 impl poem_openapi::types::Example for Login {
     fn example() -> Self {
-        Self { username: "acme".to_owned(), password: "violet tractor hums low".to_owned() }
+        Self { username: "acme".to_owned(), password: "violet tractor hums low".to_owned().into() }
     }
 }
 
@@ -46,20 +47,20 @@ impl poem_openapi::types::Example for Login {
 struct RefreshRequest {
     /// From the last log-in or refresh; good once.
     #[oai(validator(max_length = 512))]
-    refresh_token: String,
+    refresh_token: Secret,
 }
 
 /// What a log-in or refresh hands out.
 #[derive(Debug, Object)]
 struct Tokens {
     /// Send it as `Authorization: Bearer …`.
-    access_token: String,
+    access_token: Secret,
     /// Always `Bearer`.
     token_type: String,
     /// Life of the access token in seconds.
     expires_in: u64,
     /// For `POST /auth/refresh`; good once. Using an older one ends the session. 30 days after the log-in none is good.
-    refresh_token: String,
+    refresh_token: Secret,
     /// Who logged in.
     user: User,
 }
@@ -69,10 +70,10 @@ struct Tokens {
 struct PasswordChange {
     /// The one that is good now.
     #[oai(validator(max_length = 512))]
-    current_password: String,
+    current_password: Secret,
     /// 15 to 128 characters, any; refused when it is common, regular or holds the username.
     #[oai(validator(max_length = 512))]
-    new_password: String,
+    new_password: Secret,
 }
 
 /// Who calls, and with what.
@@ -153,7 +154,7 @@ impl Api {
         let Body(PasswordChange { current_password, new_password }) = body;
         let verified = require_password(&state, &principal, current_password.clone().into()).await?;
         let mut errors = Vec::new();
-        check_password("new_password", &new_password, &principal.username, &mut errors);
+        check_password("new_password", new_password.expose(), &principal.username, &mut errors);
         if new_password == current_password {
             errors.push(FieldError::new("new_password", "same", "must be another one than now"));
         }
@@ -194,10 +195,10 @@ pub(super) fn check_password(field: &str, given: &str, username: &str, errors: &
 impl From<Entered> for Tokens {
     fn from(entered: Entered) -> Self {
         Self {
-            access_token: entered.access_token.expose_secret().to_owned(),
+            access_token: entered.access_token.expose_secret().to_owned().into(),
             token_type: "Bearer".to_owned(),
             expires_in: access::LIFE.as_secs(),
-            refresh_token: entered.refresh_token.expose_secret().to_owned(),
+            refresh_token: entered.refresh_token.expose_secret().to_owned().into(),
             user: entered.account.into(),
         }
     }

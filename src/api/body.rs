@@ -8,10 +8,11 @@ use poem_openapi::types::ParseFromJSON;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 
+use super::bounds;
 use super::error::{ApiError, FieldError};
 
 /// Bytes of a body.
-const BYTES_AT_MOST: usize = 256 * 1024;
+pub(super) const BYTES_AT_MOST: usize = 256 * 1024;
 
 /// A request's body. A field that `T` does not have is refused, and so is U+0000 in any text.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
 }
 
 fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Nested deeper than 128 levels is refused here.
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(format!("The body is no JSON: {error}.")))?;
     let mut registry = Registry::new();
@@ -87,11 +89,21 @@ fn check(path: &str, schema: &MetaSchemaRef, registry: &Registry, value: &Value,
         errors.push(FieldError::new(path, "type", format!("must be of type {}", schema.ty)));
         return;
     }
+    if let (Some(most), Value::String(text)) = (bounds::text(schema), value)
+        && text.chars().nth(most).is_some()
+    {
+        errors.push(FieldError::new(path, "length", format!("must have {most} characters at most")));
+    }
     if !schema.enum_items.is_empty() && !schema.enum_items.contains(value) {
         let words: Vec<_> = schema.enum_items.iter().filter_map(Value::as_str).collect();
         errors.push(FieldError::new(path, "value", format!("must be one of {}", words.join(", "))));
     }
     if let (Some(items), Value::Array(values)) = (&schema.items, value) {
+        let most = schema.max_items.unwrap_or(bounds::ITEMS);
+        if values.len() > most {
+            errors.push(FieldError::new(path, "length", format!("must have {most} items at most")));
+            return;
+        }
         for (index, value) in values.iter().enumerate() {
             check(&format!("{path}[{index}]"), items, registry, value, errors);
         }
@@ -182,6 +194,8 @@ mod tests {
     #[test]
     fn what_is_no_json_is_malformed_and_what_breaks_the_schema_names_its_field() {
         assert_eq!(faults("{").0, StatusCode::BAD_REQUEST);
+        let (long, many) = (format!(r#"{{"name":"{}"}}"#, "x".repeat(1001)), vec!["1"; 1001].join(","));
+        let many = format!(r#"{{"name":"a","list":[{many}]}}"#);
         for (body, told) in [
             ("{}", "name: is missing"),
             ("[]", "must be of type object"),
@@ -190,7 +204,9 @@ mod tests {
             (r#"{"name":"a","inner":{"port":1,"x":2}}"#, "inner.x: is not known here"),
             (r#"{"name":"a","inner":{}}"#, "inner.port: is missing"),
             (r#"{"name":"a","list":[1,"2"]}"#, "list[1]: must be of type integer"),
-            (r#"{"name":"a","code":"long"}"#, "code"),
+            (r#"{"name":"a","code":"long"}"#, "code: must have 3 characters at most"),
+            (&long, "name: must have 1000 characters at most"),
+            (&many, "list: must have 1000 items at most"),
             (r#"{"name":null}"#, ""),
         ] {
             let (status, text) = faults(body);

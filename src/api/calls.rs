@@ -1,18 +1,21 @@
 //! Finished calls: lists, one call with everything that is known of it, and figures.
 
-use std::collections::HashSet;
-use std::str::FromStr;
+use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Datelike, FixedOffset, Utc};
+use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 use poem::Body;
+use poem::endpoint::BoxEndpoint;
+use poem::http::Method;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json};
+use poem_openapi::registry::{MetaApi, Registry};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, ResponseContent};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::call_filter::{CallFilter, storable};
 use super::error::{ApiError, FieldError};
 use super::export::{self, Format};
 use super::page::{Page, Window};
@@ -22,14 +25,39 @@ use super::visits::Kind;
 use super::{State, Tag};
 use crate::auth::principal::Principal;
 use crate::auth::roles::{Operation, Reach, Role};
-use crate::calls::ending::Ending;
-use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
-use crate::store::calls::{self, By, Figures, Filter, Group, Key, Position};
-use crate::store::{records, sight};
+use crate::id::{CallId, ClientId};
+use crate::store::calls::{self, By, Figures, Group, Key, Position};
+use crate::store::{clients, records};
 
 /// Endpoints of finished calls.
 #[derive(Debug)]
 pub(super) struct Api;
+
+/// The same, but for the filters in their document: the library has one parameter for each argument only.
+struct Operations;
+
+/// Which of them take a [`CallFilter`].
+const FILTERED: [&str; 3] = ["listCalls", "summarizeCalls", "exportCalls"];
+
+impl OpenApi for Api {
+    fn meta() -> Vec<MetaApi> {
+        let mut meta = Operations::meta();
+        let operations = meta.iter_mut().flat_map(|api| &mut api.paths).flat_map(|path| &mut path.operations);
+        for operation in operations.filter(|operation| operation.operation_id.is_some_and(|id| FILTERED.contains(&id)))
+        {
+            operation.params.extend(CallFilter::parameters());
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        Operations::register(registry);
+    }
+
+    fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
+        Operations.add_routes(routes);
+    }
+}
 
 /// What calls are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -149,136 +177,33 @@ struct At {
     id: Uuid,
 }
 
-/// The filters as they were sent.
-#[derive(Debug, Default)]
-struct Asked {
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
-    did: Option<String>,
-    did_id: Option<i64>,
-    caller: Option<String>,
-    seller_id: Option<i64>,
-    campaign_id: Option<i64>,
-    client_id: Option<i64>,
-    link_id: Option<i64>,
-    ending: Option<String>,
-    answered: Option<bool>,
-    min_talk_ms: Option<i64>,
-}
-
-impl Asked {
-    /// The filter for what `principal` may see.
-    fn filter(self, principal: &Principal, reach: Reach) -> Result<Filter, ApiError> {
-        let mut errors = Vec::new();
-        if let Some(ending) = &self.ending
-            && let Err(why) = Ending::from_str(ending)
-        {
-            errors.push(FieldError::new("ending", "value", why));
-        }
-        for (field, time) in [("from", self.from), ("to", self.to)] {
-            if time.is_some_and(|time| !storable(time)) {
-                errors.push(FieldError::new(field, "range", "use a year from 1970 to 9999"));
-            }
-        }
-        if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
-            errors.push(FieldError::new("to", "range", "must not lie before from"));
-        }
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(errors));
-        }
-        Ok(Filter {
-            owner: (reach != Reach::All).then_some(principal.user),
-            from: self.from,
-            to: self.to,
-            seller: self.seller_id.map(UserId),
-            did: self.did_id.map(DidId),
-            dialled: self.did.map(|number| with_plus(&number)),
-            caller: self.caller.map(|number| with_plus(&number)),
-            campaign: self.campaign_id.map(CampaignId),
-            client: self.client_id.map(ClientId),
-            link: self.link_id.map(LinkId),
-            ending: self.ending,
-            answered: self.answered,
-            min_talk_ms: self.min_talk_ms,
-        })
-    }
-}
-
-/// Outside this no call can lie, and PostgreSQL's calendar ends before chrono's does.
-fn storable(time: DateTime<Utc>) -> bool {
-    (1970..=9999).contains(&time.year())
-}
-
-/// A `+` that was not percent-encoded arrives as a space.
-fn with_plus(number: &str) -> String {
-    number.strip_prefix(' ').map_or_else(|| number.to_owned(), |digits| format!("+{digits}"))
-}
-
 /// The eyes of a principal.
 pub(super) async fn viewer(state: &State, principal: &Principal) -> Result<Viewer, ApiError> {
     let withdrawn = match principal.role {
-        Role::Seller => sight::withdrawn_from(&state.db, principal.user).await?,
+        Role::Seller => clients::withdrawn(&state.db, principal.user).await?,
         Role::Admin | Role::Staff => HashSet::new(),
     };
     Ok(Viewer::new(principal.role, calls::aliases(&state.db).await?, withdrawn))
 }
 
 #[OpenApi(prefix_path = "/api/v1/calls", tag = "Tag::Calls")]
-impl Api {
+impl Operations {
     /// List calls
     ///
     /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls.
     #[oai(path = "/", method = "get", operation_id = "listCalls")]
-    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn list(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
-        /// Arrived then or later (RFC 3339 with offset).
-        from: Query<Option<DateTime<Utc>>>,
-        /// Arrived before then (RFC 3339 with offset).
-        to: Query<Option<DateTime<Utc>>>,
-        /// The number dialled, in E.164.
-        did: Query<Option<String>>,
-        /// Row id of the DID.
-        did_id: Query<Option<i64>>,
-        /// Who called, in E.164. Withheld callers are never found by it.
-        caller: Query<Option<String>>,
-        /// Owner of the DID at the time.
-        seller_id: Query<Option<i64>>,
-        /// The campaign.
-        campaign_id: Query<Option<i64>>,
-        /// A client that was dialled, whether or not it answered.
-        client_id: Query<Option<i64>>,
-        /// A link that was dialled, whether or not it answered.
-        link_id: Query<Option<i64>>,
-        /// Why the call ended.
-        ending: Query<Option<String>>,
-        /// Whether a client answered.
-        answered: Query<Option<bool>>,
-        /// Talk time at least, in milliseconds.
-        min_talk_ms: Query<Option<i64>>,
+        filter: CallFilter,
         /// Calls per page, 1 to 200.
         limit: Query<Option<u32>>,
         /// `next_cursor` of the page before, with the same filters.
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<Call>>, ApiError> {
         let (principal, reach) = auth.may(Operation::ListCalls)?;
-        let asked = Asked {
-            from: from.0,
-            to: to.0,
-            did: did.0,
-            did_id: did_id.0,
-            caller: caller.0,
-            seller_id: seller_id.0,
-            campaign_id: campaign_id.0,
-            client_id: client_id.0,
-            link_id: link_id.0,
-            ending: ending.0,
-            answered: answered.0,
-            min_talk_ms: min_talk_ms.0,
-        };
-        let filter = asked.filter(&principal, reach)?;
+        let filter = filter.of(&principal, reach)?;
         let window = Window::<At>::new(limit.0, cursor.0.as_deref(), &format!("{filter:?}"))?;
         let after = window.after.as_ref().map(|at| Position { arrived_at: at.at, call: CallId(at.id) });
         if after.as_ref().is_some_and(|after| !storable(after.arrived_at)) {
@@ -295,7 +220,6 @@ impl Api {
     /// Counts, answer rate and talk time of the calls that match, over all and by group. By client and link, each one that was dialled
     /// for a call counts it. Any role; sellers get their own calls.
     #[oai(path = "/summary", method = "get", operation_id = "summarizeCalls")]
-    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn summary(
         &self,
         auth: Auth,
@@ -304,47 +228,10 @@ impl Api {
         group_by: Query<GroupBy>,
         /// IANA time zone of hours and days, such as `Europe/London`; UTC where absent.
         time_zone: Query<Option<String>>,
-        /// Arrived then or later (RFC 3339 with offset).
-        from: Query<Option<DateTime<Utc>>>,
-        /// Arrived before then (RFC 3339 with offset).
-        to: Query<Option<DateTime<Utc>>>,
-        /// The number dialled, in E.164.
-        did: Query<Option<String>>,
-        /// Row id of the DID.
-        did_id: Query<Option<i64>>,
-        /// Who called, in E.164. Withheld callers are never found by it.
-        caller: Query<Option<String>>,
-        /// Owner of the DID at the time.
-        seller_id: Query<Option<i64>>,
-        /// The campaign.
-        campaign_id: Query<Option<i64>>,
-        /// A client that was dialled, whether or not it answered.
-        client_id: Query<Option<i64>>,
-        /// A link that was dialled, whether or not it answered.
-        link_id: Query<Option<i64>>,
-        /// Why the call ended.
-        ending: Query<Option<String>>,
-        /// Whether a client answered.
-        answered: Query<Option<bool>>,
-        /// Talk time at least, in milliseconds.
-        min_talk_ms: Query<Option<i64>>,
+        filter: CallFilter,
     ) -> Result<Json<CallSummary>, ApiError> {
         let (principal, reach) = auth.may(Operation::SummarizeCalls)?;
-        let asked = Asked {
-            from: from.0,
-            to: to.0,
-            did: did.0,
-            did_id: did_id.0,
-            caller: caller.0,
-            seller_id: seller_id.0,
-            campaign_id: campaign_id.0,
-            client_id: client_id.0,
-            link_id: link_id.0,
-            ending: ending.0,
-            answered: answered.0,
-            min_talk_ms: min_talk_ms.0,
-        };
-        let filter = asked.filter(&principal, reach)?;
+        let filter = filter.of(&principal, reach)?;
         let zone = read_zone(time_zone.0.as_deref())?;
         let found = calls::summary(&state.db, &filter, group_by.0.into(), zone).await?;
         let viewer = viewer(state, &principal).await?;
@@ -362,56 +249,19 @@ impl Api {
     /// All calls that match, newest arrival first, as a stream without a limit. CSV has a heading, and its last line is `rows,<count>`;
     /// NDJSON is one JSON object per line as in the list, and its last line is `{"rows": <count>}`: without that line the file is not
     /// whole. It is cut off when it takes longer than an hour (by default), and within a second when the session or API token ends or
-    /// the user changes. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls. 429 `too_many_exports` where the user has 2 under way, or all users together 4 (by default).
+    /// the user changes. In CSV, text that a spreadsheet could take for a formula begins with `'`. Any role; sellers get their own calls.
+    /// 429 `too_many_exports` where the user has 2 under way, or all users together 4 (by default).
     #[oai(path = "/export", method = "get", operation_id = "exportCalls")]
-    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn export(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
         /// How calls are written out.
         format: Query<ExportFormat>,
-        /// Arrived then or later (RFC 3339 with offset).
-        from: Query<Option<DateTime<Utc>>>,
-        /// Arrived before then (RFC 3339 with offset).
-        to: Query<Option<DateTime<Utc>>>,
-        /// The number dialled, in E.164.
-        did: Query<Option<String>>,
-        /// Row id of the DID.
-        did_id: Query<Option<i64>>,
-        /// Who called, in E.164. Withheld callers are never found by it.
-        caller: Query<Option<String>>,
-        /// Owner of the DID at the time.
-        seller_id: Query<Option<i64>>,
-        /// The campaign.
-        campaign_id: Query<Option<i64>>,
-        /// A client that was dialled, whether or not it answered.
-        client_id: Query<Option<i64>>,
-        /// A link that was dialled, whether or not it answered.
-        link_id: Query<Option<i64>>,
-        /// Why the call ended.
-        ending: Query<Option<String>>,
-        /// Whether a client answered.
-        answered: Query<Option<bool>>,
-        /// Talk time at least, in milliseconds.
-        min_talk_ms: Query<Option<i64>>,
+        filter: CallFilter,
     ) -> Result<ExportResponse, ApiError> {
         let (principal, reach) = auth.may(Operation::ExportCalls)?;
-        let asked = Asked {
-            from: from.0,
-            to: to.0,
-            did: did.0,
-            did_id: did_id.0,
-            caller: caller.0,
-            seller_id: seller_id.0,
-            campaign_id: campaign_id.0,
-            client_id: client_id.0,
-            link_id: link_id.0,
-            ending: ending.0,
-            answered: answered.0,
-            min_talk_ms: min_talk_ms.0,
-        };
-        let filter = asked.filter(&principal, reach)?;
+        let filter = filter.of(&principal, reach)?;
         // A long file may outlast its access token, but not the session.
         let visit = state.visits.begin(Kind::Export, &principal, None).await?;
         let body = |format| Binary(export::body(state, principal, filter, format, visit));

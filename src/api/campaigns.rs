@@ -16,8 +16,10 @@ use super::security::Auth;
 use super::words::{Life, RoutingStrategy};
 use super::{State, Tag};
 use crate::auth::roles::Operation;
+use crate::config::REJECTION_CODES;
 use crate::id::{CampaignId, DidId, UserId};
-use crate::routing::snapshot::{Status, Strategy};
+use crate::plan;
+use crate::routing::snapshot::{CampaignRejections, Status, Strategy};
 use crate::store::campaigns::{self, CampaignFilter, CampaignValues, StoredCampaign};
 use crate::store::change::{Owner, Refusal};
 use crate::store::dids::{self, DidFilter};
@@ -45,6 +47,10 @@ struct Campaign {
     max_duration_seconds: Option<u32>,
     /// Calls ringing or talking at once over all links; null = no limit, 0 = none.
     max_concurrency: Option<u32>,
+    /// Whether the caller hears what a client sends before it answers; else it hears ringing that Asterisk makes.
+    early_media: bool,
+    /// What its callers are given who reach nobody.
+    rejections: Rejections,
     /// Life.
     status: Life,
     /// Grows with every change, also of the DIDs tied to it; send it as `If-Match`.
@@ -63,9 +69,63 @@ impl From<StoredCampaign> for Campaign {
             setup_budget_seconds: values.setup_budget_seconds,
             max_duration_seconds: values.max_duration_seconds,
             max_concurrency: values.max_concurrency,
+            early_media: values.early_media,
+            rejections: values.rejections.into(),
             status: values.status.into(),
             version: campaign.version,
         }
+    }
+}
+
+/// SIP statuses (RFC 3261) that callers are given who reach nobody; null = the site's.
+#[derive(Debug, Object)]
+struct Rejections {
+    /// The campaign is not active.
+    inactive_campaign: Option<u16>,
+    /// No link is active.
+    no_active_link: Option<u16>,
+    /// Every link is at a cap.
+    all_full: Option<u16>,
+    /// Every client that was tried failed to answer.
+    nobody_answered: Option<u16>,
+}
+
+impl From<CampaignRejections> for Rejections {
+    fn from(rejections: CampaignRejections) -> Self {
+        let CampaignRejections { inactive_campaign, no_active_link, all_full, nobody_answered } = rejections;
+        Self { inactive_campaign, no_active_link, all_full, nobody_answered }
+    }
+}
+
+/// SIP statuses to set: one of 403, 404, 408, 410, 480, 484, 486, 488, 500 and 503. Absent keeps, null means the site's.
+#[derive(Debug, Object)]
+struct RejectionsPatch {
+    /// The campaign is not active.
+    #[oai(validator(minimum(value = "403"), maximum(value = "503")))]
+    inactive_campaign: MaybeUndefined<i64>,
+    /// No link is active.
+    #[oai(validator(minimum(value = "403"), maximum(value = "503")))]
+    no_active_link: MaybeUndefined<i64>,
+    /// Every link is at a cap.
+    #[oai(validator(minimum(value = "403"), maximum(value = "503")))]
+    all_full: MaybeUndefined<i64>,
+    /// Every client that was tried failed to answer.
+    #[oai(validator(minimum(value = "403"), maximum(value = "503")))]
+    nobody_answered: MaybeUndefined<i64>,
+}
+
+impl RejectionsPatch {
+    fn merge(self, merge: &mut Merge, into: &mut CampaignRejections) {
+        let mut code = |field: &str, given: MaybeUndefined<i64>, into: &mut Option<u16>| {
+            merge.limit(field, given, into);
+            if into.is_some_and(|code| !REJECTION_CODES.contains(&code)) {
+                merge.wrong(field, plan::rejection_problem());
+            }
+        };
+        code("rejections.inactive_campaign", self.inactive_campaign, &mut into.inactive_campaign);
+        code("rejections.no_active_link", self.no_active_link, &mut into.no_active_link);
+        code("rejections.all_full", self.all_full, &mut into.all_full);
+        code("rejections.nobody_answered", self.nobody_answered, &mut into.nobody_answered);
     }
 }
 
@@ -110,19 +170,25 @@ struct CampaignSettings {
     /// Calls ringing or talking at once over all links; null (at first) = no limit, 0 = none.
     #[oai(validator(minimum(value = "0"), maximum(value = "4294967295")))]
     max_concurrency: MaybeUndefined<i64>,
+    /// Whether the caller hears what a client sends before it answers (at first true); else it hears ringing that Asterisk makes.
+    early_media: MaybeUndefined<bool>,
+    /// What its callers are given who reach nobody; null (at first) = the site's.
+    rejections: MaybeUndefined<RejectionsPatch>,
     /// Life; at first `active`. An archived campaign lets go of its DIDs.
     status: MaybeUndefined<Life>,
 }
 
 impl CampaignSettings {
     /// Which fields besides `status` are there.
-    fn given(&self) -> [(&'static str, bool); 5] {
+    fn given(&self) -> [(&'static str, bool); 7] {
         [
             ("routing_strategy", !self.routing_strategy.is_undefined()),
             ("dial_timeout_seconds", !self.dial_timeout_seconds.is_undefined()),
             ("setup_budget_seconds", !self.setup_budget_seconds.is_undefined()),
             ("max_duration_seconds", !self.max_duration_seconds.is_undefined()),
             ("max_concurrency", !self.max_concurrency.is_undefined()),
+            ("early_media", !self.early_media.is_undefined()),
+            ("rejections", !self.rejections.is_undefined()),
         ]
     }
 
@@ -133,6 +199,12 @@ impl CampaignSettings {
         merge.limit("setup_budget_seconds", self.setup_budget_seconds, &mut values.setup_budget_seconds);
         merge.limit("max_duration_seconds", self.max_duration_seconds, &mut values.max_duration_seconds);
         merge.limit("max_concurrency", self.max_concurrency, &mut values.max_concurrency);
+        merge.set("early_media", self.early_media, &mut values.early_media);
+        match self.rejections {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => values.rejections = CampaignRejections::default(),
+            MaybeUndefined::Value(patch) => patch.merge(&mut merge, &mut values.rejections),
+        }
         merge.set("status", self.status, &mut values.status);
         merge.end()
     }
@@ -166,7 +238,7 @@ impl Campaigns {
 
     /// Make a campaign
     ///
-    /// Example: `{"name": "Solar UK", "routing_strategy": "weighted", "dial_timeout_seconds": 15}`.
+    /// Example: `{"name": "Solar UK", "routing_strategy": "weighted", "dial_timeout_seconds": 15, "rejections": {"all_full": 503}}`.
     /// 409 `name_taken` where the seller has one of that name.
     #[oai(path = "/", method = "post", operation_id = "createCampaign")]
     async fn create(
@@ -191,6 +263,8 @@ impl Campaigns {
             setup_budget_seconds: None,
             max_duration_seconds: None,
             max_concurrency: None,
+            early_media: true,
+            rejections: CampaignRejections::default(),
             status: Status::Active,
         };
         new.rest.merge(Merge::default(), &mut values)?;

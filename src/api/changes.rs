@@ -28,6 +28,11 @@ impl Caller {
         Ok(Self { principal, operation, owner })
     }
 
+    /// Who it is.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     pub(super) fn editor<'a>(&'a self, state: &'a State) -> Editor<'a> {
         Editor {
             db: &state.db,
@@ -59,11 +64,10 @@ impl From<Refusal> for ApiError {
             Refusal::NotFound | Refusal::Unknown { .. } => Self::not_found(),
             Refusal::Stale { version } => Self::precondition_failed(version),
             Refusal::Conflict { code, detail } => Self::conflict(code, detail),
+            Refusal::Counter { actual } => Self::conflict("counter_changed", format!("The count is {actual} by now."))
+                .with_errors(vec![FieldError::new("expected", "counter_changed", actual.to_string())]),
             Refusal::Invalid(rows) => Self::invalid(named("invalid", rows)),
-            Refusal::Taken(rows) => {
-                Self::conflict("did_unavailable", "some of these numbers cannot be had: see errors")
-                    .with_errors(named("did_unavailable", rows))
-            }
+            Refusal::Taken(rows) => super::dids::unavailable(&rows, |row| format!("items[{row}].")),
             Refusal::AddressTaken(rows) => {
                 Self::conflict("address_taken", "another client is known by, or at, one of these addresses: see errors")
                     .with_errors(named("address_taken", rows))

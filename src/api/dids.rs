@@ -11,6 +11,7 @@ use poem_openapi::{Object, OpenApi};
 use super::answers::{self, Created, Done};
 use super::body::Body;
 use super::changes::{Caller, Merge, keyset};
+use super::did_rows::DidRows;
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
 use super::security::Auth;
@@ -21,7 +22,7 @@ use crate::id::{CampaignId, DidId, UserId};
 use crate::plan;
 use crate::routing::number::Normaliser;
 use crate::routing::snapshot::Status;
-use crate::store::change::Owner;
+use crate::store::change::{Owner, Refusal};
 use crate::store::dids::{self, DidFilter, DidValues, StoredDid};
 
 /// DID endpoints.
@@ -60,23 +61,23 @@ impl From<StoredDid> for Did {
 
 /// A DID to make.
 #[derive(Debug, Object)]
-struct NewDid {
+pub(super) struct NewDid {
     /// With country code: `+442071234567` (separators are dropped); or as the carrier sends what is no such number: 1 to 64 visible
     /// ASCII characters.
     #[oai(validator(min_length = 1, max_length = 64))]
-    number: String,
+    pub(super) number: String,
     /// Its seller. Admins and staff must send it; to sellers it is not known, they make their own.
-    seller_id: MaybeUndefined<i64>,
+    pub(super) seller_id: MaybeUndefined<i64>,
     /// Default `active`.
-    status: MaybeUndefined<Life>,
+    pub(super) status: MaybeUndefined<Life>,
 }
 
 /// DIDs to make, all or none.
 #[derive(Debug, Object)]
-struct NewDids {
+pub(super) struct NewDids {
     /// 1 to 1000 of them.
     #[oai(validator(min_items = 1, max_items = 1000))]
-    items: Vec<NewDid>,
+    pub(super) items: Vec<NewDid>,
 }
 
 /// The DIDs that were made, in the order they were sent.
@@ -146,26 +147,35 @@ impl Dids {
         let caller = Caller::new(auth, Operation::CreateDid)?;
         sellers_may_create(&caller, state)?;
         let wanted = checked(&caller, vec![(String::new(), new)])?;
-        let made = dids::create(&caller.editor(state), &wanted).await?.pop().ok_or_else(ApiError::not_found)?;
+        let made = dids::create(&caller.editor(state), &wanted).await.map_err(|refusal| match refusal {
+            Refusal::Taken(rows) => unavailable(&rows, |_| String::new()),
+            other => other.into(),
+        });
+        let made = made?.pop().ok_or_else(ApiError::not_found)?;
         Ok(Created::Made(Json(made.into())))
     }
 
     /// Make many DIDs
     ///
-    /// All or none: `errors` names each row that is wrong or cannot be had, such as `items[3].number`.
+    /// All or none, 1 to 1000: `errors` names each row that is wrong or cannot be had, such as `items[3].number`.
     /// Example: `{"items": [{"number": "+442071234567"}, {"number": "+442071234568"}]}`.
+    /// Or as CSV (`Content-Type: text/csv`, UTF-8), as a spreadsheet writes it: the first row names the columns `number`, `seller_id` and
+    /// `status`, of which the last two may be left out or empty. A row is then named as the spreadsheet counts it, such as `row[4].number`.
     #[oai(path = "/bulk", method = "post", operation_id = "createDids")]
     async fn create_many(
         &self,
         auth: Auth,
         Data(state): Data<&State>,
-        Body(new): Body<NewDids>,
+        DidRows(rows): DidRows,
     ) -> Result<Created<DidsMade>, ApiError> {
         let caller = Caller::new(auth, Operation::CreateDids)?;
         sellers_may_create(&caller, state)?;
-        let rows = new.items.into_iter().enumerate().map(|(n, did)| (format!("items[{n}]."), did));
-        let wanted = checked(&caller, rows.collect())?;
-        let made = dids::create(&caller.editor(state), &wanted).await?;
+        let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
+        let wanted = checked(&caller, rows)?;
+        let made = dids::create(&caller.editor(state), &wanted).await.map_err(|refusal| match refusal {
+            Refusal::Taken(rows) => unavailable(&rows, |row| names.get(row).cloned().unwrap_or_default()),
+            other => other.into(),
+        })?;
         Ok(Created::Made(Json(DidsMade { items: made.into_iter().map(Did::from).collect() })))
     }
 
@@ -242,6 +252,13 @@ fn sellers_may_create(caller: &Caller, state: &State) -> Result<(), ApiError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Numbers that cannot be had, each by what its row is called.
+pub(super) fn unavailable(rows: &[usize], name: impl Fn(usize) -> String) -> ApiError {
+    let error = |row: &usize| FieldError::new(format!("{}number", name(*row)), "did_unavailable", "cannot be had");
+    ApiError::conflict("did_unavailable", "this number, or one of these, cannot be had: see errors")
+        .with_errors(rows.iter().map(error).collect())
 }
 
 /// Rows to make, each with the path of its fields.

@@ -9,6 +9,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object, error as openapi};
 
+use super::answers;
 use crate::auth::principal::Refusal;
 use crate::store::StoreError;
 
@@ -116,6 +117,32 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
+    /// 400: a header that cannot be read as what it is; `allowed` says what can.
+    pub(super) fn bad_header(name: &str, allowed: &str) -> Self {
+        let errors = vec![FieldError::new(name, "invalid", allowed)];
+        Self { errors, ..Self::malformed(format!("{name}: {allowed}.")) }
+    }
+
+    /// 422 with a word of its own.
+    pub(super) fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// The same, to be tried again not before `retry_after`.
+    pub(super) fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// The stable word.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Each field that is wrong.
+    pub(super) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// 500: ours. Logs `error`, which the caller does not get to see.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %error, "an API request failed");
@@ -209,6 +236,9 @@ pub(super) fn describe(error: &poem::Error) -> ApiError {
         return error.clone();
     }
     if let Some(error) = error.downcast_ref::<openapi::ParseParamError>() {
+        if error.name == answers::IF_MATCH {
+            return ApiError::bad_header(error.name, answers::IF_MATCH_ALLOWED);
+        }
         return ApiError::invalid(vec![FieldError::new(error.name, "invalid", error.reason.clone())]);
     }
     // No object has an id that is no id.

@@ -102,6 +102,7 @@ struct LiveEvent {
 
 /// Details of an event.
 #[derive(Debug, Union)]
+#[allow(clippy::large_enum_variant, reason = "most events are of calls, and few wait")]
 enum EventData {
     Call(CallEvent),
     Link(LinkUseEvent),
@@ -132,8 +133,8 @@ struct AttemptEvent {
     number: u32,
     /// The link it is made for.
     link_id: i64,
-    /// The client that is dialled; null for a seller it is withdrawn from.
-    client: Option<ClientName>,
+    /// The client that is dialled.
+    client: ClientName,
     /// How it came out, as in the record; null while its channel is there.
     outcome: Option<String>,
 }
@@ -147,8 +148,8 @@ struct LinkUseEvent {
     link_id: i64,
     /// Row id of its campaign.
     campaign_id: i64,
-    /// Its client; null for a seller it is withdrawn from.
-    client: Option<ClientName>,
+    /// Its client.
+    client: ClientName,
     /// Calls of the link ringing or talking.
     used: u32,
     /// Its `max_concurrency`; null = no limit.
@@ -205,7 +206,7 @@ impl Api {
     /// ```text
     /// id: 4
     /// event: call.answered
-    /// data: {"at":"2026-11-24T10:15:02.481Z","call":{"call_id":"019a…","state":"talking",…},"attempt":{"number":1,"link_id":7,…},…}
+    /// data: {"at":"2026-11-24T10:15:02.481+00:00","call":{"call_id":"019a…","state":"talking",…},"attempt":{"number":1,"link_id":7,…},…}
     /// ```
     ///
     /// The first event is `ready`: read `/live/calls` and `/live/links` after it, and nothing is missed. Use of caps is looked at four
@@ -310,7 +311,7 @@ impl Feed {
         let attempt = news.attempt.as_ref().map(|attempt| AttemptEvent {
             number: attempt.number,
             link_id: attempt.link.0,
-            client: self.viewer.present_client(attempt.client, &attempt.client_name, &attempt.client_identifier),
+            client: self.viewer.client(attempt.client, &attempt.client_name, &attempt.client_identifier),
             outcome: news.outcome.map(|outcome| outcome.to_string()),
         });
         CallEvent {
@@ -331,7 +332,7 @@ impl Feed {
                     at,
                     link_id: link.0,
                     campaign_id: campaign.0,
-                    client: self.viewer.present_client(client, name, identifier),
+                    client: self.viewer.client_now(client, name, identifier),
                     used,
                     limit,
                     total_used,

@@ -1,10 +1,17 @@
 //! Whether this process lives, and whether it takes calls.
 
+use std::time::Duration;
+
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::{State, Tag};
+use super::{State, Tag, security};
+use crate::auth::roles::Role;
+
+/// A database that has not answered for so long is away; it is asked twice a second.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// Health endpoints.
 #[derive(Debug)]
@@ -19,15 +26,27 @@ struct Alive {
     version: String,
 }
 
-/// Whether calls are taken, by node.
+/// Whether calls are taken.
 #[derive(Debug, Object)]
 struct Readiness {
-    /// Whether every node is ready.
-    ready: bool,
+    /// `ready` or `not_ready`.
+    status: String,
+    /// Why; to admins only.
+    #[oai(skip_serializing_if_is_none)]
+    details: Option<ReadinessDetails>,
+}
+
+/// What readiness is made of.
+#[derive(Debug, Object)]
+struct ReadinessDetails {
+    /// Whether the database answers. While it does not, calls are still taken, with the configuration in memory.
+    database: bool,
     /// The Asterisk nodes, in the order of the configuration.
     nodes: Vec<NodeReadiness>,
     /// Routing revision in force; grows with every change of the configuration.
     routing_revision: i64,
+    /// Seconds since the configuration in force was last known to be the database's; below 1 where all is well.
+    snapshot_age_seconds: f64,
 }
 
 /// One node.
@@ -41,10 +60,10 @@ struct NodeReadiness {
 
 #[derive(ApiResponse)]
 enum ReadinessResponse {
-    /// Every node is ready.
+    /// Every node is ready, and the database answers.
     #[oai(status = 200)]
     Ready(Json<Readiness>),
-    /// At least one node is not: its callers take the dialplan's fallback.
+    /// At least one node is not: its callers take the dialplan's fallback. Or the database does not answer.
     #[oai(status = 503)]
     NotReady(Json<Readiness>),
 }
@@ -62,14 +81,29 @@ impl Health {
 
     /// Calls are taken
     ///
-    /// 200 when every configured Asterisk node is connected and compared, else 503 with the nodes that are not.
+    /// 200 when every configured Asterisk node is connected and compared and the database answers, else 503. Needs no credential, and
+    /// tells no more than a word; to an admin's credential it answers with `details`. Example: `{"status": "ready"}`.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     #[allow(clippy::unused_async, reason = "poem-openapi wants async handlers")]
-    async fn readyz(&self, Data(state): Data<&State>) -> ReadinessResponse {
-        let nodes: Vec<_> =
-            state.nodes.borrow().iter().map(|n| NodeReadiness { name: n.name.clone(), ready: n.ready }).collect();
-        let ready = nodes.iter().all(|node| node.ready);
-        let readiness = Json(Readiness { ready, nodes, routing_revision: state.registry.snapshot().revision });
+    async fn readyz(&self, request: &Request, Data(state): Data<&State>) -> ReadinessResponse {
+        let found = details(state);
+        let ready = found.database && found.nodes.iter().all(|node| node.ready);
+        let admin = security::who(request).is_some_and(|who| who.role == Role::Admin && !who.must_change_password);
+        let status = if ready { "ready" } else { "not_ready" }.to_owned();
+        let readiness = Json(Readiness { status, details: admin.then_some(found) });
         if ready { ReadinessResponse::Ready(readiness) } else { ReadinessResponse::NotReady(readiness) }
+    }
+}
+
+/// Asks nobody: whoever may ask for readiness may ask often.
+fn details(state: &State) -> ReadinessDetails {
+    let nodes = state.nodes.borrow();
+    let nodes = nodes.iter().map(|node| NodeReadiness { name: node.name.clone(), ready: node.ready }).collect();
+    let age = state.clock.now().mono.saturating_sub(state.registry.confirmed());
+    ReadinessDetails {
+        database: age < AWAY_AFTER,
+        nodes,
+        routing_revision: state.registry.snapshot().revision,
+        snapshot_age_seconds: age.as_secs_f64(),
     }
 }

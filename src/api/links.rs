@@ -1,5 +1,6 @@
 //! Links of campaigns to clients.
 
+use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -35,12 +36,16 @@ struct Link {
     client_id: i64,
     /// The client's name; null where the caller may not see the client any more.
     client_name: Option<String>,
+    /// The client is not for the campaign's seller (any more): the link gets no calls, whatever its status.
+    client_withdrawn: bool,
     /// Calls ringing or talking at once; null = no limit, 0 = none.
     max_concurrency: Option<u32>,
-    /// Counted calls ever; null = no limit, 0 = none.
+    /// Counted calls since `counted_since`; null = no limit, 0 = none.
     total_calls_allowed: Option<u64>,
-    /// Counted calls so far; grows with calls and leaves `version` as it is.
+    /// Counted calls since `counted_since`; grows with calls and leaves `version` as it is.
     current_total_calls: u64,
+    /// When an admin last set the count to 0: dials that ended before are not in it. Null = never, all are in it.
+    counted_since: Option<DateTime<Utc>>,
     /// Lower is tried first.
     forwarding_priority: i32,
     /// Share, 1 to 10000.
@@ -63,9 +68,11 @@ impl From<StoredLink> for Link {
             campaign_id: link.campaign.0,
             client_id: link.client.0,
             client_name: link.client_name,
+            client_withdrawn: link.client_withdrawn,
             max_concurrency: values.max_concurrency,
             total_calls_allowed: values.total_calls_allowed,
             current_total_calls: link.current_total_calls,
+            counted_since: link.counted_since,
             forwarding_priority: values.forwarding_priority,
             weight: values.weight,
             ring_timeout_seconds: values.ring_timeout_seconds,
@@ -92,7 +99,7 @@ struct LinkPatch {
     /// Calls ringing or talking at once; null = no limit, 0 = none.
     #[oai(validator(minimum(value = "0"), maximum(value = "4294967295")))]
     max_concurrency: MaybeUndefined<i64>,
-    /// Counted calls ever; null (at first) = no limit, 0 = none.
+    /// Counted calls since the count was last reset; null (at first) = no limit, 0 = none.
     #[oai(validator(minimum(value = "0")))]
     total_calls_allowed: MaybeUndefined<i64>,
     /// Lower is tried first; at first 1.
@@ -134,6 +141,13 @@ impl LinkPatch {
         merge.set("status", self.status, &mut values.status);
         merge.end()
     }
+}
+
+/// What the count is believed to be.
+#[derive(Debug, Object)]
+struct CounterReset {
+    /// `current_total_calls` as it was read.
+    expected: u64,
 }
 
 #[OpenApi(prefix_path = "/api/v1/campaigns", tag = "Tag::Links")]
@@ -236,6 +250,28 @@ impl Links {
         let (campaign, link) = (CampaignId(id.0), LinkId(link_id.0));
         let edit = |values: &mut LinkValues| patch.merge(values);
         Ok(Json(links::change(&caller.editor(state), campaign, link, expected, edit).await?.into()))
+    }
+
+    /// Reset a link's count
+    ///
+    /// Sets `current_total_calls` to 0 and `counted_since` to now, and routing counts by that within a second; `version` stays. Calls in
+    /// flight count when they end. Admins only. Example: `{"expected": 1000}`.
+    /// 409 `counter_changed` where the count is another by now; `errors[0].detail` is that count.
+    #[oai(path = "/:id/links/:link_id/reset-counter", method = "post", operation_id = "resetLinkCounter")]
+    async fn reset_counter(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// Id of the campaign.
+        id: Path<i64>,
+        /// Id of the link.
+        link_id: Path<i64>,
+        Body(reset): Body<CounterReset>,
+    ) -> Result<Json<Link>, ApiError> {
+        let caller = Caller::new(auth, Operation::ResetLinkCounter)?;
+        let (campaign, link) = (CampaignId(id.0), LinkId(link_id.0));
+        let now = || state.clock.now().wall;
+        Ok(Json(links::reset_counter(&caller.editor(state), campaign, link, reset.expected, now).await?.into()))
     }
 
     /// Delete a link

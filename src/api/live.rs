@@ -75,8 +75,8 @@ struct LiveAttempt {
     number: u32,
     /// The link it is made for.
     link_id: i64,
-    /// The client that is dialled; null for a seller it is withdrawn from.
-    client: Option<ClientName>,
+    /// The client that is dialled.
+    client: ClientName,
 }
 
 /// A link and how much of its caps is used now.
@@ -86,12 +86,14 @@ struct LinkUse {
     link_id: i64,
     /// `active` or `paused`.
     status: String,
+    /// The client is not for the campaign's seller (any more): the link gets no calls.
+    client_withdrawn: bool,
     /// Row id of its campaign.
     campaign_id: i64,
     /// Name of its campaign.
     campaign_name: String,
-    /// Its client; null for a seller it is withdrawn from.
-    client: Option<ClientName>,
+    /// Its client.
+    client: ClientName,
     /// Calls of the link ringing or talking.
     used: u32,
     /// Its `max_concurrency`; null = no limit.
@@ -234,7 +236,7 @@ pub(super) fn shown(call: &LiveView, viewer: &Viewer, now: Now) -> LiveCall {
         attempt: call.attempt.as_ref().map(|attempt| LiveAttempt {
             number: attempt.number,
             link_id: attempt.link.0,
-            client: viewer.present_client(attempt.client, &attempt.client_name, &attempt.client_identifier),
+            client: viewer.client(attempt.client, &attempt.client_name, &attempt.client_identifier),
         }),
         node: call.node.to_string(),
     }
@@ -250,12 +252,13 @@ fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger,
     LinkUse {
         link_id: link.id.0,
         status: link.status.to_string(),
+        client_withdrawn: link.withdrawn || viewer.is_withdrawn(link.client),
         campaign_id: campaign.id.0,
         campaign_name: campaign.name.clone(),
-        client: viewer.present_client(link.client, name, identifier),
+        client: viewer.client_now(link.client, name, identifier),
         used: ledger.link_live(link.id),
         limit: link.max_concurrency,
-        total_used: ledger.link_counted(link.id),
+        total_used: ledger.link_counted(link),
         total_limit: link.total_calls_allowed,
         campaign_used: ledger.campaign_live(campaign.id),
         campaign_limit: campaign.max_concurrency,

@@ -1,28 +1,42 @@
 //! The HTTP side: health, readiness and metrics, described by an OpenAPI document.
 
+mod admission;
 mod answers;
 mod audit;
 mod auth;
 mod body;
+mod bounds;
+mod call_filter;
 mod calls;
 mod campaigns;
 mod changes;
 mod clients;
+mod cors;
+mod did_rows;
 mod dids;
 mod document;
 mod error;
 mod events;
 mod export;
+mod guesses;
 mod headers;
 mod health;
+mod idempotency;
 mod links;
 mod live;
+mod methods;
+mod metrics;
+mod operations;
 mod page;
+mod rates;
+mod readiness;
 mod render;
 mod route;
+mod secret;
 mod security;
 mod tokens;
 mod users;
+mod versions;
 mod visits;
 mod words;
 
@@ -31,7 +45,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use poem::endpoint::make_sync;
 use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::web::{Data, Html, Query};
+use poem::web::{Html, Query};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, Server, get, handler};
 use poem_openapi::{OpenApiService, Tags};
 use serde::Deserialize;
@@ -48,7 +62,7 @@ use crate::config::Config;
 use crate::screen::Screen;
 use crate::store::Db;
 use crate::store::sight::Sight;
-use crate::telemetry::{Metrics, name};
+use crate::telemetry::Metrics;
 
 pub use visits::Visits;
 
@@ -81,8 +95,9 @@ pub struct State {
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("api.listen = \"{listen}\" cannot be used: {source}; choose a free ADDRESS:PORT of this machine")]
+#[error("{key} = \"{listen}\" cannot be used: {source}; choose a free ADDRESS:PORT of this machine")]
 pub struct CannotListen {
+    key: &'static str,
     listen: std::net::SocketAddr,
     source: std::io::Error,
 }
@@ -127,54 +142,95 @@ enum Tag {
 }
 
 /// What routing is made of.
-type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
 /// What comes of it.
 type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic);
 
-fn service() -> OpenApiService<Nouns, ()> {
-    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, links::Links);
+fn nouns() -> Nouns {
+    let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
     let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
-    let nouns = (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic);
-    OpenApiService::new(nouns, "CapConduit", env!("CARGO_PKG_VERSION"))
+    (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic)
+}
+
+fn service() -> OpenApiService<operations::Guarded<Nouns>, ()> {
+    OpenApiService::new(operations::Guarded(nouns()), "CapConduit", env!("CARGO_PKG_VERSION"))
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 
-/// Binds the listener, so that a port in use is known at start, and returns the server to run until `shutdown`.
+/// Binds the listeners, so that a port in use is known at start, and returns the servers to run until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// When an address cannot be bound.
 pub async fn serve(
     listen: std::net::SocketAddr,
     state: State,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
-    let acceptor = TcpListener::bind(listen).into_acceptor().await.map_err(|source| CannotListen { listen, source })?;
+    let scraped = match state.config.api.metrics_listen {
+        Some(listen) => {
+            Some(bind("api.metrics_listen", listen, metrics_routes(state.clone()), shutdown.clone()).await?)
+        }
+        None => None,
+    };
+    let served = bind("api.listen", listen, routes(state), shutdown).await?;
+    Ok(async move {
+        match scraped {
+            Some(scraped) => tokio::try_join!(served, scraped).map(drop),
+            None => served.await,
+        }
+    })
+}
+
+async fn bind(
+    key: &'static str,
+    listen: std::net::SocketAddr,
+    routes: impl Endpoint + 'static,
+    shutdown: CancellationToken,
+) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
+    let bound = TcpListener::bind(listen).into_acceptor().await;
+    let acceptor = bound.map_err(|source| CannotListen { key, listen, source })?;
     let bound = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(listen = bound, "API listening");
+    tracing::info!(listen = bound, key, "API listening");
     let server = Server::new_with_acceptor(acceptor).idle_timeout(std::time::Duration::from_secs(60));
     let stop = async move { shutdown.cancelled().await };
-    Ok(server.run_with_graceful_shutdown(routes(state), stop, Some(std::time::Duration::from_secs(2))))
+    Ok(server.run_with_graceful_shutdown(routes, stop, Some(std::time::Duration::from_secs(2))))
 }
 
 fn routes(state: State) -> impl Endpoint {
     let service = service();
+    let rates = Arc::new(admission::Rates::new(&state.config.api));
     let whole = document(None);
     // The library's page with the document that is published in the place of its own.
     let docs = service.swagger_ui_html().replace(&service.spec(), &whole.to_string());
     Route::new()
-        .at("/metrics", get(metrics_text))
+        .at("/metrics", get(metrics::beside_the_api))
         .at("/openapi.json", get(openapi_json))
         .nest("/docs", Route::new().at("/", make_sync(move |_| Html(docs.clone()))))
         .nest("/", service)
-        .data(state)
-        .around(without_nul)
+        .around(readable)
+        .around(admission::admit)
         .around(headers::guard)
+        .around(cors::allow)
+        .data(rates)
+        .data(state)
 }
 
-/// Refuses U+0000 in a path or query, however it is encoded: PostgreSQL has no text with it, and nothing here is called so.
-async fn without_nul<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Result<E::Output> {
+fn metrics_routes(state: State) -> impl Endpoint {
+    Route::new().at("/metrics", get(metrics::on_its_own)).around(headers::guard).data(state)
+}
+
+/// Bytes of path and query at most.
+const URI_AT_MOST: usize = 8192;
+
+/// Refuses what is too long, and U+0000 in a path or query, however it is encoded: PostgreSQL has no text with it, and nothing here is
+/// called so.
+async fn readable<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Result<E::Output> {
     let uri = request.uri();
+    if uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_AT_MOST) {
+        let detail = format!("Path and query are too long: use {URI_AT_MOST} bytes at most.");
+        return Err(error::ApiError::malformed(detail).into());
+    }
     let has_nul = |text: &str| percent_encoding::percent_decode_str(text).any(|byte| byte == 0);
     if has_nul(uri.path()) || uri.query().is_some_and(has_nul) {
         return Err(error::ApiError::malformed("The path or query has the character U+0000 (%00).").into());
@@ -195,18 +251,6 @@ fn openapi_json(Query(Reader { role }): Query<Reader>) -> Response {
     let place = role.map_or(0, |role| 1 + role as usize);
     let written = WRITTEN[place].get_or_init(|| document(role).to_string());
     Response::builder().content_type("application/json").body(written.as_str())
-}
-
-/// Prometheus' text format. Gauges of what is live are read at the moment of the scrape.
-#[handler]
-fn metrics_text(Data(state): Data<&State>) -> String {
-    for (index, node) in state.nodes.borrow().iter().enumerate() {
-        let live = state.registry.calls_on(index).len();
-        metrics::gauge!(name::CALLS_LIVE, "node" => node.name.clone()).set(f64::from(u32::try_from(live).unwrap_or(0)));
-    }
-    let held = state.registry.book().ledger.len();
-    metrics::gauge!(name::PERMITS_HELD).set(f64::from(u32::try_from(held).unwrap_or(u32::MAX)));
-    state.metrics.render()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::{ApiError, FieldError};
@@ -14,6 +15,16 @@ use super::error::{ApiError, FieldError};
 const DEFAULT: u32 = 50;
 /// Items of a page at most.
 const MOST: u32 = 200;
+
+/// PostgreSQL has no text with it, and a key may be a text.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(fields) => fields.values().any(has_nul),
+        _ => false,
+    }
+}
 
 /// One page of a list.
 #[derive(Debug, Object)]
@@ -56,8 +67,11 @@ impl<K: Serialize + DeserializeOwned> Window<K> {
 
     fn read_cursor(cursor: &str, filters: &str) -> Result<K, ApiError> {
         let refused = |detail: &str| ApiError::invalid(vec![FieldError::new("cursor", "cursor", detail)]);
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let read: Option<Cursor<K>> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let value: Option<Value> = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|it| serde_json::from_slice(&it).ok());
+        if value.as_ref().is_some_and(has_nul) {
+            return Err(ApiError::malformed("The cursor has the character U+0000: use next_cursor as it came."));
+        }
+        let read: Option<Cursor<K>> = value.and_then(|value| serde_json::from_value(value).ok());
         let cursor = read.ok_or_else(|| refused("use next_cursor as it came"))?;
         if cursor.f != filters {
             return Err(refused("belongs to a list with other filters: begin again without it"));
@@ -121,5 +135,13 @@ mod tests {
         for cursor in ["", "x", "e30", "ünïcode"] {
             assert!(Window::<i64>::new(None, Some(cursor), "").is_err(), "{cursor}");
         }
+    }
+
+    #[test]
+    fn a_nul_in_a_cursor_never_reaches_the_database() {
+        let window = Window::<(i64, String)>::new(Some(1), None, "").unwrap();
+        let page = window.page(vec!["a", "b"], |key| (1, format!("{key}\0")), str::to_owned).unwrap();
+        let refused = Window::<(i64, String)>::new(None, page.next_cursor.as_deref(), "").unwrap_err();
+        assert_eq!(refused.code(), "malformed");
     }
 }

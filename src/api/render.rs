@@ -1,7 +1,9 @@
 //! Calls as each role may see them: the one place that turns records into answers, whatever list, page or stream they are for.
 //!
 //! A seller sees of a client its id and its name (or the alias that an admin set), and no figures that other sellers' calls have a
-//! part in.
+//! part in. Of a client that was withdrawn from it (access `selected`, without this seller) it sees the id alone, wherever that client is
+//! as it is now: links, their use, previews, readiness, and the verdict on it in a later call's decision. Records of the time before keep
+//! the name that the client had: in calls and attempts, in the decisions made then, and in figures over them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,15 +13,15 @@ use poem_openapi::Object;
 use crate::auth::roles::Role;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::id::ClientId;
-use crate::routing::trace::{LinkView, TraceView};
+use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
 
 /// A client as calls name it.
 #[derive(Debug, Clone, PartialEq, Eq, Object)]
 pub(super) struct ClientName {
     /// Row id of the client.
     pub(super) id: i64,
-    /// Its name at the time; for sellers its alias where one is set.
-    pub(super) name: String,
+    /// Its name at the time; for sellers its alias where one is set, and null where it was withdrawn from the seller.
+    pub(super) name: Option<String>,
     /// Its endpoint in Asterisk. Not shown to sellers.
     pub(super) client_identifier: Option<String>,
 }
@@ -169,7 +171,7 @@ pub(super) struct LinkVerdict {
     link_id: i64,
     /// Its client.
     client: ClientName,
-    /// `candidate`, `link_paused`, `client_paused`, `link_full`, `total_reached`, `client_full` or `campaign_full`.
+    /// `candidate`, `link_paused`, `client_withdrawn`, `client_paused`, `link_full`, `total_reached`, `client_full` or `campaign_full`.
     verdict: String,
     /// The verdict in a sentence.
     explanation: String,
@@ -195,6 +197,21 @@ pub(super) struct LinkVerdict {
     credit_millionths: i64,
 }
 
+/// Something that is in the way of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub(super) struct Obstacle {
+    /// What, in a stable word.
+    code: String,
+    /// What, in a sentence.
+    explanation: String,
+}
+
+impl Obstacle {
+    pub(super) fn new(code: &str, explanation: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), explanation: explanation.into() }
+    }
+}
+
 /// Whose eyes it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Viewer {
@@ -203,17 +220,20 @@ pub(super) struct Viewer {
     withdrawn: HashSet<ClientId>,
 }
 
+/// Which time a decision is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Of a call: it names clients by what was visible then.
+    Then,
+    /// Of this moment.
+    Now,
+}
+
 impl Viewer {
-    /// A viewer of this role; `aliases` are the names that admins set for sellers to see, `withdrawn` the clients that are not for
-    /// this seller (any more).
+    /// A viewer of this role; `aliases` are the names that admins set for sellers to see, `withdrawn` the clients that are not for this
+    /// one (any more).
     pub(super) fn new(role: Role, aliases: HashMap<ClientId, String>, withdrawn: HashSet<ClientId>) -> Self {
         Self { is_seller: role == Role::Seller, aliases, withdrawn }
-    }
-
-    /// A client of what is going on now: not shown once it is withdrawn. Records keep the names they have.
-    pub(super) fn present_client(&self, id: ClientId, name: &str, identifier: &str) -> Option<ClientName> {
-        let withdrawn = self.is_seller && self.withdrawn.contains(&id);
-        (!withdrawn).then(|| self.client(id, name, identifier))
     }
 
     /// A figure that other sellers' calls have a part in.
@@ -221,13 +241,24 @@ impl Viewer {
         (!self.is_seller).then_some(figure)
     }
 
-    /// A client by the name it had.
+    /// A client by the name it had when a call was made to it.
     pub(super) fn client(&self, id: ClientId, name: &str, identifier: &str) -> ClientName {
         ClientName {
             id: id.0,
-            name: self.client_name(id, name).to_owned(),
+            name: Some(self.client_name(id, name).to_owned()),
             client_identifier: (!self.is_seller).then(|| identifier.to_owned()),
         }
+    }
+
+    /// A client as it is now.
+    pub(super) fn client_now(&self, id: ClientId, name: &str, identifier: &str) -> ClientName {
+        let shown = self.client(id, name, identifier);
+        if self.is_withdrawn(id) { ClientName { name: None, ..shown } } else { shown }
+    }
+
+    /// Whether the viewer is a seller that this client is not for (any more).
+    pub(super) fn is_withdrawn(&self, id: ClientId) -> bool {
+        self.is_seller && self.withdrawn.contains(&id)
     }
 
     /// The name to be shown of a client that was called `name`.
@@ -279,7 +310,7 @@ impl Viewer {
             dialled_raw: record.dialled_raw.clone(),
             attempts: record.attempts.iter().map(|attempt| self.attempt(attempt)).collect(),
             timeline: self.timeline(record),
-            decision: trace.map(|trace| self.decision(&trace)),
+            decision: trace.map(|trace| self.decision(&trace, Made::Then)),
         }
     }
 
@@ -319,7 +350,7 @@ impl Viewer {
     }
 
     /// Why a call went, or would go, where.
-    pub(super) fn decision(&self, trace: &TraceView) -> Decision {
+    pub(super) fn decision(&self, trace: &TraceView, made: Made) -> Decision {
         Decision {
             revision: trace.revision,
             campaign_id: trace.campaign_id.0,
@@ -329,16 +360,19 @@ impl Viewer {
             campaign_limit: trace.campaign_limit,
             last_offered: trace.last_offered.map(|link| link.0),
             candidates: trace.candidates.iter().map(|link| link.0).collect(),
-            links: trace.links.iter().map(|link| self.verdict(link, trace)).collect(),
+            links: trace.links.iter().map(|link| self.verdict(link, trace, made)).collect(),
         }
     }
 
-    fn verdict(&self, link: &LinkView, trace: &TraceView) -> LinkVerdict {
+    fn verdict(&self, link: &LinkView, trace: &TraceView, made: Made) -> LinkVerdict {
+        let client = self.client(link.client_id, &link.client, &link.identifier);
+        let withdrawn_then = self.is_seller && link.verdict == CLIENT_WITHDRAWN;
+        let withdrawn = withdrawn_then || (made == Made::Now && self.is_withdrawn(link.client_id));
         LinkVerdict {
             link_id: link.link.0,
-            client: self.client(link.client_id, &link.client, &link.identifier),
+            client: if withdrawn { ClientName { name: None, ..client } } else { client },
             verdict: link.verdict.clone(),
-            explanation: self.explain(link, trace),
+            explanation: self.explain(&link.verdict, link, (trace.campaign_used, trace.campaign_limit)),
             position: link.position.and_then(|at| u64::try_from(at).ok()),
             used: link.used,
             limit: link.limit,
@@ -352,16 +386,28 @@ impl Viewer {
         }
     }
 
-    fn explain(&self, link: &LinkView, trace: &TraceView) -> String {
+    /// What keeps a link from being offered a call now, `campaign` being calls and limit of its campaign. Of a client that was withdrawn
+    /// a seller reads no more than that.
+    pub(super) fn obstacles(&self, outlook: &Outlook, campaign: (u32, Option<u32>)) -> Vec<Obstacle> {
+        let link = &outlook.link;
+        let withdrawn = self.is_withdrawn(link.client_id) || (self.is_seller && link.verdict == CLIENT_WITHDRAWN);
+        let told =
+            outlook.obstacles.iter().filter(|code| !withdrawn || !["client_paused", "client_full"].contains(code));
+        told.map(|code| Obstacle::new(code, self.explain(code, link, campaign))).collect()
+    }
+
+    fn explain(&self, verdict: &str, link: &LinkView, campaign: (u32, Option<u32>)) -> String {
         let full = |what: &str, used: u64, limit: Option<u64>| {
             format!(
                 "{what}: {used} of {} in use.",
                 limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
             )
         };
-        match link.verdict.as_str() {
+        match verdict {
             "candidate" => "It can take the call.".to_owned(),
             "link_paused" => "The link is not active.".to_owned(),
+            CLIENT_WITHDRAWN if self.is_seller => "The client is not for you (any more).".to_owned(),
+            CLIENT_WITHDRAWN => "The client is not for the campaign's seller (any more).".to_owned(),
             "client_paused" => "The client is not active.".to_owned(),
             "link_full" => full("The link is full", link.used.into(), link.limit.map(Into::into)),
             "total_reached" => full("The link's total is reached", link.total_used, link.total_limit)
@@ -369,9 +415,7 @@ impl Viewer {
             // How many calls the client takes from others is not for a seller to know.
             "client_full" if self.is_seller => "The client takes no more calls at the moment.".to_owned(),
             "client_full" => full("The client is full", link.client_used.into(), link.client_limit.map(Into::into)),
-            "campaign_full" => {
-                full("The campaign is full", trace.campaign_used.into(), trace.campaign_limit.map(Into::into))
-            }
+            "campaign_full" => full("The campaign is full", campaign.0.into(), campaign.1.map(Into::into)),
             other => other.to_owned(),
         }
     }

@@ -1,20 +1,24 @@
 //! What would happen to a call: the decision, without making it.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::body::Body;
+use super::call_filter::storable;
 use super::calls::viewer;
 use super::error::{ApiError, FieldError};
-use super::render::Decision;
+use super::render::{Decision, Made};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::{Operation, Reach};
-use crate::id::{CampaignId, LinkId};
+use crate::id::CampaignId;
 use crate::routing::book::Book;
 use crate::routing::number::{Normaliser, find_did, is_e164};
-use crate::routing::snapshot::Snapshot;
+use crate::routing::snapshot::{Campaign, Snapshot};
 
 /// Endpoint of routing previews.
 #[derive(Debug)]
@@ -28,6 +32,9 @@ struct RouteRequest {
     did: String,
     /// Who calls, in E.164; null for a withheld caller. No rule looks at it so far.
     caller: Option<String>,
+    /// When it comes (RFC 3339 with offset); absent or null = now. Said again in the answer; no rule looks at it so far: use, caps and
+    /// settings are those of this moment, unless assumed otherwise.
+    time: Option<DateTime<Utc>>,
     /// Use of links to assume instead of what is used now.
     #[oai(validator(max_items = 200))]
     usage: Option<Vec<AssumedUse>>,
@@ -47,6 +54,8 @@ struct AssumedUse {
 /// The decision that would be made.
 #[derive(Debug, Object)]
 struct RoutePreview {
+    /// When the call is taken to come.
+    time: DateTime<Utc>,
     /// Row id of the DID that matches; null when none does.
     did_id: Option<i64>,
     /// Row id of its owner.
@@ -80,6 +89,10 @@ impl Api {
             let detail = "use + and 7 to 15 digits (E.164), or null";
             return Err(ApiError::invalid(vec![FieldError::new("caller", "value", detail)]));
         }
+        let time = asked.time.unwrap_or_else(|| state.clock.now().wall);
+        if !storable(time) {
+            return Err(ApiError::invalid(vec![FieldError::new("time", "range", "use a year from 1970 to 9999")]));
+        }
         let dialled = Normaliser::default().dialled(&asked.did);
         let snapshot = state.registry.snapshot().clone();
         let did = find_did(&snapshot, &dialled);
@@ -91,28 +104,29 @@ impl Api {
         let decision = book.decide(&snapshot, &dialled);
         let viewer = viewer(state, &principal).await?;
         Ok(Json(RoutePreview {
+            time,
             did_id: decision.did.as_ref().map(|did| did.id.0),
             seller_id: decision.did.as_ref().map(|did| did.seller.0),
             campaign_id: decision.campaign.as_ref().map(|campaign| campaign.id.0),
             candidates: decision.candidates.iter().flatten().map(|link| link.0).collect(),
             refusal: decision.candidates.as_ref().err().map(ToString::to_string),
-            decision: decision.trace.map(|trace| viewer.decision(&trace.view())),
+            decision: decision.trace.map(|trace| viewer.decision(&trace.view(), Made::Now)),
         }))
     }
 }
 
 /// Puts the assumed use into a copy of the book. A link of another campaign is as absent.
-fn pretend(
+fn pretend<'a>(
     book: &mut Book,
-    snapshot: &Snapshot,
+    snapshot: &'a Snapshot,
     campaign: Option<CampaignId>,
     usage: &[AssumedUse],
 ) -> Result<(), ApiError> {
     let campaign = campaign.and_then(|id| snapshot.campaigns.get(&id));
     for assumed in usage {
-        let link = LinkId(assumed.link_id);
-        let of_campaign = campaign.filter(|campaign| campaign.links.iter().any(|l| l.id == link));
-        let campaign = of_campaign.ok_or_else(ApiError::not_found)?;
+        let find = |campaign: &'a Arc<Campaign>| campaign.links.iter().find(|link| link.id.0 == assumed.link_id);
+        let found = campaign.and_then(|campaign| Some((campaign, find(campaign)?)));
+        let (campaign, link) = found.ok_or_else(ApiError::not_found)?;
         book.ledger.pretend(campaign.id, link, assumed.used, assumed.total_used);
     }
     Ok(())

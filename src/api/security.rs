@@ -70,10 +70,31 @@ impl<'a> ApiExtractor<'a> for Auth {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let state: &State = request.data().ok_or(ApiError::not_found())?;
-        let (principal, until) = principal(request, state).await?;
+        let who: &Known = request.data().ok_or_else(ApiError::not_found)?;
+        let (principal, until) = who.0.clone()?;
         Ok(Self(principal, until))
     }
+}
+
+/// Who sends a request and until when the credential is good, as found out once for all that looks at it; else why nobody is known.
+#[derive(Debug, Clone)]
+pub(super) struct Known(std::result::Result<(Principal, Option<DateTime<Utc>>), ApiError>);
+
+impl Known {
+    /// Asks the database.
+    pub(super) async fn find(request: &Request, state: &State) -> Self {
+        Self(principal(request, state).await)
+    }
+
+    /// The caller, where it is known.
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.0.as_ref().ok().map(|(principal, _)| principal)
+    }
+}
+
+/// Who sends a request, where that is known.
+pub(super) fn who(request: &Request) -> Option<&Principal> {
+    request.data::<Known>().and_then(Known::principal)
 }
 
 async fn principal(request: &Request, state: &State) -> Result<(Principal, Option<DateTime<Utc>>), ApiError> {
@@ -112,7 +133,7 @@ fn known(account: Account, credential: Credential, address: Option<IpAddr>) -> P
     }
 }
 
-fn bearer(request: &Request) -> Option<&str> {
+pub(super) fn bearer(request: &Request) -> Option<&str> {
     let (scheme, token) = request.header("Authorization")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

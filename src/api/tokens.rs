@@ -11,6 +11,7 @@ use super::answers::{Created, Done, check_name, none_or};
 use super::body::Body;
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
+use super::secret::Secret;
 use super::security::Auth;
 use super::words::Scope;
 use super::{State, Tag};
@@ -27,7 +28,8 @@ pub(super) struct Api;
 /// A token to make.
 #[derive(Debug, Object)]
 struct TokenRequest {
-    /// What it is for.
+    /// What it is for; 1 to 100 characters.
+    #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
     /// What it may do, within what its owner may.
     scope: Scope,
@@ -59,8 +61,10 @@ struct Token {
 struct NewlyMade {
     /// What is kept of it.
     token: Token,
-    /// The secret itself: send it as `X-API-Key`. It is shown this once.
-    secret: String,
+    /// The secret itself: send it as `X-API-Key`. It is shown this once, and absent where the request is repeated with its
+    /// `Idempotency-Key`.
+    #[oai(skip_serializing_if_is_none)]
+    secret: Option<Secret>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/auth/tokens", tag = "Tag::Auth")]
@@ -88,7 +92,7 @@ impl Api {
         let hash = secrets::hash(&secret);
         let new = NewToken { user: principal.user, name, hash, scope: scope.into(), expires_at };
         let token = tokens::create(&state.db, Actor::from(&principal), new, now).await?;
-        let made = NewlyMade { token: token.into(), secret: secret.expose_secret().to_owned() };
+        let made = NewlyMade { token: token.into(), secret: Some(secret.expose_secret().to_owned().into()) };
         Ok(Created::Made(Json(made)))
     }
 

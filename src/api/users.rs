@@ -11,6 +11,7 @@ use super::auth::check_password;
 use super::body::Body;
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
+use super::secret::Secret;
 use super::security::Auth;
 use super::words::{Role, UserStatus};
 use super::{State, Tag};
@@ -51,20 +52,23 @@ pub(super) struct User {
 #[derive(Debug, Object)]
 struct UserRequest {
     /// 1 to 64 of `a-z 0-9 . _ -`; unique.
+    #[oai(validator(min_length = 1, max_length = 64))]
     username: String,
     /// For people; 1 to 100 characters.
+    #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
     /// What it is.
     role: Role,
     /// 15 to 128 characters; the user must change it at the first log-in. Absent or null: it cannot sign in until it gets one.
     #[oai(validator(max_length = 512))]
-    password: Option<String>,
+    password: Option<Secret>,
 }
 
 /// What to change; what is absent stays.
 #[derive(Debug, Object)]
 struct UserPatch {
     /// For people; 1 to 100 characters.
+    #[oai(validator(min_length = 1, max_length = 100))]
     name: Option<String>,
     /// What it is. A seller that owns DIDs or campaigns stays a seller.
     role: Option<Role>,
@@ -75,7 +79,7 @@ struct UserPatch {
     stop_routing: Option<bool>,
     /// 15 to 128 characters; ends the user's sessions, and the user must change it at the next log-in.
     #[oai(validator(max_length = 512))]
-    password: Option<String>,
+    password: Option<Secret>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/users", tag = "Tag::Users")]
@@ -122,7 +126,7 @@ impl Api {
         }
         check_name("name", &name, &mut errors);
         if let Some(password) = &password {
-            check_password("password", password, &username, &mut errors);
+            check_password("password", password.expose(), &username, &mut errors);
         }
         none_or(errors)?;
         let must_change_password = password.is_some();
@@ -178,7 +182,7 @@ impl Api {
             role: patch.role.map(Into::into),
             status: patch.status.map(Into::into),
             password_hash,
-            stop_routing: patch.stop_routing.unwrap_or(false),
+            stop_routing: patch.stop_routing,
             if_version,
         };
         let now = state.clock.now().wall;
@@ -193,15 +197,12 @@ impl UserPatch {
             check_name("name", name, &mut errors);
         }
         if let Some(password) = &self.password {
-            check_password("password", password, &account.username, &mut errors);
+            check_password("password", password.expose(), &account.username, &mut errors);
         }
         let disables = self.status == Some(UserStatus::Disabled) && account.status == plan::UserStatus::Active;
         let disables_seller = disables && account.role == roles::Role::Seller;
         match self.stop_routing {
-            None if disables_seller => {
-                let told = "say whether the seller's routing stops (true) or goes on (false)";
-                errors.push(FieldError::new("stop_routing", "required", told));
-            }
+            None if disables_seller => errors.push(routing_unsaid()),
             Some(_) if !disables_seller => {
                 errors.push(FieldError::new("stop_routing", "not_now", "belongs to disabling an active seller"));
             }
@@ -209,6 +210,10 @@ impl UserPatch {
         }
         none_or(errors)
     }
+}
+
+fn routing_unsaid() -> FieldError {
+    FieldError::new("stop_routing", "required", "say whether the seller's routing stops (true) or goes on (false)")
 }
 
 impl From<Account> for User {
@@ -236,6 +241,7 @@ impl From<UserError> for ApiError {
             UserError::Owns => {
                 Self::conflict("owns_objects", "The seller owns DIDs or campaigns: nobody but a seller can.")
             }
+            UserError::RoutingUnsaid => Self::invalid(vec![routing_unsaid()]),
             UserError::Outdated => {
                 Self::unauthorized("credential", "The password or session has changed: log in again.")
             }

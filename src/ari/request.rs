@@ -75,6 +75,16 @@ pub enum Request<'a> {
         /// Seconds until Asterisk gives up; 0 = never.
         timeout: u32,
     },
+    /// Lets an inbound channel that is not answered hear ringing (180).
+    Ring {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
+    /// Answers an inbound channel.
+    Answer {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
     /// Makes a mixing bridge.
     CreateBridge {
         /// The id it shall have.
@@ -231,6 +241,8 @@ impl Request<'_> {
             }
             Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
             Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
+            Self::Ring { channel_id } => post("ring", channel(channel_id, "/ring")),
+            Self::Answer { channel_id } => post("answer", channel(channel_id, "/answer")),
             Self::CreateBridge { bridge_id, name } => {
                 post("create_bridge", bridge(bridge_id, "")).query("type", "mixing").query("name", name)
             }

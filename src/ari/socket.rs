@@ -88,6 +88,7 @@ impl Socket {
         shutdown: CancellationToken,
     ) -> Self {
         let depth = metrics::gauge!(name::ARI_EVENT_QUEUE_DEPTH, "node" => shared.name.to_string());
+        metrics::counter!(name::ARI_RECONNECTS, "node" => shared.name.to_string()).increment(0);
         Self { shared: Arc::clone(shared), app: Arc::clone(app), events, shutdown, depth }
     }
 

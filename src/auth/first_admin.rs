@@ -39,7 +39,7 @@ pub enum FirstAdminError {
     Store(#[from] StoreError),
     /// The database could not make the user.
     #[error(transparent)]
-    User(UserError),
+    User(#[from] UserError),
 }
 
 /// Makes the admin of the configuration where there is no admin yet. A password that is not configured is random, must be changed at the
@@ -56,10 +56,6 @@ pub async fn ensure(db: &Db, config: &Config, clock: Clock) -> Result<(), FirstA
         Some(password) => (password.clone(), false),
         None => (secrets::password(), true),
     };
-    // Told before it is made: an admin whose password nobody knows would keep the next start from making one.
-    if random {
-        tell(&username, &password, &config.data_dir)?;
-    }
     let admin = NewUser {
         username: username.clone(),
         name: "Administrator".to_owned(),
@@ -67,14 +63,16 @@ pub async fn ensure(db: &Db, config: &Config, clock: Clock) -> Result<(), FirstA
         password_hash: Some(hasher::hash(&password)?),
         must_change_password: random,
     };
-    match users::create(db, Actor::System("start"), admin, clock.now().wall).await {
-        Ok(_) => {
-            tracing::info!(username, "the first admin is made");
-            Ok(())
-        }
-        Err(UserError::Taken) => Err(FirstAdminError::Taken(username)),
-        Err(error) => Err(FirstAdminError::User(error)),
+    // Told before others can see it: an admin whose password nobody knows would keep the next start from making one.
+    let announce = || if random { tell(&username, &password, &config.data_dir) } else { Ok(()) };
+    match users::create_first(db, Actor::System("start"), admin, clock.now().wall, announce).await {
+        Ok(Some(_)) => tracing::info!(username, "the first admin is made"),
+        // Another process that starts on the same database was first, and tells its password.
+        Ok(None) => {}
+        Err(FirstAdminError::User(UserError::Taken)) => return Err(FirstAdminError::Taken(username)),
+        Err(error) => return Err(error),
     }
+    Ok(())
 }
 
 fn tell(username: &str, password: &SecretString, data_dir: &Path) -> Result<(), FirstAdminError> {

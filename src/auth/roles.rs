@@ -151,6 +151,8 @@ operations! {
     UpdateCampaign = "updateCampaign": change by token, [All, All, Own];
     /// `DELETE /campaigns/{id}`
     DeleteCampaign = "deleteCampaign": change by token, [All, None, Own];
+    /// `GET /campaigns/{id}/readiness`
+    GetCampaignReadiness = "getCampaignReadiness": look by token, [All, All, Own];
     /// `GET /campaigns/{id}/dids`
     ListCampaignDids = "listCampaignDids": look by token, [All, All, Own];
     /// `PUT /campaigns/{id}/dids/{did_id}`
@@ -165,6 +167,8 @@ operations! {
     GetLink = "getLink": look by token, [All, All, Own];
     /// `PATCH /campaigns/{id}/links/{link_id}`
     UpdateLink = "updateLink": change by token, [All, All, Own];
+    /// `POST /campaigns/{id}/links/{link_id}/reset-counter`
+    ResetLinkCounter = "resetLinkCounter": change by token, [All, None, None];
     /// `DELETE /campaigns/{id}/links/{link_id}`
     DeleteLink = "deleteLink": change by token, [All, None, Own];
 }

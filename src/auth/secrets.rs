@@ -19,20 +19,59 @@ pub fn api_token() -> SecretString {
     format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(clock::random_bytes::<32>())).into()
 }
 
-/// A new refresh token of a session: the session's id and 256 random bits.
-#[must_use]
-pub fn refresh_token(session: Uuid) -> SecretString {
-    let mut bytes = [0_u8; 48];
-    bytes[..16].copy_from_slice(session.as_bytes());
-    bytes[16..].copy_from_slice(&clock::random_bytes::<32>());
-    format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+/// What all refresh tokens of one session share: whoever sends it has held one of them.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// The session.
+    pub session: Uuid,
+    secret: SecretString,
 }
 
-/// The session that a refresh token names; `None` for anything else.
+impl Family {
+    /// A new session's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { session: session_id(), secret: URL_SAFE_NO_PAD.encode(clock::random_bytes::<16>()).into() }
+    }
+
+    /// The family that a refresh token says it is of; `None` for anything else.
+    #[must_use]
+    pub fn of(refresh_token: &SecretString) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(refresh_token.expose_secret().strip_prefix(REFRESH_PREFIX)?).ok()?;
+        let secret = || URL_SAFE_NO_PAD.encode(&bytes[16..32]).into();
+        (bytes.len() == 64)
+            .then(|| Uuid::from_slice(&bytes[..16]).ok())
+            .flatten()
+            .map(|session| Self { session, secret: secret() })
+    }
+
+    /// What is stored of its secret.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hash(&self.secret)
+    }
+
+    /// A new token of it: the session's id, the secret of the family, and 256 random bits.
+    #[must_use]
+    pub fn refresh_token(&self) -> SecretString {
+        let mut bytes = self.session.as_bytes().to_vec();
+        bytes.extend(URL_SAFE_NO_PAD.decode(self.secret.expose_secret()).unwrap_or_default());
+        bytes.extend(clock::random_bytes::<32>());
+        format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+    }
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether what was sent is the secret that is configured. Takes as long wherever they differ.
 #[must_use]
-pub fn session_of(refresh_token: &SecretString) -> Option<Uuid> {
-    let bytes = URL_SAFE_NO_PAD.decode(refresh_token.expose_secret().strip_prefix(REFRESH_PREFIX)?).ok()?;
-    (bytes.len() == 48).then(|| Uuid::from_slice(&bytes[..16]).ok()).flatten()
+pub fn same(given: &str, wanted: &SecretString) -> bool {
+    let (given, wanted) = (Sha256::digest(given.as_bytes()), Sha256::digest(wanted.expose_secret().as_bytes()));
+    given.iter().zip(wanted.iter()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// A new random id for a session.
@@ -61,14 +100,23 @@ mod tests {
 
     #[test]
     fn a_refresh_token_names_its_session_and_nothing_else_does() {
-        let session = session_id();
-        let token = refresh_token(session);
-        assert_eq!(session_of(&token), Some(session));
-        assert_ne!(hash(&token), hash(&refresh_token(session)));
+        let family = Family::new();
+        let token = family.refresh_token();
+        let found = Family::of(&token).unwrap();
+        assert_eq!((found.session, found.hash()), (family.session, family.hash()));
+        assert_ne!(hash(&token), hash(&family.refresh_token()));
+        assert_ne!(Family::new().hash(), family.hash());
         let key = api_token();
         for foreign in ["", "ccr_", "ccr_AAAA", "cck_AAAA", key.expose_secret()] {
-            assert_eq!(session_of(&foreign.to_owned().into()), None, "{foreign}");
+            assert!(Family::of(&foreign.to_owned().into()).is_none(), "{foreign}");
         }
+    }
+
+    #[test]
+    fn only_the_same_text_is_the_same() {
+        let wanted = SecretString::from("canary");
+        assert!(same("canary", &wanted));
+        assert!(!same("canarz", &wanted) && !same("", &wanted) && !same("canary ", &wanted));
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
-use uuid::Uuid;
 
 use super::authority::Authority;
 use super::hasher::HashError;
 use super::principal::Actor;
-use super::secrets;
+use super::secrets::{self, Family};
 use crate::clock::Now;
 use crate::plan::UserStatus;
 use crate::store::sessions::{self, NewSession, Refresh};
@@ -73,13 +72,14 @@ pub async fn sign_in(
         sessions::note_refusal(db, user, address, now.wall).await?;
         return Err(SignInError::Refused);
     };
-    let id = secrets::session_id();
-    let refresh_token = secrets::refresh_token(id);
+    let family = Family::new();
+    let refresh_token = family.refresh_token();
     let session = NewSession {
-        id,
+        id: family.session,
         user: account.id,
         verified,
         refresh_hash: secrets::hash(&refresh_token),
+        family_hash: family.hash(),
         created_at: now.wall,
         expires_at: now.wall + SESSION_LIFE,
     };
@@ -89,7 +89,7 @@ pub async fn sign_in(
         return Err(SignInError::Refused);
     }
     authority.succeed(&counted, now.mono);
-    let access_token = authority.key.sign(id, now.wall)?;
+    let access_token = authority.key.sign(family.session, now.wall)?;
     Ok(Entered { account, access_token, refresh_token })
 }
 
@@ -103,13 +103,13 @@ pub async fn refresh(
     token: &SecretString,
     now: DateTime<Utc>,
 ) -> Result<Entered, SignInError> {
-    let session: Uuid = secrets::session_of(token).ok_or(SignInError::Refused)?;
-    let account = sessions::owner(db, session, now).await?.ok_or(SignInError::Refused)?;
-    let refresh_token = secrets::refresh_token(session);
+    let family = Family::of(token).ok_or(SignInError::Refused)?;
+    let account = sessions::owner(db, family.session, now).await?.ok_or(SignInError::Refused)?;
+    let refresh_token = family.refresh_token();
     let (old, new) = (secrets::hash(token), secrets::hash(&refresh_token));
-    match sessions::refresh(db, session, &old, new, now).await? {
+    match sessions::refresh(db, family.session, &family.hash(), &old, new, now).await? {
         Refresh::Rotated => {
-            let access_token = authority.key.sign(session, now)?;
+            let access_token = authority.key.sign(family.session, now)?;
             Ok(Entered { account, access_token, refresh_token })
         }
         Refresh::Reused => {

@@ -33,6 +33,8 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
             let passes = call.attempt(n).is_none_or(|attempt| attempt.client.caller_id == CallerId::Pass);
             lane.send(Request::Dial { channel_id: &id.leg(n), caller: passes.then_some(caller), timeout })
         }
+        Op::RingCaller => lane.send(Request::Ring { channel_id: caller }),
+        Op::AnswerCaller => lane.send(Request::Answer { channel_id: caller }),
         Op::HangUpLeg(n) => lane.send(hang_up(&id.leg(n), NORMAL_CLEARING)),
         Op::HangUpCaller(None) => lane.send(hang_up(caller, NORMAL_CLEARING)),
         Op::HangUpCaller(Some(sip)) => lane.send(hang_up(caller, q850_for_sip(sip))),

@@ -142,6 +142,10 @@ pub enum Op {
         /// Asterisk's own dial timeout, which stands behind ours.
         timeout: Duration,
     },
+    /// Let the caller hear ringing, which Asterisk makes.
+    RingCaller,
+    /// Answer the caller.
+    AnswerCaller,
     /// Hang up attempt n's channel.
     HangUpLeg(u32),
     /// Hang up the caller; `Some` = the SIP status an unanswered one is given, `None` = normal clearing.
@@ -160,6 +164,8 @@ impl fmt::Display for Op {
             Self::AddCaller => f.write_str("add_caller"),
             Self::AddLeg(n) => write!(f, "add({n})"),
             Self::Dial { n, .. } => write!(f, "dial({n})"),
+            Self::RingCaller => f.write_str("ring_caller"),
+            Self::AnswerCaller => f.write_str("answer_caller"),
             Self::HangUpLeg(n) => write!(f, "hang_up({n})"),
             Self::HangUpCaller(Some(sip)) => write!(f, "reject({sip})"),
             Self::HangUpCaller(None) => f.write_str("hang_up_caller"),

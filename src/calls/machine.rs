@@ -16,6 +16,7 @@ use super::io::{Effect, Input};
 use super::live::State;
 use crate::cdr::record::HungUpBy;
 use crate::clock::Now;
+use crate::config::Rejections;
 use crate::id::LinkId;
 use crate::routing::decision::{Decision, Trace};
 use crate::routing::snapshot::{Campaign, Did};
@@ -77,6 +78,8 @@ pub struct Call {
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
     caller: CallerLeg,
+    /// The caller was told to hear ringing.
+    caller_rings: bool,
     /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been seen.
     up_during: Option<u32>,
     caller_cause: Option<i16>,
@@ -112,6 +115,7 @@ impl Call {
             bridge: false,
             limit_owed: false,
             caller: CallerLeg::Waiting,
+            caller_rings: false,
             up_during: None,
             caller_cause: None,
             end: None,
@@ -191,6 +195,25 @@ impl Call {
         self.campaign.as_ref().and_then(|c| c.max_duration).unwrap_or(self.limits.max_duration)
     }
 
+    /// What this call's caller is given who reaches nobody: the campaign's word before the site's.
+    fn rejections(&self) -> Rejections {
+        let site = self.limits.rejections;
+        let Some(own) = self.campaign.as_ref().map(|campaign| campaign.rejections) else { return site };
+        Rejections {
+            inactive_campaign: own.inactive_campaign.unwrap_or(site.inactive_campaign),
+            no_active_link: own.no_active_link.unwrap_or(site.no_active_link),
+            all_full: own.all_full.unwrap_or(site.all_full),
+            nobody_answered: own.nobody_answered.unwrap_or(site.nobody_answered),
+            ..site
+        }
+    }
+
+    /// Whether the caller hears what clients send before they answer: their legs are in the bridge from the start, and Asterisk passes
+    /// ringing, media and answer on by itself. Else a leg comes into the bridge when it has answered.
+    fn early_media(&self) -> bool {
+        self.campaign.as_ref().is_none_or(|campaign| campaign.early_media)
+    }
+
     /// Takes one input; says what is to be done, in order. After the end: nothing.
     #[must_use]
     pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
@@ -205,7 +228,7 @@ impl Call {
             Input::Taken(Some(offer)) => self.start_attempt(offer, now, &mut effects),
             Input::Taken(None) => self.reject(Ending::NobodyAnswered, now, &mut effects),
             Input::LegReady(n) => self.leg_ready(n, now, &mut effects),
-            Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now),
+            Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(),

@@ -2,6 +2,7 @@
 
 mod any_order;
 mod bench;
+mod media;
 
 use std::time::Duration;
 
@@ -40,6 +41,39 @@ fn an_answered_call_from_arrival_to_record() {
     assert_eq!((record.ring_ms, record.talk_ms), (2_000, 30_000));
     assert_eq!(record.answered_link_id, Some(LinkId(1)));
     assert_eq!(bench.released, [(1, true)]);
+}
+
+#[test]
+fn listeners_are_told_each_step_once_and_in_order() {
+    use super::news::{CallNews, Happening as H, Teller};
+    let mut bench = Bench::new(&[link(1), link(2)]);
+    let mut teller = Teller::default();
+    let mut told = teller.news(&bench.call);
+    assert_eq!(told, [(H::Arrived, None), (H::AttemptStarted, Some(0))]);
+    for input in [Input::LegReady(1), Input::LegRinging(1), Input::LegRinging(1)] {
+        bench.give(input);
+        told.extend(teller.news(&bench.call));
+    }
+    bench.gone(1, 17, 486);
+    told.extend(teller.news(&bench.call));
+    for input in [Input::LegReady(2), Input::LegAnswered(2), Input::CallerUp, Input::CallerGone] {
+        bench.give(input);
+        told.extend(teller.news(&bench.call));
+    }
+    bench.gone(2, 16, 0);
+    told.extend(teller.news(&bench.call));
+    let rest = [
+        (H::Ringing, Some(0)),
+        (H::AttemptFailed, Some(0)),
+        (H::AttemptStarted, Some(1)),
+        (H::Answered, Some(1)),
+        (H::Clearing, Some(1)),
+    ];
+    assert_eq!(told[2..], rest);
+    let failed = CallNews::of(&bench.call, told[3], bench.now);
+    assert_eq!((failed.attempt.map(|it| it.number), failed.outcome), (Some(1), Some(AttemptOutcome::Busy)));
+    assert_eq!(failed.ending, Some(("completed", HungUpBy::Caller)));
+    assert!(teller.news(&bench.call).is_empty());
 }
 
 #[test]

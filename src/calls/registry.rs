@@ -1,6 +1,8 @@
 //! The live calls and the one book of permits. Whoever wants to tell a call something does it here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
@@ -22,6 +24,8 @@ use crate::routing::usage::{InUse, UseChange};
 pub struct Registry {
     book: Mutex<Book>,
     snapshot: ArcSwap<Snapshot>,
+    /// Monotonic time in microseconds at which the snapshot was last known to be the database's.
+    confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
     news: broadcast::Sender<News>,
@@ -57,6 +61,7 @@ impl Registry {
         Self {
             book: Mutex::new(book),
             snapshot: ArcSwap::from_pointee(snapshot),
+            confirmed: AtomicU64::new(0),
             calls: DashMap::new(),
             inbound: DashMap::new(),
             news: broadcast::Sender::new(news_kept),
@@ -111,6 +116,17 @@ impl Registry {
     /// Puts another configuration in force; running attempts keep theirs.
     pub fn swap_snapshot(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Notes that the configuration in force is the one that the database holds at this monotonic time.
+    pub fn confirm(&self, mono: Duration) {
+        self.confirmed.store(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The monotonic time of the last [`Registry::confirm`].
+    #[must_use]
+    pub fn confirmed(&self) -> Duration {
+        Duration::from_micros(self.confirmed.load(Ordering::Relaxed))
     }
 
     /// Registers a call; `None` when it is live already (a repeated event).

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::record::CallRecord;
-use crate::clock::jitter;
+use crate::clock::{Clock, jitter};
 use crate::store::{Db, records};
 use crate::telemetry::name;
 
@@ -29,7 +29,7 @@ pub struct Ending {
 }
 
 /// Writes what comes until it is told to end.
-pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
+pub async fn run(db: Db, clock: Clock, mut finished: mpsc::UnboundedReceiver<CallRecord>, ending: Ending) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let more = tokio::select! {
@@ -45,8 +45,9 @@ pub async fn run(db: Db, mut finished: mpsc::UnboundedReceiver<CallRecord>, endi
             fill(&mut batch, &mut finished).await;
         }
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
-        write(&db, &batch, &ending.give_up).await;
+        write(&db, clock, &batch, &ending.give_up).await;
         batch.clear();
+        metrics::gauge!(name::RECORD_LAG).set(0.0);
         metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));
     }
 }
@@ -65,10 +66,11 @@ async fn fill(batch: &mut Vec<CallRecord>, finished: &mut mpsc::UnboundedReceive
 }
 
 /// Writing is idempotent by call id, so a batch whose outcome is unknown is simply written again.
-async fn write(db: &Db, batch: &[CallRecord], give_up: &CancellationToken) {
+async fn write(db: &Db, clock: Clock, batch: &[CallRecord], give_up: &CancellationToken) {
     let mut wait = RETRY_FIRST;
     let mut tries = 0_u32;
     loop {
+        metrics::gauge!(name::RECORD_LAG).set(lag(batch, clock).as_secs_f64());
         let written = tokio::select! {
             written = records::write(db, batch) => written.map_err(|error| error.to_string()),
             // Dropping a write half-way is safe: it is one transaction, and idempotent.
@@ -94,6 +96,12 @@ async fn write(db: &Db, batch: &[CallRecord], give_up: &CancellationToken) {
         }
         wait = (wait * 2).min(RETRY_MAX);
     }
+}
+
+/// How long ago the oldest call of the batch ended.
+fn lag(batch: &[CallRecord], clock: Clock) -> Duration {
+    let oldest = batch.iter().map(|record| record.ended_at).min();
+    oldest.and_then(|ended| (clock.now().wall - ended).to_std().ok()).unwrap_or_default()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 records do not fit into memory")]

@@ -80,6 +80,7 @@ pub(super) async fn run(db: &Db, command: UserCommand) -> anyhow::Result<String>
                 );
             }
             let status = Some(UserStatus::Disabled);
+            let stop_routing = (account.role == Role::Seller).then_some(stop_routing);
             update(db, &account, Changes { status, stop_routing, ..Changes::default() }).await?;
             Ok(format!("user {username} is disabled\n"))
         }

@@ -110,9 +110,32 @@ fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> R
 fn read_api(mut section: Section<'_>) -> Api {
     let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
     let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
-    let trusted_proxies = section.list("trusted_proxies", str::parse);
+    let api = Api {
+        listen,
+        trusted_proxies: section.list("trusted_proxies", str::parse),
+        requests_per_second: section.whole("requests_per_second", 50, 1..=100_000),
+        burst: section.whole("burst", 100, 1..=1_000_000),
+        cors_origins: section.list("cors_origins", origin),
+        metrics_listen: section.optional("metrics_listen", |text| text.parse().map_err(allowed)),
+        metrics_token: section.secret("metrics_token", "metrics_token_file"),
+    };
+    if api.metrics_token.as_ref().is_some_and(|token| token.expose_secret().len() < 32) {
+        section.fault("metrics_token", "is too short (not shown: secret): use 32 bytes or more");
+    }
+    if api.metrics_listen == Some(listen) && listen.port() != 0 {
+        section
+            .fault("metrics_listen", "is the same as api.listen: use another port, or set api.metrics_token instead");
+    }
     section.finish();
-    Api { listen, trusted_proxies }
+    api
+}
+
+/// An origin exactly as browsers send it (RFC 6454): scheme, host in lower case, and the port where it is not the scheme's own.
+fn origin(text: &str) -> Result<String, String> {
+    let allowed = || "use an origin as browsers send it, such as https://panel.example.com, without a path".to_owned();
+    let url: reqwest::Url = text.parse().map_err(|_| allowed())?;
+    let exact = matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text;
+    if exact { Ok(text.to_owned()) } else { Err(allowed()) }
 }
 
 fn read_auth(mut section: Section<'_>) -> Auth {

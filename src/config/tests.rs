@@ -54,7 +54,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("limits", 6),
         ("policy", 1),
         ("log", 2),
-        ("api", 2),
+        ("api", 5),
         ("auth", 1),
         ("database", 2),
         ("realtime", 2),

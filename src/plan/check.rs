@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Problems;
-use super::document::{CampaignForm, ClientForm, Document, LinkForm};
+use super::document::{CampaignForm, ClientForm, Document, LinkForm, RejectionsForm};
 use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
+use crate::config::REJECTION_CODES;
 use crate::realtime::{Secrets, reserved};
-use crate::routing::snapshot::{ClientIdentifier, CountOn, Status};
+use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status};
 
 /// Which numbers a field takes, and how a person is told.
 struct Range {
@@ -235,10 +236,29 @@ impl Checker {
             setup_budget_seconds: self.ranged(path, "setup_budget_seconds", form.setup_budget_seconds, &BUDGET),
             max_duration_seconds: self.ranged(path, "max_duration_seconds", form.max_duration_seconds, &DURATION),
             max_concurrency: self.ranged(path, "max_concurrency", form.max_concurrency, &CAP),
+            early_media: form.early_media.unwrap_or(true),
+            rejections: self.rejections(&format!("{path}.rejections"), form.rejections.as_ref()),
             status: self.status(path, form.status.as_deref()),
             dids,
             strategy: strategy?,
         })
+    }
+
+    fn rejections(&mut self, path: &str, form: Option<&RejectionsForm>) -> CampaignRejections {
+        let Some(form) = form else { return CampaignRejections::default() };
+        let mut code = |name: &str, value: Option<i64>| {
+            let code = u16::try_from(value?).ok().filter(|code| REJECTION_CODES.contains(code));
+            if code.is_none() {
+                self.report(&format!("{path}.{name}"), rejection_problem());
+            }
+            code
+        };
+        CampaignRejections {
+            inactive_campaign: code("inactive_campaign", form.inactive_campaign),
+            no_active_link: code("no_active_link", form.no_active_link),
+            all_full: code("all_full", form.all_full),
+            nobody_answered: code("nobody_answered", form.nobody_answered),
+        }
     }
 
     fn links(&mut self, campaign: &str, form: &CampaignForm) -> BTreeMap<String, Link> {
@@ -294,6 +314,13 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
     let length = name.chars().count();
     let sound = (1..=100).contains(&length) && name.trim() == name && !name.chars().any(char::is_control);
     (!sound).then_some("use 1 to 100 characters, none of them a control character, no space at either end")
+}
+
+/// What is allowed, when a SIP status for callers who reach nobody is not.
+#[must_use]
+pub fn rejection_problem() -> String {
+    let codes: Vec<String> = REJECTION_CODES.iter().map(ToString::to_string).collect();
+    format!("use one of {}", codes.join(", "))
 }
 
 /// What is allowed, when a DID's number is not.

@@ -102,9 +102,33 @@ pub struct CampaignForm {
     /// Numbers that feed it, of the same seller; a DID feeds at most one active campaign.
     #[serde(default)]
     pub dids: Vec<String>,
+    /// Whether the caller hears what a client sends before it answers (default), else ringing that Asterisk makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_media: Option<bool>,
+    /// `[campaigns.rejections]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejections: Option<RejectionsForm>,
     /// `[[campaigns.links]]`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkForm>,
+}
+
+/// `[campaigns.rejections]`: SIP statuses that its callers are given who reach nobody; absent = those of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejectionsForm {
+    /// The campaign is not active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_campaign: Option<i64>,
+    /// No link is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_active_link: Option<i64>,
+    /// Every link is at a cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_full: Option<i64>,
+    /// Every attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nobody_answered: Option<i64>,
 }
 
 /// One of `[[campaigns.links]]`.

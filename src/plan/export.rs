@@ -1,9 +1,9 @@
 //! PURE: from stored objects back to the form.
 
-use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm, SellerForm};
 use super::state::{Campaign, Client, Current, Link, StoredCampaign, UserStatus};
 use crate::realtime::SipForm;
-use crate::routing::snapshot::{CountOn, Status};
+use crate::routing::snapshot::{CampaignRejections, CountOn, Status};
 
 impl From<&Current> for Document {
     /// Everything that is not archived, sorted by name, defaults left out. Reading it back and applying it changes nothing.
@@ -76,8 +76,20 @@ fn campaign(seller: &str, name: &str, campaign: &Campaign) -> CampaignForm {
         max_concurrency: campaign.max_concurrency.map(i64::from),
         status: unless_active(campaign.status),
         dids: campaign.dids.iter().cloned().collect(),
+        early_media: (!campaign.early_media).then_some(false),
+        rejections: rejections(&campaign.rejections),
         links: Vec::new(),
     }
+}
+
+fn rejections(rejections: &CampaignRejections) -> Option<RejectionsForm> {
+    let form = RejectionsForm {
+        inactive_campaign: rejections.inactive_campaign.map(i64::from),
+        no_active_link: rejections.no_active_link.map(i64::from),
+        all_full: rejections.all_full.map(i64::from),
+        nobody_answered: rejections.nobody_answered.map(i64::from),
+    };
+    (*rejections != CampaignRejections::default()).then_some(form)
 }
 
 fn links(current: &Current, stored: &StoredCampaign) -> Vec<LinkForm> {

@@ -94,6 +94,11 @@ pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {
         optional("default", "setup_budget_seconds", campaign.setup_budget_seconds),
         optional("default", "max_duration_seconds", campaign.max_duration_seconds),
         optional("no limit", "max_concurrency", campaign.max_concurrency),
+        quiet_when(true, "early_media", campaign.early_media),
+        optional("default", "rejections.inactive_campaign", campaign.rejections.inactive_campaign),
+        optional("default", "rejections.no_active_link", campaign.rejections.no_active_link),
+        optional("default", "rejections.all_full", campaign.rejections.all_full),
+        optional("default", "rejections.nobody_answered", campaign.rejections.nobody_answered),
         quiet_when("active", "status", campaign.status),
         quiet_when("[]", "dids", format_args!("[{}]", dids.join(" "))),
     ]

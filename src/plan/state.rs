@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::realtime::{Secrets, SipSettings};
-use crate::routing::snapshot::{ClientIdentifier, CountOn, Status, Strategy, words};
+use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status, Strategy, words};
 
 /// Username of the seller, and name.
 pub type CampaignKey = (String, String);
@@ -81,6 +81,10 @@ pub struct Campaign {
     pub max_duration_seconds: Option<u32>,
     /// Calls at once; `None` = no limit.
     pub max_concurrency: Option<u32>,
+    /// Whether the caller hears what a client sends before it answers.
+    pub early_media: bool,
+    /// What its callers are given who reach nobody.
+    pub rejections: CampaignRejections,
     /// Life.
     pub status: Status,
     /// Numbers that feed it.

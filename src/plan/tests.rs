@@ -6,7 +6,7 @@ use super::*;
 use crate::routing::snapshot::Status;
 
 mod forms {
-    pub(super) use crate::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+    pub(super) use crate::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm, SellerForm};
     pub(super) use crate::realtime::{Password, RegistrationForm, SipForm};
 }
 #[path = "../../tests/support/documents.rs"]

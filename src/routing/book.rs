@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::caps::{Ledger, PermitKey};
-use super::decision::{Decision, Usage, route};
+use super::decision::{Decision, Usage, look, route};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, CountOn, Link, Snapshot, Status};
 use super::strategy::Rotation;
+use super::trace::Outlook;
 use crate::id::{CampaignId, LinkId};
 
 /// Cap usage and rotations of the whole controller. Whoever holds it exclusively decides.
@@ -51,6 +52,12 @@ impl Book {
         route(snapshot, dialled, |campaign| Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign) })
     }
 
+    /// Every link of a campaign, active or not, and all that keeps it from being offered a call now; changes nothing.
+    #[must_use]
+    pub fn look(&self, snapshot: &Snapshot, campaign: &Campaign) -> Vec<Outlook> {
+        look(snapshot, campaign, Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign.id) })
+    }
+
     /// Takes the permit of the first candidate at or after `from` that is still active and has every slot free.
     /// Uses the snapshot of this moment: what was paused or lowered since the decision is honoured.
     pub fn take_next(
@@ -64,7 +71,9 @@ impl Book {
         let campaign = snapshot.campaigns.get(&campaign).filter(|c| c.status == Status::Active)?;
         let standing: Vec<&Link> = plan.get(from..)?.iter().filter_map(|id| find(campaign, *id)).collect();
         for (position, id) in plan.iter().enumerate().skip(from) {
-            let Some(link) = find(campaign, *id).filter(|l| l.status == Status::Active) else { continue };
+            let Some(link) = find(campaign, *id).filter(|l| l.status == Status::Active && !l.withdrawn) else {
+                continue;
+            };
             let Some(client) = snapshot.clients.get(&link.client).filter(|c| c.status == Status::Active) else {
                 continue;
             };
@@ -115,19 +124,20 @@ mod tests {
 
     #[test]
     fn failover_honours_what_was_paused_or_filled_since_the_decision() {
-        let links = [link(1), link(2), Link { max_concurrency: Some(1), ..link(3) }, link(4)];
-        let clients = [client(1), client(2), client(3), client(4)];
+        let links = [link(1), link(2), Link { max_concurrency: Some(1), ..link(3) }, link(4), link(5)];
+        let clients = [client(1), client(2), client(3), client(4), client(5)];
         let before = snapshot(campaign(&links), &clients);
         let mut book = Book::default();
         let (decision, _) = book.admit(&before, &dialled(), key(1));
-        let plan = decision.candidates.expect("four candidates");
+        let plan = decision.candidates.expect("five candidates");
         let mut now = links.clone();
         now[1].status = Status::Paused;
+        now[3].withdrawn = true;
         let now = snapshot(campaign(&now), &clients);
         assert!(book.ledger.take(key(9), &now.campaigns[&CampaignId(1)], &links[2], &clients[2]).is_ok());
-        let next = book.take_next(&now, CampaignId(1), &plan, 1, key(1)).expect("link 4 is left");
-        assert_eq!((next.link.id, next.position), (LinkId(4), 3));
-        assert!(book.take_next(&now, CampaignId(1), &plan, 4, key(1)).is_none());
+        let next = book.take_next(&now, CampaignId(1), &plan, 1, key(1)).expect("link 5 is left");
+        assert_eq!((next.link.id, next.position), (LinkId(5), 4));
+        assert!(book.take_next(&now, CampaignId(1), &plan, 5, key(1)).is_none());
     }
 
     #[test]

@@ -60,11 +60,12 @@ pub struct Ledger {
 #[derive(Debug, Clone, Copy, Default)]
 struct LinkUse {
     live: u32,
+    /// Ever: a reset of the count is the link's `counted_before`, so it comes with the configuration and loses no call in between.
     counted: u64,
 }
 
 impl Ledger {
-    /// A ledger that starts from the totals counted so far (`current_total_calls` of each link).
+    /// A ledger that starts from the calls that each link ever counted.
     #[must_use]
     pub fn with_totals(totals: HashMap<LinkId, u64>) -> Self {
         let links = totals.into_iter().map(|(link, counted)| (link, LinkUse { live: 0, counted })).collect();
@@ -77,10 +78,10 @@ impl Ledger {
         self.links.get(&link).map_or(0, |l| l.live)
     }
 
-    /// Calls counted against this link's total, without those in flight.
+    /// Calls counted against this link's total since its count was last reset, without those in flight.
     #[must_use]
-    pub fn link_counted(&self, link: LinkId) -> u64 {
-        self.links.get(&link).map_or(0, |l| l.counted)
+    pub fn link_counted(&self, link: &Link) -> u64 {
+        self.links.get(&link.id).map_or(0, |l| l.counted.saturating_sub(link.counted_before))
     }
 
     /// Attempts of this client that ring or talk, over all campaigns.
@@ -127,10 +128,15 @@ impl Ledger {
     /// The first cap that has no slot for one more attempt of this link.
     #[must_use]
     pub fn full(&self, campaign: &Campaign, link: &Link, client: &Client) -> Option<Full> {
+        self.all_full(campaign, link, client).next()
+    }
+
+    /// Every cap that has no slot for one more attempt of this link.
+    pub fn all_full(&self, campaign: &Campaign, link: &Link, client: &Client) -> impl Iterator<Item = Full> + use<> {
         let used = self.links.get(&link.id).copied().unwrap_or_default();
         let slots = [
             (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
-            (Cap::LinkTotal, used.counted.saturating_add(u64::from(used.live)), link.total_calls_allowed),
+            (Cap::LinkTotal, self.link_counted(link).saturating_add(u64::from(used.live)), link.total_calls_allowed),
             (Cap::ClientConcurrency, u64::from(self.client_live(client.id)), client.max_concurrency.map(u64::from)),
             (
                 Cap::CampaignConcurrency,
@@ -138,7 +144,7 @@ impl Ledger {
                 campaign.max_concurrency.map(u64::from),
             ),
         ];
-        slots.into_iter().find_map(|(cap, used, limit)| {
+        slots.into_iter().filter_map(|(cap, used, limit)| {
             let limit = limit?;
             (used >= limit).then_some(Full { cap, used, limit })
         })
@@ -147,11 +153,11 @@ impl Ledger {
     /// Pretends that a link has so many attempts that ring or talk, and so many calls counted; `None` keeps. The campaign is used as
     /// much more or less, the client is not: what its cap leaves after others' calls is not to be found out by trying.
     /// For previews on a copy only: no permit stands behind it.
-    pub fn pretend(&mut self, campaign: CampaignId, link: LinkId, live: Option<u32>, counted: Option<u64>) {
-        let used = self.links.entry(link).or_default();
+    pub fn pretend(&mut self, campaign: CampaignId, link: &Link, live: Option<u32>, counted: Option<u64>) {
+        let used = self.links.entry(link.id).or_default();
         let before = used.live;
         used.live = live.unwrap_or(before);
-        used.counted = counted.unwrap_or(used.counted);
+        used.counted = counted.map_or(used.counted, |counted| counted.saturating_add(link.counted_before));
         let after = used.live;
         let shared = self.campaigns.entry(campaign).or_default();
         *shared = shared.saturating_sub(before).saturating_add(after);
@@ -266,8 +272,23 @@ mod tests {
         ledger.release(key(1), false);
         assert!(ledger.take(key(2), &campaign, &link, &client).is_ok());
         ledger.release(key(2), true);
-        assert_eq!(ledger.link_counted(link.id), 2);
+        assert_eq!(ledger.link_counted(&link), 2);
         assert_eq!(ledger.take(key(3), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
+    }
+
+    #[test]
+    fn a_reset_frees_what_was_counted_before_it_and_calls_in_flight_still_count() {
+        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
+        link.total_calls_allowed = Some(2);
+        let mut ledger = Ledger::with_totals(HashMap::from([(link.id, 1)]));
+        assert!(ledger.take(key(1), &campaign, &link, &client).is_ok());
+        link.counted_before = 1;
+        assert_eq!(ledger.link_counted(&link), 0);
+        assert!(ledger.take(key(2), &campaign, &link, &client).is_ok());
+        assert_eq!(ledger.take(key(3), &campaign, &link, &client).expect_err("two in flight").cap, Cap::LinkTotal);
+        ledger.release(key(1), true);
+        ledger.release(key(2), true);
+        assert_eq!(ledger.link_counted(&link), 2);
     }
 
     proptest! {
@@ -299,7 +320,7 @@ mod tests {
                 }
                 for link in &links {
                     prop_assert!(ledger.link_live(link.id) <= caps.0);
-                    prop_assert!(ledger.link_counted(link.id) + u64::from(ledger.link_live(link.id)) <= caps.1);
+                    prop_assert!(ledger.link_counted(link) + u64::from(ledger.link_live(link.id)) <= caps.1);
                     let held = ledger.held().filter(|(_, p)| p.link == link.id).count();
                     prop_assert_eq!(ledger.link_live(link.id) as usize, held);
                 }

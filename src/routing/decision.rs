@@ -6,6 +6,7 @@ use super::caps::{Full, Ledger};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
+use super::trace::Outlook;
 use crate::id::{CampaignId, DidId, LinkId, UserId};
 
 /// What routing may know besides the configuration: used counts and the rotation of the call's campaign.
@@ -60,6 +61,7 @@ pub struct Seen {
 pub(super) enum Verdict {
     Eligible,
     LinkInactive,
+    ClientWithdrawn,
     ClientInactive,
     Full(Full),
 }
@@ -129,6 +131,7 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
 fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) -> Seen {
     let client = snapshot.clients.get(&link.client);
     let verdict = match client {
+        _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
         Some(client) if client.status == Status::Active => {
             usage.ledger.full(campaign, link, client).map_or(Verdict::Eligible, Verdict::Full)
@@ -140,10 +143,37 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
         client: client.cloned(),
         verdict,
         live: usage.ledger.link_live(link.id),
-        counted: usage.ledger.link_counted(link.id),
+        counted: usage.ledger.link_counted(link),
         client_live: usage.ledger.client_live(link.client),
         credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
     }
+}
+
+/// Every link of a campaign, active or not, as a decision would see it, and all that keeps it from being offered a call. Codes are those of
+/// verdicts; the first is the verdict that a decision gives.
+#[must_use]
+pub fn look(snapshot: &Snapshot, campaign: &Campaign, usage: Usage<'_>) -> Vec<Outlook> {
+    let look = |link: &Link| {
+        let seen = see(snapshot, campaign, link, usage);
+        Outlook { obstacles: obstacles(campaign, &seen, usage.ledger), link: seen.view(&[]) }
+    };
+    campaign.links.iter().map(look).collect()
+}
+
+fn obstacles(campaign: &Campaign, seen: &Seen, ledger: &Ledger) -> Vec<&'static str> {
+    let active = seen.client.as_ref().is_some_and(|client| client.status == Status::Active);
+    let mut found = Vec::new();
+    for (is, verdict) in [
+        (seen.link.withdrawn, Verdict::ClientWithdrawn),
+        (seen.link.status != Status::Active, Verdict::LinkInactive),
+        (!active, Verdict::ClientInactive),
+    ] {
+        found.extend(is.then(|| verdict.code()));
+    }
+    if let Some(client) = &seen.client {
+        found.extend(ledger.all_full(campaign, &seen.link, client).map(|full| full.cap.as_str()));
+    }
+    found
 }
 
 #[cfg(test)]
@@ -152,7 +182,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::id::ClientId;
-    use crate::routing::snapshot::{CallerId, CountOn, Strategy};
+    use crate::routing::snapshot::{CallerId, CampaignRejections, CountOn, Strategy};
     use crate::routing::trace::TraceView;
 
     pub(crate) fn link(n: i64) -> Link {
@@ -160,8 +190,10 @@ pub(crate) mod tests {
             id: LinkId(n),
             client: ClientId(n),
             status: Status::Active,
+            withdrawn: false,
             max_concurrency: None,
             total_calls_allowed: None,
+            counted_before: 0,
             forwarding_priority: 1,
             weight: 1,
             ring_timeout: None,
@@ -191,6 +223,8 @@ pub(crate) mod tests {
             setup_budget: None,
             max_duration: None,
             max_concurrency: None,
+            early_media: true,
+            rejections: CampaignRejections::default(),
             links: links.to_vec(),
         }
     }
@@ -254,14 +288,45 @@ pub(crate) mod tests {
         let full = Link { max_concurrency: Some(0), ..link(3) };
         let spent = Link { total_calls_allowed: Some(0), ..link(4) };
         let paused_client = Client { status: Status::Paused, ..client(2) };
-        let links = [paused_link, link(2), full, spent, link(5), link(6)];
-        let snapshot = snapshot(campaign(&links), &[client(1), paused_client, client(3), client(4), client(5)]);
+        let withdrawn = Link { withdrawn: true, ..link(7) };
+        let links = [paused_link, link(2), full, spent, link(5), link(6), withdrawn];
+        let clients = [client(1), paused_client, client(3), client(4), client(5), client(7)];
+        let snapshot = snapshot(campaign(&links), &clients);
         let decision = decide(&snapshot);
         assert_eq!(decision.candidates, Ok(vec![LinkId(5)]));
         assert_eq!(
             verdicts(&decision),
-            ["link_paused", "client_paused", "link_full", "total_reached", "candidate", "client_paused"]
+            [
+                "link_paused",
+                "client_paused",
+                "link_full",
+                "total_reached",
+                "candidate",
+                "client_paused",
+                "client_withdrawn"
+            ]
         );
+    }
+
+    #[test]
+    fn a_look_tells_all_that_is_in_the_way_the_verdict_first() {
+        let mut crowded = Link { status: Status::Paused, max_concurrency: Some(0), withdrawn: true, ..link(2) };
+        crowded.total_calls_allowed = Some(0);
+        let mut paused = campaign(&[link(1), crowded, link(3)]);
+        paused.status = Status::Paused;
+        let resting = Client { status: Status::Paused, max_concurrency: Some(0), ..client(2) };
+        let snapshot = snapshot(paused.clone(), &[client(1), resting]);
+        let ledger = Ledger::default();
+        let found = look(&snapshot, &paused, Usage { ledger: &ledger, rotation: None });
+        let all =
+            ["client_withdrawn", "link_paused", "client_paused", "link_full", "total_reached", "client_full"].to_vec();
+        assert_eq!(
+            found.iter().map(|one| one.obstacles.clone()).collect::<Vec<_>>(),
+            [vec![], all, vec!["client_paused"]]
+        );
+        for one in found {
+            assert_eq!(one.link.verdict, one.obstacles.first().copied().unwrap_or("candidate"));
+        }
     }
 
     #[test]

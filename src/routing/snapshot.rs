@@ -57,8 +57,25 @@ pub struct Campaign {
     pub max_duration: Option<Duration>,
     /// Calls ringing or talking at once over all links; `None` = no limit, 0 = none allowed.
     pub max_concurrency: Option<u32>,
+    /// Whether the caller hears what a client sends before it answers; else it hears ringing that Asterisk makes.
+    pub early_media: bool,
+    /// What its callers are given who reach nobody.
+    pub rejections: CampaignRejections,
     /// Links that are not archived, ordered by id.
     pub links: Vec<Link>,
+}
+
+/// SIP statuses that a campaign's callers are given instead of the site's (`[rejections]`); `None` = the site's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CampaignRejections {
+    /// The campaign is not active.
+    pub inactive_campaign: Option<u16>,
+    /// No link is active.
+    pub no_active_link: Option<u16>,
+    /// Every link is at a cap.
+    pub all_full: Option<u16>,
+    /// Every attempt failed.
+    pub nobody_answered: Option<u16>,
 }
 
 /// One campaign-client pair (row of `campaign_client_settings`).
@@ -70,10 +87,14 @@ pub struct Link {
     pub client: ClientId,
     /// Only an active link is offered calls.
     pub status: Status,
+    /// The client is not for the campaign's seller (any more): the link is offered no calls, and the seller reads no name of the client.
+    pub withdrawn: bool,
     /// Calls ringing or talking at once; `None` = no limit, 0 = none allowed.
     pub max_concurrency: Option<u32>,
-    /// Counted calls ever (see `count_on`); `None` = no limit, 0 = none allowed.
+    /// Counted calls since the count was last reset (see `count_on`); `None` = no limit, 0 = none allowed.
     pub total_calls_allowed: Option<u64>,
+    /// Calls counted before the count was last reset: they use up nothing of `total_calls_allowed`.
+    pub counted_before: u64,
     /// Lower is tried first under the `priority` strategy.
     pub forwarding_priority: i32,
     /// Share under `weighted`, and among equal priorities; at least 1.

@@ -6,6 +6,9 @@ use super::decision::{Seen, Trace, Verdict};
 use super::snapshot::Strategy;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
+/// Verdict on a link whose client is not for the campaign's seller (any more).
+pub const CLIENT_WITHDRAWN: &str = "client_withdrawn";
+
 /// The trace as it is stored with the record and shown by `why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceView {
@@ -44,7 +47,7 @@ pub struct LinkView {
     pub client: String,
     /// The client's endpoint.
     pub identifier: String,
-    /// `candidate`, `link_paused`, `client_paused`, or the cap that was full (see [`Cap`]).
+    /// `candidate`, `link_paused`, `client_paused`, `client_withdrawn`, or the cap that was full (see `Cap`).
     pub verdict: String,
     /// Place among the candidates, from 1.
     pub position: Option<usize>,
@@ -68,6 +71,15 @@ pub struct LinkView {
     pub credit_millionths: i64,
 }
 
+/// One link, and all that keeps it from being offered a call: verdicts, the one of a decision first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// The link as a decision would see it.
+    pub link: LinkView,
+    /// What is in the way.
+    pub obstacles: Vec<&'static str>,
+}
+
 impl Trace {
     /// The form that is stored.
     #[must_use]
@@ -83,33 +95,43 @@ impl Trace {
             campaign_limit: self.campaign.max_concurrency,
             last_offered: self.last_offered,
             candidates: self.candidates.clone(),
-            links: self.links.iter().map(|seen| self.link_view(seen)).collect(),
+            links: self.links.iter().map(|seen| seen.view(&self.candidates)).collect(),
         }
     }
+}
 
-    fn link_view(&self, seen: &Seen) -> LinkView {
-        let verdict = match seen.verdict {
-            Verdict::Eligible => "candidate",
-            Verdict::LinkInactive => "link_paused",
-            Verdict::ClientInactive => "client_paused",
-            Verdict::Full(full) => full.cap.as_str(),
-        };
+impl Verdict {
+    /// The word that is stored and shown.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Eligible => "candidate",
+            Self::LinkInactive => "link_paused",
+            Self::ClientWithdrawn => CLIENT_WITHDRAWN,
+            Self::ClientInactive => "client_paused",
+            Self::Full(full) => full.cap.as_str(),
+        }
+    }
+}
+
+impl Seen {
+    /// The form that is stored; `candidates` tell its place.
+    pub(super) fn view(&self, candidates: &[LinkId]) -> LinkView {
         LinkView {
-            link: seen.link.id,
-            client_id: seen.link.client,
-            client: seen.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
-            identifier: seen.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
-            verdict: verdict.to_owned(),
-            position: self.candidates.iter().position(|id| *id == seen.link.id).map(|at| at + 1),
-            used: seen.live,
-            limit: seen.link.max_concurrency,
-            total_used: seen.counted,
-            total_limit: seen.link.total_calls_allowed,
-            client_used: seen.client_live,
-            client_limit: seen.client.as_ref().and_then(|c| c.max_concurrency),
-            priority: seen.link.forwarding_priority,
-            weight: seen.link.weight,
-            credit_millionths: seen.credit_millionths,
+            link: self.link.id,
+            client_id: self.link.client,
+            client: self.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
+            identifier: self.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
+            verdict: self.verdict.code().to_owned(),
+            position: candidates.iter().position(|id| *id == self.link.id).map(|at| at + 1),
+            used: self.live,
+            limit: self.link.max_concurrency,
+            total_used: self.counted,
+            total_limit: self.link.total_calls_allowed,
+            client_used: self.client_live,
+            client_limit: self.client.as_ref().and_then(|c| c.max_concurrency),
+            priority: self.link.forwarding_priority,
+            weight: self.link.weight,
+            credit_millionths: self.credit_millionths,
         }
     }
 }

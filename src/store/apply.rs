@@ -9,6 +9,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::audit::Object;
+use super::campaigns::sip;
 use super::change::{self, grow};
 use super::{Db, StoreError, audit, plan, realtime, sessions};
 use crate::auth::principal::Actor;
@@ -240,6 +241,11 @@ impl<'a> Writer<'a> {
             setup_budget_seconds: Set(campaign.setup_budget_seconds.map(i64::from)),
             max_duration_seconds: Set(campaign.max_duration_seconds.map(i64::from)),
             max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
+            early_media: Set(campaign.early_media),
+            reject_inactive_campaign: Set(sip(campaign.rejections.inactive_campaign)?),
+            reject_no_active_link: Set(sip(campaign.rejections.no_active_link)?),
+            reject_all_full: Set(sip(campaign.rejections.all_full)?),
+            reject_nobody_answered: Set(sip(campaign.rejections.nobody_answered)?),
             status: Set(campaign.status.to_string()),
             version: NotSet,
         };
@@ -259,6 +265,8 @@ impl<'a> Writer<'a> {
             total_calls_allowed: Set(link.total_calls_allowed.map(|total| i64::try_from(total).unwrap_or(i64::MAX))),
             // Belongs to the writer of records; a new row starts at the database's 0.
             current_total_calls: NotSet,
+            counted_before: NotSet,
+            counted_since: NotSet,
             forwarding_priority: Set(link.forwarding_priority),
             weight: Set(number(link.weight)?),
             ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),

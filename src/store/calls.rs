@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use entity::{call_attempts, call_logs, campaigns, clients};
 use futures_util::stream::{Stream, try_unfold};
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, JoinType, Order, Query, SelectStatement};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use super::audit::{self, Object};
 use super::{Db, StoreError, records};
@@ -66,9 +66,20 @@ impl Position {
     }
 }
 
+/// Talk times in milliseconds from which on calls have an index of their own. As text: no plan with a parameter uses such an index.
+const LONG_TALKS: [(i64, &str); 2] =
+    [(960_000, "call_logs.talk_ms >= 960000"), (240_000, "call_logs.talk_ms >= 240000")];
+
 impl Filter {
     fn condition(&self) -> Condition {
+        self.of_call().add_option(self.dialled_client().map(Expr::exists))
+    }
+
+    /// What the filter wants of a call, its attempts aside.
+    fn of_call(&self) -> Condition {
         use call_logs::Column as C;
+        let least = self.min_talk_ms.unwrap_or(0);
+        let long = LONG_TALKS.iter().find(|(from, _)| least >= *from).map(|(_, text)| Expr::cust(*text));
         Condition::all()
             .add_option(self.from.map(|at| C::ArrivedAt.gte(at)))
             .add_option(self.to.map(|at| C::ArrivedAt.lt(at)))
@@ -83,7 +94,24 @@ impl Filter {
                 self.answered.map(|yes| if yes { C::AnsweredAt.is_not_null() } else { C::AnsweredAt.is_null() }),
             )
             .add_option(self.min_talk_ms.map(|least| C::TalkMs.gte(least)))
-            .add_option(self.dialled_client().map(Expr::exists))
+            .add_option(long)
+    }
+
+    /// The same of an attempt's copy of its call, as far as it goes, and what the filter wants of the attempt.
+    fn of_attempt(&self) -> Option<Condition> {
+        use call_attempts::Column as A;
+        let same = Condition::all()
+            .add_option(self.from.map(|at| A::CallArrivedAt.gte(at)))
+            .add_option(self.to.map(|at| A::CallArrivedAt.lt(at)))
+            .add_option(self.owner.map(|id| A::CallSellerId.eq(id.0)))
+            .add_option(self.seller.map(|id| A::CallSellerId.eq(id.0)))
+            .add_option(self.ending.as_ref().map(|ending| A::CallEnding.eq(ending.as_str())))
+            .add_option(
+                self.answered
+                    .map(|yes| if yes { A::CallAnsweredAt.is_not_null() } else { A::CallAnsweredAt.is_null() }),
+            )
+            .add_option(self.min_talk_ms.map(|least| A::CallTalkMs.gte(least)));
+        self.attempts().map(|wanted| same.add(wanted))
     }
 
     /// The attempts of a call that the filter names, where it names any.
@@ -116,21 +144,46 @@ pub async fn page(
     after: Option<Position>,
     limit: u64,
 ) -> Result<Vec<CallRecord>, StoreError> {
+    use call_attempts::Column as A;
     use call_logs::Column as C;
     let transaction = db.read().await?;
-    let beyond = after.map(|last| {
-        Expr::tuple([C::ArrivedAt, C::CallId].map(|column| Expr::col(column.as_column_ref())))
-            .lt(Expr::tuple([Expr::val(last.arrived_at), Expr::val(last.call.0)]))
-    });
-    let calls = call_logs::Entity::find()
-        .filter(filter.condition().add_option(beyond))
-        .order_by_desc(C::ArrivedAt)
-        .order_by_desc(C::CallId)
-        .limit(limit)
-        .all(&transaction)
-        .await?;
+    let mut select = call_logs::Entity::find().limit(limit);
+    if let Some(attempts) = filter.of_attempt() {
+        // Calls in the order of their attempts' index; a call with two attempts that match is one row.
+        let beyond = beyond(after, A::CallArrivedAt, A::CallId);
+        let [at, id] = ["at", "id"].map(|column| (FOUND, column).into_column_ref());
+        let mut found = Query::select();
+        found
+            .expr_as(Expr::col(A::CallArrivedAt.as_column_ref()), "at")
+            .expr_as(Expr::col(A::CallId.as_column_ref()), "id")
+            .from(call_attempts::Entity)
+            .cond_where(attempts.add_option(beyond))
+            .group_by_columns([A::CallArrivedAt.as_column_ref(), A::CallId.as_column_ref()])
+            .order_by(A::CallArrivedAt.as_column_ref(), Order::Desc)
+            .order_by(A::CallId.as_column_ref(), Order::Desc);
+        let same = Expr::col(id.clone()).equals(C::CallId.as_column_ref());
+        QueryTrait::query(&mut select)
+            .join_subquery(JoinType::InnerJoin, found, FOUND, same)
+            .cond_where(filter.of_call())
+            .order_by(at, Order::Desc)
+            .order_by(id, Order::Desc);
+    } else {
+        let beyond = beyond(after, C::ArrivedAt, C::CallId);
+        let filtered = select.filter(filter.of_call().add_option(beyond));
+        select = filtered.order_by_desc(C::ArrivedAt).order_by_desc(C::CallId);
+    }
+    let calls = select.all(&transaction).await?;
     records::with_attempts(&transaction, calls).await
 }
+
+/// Only what stands behind this place of the list.
+fn beyond(after: Option<Position>, at: impl ColumnTrait, id: impl ColumnTrait) -> Option<Expr> {
+    let key = Expr::tuple([Expr::col(at.as_column_ref()), Expr::col(id.as_column_ref())]);
+    after.map(|last| key.lt(Expr::tuple([Expr::val(last.arrived_at), Expr::val(last.call.0)])))
+}
+
+/// What the attempts that match are called in a query.
+const FOUND: &str = "found";
 
 /// Rows that are in memory at a time while everything is read.
 const BATCH: u64 = 500;

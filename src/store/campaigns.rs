@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::{call_logs, campaign_client_settings, campaign_dids, campaigns};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::change::{self, Editor, Keyset, Owner, Refusal, grow};
 use super::{Db, StoreError, audit, dids, number, optional, word};
 use crate::auth::principal::Actor;
 use crate::id::{CampaignId, DidId, UserId};
-use crate::routing::snapshot::{Status, Strategy};
+use crate::routing::snapshot::{CampaignRejections, Status, Strategy};
 
 /// A stored campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +47,10 @@ pub struct CampaignValues {
     pub max_duration_seconds: Option<u32>,
     /// Calls at once; `None` = no limit.
     pub max_concurrency: Option<u32>,
+    /// Whether the caller hears what a client sends before it answers.
+    pub early_media: bool,
+    /// What its callers are given who reach nobody.
+    pub rejections: CampaignRejections,
     /// Life.
     pub status: Status,
 }
@@ -101,7 +105,7 @@ pub async fn create(editor: &Editor<'_>, seller: UserId, values: CampaignValues)
     }
     change::seller_exists(&transaction, seller).await?;
     name_is_free(&transaction, seller, &values.name).await?;
-    let mut model = model(&values);
+    let mut model = model(&values)?;
     model.seller_id = Set(seller.0);
     let made = read(model.insert(&transaction).await?)?;
     editor.commit(transaction, "campaign.create", object(made.id), None, Some(change::view(&made)?)).await?;
@@ -144,7 +148,7 @@ pub async fn change(
         Status::Paused => {}
     }
     after.version += 1;
-    let mut model = model(&after.values);
+    let mut model = model(&after.values)?;
     model.id = Unchanged(id.0);
     model.version = Set(after.version);
     model.update(&transaction).await?;
@@ -282,8 +286,8 @@ pub(super) async fn find(
 }
 
 /// All columns but the key, the owner and the version.
-fn model(values: &CampaignValues) -> campaigns::ActiveModel {
-    campaigns::ActiveModel {
+fn model(values: &CampaignValues) -> Result<campaigns::ActiveModel, DbErr> {
+    Ok(campaigns::ActiveModel {
         id: NotSet,
         seller_id: NotSet,
         name: Set(values.name.clone()),
@@ -292,14 +296,38 @@ fn model(values: &CampaignValues) -> campaigns::ActiveModel {
         setup_budget_seconds: Set(values.setup_budget_seconds.map(i64::from)),
         max_duration_seconds: Set(values.max_duration_seconds.map(i64::from)),
         max_concurrency: Set(values.max_concurrency.map(i64::from)),
+        early_media: Set(values.early_media),
+        reject_inactive_campaign: Set(sip(values.rejections.inactive_campaign)?),
+        reject_no_active_link: Set(sip(values.rejections.no_active_link)?),
+        reject_all_full: Set(sip(values.rejections.all_full)?),
+        reject_nobody_answered: Set(sip(values.rejections.nobody_answered)?),
         status: Set(values.status.to_string()),
         version: NotSet,
-    }
+    })
+}
+
+/// A SIP status as it is stored.
+pub(super) fn sip(status: Option<u16>) -> Result<Option<i16>, DbErr> {
+    let narrow = |status| i16::try_from(status).map_err(|error| DbErr::Custom(format!("SIP status {status}: {error}")));
+    status.map(narrow).transpose()
+}
+
+/// The SIP statuses of a campaign, read back.
+pub(super) fn rejections(row: &campaigns::Model) -> Result<CampaignRejections, StoreError> {
+    let read = |column, value: Option<i16>| optional("campaigns", column, value.map(i64::from));
+    Ok(CampaignRejections {
+        inactive_campaign: read("reject_inactive_campaign", row.reject_inactive_campaign)?,
+        no_active_link: read("reject_no_active_link", row.reject_no_active_link)?,
+        all_full: read("reject_all_full", row.reject_all_full)?,
+        nobody_answered: read("reject_nobody_answered", row.reject_nobody_answered)?,
+    })
 }
 
 fn read(row: campaigns::Model) -> Result<StoredCampaign, StoreError> {
     const TABLE: &str = "campaigns";
     let values = CampaignValues {
+        rejections: rejections(&row)?,
+        early_media: row.early_media,
         name: row.name,
         strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
         dial_timeout_seconds: number(TABLE, "dial_timeout_seconds", row.dial_timeout_seconds)?,

@@ -81,12 +81,18 @@ pub enum Refusal {
         /// A sentence for people.
         detail: String,
     },
+    /// A count is not what the caller believes.
+    #[error("the count is {actual} by now")]
+    Counter {
+        /// The count now.
+        actual: u64,
+    },
     /// Values that are not allowed: field, and what is.
     #[error("{} values are not allowed", .0.len())]
     Invalid(Vec<(String, String)>),
-    /// Numbers of a bulk that cannot be had: field, and a sentence.
+    /// Numbers that cannot be had: their positions among those asked for.
     #[error("{} numbers cannot be had", .0.len())]
-    Taken(Vec<(String, String)>),
+    Taken(Vec<usize>),
     /// Addresses that another client is known by, or at: field, and a sentence.
     #[error("{} addresses are another client's", .0.len())]
     AddressTaken(Vec<(String, String)>),

@@ -1,10 +1,13 @@
 //! Clients, one by one, and which sellers may use them.
 
+use std::collections::HashSet;
+
 use entity::{call_attempts, campaign_client_settings, client_sellers, clients, retired_identifiers, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -110,6 +113,16 @@ pub async fn list(
 /// [`Refusal::NotFound`], or the database's.
 pub async fn get(db: &Db, owner: Owner, id: ClientId) -> Result<StoredClient, Refusal> {
     find(&db.connection, owner, id).await
+}
+
+/// The clients that are not for this seller (any more), archived ones included.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn withdrawn(db: &Db, seller: UserId) -> Result<HashSet<ClientId>, StoreError> {
+    let hidden = clients::Entity::find().filter(visible(Owner::Only(seller)).not()).select_only();
+    let ids: Vec<i64> = hidden.column(clients::Column::Id).into_tuple().all(&db.connection).await?;
+    Ok(ids.into_iter().map(ClientId).collect())
 }
 
 /// Those of `ids` that `owner` sees.

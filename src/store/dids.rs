@@ -101,8 +101,7 @@ pub async fn get(db: &Db, owner: Owner, id: DidId) -> Result<StoredDid, Refusal>
 /// Makes DIDs, all or none. Returns them in the order given.
 ///
 /// # Errors
-/// `did_unavailable` where a number is taken, whoever has it (audited, too); [`Refusal::Taken`] names each such row where
-/// more than one is to be made; [`Refusal::Unknown`] for a seller that is none.
+/// [`Refusal::Taken`] where numbers are taken, whoever has them (audited, too); [`Refusal::Unknown`] for a seller that is none.
 pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Result<Vec<StoredDid>, Refusal> {
     let transaction = change::begin(editor.db).await?;
     for seller in wanted.iter().map(|(_, values)| values.seller).collect::<std::collections::BTreeSet<_>>() {
@@ -113,7 +112,7 @@ pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Resu
     }
     let taken = taken(&transaction, wanted).await?;
     if !taken.is_empty() {
-        return refuse_taken(editor, transaction, wanted, &taken).await;
+        return refuse_taken(editor, transaction, wanted, taken).await;
     }
     let mut made = Vec::with_capacity(wanted.len());
     for (number, values) in wanted {
@@ -153,18 +152,13 @@ async fn refuse_taken<T>(
     editor: &Editor<'_>,
     transaction: DatabaseTransaction,
     wanted: &[(String, DidValues)],
-    taken: &[usize],
+    taken: Vec<usize>,
 ) -> Result<T, Refusal> {
     let numbers: Vec<&str> = taken.iter().map(|position| wanted[*position].0.as_str()).collect();
     let asked = Some(serde_json::json!({ "numbers": numbers }));
     editor.note(&transaction, "did.unavailable", Object::new("did", "*"), None, asked).await?;
     transaction.commit().await?;
-    const DETAIL: &str = "this number cannot be had";
-    if wanted.len() == 1 {
-        return Err(Refusal::conflict("did_unavailable", DETAIL));
-    }
-    let rows = taken.iter().map(|position| (format!("items[{position}].number"), DETAIL.to_owned()));
-    Err(Refusal::Taken(rows.collect()))
+    Err(Refusal::Taken(taken))
 }
 
 /// Changes a DID by what `edit` makes of it; nothing is written when that is nothing.

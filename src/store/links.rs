@@ -1,9 +1,12 @@
 //! Links, one by one.
 
+use chrono::{DateTime, SubsecRound, Utc};
 use entity::{call_attempts, campaign_client_settings};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use serde::Serialize;
+use serde_json::json;
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
@@ -26,9 +29,18 @@ pub struct StoredLink {
     /// The client's name as the caller may see it; `None` where it may not see the client (any more).
     #[serde(skip)]
     pub client_name: Option<String>,
-    /// Counted calls so far; grows with records and is no part of the version.
+    /// The client is not for the campaign's seller (any more): the link gets no calls.
+    #[serde(skip)]
+    pub client_withdrawn: bool,
+    /// Counted calls since `counted_since`; grows with records and is no part of the version.
     #[serde(skip)]
     pub current_total_calls: u64,
+    /// Calls counted before that.
+    #[serde(skip)]
+    pub counted_before: u64,
+    /// When the count was last reset: dials that ended before are not in it. `None` = never.
+    #[serde(skip)]
+    pub counted_since: Option<DateTime<Utc>>,
     /// Grows with every change.
     pub version: i64,
     /// What can change.
@@ -68,14 +80,14 @@ pub async fn list(
 ) -> Result<Vec<StoredLink>, Refusal> {
     use campaign_client_settings::Column;
     let transaction = db.read().await?;
-    campaigns::find(&transaction, owner, campaign).await?;
+    let seller = campaigns::find(&transaction, owner, campaign).await?.seller;
     let select = campaign_client_settings::Entity::find().filter(Column::CampaignId.eq(campaign.0));
     let select = select.filter(match status {
         Some(status) => Column::Status.eq(status.as_str()),
         None => Column::Status.ne(Status::Archived.as_str()),
     });
     let rows = change::slice(&transaction, select, Column::Id, keyset).await?;
-    let items = read(&transaction, owner, rows).await?;
+    let items = read(&transaction, owner, seller, rows).await?;
     transaction.commit().await?;
     Ok(items)
 }
@@ -117,7 +129,7 @@ pub async fn create(
     model.campaign_id = Set(campaign.0);
     model.client_id = Set(client.id.0);
     let row = model.insert(&transaction).await?;
-    let made = read(&transaction, editor.owner, vec![row]).await?.pop().ok_or(Refusal::NotFound)?;
+    let made = read(&transaction, editor.owner, seller, vec![row]).await?.pop().ok_or(Refusal::NotFound)?;
     editor.commit(transaction, "link.create", object(made.id), None, Some(change::view(&made)?)).await?;
     Ok(made)
 }
@@ -156,6 +168,43 @@ pub async fn change(
     Ok(after)
 }
 
+/// Sets the count of a link to 0. What was counted so far stays known as counted before, so that a running controller, which counts on
+/// meanwhile, loses nothing: it takes the difference over with the next configuration. `now` is asked once nothing can be counted until
+/// the end, so that whatever is counted already ended before it.
+///
+/// # Errors
+/// [`Refusal::NotFound`]; [`Refusal::Counter`] where the count is not the expected one; `archived`.
+pub async fn reset_counter(
+    editor: &Editor<'_>,
+    campaign: CampaignId,
+    id: LinkId,
+    expected: u64,
+    now: impl FnOnce() -> DateTime<Utc>,
+) -> Result<StoredLink, Refusal> {
+    use campaign_client_settings::Column;
+    let transaction = change::begin(editor.db).await?;
+    let before = find(&transaction, editor.owner, campaign, id).await?;
+    alive(&transaction, editor.owner, campaign).await?;
+    change::may_change(before.version, None, before.values.status, Some(before.values.status))?;
+    if before.current_total_calls != expected {
+        return Err(Refusal::Counter { actual: before.current_total_calls });
+    }
+    let since = now().trunc_subsecs(6);
+    campaign_client_settings::Entity::update_many()
+        .col_expr(Column::CountedBefore, Expr::col(Column::CountedBefore).add(Expr::col(Column::CurrentTotalCalls)))
+        .col_expr(Column::CurrentTotalCalls, Expr::val(0).into())
+        .col_expr(Column::CountedSince, Expr::val(since).into())
+        .filter(Column::Id.eq(id.0))
+        .exec(&transaction)
+        .await?;
+    let view =
+        |count: u64, since: Option<DateTime<Utc>>| json!({ "current_total_calls": count, "counted_since": since });
+    let views = (Some(view(before.current_total_calls, before.counted_since)), Some(view(0, Some(since))));
+    editor.commit(transaction, "link.counter.reset", object(id), views.0, views.1).await?;
+    let counted_before = before.counted_before + before.current_total_calls;
+    Ok(StoredLink { current_total_calls: 0, counted_before, counted_since: Some(since), ..before })
+}
+
 /// Deletes a link.
 ///
 /// # Errors
@@ -170,7 +219,7 @@ pub async fn delete(
     let before = find(&transaction, editor.owner, campaign, id).await?;
     change::may_change(before.version, expected, before.values.status, None)?;
     let mut uses = Vec::new();
-    change::note(&mut uses, before.current_total_calls, "counted call");
+    change::note(&mut uses, before.current_total_calls + before.counted_before, "counted call");
     if change::any::<call_attempts::Entity>(&transaction, call_attempts::Column::LinkId, id.0).await? {
         uses.push("records of calls".to_owned());
     }
@@ -213,10 +262,10 @@ async fn find(
     campaign: CampaignId,
     id: LinkId,
 ) -> Result<StoredLink, Refusal> {
-    campaigns::find(connection, owner, campaign).await?;
+    let seller = campaigns::find(connection, owner, campaign).await?.seller;
     let row = campaign_client_settings::Entity::find_by_id(id.0).one(connection).await?;
     let row = row.filter(|row| row.campaign_id == campaign.0).ok_or(Refusal::NotFound)?;
-    read(connection, owner, vec![row]).await?.pop().ok_or(Refusal::NotFound)
+    read(connection, owner, seller, vec![row]).await?.pop().ok_or(Refusal::NotFound)
 }
 
 /// All columns but the keys, the count and the version.
@@ -230,6 +279,8 @@ fn model(values: &LinkValues) -> Result<campaign_client_settings::ActiveModel, D
         max_concurrency: Set(values.max_concurrency.map(i64::from)),
         total_calls_allowed: Set(total.map_err(|error| DbErr::Custom(format!("total_calls_allowed: {error}")))?),
         current_total_calls: NotSet,
+        counted_before: NotSet,
+        counted_since: NotSet,
         forwarding_priority: Set(values.forwarding_priority),
         weight: Set(weight.map_err(|error| DbErr::Custom(format!("weight: {error}")))?),
         ring_timeout_seconds: Set(values.ring_timeout_seconds.map(i64::from)),
@@ -242,10 +293,13 @@ fn model(values: &LinkValues) -> Result<campaign_client_settings::ActiveModel, D
 async fn read(
     connection: &impl ConnectionTrait,
     owner: Owner,
+    seller: UserId,
     rows: Vec<campaign_client_settings::Model>,
 ) -> Result<Vec<StoredLink>, StoreError> {
     const TABLE: &str = "campaign_client_settings";
-    let clients = clients::seen(connection, owner, rows.iter().map(|row| row.client_id)).await?;
+    let of_rows = || rows.iter().map(|row| row.client_id);
+    let clients = clients::seen(connection, owner, of_rows()).await?;
+    let of_seller = clients::seen(connection, Owner::Only(seller), of_rows()).await?;
     let read = |row: campaign_client_settings::Model| {
         let client = clients.iter().find(|client| client.id.0 == row.client_id);
         let values = LinkValues {
@@ -262,7 +316,10 @@ async fn read(
             campaign: CampaignId(row.campaign_id),
             client: ClientId(row.client_id),
             client_name: client.map(|client| client.name_for(owner).to_owned()),
+            client_withdrawn: of_seller.iter().all(|client| client.id.0 != row.client_id),
             current_total_calls: number(TABLE, "current_total_calls", row.current_total_calls)?,
+            counted_before: number(TABLE, "counted_before", row.counted_before)?,
+            counted_since: row.counted_since,
             version: row.version,
             values,
         })

@@ -8,6 +8,7 @@ pub mod change;
 pub mod clients;
 mod connect;
 pub mod dids;
+pub mod idempotency;
 pub mod links;
 pub mod listen;
 mod migrate;

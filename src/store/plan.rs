@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use entity::{call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
+use super::campaigns::rejections;
 use super::{Db, StoreError, number, optional, word};
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
 use crate::realtime::{Md5Cred, OutboundSecret, Password, Secrets, SipForm, SipSettings};
@@ -181,6 +182,8 @@ async fn load_campaigns(
             setup_budget_seconds: optional(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
             max_duration_seconds: optional(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            early_media: row.early_media,
+            rejections: rejections(&row)?,
             status: word(TABLE, "status", &row.status)?,
             dids: fed.remove(&row.id).unwrap_or_default(),
         };
@@ -213,7 +216,7 @@ async fn load_links(
             status: word(TABLE, "status", &row.status)?,
         };
         // A link that has counted calls keeps its count even when their records are gone: the total must hold when it comes back.
-        let referenced = referenced.contains(&row.id) || row.current_total_calls > 0;
+        let referenced = referenced.contains(&row.id) || row.current_total_calls > 0 || row.counted_before > 0;
         let client = name(&names.client_keys, row.client_id);
         links.entry(row.campaign_id).or_default().insert(client, Stored { id: row.id, referenced, value });
     }

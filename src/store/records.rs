@@ -4,6 +4,7 @@ mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use entity::{call_attempts, call_logs, campaign_client_settings};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
@@ -12,7 +13,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, change};
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::id::CallId;
 
@@ -31,17 +32,50 @@ pub async fn write(db: &Db, records: &[CallRecord]) -> Result<usize, StoreError>
     let transaction = db.write().await?;
     let new = insert_calls(&transaction, &records).await?;
     let counted = insert_attempts(&transaction, &records).await?;
-    // By ascending id, as everywhere, so that two transactions never wait for each other's rows.
-    for (link, calls) in counted {
-        use campaign_client_settings::Column;
-        campaign_client_settings::Entity::update_many()
-            .col_expr(Column::CurrentTotalCalls, Expr::col(Column::CurrentTotalCalls).add(calls))
-            .filter(Column::Id.eq(link))
-            .exec(&transaction)
-            .await?;
+    if !counted.is_empty() {
+        count(db, &transaction, counted).await?;
     }
     transaction.commit().await?;
     Ok(new)
+}
+
+/// Grows the counts of links by attempts that ended at these times. One that ended before its link's count was reset belongs to what was
+/// counted before.
+async fn count(db: &Db, transaction: &DatabaseTransaction, counted: Counted) -> Result<(), StoreError> {
+    use campaign_client_settings::Column;
+    if db.is_postgres() {
+        // A reset takes this table for itself: it has ended, or waits for us (SQLite has one writer anyway).
+        transaction.execute_unprepared("LOCK TABLE campaign_client_settings IN ROW EXCLUSIVE MODE").await?;
+    }
+    let since: HashMap<i64, Option<DateTime<Utc>>> = campaign_client_settings::Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::CountedSince])
+        .filter(Column::Id.is_in(counted.keys().copied()))
+        .into_tuple::<(i64, Option<DateTime<Utc>>)>()
+        .all(transaction)
+        .await?
+        .into_iter()
+        .collect();
+    let mut late = false;
+    // By ascending id, as everywhere, so that two transactions never wait for each other's rows.
+    for (link, ended) in counted {
+        let since = since.get(&link).copied().flatten();
+        let (before, after): (Vec<_>, Vec<_>) =
+            ended.into_iter().partition(|ended| since.is_some_and(|since| *ended < since));
+        late |= !before.is_empty();
+        let grown = |column: Column, by: usize| Expr::col(column).add(i64::try_from(by).unwrap_or(i64::MAX));
+        campaign_client_settings::Entity::update_many()
+            .col_expr(Column::CurrentTotalCalls, grown(Column::CurrentTotalCalls, after.len()))
+            .col_expr(Column::CountedBefore, grown(Column::CountedBefore, before.len()))
+            .filter(Column::Id.eq(link))
+            .exec(transaction)
+            .await?;
+    }
+    if late {
+        // Running controllers have counted these, too.
+        change::bump(transaction).await?;
+    }
+    Ok(())
 }
 
 async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<usize, DbErr> {
@@ -56,25 +90,25 @@ async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]
     Ok(new)
 }
 
-/// Inserts the attempts that are not stored yet; returns how many of them count, by link.
-async fn insert_attempts(
-    transaction: &DatabaseTransaction,
-    records: &[&CallRecord],
-) -> Result<BTreeMap<i64, i64>, DbErr> {
+/// When the attempts that count ended, by link.
+type Counted = BTreeMap<i64, Vec<DateTime<Utc>>>;
+
+/// Inserts the attempts that are not stored yet; returns those of them that count.
+async fn insert_attempts(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<Counted, DbErr> {
     use call_attempts::Column;
     let attempts: Vec<_> = records
         .iter()
-        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record.call_id, attempt)))
+        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record, attempt)))
         .collect();
-    let mut counted = BTreeMap::new();
+    let mut counted = Counted::new();
     for chunk in attempts.chunks(MAX_BINDS / Column::iter().count()) {
         let mut insert = call_attempts::Entity::insert_many(chunk.iter().cloned()).into_query();
         insert
             .on_conflict(OnConflict::columns([Column::CallId, Column::Number]).do_nothing().to_owned())
-            .returning(Query::returning().columns([Column::LinkId, Column::Counted]));
+            .returning(Query::returning().columns([Column::LinkId, Column::Counted, Column::EndedAt]));
         for row in transaction.query_all(&insert).await? {
             if row.try_get("", "counted")? {
-                *counted.entry(row.try_get("", "link_id")?).or_insert(0) += 1;
+                counted.entry(row.try_get("", "link_id")?).or_default().push(row.try_get("", "ended_at")?);
             }
         }
     }

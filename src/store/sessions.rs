@@ -25,7 +25,7 @@ pub enum Refresh {
     Rotated,
     /// The token was not the good one: whoever has it may have stolen it, so the whole family has ended.
     Reused,
-    /// There is no such session, or it has ended before.
+    /// There is no such session, it has ended before, or the token was never one of its.
     Ended,
 }
 
@@ -40,6 +40,8 @@ pub struct NewSession {
     pub verified: SecretString,
     /// Of its first refresh token.
     pub refresh_hash: String,
+    /// Of the secret that all its refresh tokens share.
+    pub family_hash: String,
     /// Log-in.
     pub created_at: DateTime<Utc>,
     /// Absolute end.
@@ -70,6 +72,7 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<bool
         id: Set(session.id),
         user_id: Set(session.user.0),
         refresh_hash: Set(session.refresh_hash),
+        family_hash: Set(session.family_hash),
         created_at: Set(now),
         expires_at: Set(session.expires_at),
         refreshed_at: Set(now),
@@ -116,13 +119,15 @@ pub(super) async fn active(connection: &impl ConnectionTrait, user: i64) -> Resu
 }
 
 /// Replaces the refresh token with the hash `old` by the one with the hash `new`; the session's absolute end stays. Any other
-/// token of the family ends it.
+/// token of the family (`family` is the hash of what they share) ends it; one that was made up does nothing: ids of sessions are known
+/// to others, from the audit.
 ///
 /// # Errors
 /// When the database cannot do it.
 pub async fn refresh(
     db: &Db,
     session: Uuid,
+    family: &str,
     old: &str,
     new: String,
     now: DateTime<Utc>,
@@ -132,13 +137,17 @@ pub async fn refresh(
         .col_expr(sessions::Column::RefreshHash, Expr::value(new))
         .col_expr(sessions::Column::RefreshedAt, Expr::value(now))
         .filter(sessions::Column::Id.eq(session))
+        .filter(sessions::Column::FamilyHash.eq(family))
         .filter(sessions::Column::RefreshHash.eq(old))
         .filter(alive(now))
         .exec(&transaction)
         .await?;
     let outcome = if rotated.rows_affected == 1 {
         Refresh::Rotated
-    } else if end(&transaction, sessions::Column::Id.eq(session), now).await? == 1 {
+    } else if end(&transaction, sessions::Column::Id.eq(session).and(sessions::Column::FamilyHash.eq(family)), now)
+        .await?
+        == 1
+    {
         let object = Object::new("session", session);
         audit::write(&transaction, now, Actor::System("auth"), "session.reused", object, None, None).await?;
         Refresh::Reused

@@ -54,17 +54,6 @@ pub async fn load(db: &Db) -> Result<Sight, StoreError> {
     })
 }
 
-/// Clients that are not for this seller (any more).
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn withdrawn_from(db: &Db, seller: UserId) -> Result<HashSet<ClientId>, StoreError> {
-    let transaction = db.read().await?;
-    let sight = Sight { selected: selected(&transaction).await?, ..Sight::default() };
-    transaction.commit().await?;
-    Ok(sight.withdrawn_from(seller))
-}
-
 async fn selected(connection: &impl ConnectionTrait) -> Result<HashMap<ClientId, HashSet<UserId>>, StoreError> {
     let clients = clients::Entity::find().filter(clients::Column::Access.eq(Access::Selected.as_str())).select_only();
     let clients: Vec<i64> = clients.column(clients::Column::Id).into_tuple().all(connection).await?;

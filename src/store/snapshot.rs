@@ -10,6 +10,7 @@ use entity::{
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::campaigns::rejections;
 use super::clients::Access;
 use super::{Db, StoreError, number, optional, plan, word};
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -39,19 +40,24 @@ pub async fn revision(db: &Db) -> Result<i64, StoreError> {
     read_revision(&db.connection).await
 }
 
-/// Counted calls of every link (`current_total_calls`), archived ones included: a link that comes back keeps its total.
+/// Calls that every link ever counted, those before the last reset of its count included; archived links too: one that comes back
+/// keeps its total.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn totals(db: &Db) -> Result<HashMap<LinkId, u64>, StoreError> {
     use campaign_client_settings::Column;
-    let rows: Vec<(i64, i64)> = campaign_client_settings::Entity::find()
+    const TABLE: &str = "campaign_client_settings";
+    let rows: Vec<(i64, i64, i64)> = campaign_client_settings::Entity::find()
         .select_only()
-        .columns([Column::Id, Column::CurrentTotalCalls])
+        .columns([Column::Id, Column::CurrentTotalCalls, Column::CountedBefore])
         .into_tuple()
         .all(&db.connection)
         .await?;
-    let read = |(id, total)| Ok((LinkId(id), number("campaign_client_settings", "current_total_calls", total)?));
+    let read = |(id, total, before)| {
+        let total: u64 = number(TABLE, "current_total_calls", total)?;
+        Ok((LinkId(id), total.saturating_add(number(TABLE, "counted_before", before)?)))
+    };
     rows.into_iter().map(read).collect()
 }
 
@@ -139,13 +145,15 @@ async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<Cam
     let read = |row: campaigns::Model| {
         let campaign = Campaign {
             id: CampaignId(row.id),
-            name: row.name,
+            name: row.name.clone(),
             status: word(TABLE, "status", &row.status)?,
             strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
             dial_timeout: Duration::from_secs(number(TABLE, "dial_timeout_seconds", row.dial_timeout_seconds)?),
             setup_budget: seconds(TABLE, "setup_budget_seconds", row.setup_budget_seconds)?,
             max_duration: seconds(TABLE, "max_duration_seconds", row.max_duration_seconds)?,
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
+            early_media: row.early_media,
+            rejections: rejections(&row)?,
             links: links.remove(&row.id).unwrap_or_default(),
         };
         Ok((campaign.id, Arc::new(campaign)))
@@ -153,7 +161,7 @@ async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<Cam
     rows.into_iter().map(read).collect()
 }
 
-/// Links by campaign, each list ordered by id. A link to a client that its seller may not use (any more) is read as paused.
+/// Links by campaign, each list ordered by id.
 async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Vec<Link>>, StoreError> {
     const TABLE: &str = "campaign_client_settings";
     use campaign_client_settings::Column;
@@ -165,13 +173,14 @@ async fn load_links(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Ve
     let barred = load_barred(connection).await?;
     let mut links: HashMap<i64, Vec<Link>> = HashMap::new();
     for row in rows {
-        let status = if barred.contains(&row.id) { Status::Paused } else { word(TABLE, "status", &row.status)? };
         links.entry(row.campaign_id).or_default().push(Link {
             id: LinkId(row.id),
             client: ClientId(row.client_id),
-            status,
+            status: word(TABLE, "status", &row.status)?,
+            withdrawn: barred.contains(&row.id),
             max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
             total_calls_allowed: optional(TABLE, "total_calls_allowed", row.total_calls_allowed)?,
+            counted_before: number(TABLE, "counted_before", row.counted_before)?,
             forwarding_priority: row.forwarding_priority,
             weight: number(TABLE, "weight", i64::from(row.weight))?,
             ring_timeout: seconds(TABLE, "ring_timeout_seconds", row.ring_timeout_seconds)?,

@@ -5,8 +5,8 @@ use entity::{campaigns, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, SqlErr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -68,8 +68,8 @@ pub struct Changes {
     pub status: Option<UserStatus>,
     /// Argon2 hash of a password that somebody else chose.
     pub password_hash: Option<SecretString>,
-    /// Whether the seller's active campaigns are paused as well.
-    pub stop_routing: bool,
+    /// Of a seller that is disabled, and needed then: whether its active campaigns are paused as well.
+    pub stop_routing: Option<bool>,
     /// The version that the change was made for.
     pub if_version: Option<i64>,
 }
@@ -89,6 +89,9 @@ pub enum UserError {
     /// A seller that owns DIDs or campaigns stays one.
     #[error("the seller owns DIDs or campaigns")]
     Owns,
+    /// A seller is to be disabled, and nobody says whether its routing stops.
+    #[error("it is not said whether the seller's routing stops")]
+    RoutingUnsaid,
     /// What the change was allowed by holds no more: another password, a disabled user or a session that has ended.
     #[error("the password, the user or the session is not good any more")]
     Outdated,
@@ -191,6 +194,45 @@ pub async fn get(db: &Db, id: UserId) -> Result<Option<Account>, StoreError> {
 /// [`UserError::Taken`], or when the database cannot do it.
 pub async fn create(db: &Db, actor: Actor<'_>, new: NewUser, now: DateTime<Utc>) -> Result<Account, UserError> {
     let transaction = db.write().await?;
+    let account = insert(&transaction, actor, new, now).await?;
+    transaction.commit().await?;
+    Ok(account)
+}
+
+/// Makes a user where there is none of its role; `None` where there is one. Of several processes that try at once, one does. `announce`
+/// is called before the user is there for others, and its failure keeps it from being made.
+///
+/// # Errors
+/// What `announce` says; [`UserError::Taken`], or when the database cannot do it.
+pub async fn create_first<E: From<UserError>>(
+    db: &Db,
+    actor: Actor<'_>,
+    new: NewUser,
+    now: DateTime<Utc>,
+    announce: impl FnOnce() -> Result<(), E>,
+) -> Result<Option<Account>, E> {
+    let transaction = db.write().await.map_err(UserError::from)?;
+    if db.is_postgres() {
+        // Whoever reads only is not held up; SQLite has one writer anyway.
+        let alone = transaction.execute_unprepared("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE").await;
+        alone.map_err(UserError::from)?;
+    }
+    let same = users::Entity::find().filter(users::Column::Role.eq(new.role.as_str()));
+    if same.count(&transaction).await.map_err(UserError::from)? > 0 {
+        return Ok(None);
+    }
+    let account = insert(&transaction, actor, new, now).await?;
+    announce()?;
+    transaction.commit().await.map_err(UserError::from)?;
+    Ok(Some(account))
+}
+
+async fn insert(
+    transaction: &DatabaseTransaction,
+    actor: Actor<'_>,
+    new: NewUser,
+    now: DateTime<Utc>,
+) -> Result<Account, UserError> {
     let row = users::ActiveModel {
         id: NotSet,
         username: Set(new.username),
@@ -202,13 +244,12 @@ pub async fn create(db: &Db, actor: Actor<'_>, new: NewUser, now: DateTime<Utc>)
         created_at: Set(Some(now)),
         version: Set(1),
     };
-    let row = row.insert(&transaction).await.map_err(|error| match error.sql_err() {
+    let row = row.insert(transaction).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => UserError::Taken,
         _ => error.into(),
     })?;
     let account = Account::try_from(row)?;
-    note(&transaction, now, actor, "user.create", None, &account).await?;
-    transaction.commit().await?;
+    note(transaction, now, actor, "user.create", None, &account).await?;
     Ok(account)
 }
 
@@ -234,6 +275,10 @@ pub async fn update(
     if before.role == Role::Seller && role != Role::Seller && owns(&transaction, row.id).await? {
         return Err(UserError::Owns);
     }
+    let disables = before.status == UserStatus::Active && status == UserStatus::Disabled;
+    if disables && before.role == Role::Seller && changes.stop_routing.is_none() {
+        return Err(UserError::RoutingUnsaid);
+    }
     let closes = status == UserStatus::Disabled || changes.password_hash.is_some();
     let sets_password = changes.password_hash.is_some();
     let mut changed = users::ActiveModel { id: Unchanged(row.id), ..Default::default() };
@@ -252,7 +297,7 @@ pub async fn update(
     if closes {
         sessions::close_others(&transaction, row.id, None, now).await?;
     }
-    if changes.stop_routing {
+    if changes.stop_routing == Some(true) {
         super::campaigns::pause_all(&transaction, UserId(row.id), actor, now).await?;
     }
     if before.role == Role::Seller || role == Role::Seller {

@@ -2,9 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use capconduit::auth::first_admin;
 use capconduit::auth::roles::Role;
+use capconduit::clock::Clock;
 use capconduit::config::Config;
+use capconduit::store::Db;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::site::{Database, PASSWORD, Site};
 
@@ -136,9 +140,11 @@ async fn disabling_a_seller_says_whether_its_routing_stops(site: Site) {
     assert_eq!(site.sql("SELECT status FROM campaigns").await.expect("read"), ["paused"]);
     // And the running process follows.
     let revision = capconduit::store::snapshot::revision(&site.db).await.expect("read");
+    let tokens = site.log_in("admin", PASSWORD).await;
+    let outside = site.outside().with_access_token(tokens["access_token"].as_str().expect("a token"));
     loop {
-        let ready: serde_json::Value = site.outside().get("/readyz").await.expect(200);
-        if ready["routing_revision"] == json!(revision) {
+        let ready: serde_json::Value = outside.get("/readyz").await.expect(200);
+        if ready["details"]["routing_revision"] == json!(revision) {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -162,6 +168,50 @@ async fn first_start(database: Database) {
     assert!(!path.exists(), "only the first start makes one");
     site.log_in("admin", &password).await;
     site.settle().await;
+}
+
+/// Two hosts that start at once on one new database: one makes its admin and tells the password, the other makes none.
+async fn two_first_starts(database: Database) {
+    let site = Site::start_with(database, |_| {}).await;
+    for round in 0..5 {
+        site.sql("DELETE FROM sessions").await.expect("none");
+        site.sql("DELETE FROM users").await.expect("none");
+        let folders = [TempDir::new().expect("a folder"), TempDir::new().expect("a folder")];
+        let start = |host: usize, username: &'static str| {
+            let mut config = site.config.clone();
+            config.data_dir = folders[host].path().to_owned();
+            config.auth.admin_password = None;
+            config.auth.admin_username = username.to_owned();
+            let database = config.database.clone();
+            tokio::spawn(async move {
+                let db = Db::connect(&database).await.expect("it opens");
+                first_admin::ensure(&db, &config, Clock::start()).await
+            })
+        };
+        // Of the same name, and of another.
+        let (one, two) = (start(0, "admin"), start(1, if round % 2 == 0 { "admin" } else { "root" }));
+        one.await.expect("no panic").expect("it starts");
+        two.await.expect("no panic").expect("it starts");
+        assert_eq!(site.sql("SELECT role FROM users").await.expect("read"), ["admin"]);
+        let told = folders
+            .iter()
+            .filter_map(|folder| std::fs::read_to_string(folder.path().join("first-admin-password")).ok());
+        let told: Vec<String> = told.collect();
+        let [told] = told.as_slice() else { panic!("told {} times", told.len()) };
+        let word = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).expect("a line").to_owned();
+        site.log_in(&word("username "), &word("password ")).await;
+    }
+    site.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_first_starts_at_once_one_makes_the_admin_sqlite() {
+    two_first_starts(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_first_starts_at_once_one_makes_the_admin_postgres() {
+    two_first_starts(Database::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

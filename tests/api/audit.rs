@@ -10,7 +10,11 @@ use crate::on_both_databases;
 use crate::site::{PASSWORD, Site};
 use crate::traffic::{FOREIGN, OWN, Traffic, no_canary};
 
-on_both_databases!(a_hang_up_is_noted_and_shown_by_right, every_change_leaves_its_line);
+on_both_databases!(
+    a_hang_up_is_noted_and_shown_by_right,
+    every_change_of_an_object_leaves_its_line,
+    log_ins_the_command_line_and_apply_leave_their_lines,
+);
 
 async fn hang_up(traffic: &Traffic, who: &str, did: &str) -> String {
     let call = traffic.call(did);
@@ -59,108 +63,121 @@ async fn a_hang_up_is_noted_and_shown_by_right(site: Site) {
     traffic.settle().await;
 }
 
-/// Who does what by which request, and what the audit calls it.
-type Change<'a> = (&'a Caller, Method, String, Option<Value>, &'a str);
-
-/// Carries a change out, and reads its line as the admin sees it; the answer and the line.
-async fn noted(admin: &Caller, (caller, method, path, body, action): Change<'_>) -> (Value, Value) {
-    let newest = async || admin.get("/audit?limit=1").await.expect(200)["items"][0].clone();
-    let before = newest().await["id"].as_i64();
-    let with_body = |request: reqwest::RequestBuilder| match body {
-        Some(body) => request.json(&body),
-        None => request,
-    };
-    let answer = caller.send(method.clone(), &path, with_body).await;
-    assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
-    let line = newest().await;
-    assert!(line["id"].as_i64() > before, "{method} {path} leaves a line");
-    assert_eq!(line["action"], action, "{method} {path}: {line:#}");
-    (serde_json::from_str(&answer.text).unwrap_or(Value::Null), line)
+/// Carries changes out, and reads their lines as the admin sees them.
+struct Noted {
+    admin: Caller,
+    lines: Vec<Value>,
 }
 
-async fn every_change_leaves_its_line(site: Site) {
+impl Noted {
+    /// The answer to a change, which has left a line of this action, with the object before and after where there was and is one.
+    async fn change(&mut self, who: &Caller, how: Method, path: String, body: Option<Value>, action: &str) -> Value {
+        let before = self.newest().await["id"].as_i64();
+        let with_body = |request: reqwest::RequestBuilder| match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = who.send(how, &path, with_body).await;
+        assert!(answer.status.is_success(), "{action} {path}: {}", answer.text);
+        let line = self.newest().await;
+        assert!(line["id"].as_i64() > before && line["action"] == action, "{action} {path}: {line:#}");
+        let (made, gone) = (action.ends_with("create") || action.ends_with("add"), ["delete", "remove", "revoke"]);
+        let gone = gone.iter().any(|word| action.ends_with(word));
+        if !action.starts_with("session.") {
+            let sides = (!line["before"].is_null(), !line["after"].is_null());
+            assert_eq!(sides, (!made, !gone), "before and after: {line:#}");
+        }
+        self.lines.push(line);
+        serde_json::from_str(&answer.text).unwrap_or(Value::Null)
+    }
+
+    async fn newest(&self) -> Value {
+        self.admin.get("/audit?limit=1").await.expect(200)["items"][0].clone()
+    }
+
+    /// Each line says who it was, by what credential, and from where.
+    fn all_say_who(&self) {
+        for line in &self.lines {
+            let who = [json!("admin"), json!("acme")];
+            assert!(who.contains(&line["actor"]) && line["user_id"].is_i64() && line["at"].is_string(), "{line:#}");
+            assert!(line["credential"].as_str().is_some_and(|it| it.starts_with("session:")), "{line:#}");
+            assert_eq!(line["address"], "127.0.0.1", "{line:#}");
+        }
+    }
+}
+
+async fn every_change_of_an_object_leaves_its_line(site: Site) {
     let own = site.user("acme", Role::Seller).await;
     let (admin, acme) = (site.as_admin().await, site.as_user("acme").await);
-    let (post, put, patch, delete) = (Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
-    let mut lines = Vec::new();
-    macro_rules! change {
-        ($caller:expr, $method:expr, $path:expr, $body:expr, $action:literal) => {{
-            let (answer, line) = noted(&admin, ($caller, $method.clone(), $path, $body, $action)).await;
-            let [before, after] = ["before", "after"].map(|side| !line[side].is_null());
-            let made = $action.ends_with(".create") || $action.ends_with(".add");
-            let gone = $action.ends_with(".delete") || $action.ends_with(".remove") || $action.ends_with(".revoke");
-            assert_eq!((before, after), (!made, !gone), "before and after: {line:#}");
-            lines.push(line);
-            answer
-        }};
-    }
+    let (post, put, patch, delete) = (|| Method::POST, || Method::PUT, || Method::PATCH, || Method::DELETE);
+    let mut noted = Noted { admin: admin.clone(), lines: Vec::new() };
     let body = json!({ "username": "eve", "name": "Eve", "role": "staff" });
-    let id = change!(&admin, post, "/users".into(), Some(body), "user.create")["id"].clone();
-    change!(&admin, patch, format!("/users/{id}"), Some(json!({ "name": "Eva" })), "user.update");
+    let user = noted.change(&admin, post(), "/users".into(), Some(body), "user.create").await;
+    let user = format!("/users/{}", user["id"]);
+    noted.change(&admin, patch(), user.clone(), Some(json!({ "name": "Eva" })), "user.update").await;
     let password = json!({ "password": "seven quiet lamps below" });
-    change!(&admin, patch, format!("/users/{id}"), Some(password), "user.set_password");
-    let sip = json!({ "host": "203.0.113.7" });
-    let body = json!({ "client_identifier": "north", "name": "North", "sip": sip });
-    let client = change!(&admin, post, "/clients".into(), Some(body), "client.create")["id"].clone();
-    change!(&admin, patch, format!("/clients/{client}"), Some(json!({ "contact": "x" })), "client.update");
-    change!(&admin, put, format!("/clients/{client}/sellers/{own}"), None, "client.seller.add");
-    change!(&admin, delete, format!("/clients/{client}/sellers/{own}"), None, "client.seller.remove");
-    let did = change!(&acme, post, "/dids".into(), Some(json!({ "number": OWN })), "did.create")["id"].clone();
-    change!(&acme, patch, format!("/dids/{did}"), Some(json!({ "status": "paused" })), "did.update");
-    let body = Some(json!({ "name": "Solar" }));
-    let campaign = change!(&acme, post, "/campaigns".into(), body, "campaign.create")["id"].clone();
-    let campaign = format!("/campaigns/{campaign}");
-    change!(&acme, patch, campaign.clone(), Some(json!({ "name": "Wind" })), "campaign.update");
-    change!(&acme, put, format!("{campaign}/dids/{did}"), None, "campaign.did.add");
-    change!(&acme, delete, format!("{campaign}/dids/{did}"), None, "campaign.did.remove");
-    let body = json!({ "client_id": client, "max_concurrency": 1 });
-    let link = change!(&acme, post, format!("{campaign}/links"), Some(body), "link.create")["id"].clone();
-    let link = format!("{campaign}/links/{link}");
-    change!(&acme, patch, link.clone(), Some(json!({ "weight": 2 })), "link.update");
-    change!(&acme, delete, link, None, "link.delete");
-    change!(&acme, delete, campaign, None, "campaign.delete");
-    change!(&acme, delete, format!("/dids/{did}"), None, "did.delete");
-    change!(&admin, delete, format!("/clients/{client}"), None, "client.delete");
+    noted.change(&admin, patch(), user, Some(password), "user.set_password").await;
+    let body = json!({ "client_identifier": "north", "name": "North", "sip": { "host": "203.0.113.7" } });
+    let client_id = noted.change(&admin, post(), "/clients".into(), Some(body), "client.create").await["id"].clone();
+    let client = format!("/clients/{client_id}");
+    noted.change(&admin, patch(), client.clone(), Some(json!({ "contact": "x" })), "client.update").await;
+    noted.change(&admin, put(), format!("{client}/sellers/{own}"), None, "client.seller.add").await;
+    noted.change(&admin, delete(), format!("{client}/sellers/{own}"), None, "client.seller.remove").await;
+    let did = json!({ "number": OWN });
+    let did = noted.change(&acme, post(), "/dids".into(), Some(did), "did.create").await["id"].clone();
+    noted.change(&acme, patch(), format!("/dids/{did}"), Some(json!({ "status": "paused" })), "did.update").await;
+    let body = json!({ "name": "Solar" });
+    let campaign = noted.change(&acme, post(), "/campaigns".into(), Some(body), "campaign.create").await;
+    let campaign = format!("/campaigns/{}", campaign["id"]);
+    noted.change(&acme, patch(), campaign.clone(), Some(json!({ "name": "Wind" })), "campaign.update").await;
+    noted.change(&acme, put(), format!("{campaign}/dids/{did}"), None, "campaign.did.add").await;
+    noted.change(&acme, delete(), format!("{campaign}/dids/{did}"), None, "campaign.did.remove").await;
+    let body = json!({ "client_id": client_id, "max_concurrency": 1 });
+    let link = noted.change(&acme, post(), format!("{campaign}/links"), Some(body), "link.create").await;
+    let link = format!("{campaign}/links/{}", link["id"]);
+    noted.change(&acme, patch(), link.clone(), Some(json!({ "weight": 2 })), "link.update").await;
+    noted.change(&acme, delete(), link, None, "link.delete").await;
+    noted.change(&acme, delete(), campaign, None, "campaign.delete").await;
+    noted.change(&acme, delete(), format!("/dids/{did}"), None, "did.delete").await;
+    noted.change(&admin, delete(), client, None, "client.delete").await;
+    noted.all_say_who();
+    site.settle().await;
+}
+
+async fn log_ins_the_command_line_and_apply_leave_their_lines(site: Site) {
+    const OTHER: &str = "seven quiet lamps below";
+    let own = site.user("acme", Role::Seller).await;
+    let (admin, acme, nobody) = (site.as_admin().await, site.as_user("acme").await, site.as_nobody());
+    let mut noted = Noted { admin: admin.clone(), lines: Vec::new() };
     let body = json!({ "name": "nightly", "scope": "read" });
-    let (made, line) = noted(&admin, (&acme, post.clone(), "/auth/tokens".into(), Some(body), "token.create")).await;
-    lines.push(line);
-    change!(&acme, delete, format!("/auth/tokens/{}", made["token"]["id"]), None, "token.revoke");
-    let body = json!({ "current_password": PASSWORD, "new_password": "seven quiet lamps below" });
-    change!(&acme, post, "/auth/password".into(), Some(body), "user.change_password");
-    lines.push(noted(&admin, (&acme, post.clone(), "/auth/logout".into(), None, "session.close")).await.1);
-    for line in &lines {
-        let who = [json!("admin"), json!("acme")];
-        assert!(who.contains(&line["actor"]) && line["user_id"].is_i64() && line["at"].is_string(), "{line:#}");
-        assert!(line["credential"].as_str().is_some_and(|it| it.starts_with("session:")), "{line:#}");
-        assert_eq!(line["address"], "127.0.0.1", "{line:#}");
-    }
-    // Log-ins, good and refused; the command line; `apply`.
-    let nobody = site.as_nobody();
-    let log_in = json!({ "username": "acme", "password": "seven quiet lamps below" });
-    let (_, line) = noted(&admin, (&nobody, post, "/auth/login".into(), Some(log_in), "session.open")).await;
-    assert_eq!(
-        (&line["actor"], &line["user_id"], &line["address"]),
-        (&json!("acme"), &json!(own), &json!("127.0.0.1"))
-    );
+    let made = noted.change(&acme, Method::POST, "/auth/tokens".into(), Some(body), "token.create").await;
+    let token = format!("/auth/tokens/{}", made["token"]["id"]);
+    noted.change(&acme, Method::DELETE, token, None, "token.revoke").await;
+    let body = json!({ "current_password": PASSWORD, "new_password": OTHER });
+    noted.change(&acme, Method::POST, "/auth/password".into(), Some(body), "user.change_password").await;
+    noted.change(&acme, Method::POST, "/auth/logout".into(), None, "session.close").await;
+    noted.all_say_who();
+    let log_in = json!({ "username": "acme", "password": OTHER });
+    let tokens = noted.change(&nobody, Method::POST, "/auth/login".into(), Some(log_in), "session.open").await;
+    let line = noted.newest().await;
+    assert_eq!((&line["actor"], &line["user_id"]), (&json!("acme"), &json!(own)));
+    assert_eq!(line["address"], "127.0.0.1");
     nobody.post("/auth/login", json!({ "username": "acme", "password": PASSWORD })).await.refused(401, "credentials");
+    let refused = noted.newest().await;
+    assert_eq!((&refused["action"], &refused["object"]), (&json!("session.refuse"), &json!(format!("user:{own}"))));
     site.user("ben", Role::Staff).await;
+    let cli = admin.get("/audit?action=user.create&limit=1").await.expect(200)["items"][0].clone();
+    assert_eq!((&cli["actor"], &cli["after"]["username"]), (&json!("cli"), &json!("ben")));
     let seller = |name: &str| format!("[[sellers]]\nusername = \"{name}\"\nname = \"{name}\"\n");
     site.apply(&(seller("acme") + &seller("zoe"))).await;
-    let all = admin.get("/audit?limit=4").await.expect(200);
-    let told: Vec<_> = all["items"].as_array().expect("items").iter().map(|it| (&it["action"], &it["actor"])).collect();
-    let (apply, cli) = (json!("apply"), json!("cli"));
-    assert_eq!(told[0], (&json!("plan.apply"), &apply));
-    assert_eq!(told[2], (&json!("user.create"), &cli));
-    assert_eq!((told[3].0, &all["items"][3]["object"]), (&json!("session.refuse"), &json!(format!("user:{own}"))));
+    let applied = noted.newest().await;
+    assert_eq!((&applied["action"], &applied["actor"]), (&json!("plan.apply"), &json!("apply")));
     // What a seller did itself is what it reads, its log-ins included.
-    let again = json!({ "username": "acme", "password": "seven quiet lamps below" });
-    let tokens = nobody.post("/auth/login", again).await.expect(200);
     let acme = nobody.with_access_token(tokens["access_token"].as_str().expect("a token"));
     let seen = acme.get("/audit?limit=200").await.expect(200);
     let seen = seen["items"].as_array().expect("items");
     assert!(seen.iter().all(|line| line["user_id"] == own), "{seen:#?}");
-    for action in ["session.open", "session.close", "did.create", "link.update", "token.revoke", "user.change_password"]
-    {
+    for action in ["session.open", "session.close", "token.create", "token.revoke", "user.change_password"] {
         assert!(seen.iter().any(|line| line["action"] == action), "{action}");
     }
     site.settle().await;

@@ -53,10 +53,21 @@ async fn staff_change_the_status_alone(site: Site) {
     let path = format!("/campaigns/{}", made["id"]);
     staff.post("/campaigns", json!({ "name": "Wind", "seller_id": acme })).await.refused(403, "role");
     staff.delete(&path).await.refused(403, "role");
-    for field in
-        ["routing_strategy", "dial_timeout_seconds", "setup_budget_seconds", "max_duration_seconds", "max_concurrency"]
-    {
-        let value = if field == "routing_strategy" { json!("weighted") } else { json!(7) };
+    for field in [
+        "routing_strategy",
+        "dial_timeout_seconds",
+        "setup_budget_seconds",
+        "max_duration_seconds",
+        "max_concurrency",
+        "early_media",
+        "rejections",
+    ] {
+        let value = match field {
+            "routing_strategy" => json!("weighted"),
+            "early_media" => json!(false),
+            "rejections" => json!({ "all_full": 503 }),
+            _ => json!(7),
+        };
         assert_eq!(staff.patch(&path, json!({ field: value })).await.wrong_fields(), [field]);
     }
     assert_eq!(staff.patch(&path, json!({ "name": "Mine" })).await.wrong_fields(), ["name"]);
@@ -78,6 +89,8 @@ async fn ranges_merges_and_versions(site: Site) {
         ("status", json!(7)),
         ("name", json!("line\nbreak")),
         ("early", json!(true)),
+        ("early_media", json!(null)),
+        ("early_media", json!("no")),
     ] {
         let mut body = json!({ "name": "x" });
         body[field] = value.clone();
@@ -92,11 +105,34 @@ async fn ranges_merges_and_versions(site: Site) {
         move |request: reqwest::RequestBuilder| request.header("If-Match", version).json(&json!({ "name": "Wind" }))
     };
     acme.send(Method::PATCH, &path, with("\"1\"")).await.refused(412, "stale");
-    assert_eq!(acme.send(Method::PATCH, &path, with("abc")).await.wrong_fields(), ["If-Match"]);
+    acme.send(Method::PATCH, &path, with("abc")).await.refused(400, "malformed");
     assert_eq!(acme.send(Method::PATCH, &path, with("\"2\"")).await.expect(200)["version"], json!(3));
     acme.patch(&path, json!({ "status": "archived" })).await.expect(200);
     acme.patch(&path, json!({ "name": "Sun" })).await.refused(409, "archived");
     acme.patch(&path, json!({ "name": "Sun", "status": "paused" })).await.expect(200);
+    site.settle().await;
+}
+
+async fn media_and_rejections_are_the_campaigns_own(site: Site) {
+    let acme = site.as_seller("acme").await;
+    let made = acme.post("/campaigns", json!({ "name": "Solar" })).await.expect(201);
+    let none = json!({ "inactive_campaign": null, "no_active_link": null, "all_full": null, "nobody_answered": null });
+    assert_eq!((&made["early_media"], &made["rejections"]), (&json!(true), &none));
+    let path = format!("/campaigns/{}", made["id"]);
+    for wrong in [json!(403.5), json!(481), json!(200), json!("486")] {
+        let fields = acme.patch(&path, json!({ "rejections": { "all_full": wrong } })).await.wrong_fields();
+        assert!(fields.iter().all(|field| field.ends_with("all_full")), "{wrong}: {fields:?}");
+    }
+    let fields = acme.patch(&path, json!({ "rejections": { "unknown_did": 404 } })).await.wrong_fields();
+    assert_eq!(fields, ["rejections.unknown_did"], "that is before any campaign is known");
+    let patch = json!({ "early_media": false, "rejections": { "all_full": 503, "nobody_answered": 486 } });
+    acme.patch(&path, patch).await.expect(200);
+    let merged = acme.patch(&path, json!({ "rejections": { "all_full": null } })).await.expect(200);
+    assert_eq!((&merged["early_media"], &merged["rejections"]["all_full"]), (&json!(false), &json!(null)));
+    assert_eq!(merged["rejections"]["nobody_answered"], json!(486), "what is absent stays");
+    let cleared = acme.patch(&path, json!({ "rejections": null })).await.expect(200);
+    assert_eq!(cleared["rejections"], none);
+    assert_eq!(acme.get(&path).await.expect(200), cleared);
     site.settle().await;
 }
 
@@ -124,5 +160,6 @@ crate::on_both_databases!(
     sellers_manage_their_own_and_do_not_see_others,
     staff_change_the_status_alone,
     ranges_merges_and_versions,
+    media_and_rejections_are_the_campaigns_own,
     a_did_feeds_one_active_campaign,
 );

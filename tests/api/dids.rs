@@ -1,8 +1,10 @@
 //! DIDs: own and foreign, single and in bulk.
 
 use capconduit::auth::roles::Role;
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::caller::Caller;
 use crate::site::Site;
 
 const NUMBER: &str = "+442071234567";
@@ -96,8 +98,36 @@ async fn a_bulk_is_all_or_none_and_names_each_bad_row(site: Site) {
     site.settle().await;
 }
 
+async fn a_spreadsheet_is_a_bulk_too(site: Site) {
+    let (admin, acme) = (site.as_admin().await, site.as_seller("acme").await);
+    let bulk = async |who: &Caller, kind: &'static str, text: String| {
+        who.send(Method::POST, "/dids/bulk", |request| request.header("Content-Type", kind).body(text)).await
+    };
+    const CSV: &str = "text/csv; charset=utf-8";
+    let text = "\u{feff}number,status\r\n\"+44 20 7123 4567\",paused\r\n+442071234568,\r\n";
+    let made = bulk(&acme, CSV, text.to_owned()).await.expect(201);
+    let [first, second] = made["items"].as_array().expect("items").as_slice() else { panic!("two: {made:#}") };
+    assert_eq!((&first["number"], &first["status"]), (&json!(NUMBER), &json!("paused")));
+    assert_eq!((&second["number"], &second["status"]), (&json!("+442071234568"), &json!("active")));
+    // All or none, and rows are told as the spreadsheet counts them.
+    let wrong = bulk(&acme, CSV, "number\n+442071234570\n+0123\n+44-2071234570\n".to_owned()).await;
+    assert_eq!(wrong.wrong_fields(), ["row[3].number", "row[4].number"]);
+    let taken = bulk(&acme, CSV, format!("number\n+442071234571\n{NUMBER}\n")).await.refused(409, "did_unavailable");
+    assert_eq!(taken["errors"].as_array().map(Vec::len), Some(1));
+    assert_eq!(taken["errors"][0]["field"], "row[3].number");
+    let seller = format!("number,seller_id\n+442071234572,{}\n", first["seller_id"]);
+    assert_eq!(bulk(&acme, CSV, seller.clone()).await.wrong_fields(), ["row[2].seller_id"]);
+    assert_eq!(bulk(&admin, CSV, "number\n+442071234572\n".to_owned()).await.wrong_fields(), ["row[2].seller_id"]);
+    bulk(&admin, CSV, seller).await.expect(201);
+    assert_eq!(acme.get("/dids").await.expect(200)["items"].as_array().map(Vec::len), Some(3));
+    bulk(&acme, "text/plain", "number\n+442071234573\n".to_owned()).await.refused(415, "media_type");
+    bulk(&acme, CSV, "number\n".to_owned() + &"x".repeat(300 * 1024)).await.refused(413, "too_large");
+    site.settle().await;
+}
+
 crate::on_both_databases!(
     sellers_manage_their_own_and_do_not_see_others,
     staff_make_them_for_sellers_and_move_them,
     a_bulk_is_all_or_none_and_names_each_bad_row,
+    a_spreadsheet_is_a_bulk_too,
 );

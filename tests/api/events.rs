@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capconduit::auth::access::{self, AccessKey};
 use capconduit::auth::principal::Actor;
 use capconduit::auth::roles::Role;
 use capconduit::clock::Clock;
@@ -9,6 +10,7 @@ use capconduit::id::UserId;
 use capconduit::plan::UserStatus;
 use capconduit::store::users::{self, Changes};
 use reqwest::{Method, Response};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -19,7 +21,7 @@ use crate::traffic::{ALIAS, FOREIGN, OWN, Traffic, no_canary};
 
 on_both_databases!(
     each_role_is_told_of_its_own,
-    a_withdrawn_client_and_a_new_alias_count_for_the_next_event,
+    a_withdrawn_client_and_a_new_alias_count_at_once,
     a_stream_ends_when_its_session_does,
     a_stream_ends_when_its_user_changes,
     a_stream_ends_when_its_token_does,
@@ -169,7 +171,7 @@ async fn each_role_is_told_of_its_own(site: Site) {
     traffic.settle().await;
 }
 
-async fn a_withdrawn_client_and_a_new_alias_count_for_the_next_event(site: Site) {
+async fn a_withdrawn_client_and_a_new_alias_count_at_once(site: Site) {
     let traffic = Traffic::on(site).await;
     traffic.clients(Behaviour::busy(), Behaviour::answers(0));
     let mut acme = stream(&traffic, "acme").await;
@@ -195,10 +197,13 @@ async fn a_withdrawn_client_and_a_new_alias_count_for_the_next_event(site: Site)
     call.hang_up();
     let ended = acme.until(|event| event.is("call.ended")).await;
     let last = ended.last().expect("one");
-    assert_eq!((client(last), &last.data["call"]["attempt"]["client"]), (Value::Null, &Value::Null));
-    // Nor do the lists name it.
+    // An attempt keeps the name it was made under, as its record will; what is to come names the client no more.
+    assert_eq!(
+        (&client(last)["name"], &last.data["call"]["attempt"]["client"]["name"]),
+        (&json!("Call centre 8"), &json!("Call centre 8"))
+    );
     let (calls, links) = (traffic.get("acme", "/live/calls").await, traffic.get("acme", "/live/links").await);
-    assert_eq!(calls["items"][0]["attempt"]["client"], Value::Null);
+    assert_eq!(calls["items"][0]["attempt"]["client"]["name"], "Call centre 8");
     let names: Vec<_> = links["items"].as_array().expect("items").iter().map(|it| &it["client"]["name"]).collect();
     assert_eq!(names, [&Value::Null, &json!(ALIAS)]);
     other.hang_up();
@@ -232,6 +237,17 @@ async fn a_stream_ends_when_its_session_does(site: Site) {
     assert!(still.is_err(), "{still:?}");
     site.sql("UPDATE sessions SET expires_at = '2020-01-01T00:00:00+00:00'").await.expect("its time has come");
     other.ends_soon().await;
+    // An access token that has a few seconds left.
+    let tokens = site.log_in("acme", PASSWORD).await;
+    let (key, now) = (AccessKey::load(None, site.folder()).expect("the key"), Clock::start().now().wall);
+    let session = key.read(tokens["access_token"].as_str().expect("a token"), now).expect("it is good");
+    let left = Duration::from_secs(4);
+    let old = key.sign(session, now - (access::LIFE - left)).expect("signed");
+    let caller = site.as_nobody().with_access_token(old.expose_secret());
+    let mut stream = Stream::ready(caller.open(PATH).await).await;
+    let end = async { while stream.next().await.is_some() {} };
+    tokio::time::timeout(left + Duration::from_secs(1), end).await.expect("it ends with the token");
+    caller.get(PATH).await.refused(401, "credential");
     site.settle().await;
 }
 

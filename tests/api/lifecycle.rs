@@ -1,5 +1,9 @@
 //! "Status and lifecycle" of the issue, sentence by sentence.
 
+use capconduit::auth::principal::Actor;
+use capconduit::clock::Clock;
+use capconduit::plan::UserStatus;
+use capconduit::store::users::{self, Changes, UserError};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -201,6 +205,11 @@ async fn stopping_a_sellers_routing_pauses_each_campaign_as_if_by_itself(site: S
     let of = objects(&traffic).await;
     let before = admin.get(&of.campaign).await.expect(200);
     let path = format!("/users/{}", traffic.users["acme"]);
+    // Whoever asks, and whatever it believed the user to be, must say.
+    let unsaid = Changes { status: Some(UserStatus::Disabled), ..Changes::default() };
+    let (who, now) = (traffic.users["acme"], Clock::start().now().wall);
+    let refused = users::update(&traffic.site.db, Actor::System("cli"), who, unsaid, now).await;
+    assert!(matches!(refused, Err(UserError::RoutingUnsaid)), "{refused:?}");
     admin.patch(&path, json!({ "status": "disabled", "stop_routing": true })).await.expect(200);
     let after = admin.get(&of.campaign).await.expect(200);
     assert_eq!(

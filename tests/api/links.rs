@@ -34,7 +34,8 @@ async fn a_link_is_made_paused_with_a_cap_that_must_be_said(site: Site) {
     let body = json!({ "client_id": client, "max_concurrency": null });
     let made = acme.post(&links, body.clone()).await.expect(201);
     let wanted = json!({
-        "id": made["id"], "campaign_id": campaign, "client_id": client, "client_name": "north", "max_concurrency": null,
+        "id": made["id"], "campaign_id": campaign, "client_id": client, "client_name": "north",
+        "client_withdrawn": false, "max_concurrency": null, "counted_since": null,
         "total_calls_allowed": null, "current_total_calls": 0, "forwarding_priority": 1, "weight": 1,
         "ring_timeout_seconds": null, "count_on": "answered", "status": "paused", "version": 1,
     });
@@ -100,7 +101,10 @@ async fn what_is_not_visible_is_not_there_in_path_and_body(site: Site) {
     assert_eq!(made["client_name"], json!("closed"));
     let path = format!("{links}/{}", made["id"]);
     staff.delete(&named).await.expect(204);
-    assert_eq!(acme.get(&path).await.expect(200)["client_name"], json!(null), "revoked");
+    for (who, name) in [(&acme, json!(null)), (&staff, json!("closed"))] {
+        let link = who.get(&path).await.expect(200);
+        assert_eq!((&link["client_name"], &link["client_withdrawn"]), (&name, &json!(true)), "revoked");
+    }
 
     let own = other.post("/campaigns", json!({ "name": "Wind" })).await.expect(201)["id"].clone();
     for refused in [

@@ -18,13 +18,17 @@ mod audit;
 mod calls;
 mod campaigns;
 mod clients;
+mod counters;
 mod dids;
 mod events;
 mod exports;
 mod lifecycle;
+mod guards;
+mod idempotency;
 mod links;
 mod live;
 mod matrix;
+mod readiness;
 mod refusals;
 mod route;
 mod sessions;
@@ -33,6 +37,7 @@ mod spread;
 mod tokens;
 mod traffic;
 mod walk;
+mod withdrawn;
 
 /// Makes one test for each database.
 #[macro_export]

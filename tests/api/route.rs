@@ -19,10 +19,12 @@ async fn preview(traffic: &Traffic, who: &str, body: Value) -> Value {
 async fn a_preview_says_what_would_happen_and_changes_nothing(site: Site) {
     let traffic = Traffic::on(site).await;
     traffic.clients(Behaviour::answers(0), Behaviour::answers(0));
-    let asked = json!({"did": OWN, "caller": "+447700900123"});
+    let asked = json!({"did": OWN, "caller": "+447700900123", "time": "2027-03-01T09:30:00+01:00"});
     let first = preview(&traffic, "acme", asked.clone()).await;
     no_canary(&first);
     assert_eq!(first["refusal"], Value::Null);
+    assert_eq!(first["time"], "2027-03-01T08:30:00Z");
+    let use_before = traffic.get("admin", "/live/links").await;
     let links = &first["decision"]["links"];
     let [north, south] = [&links[0]["link_id"], &links[1]["link_id"]];
     assert_eq!(first["candidates"], json!([south, north]));
@@ -40,6 +42,7 @@ async fn a_preview_says_what_would_happen_and_changes_nothing(site: Site) {
         assert_eq!(preview(&traffic, "acme", body).await["decision"]["links"][1]["verdict"], "candidate", "{used}");
     }
     assert_eq!(preview(&traffic, "acme", asked.clone()).await, first, "nor does assuming");
+    assert_eq!(traffic.get("admin", "/live/links").await, use_before, "no permit, no count");
 
     let call = traffic.call(FOREIGN);
     call.answered().await;
@@ -61,9 +64,14 @@ async fn what_is_not_allowed_in_a_preview_is_named(site: Site) {
         assert_eq!(traffic.refused("acme", Method::POST, "/route", Some(body.clone())).await, 404, "{body}");
     }
     assert_eq!(preview(&traffic, "rival", json!({"did": FOREIGN})).await["candidates"], json!([3]));
-    for body in
-        [json!({}), json!({"did": OWN, "caller": "north"}), json!({"did": ""}), json!({"did": OWN, "colour": 1})]
-    {
+    for body in [
+        json!({}),
+        json!({"did": OWN, "caller": "north"}),
+        json!({"did": ""}),
+        json!({"did": OWN, "colour": 1}),
+        json!({"did": OWN, "time": "tomorrow"}),
+        json!({"did": OWN, "time": "0001-01-01T00:00:00Z"}),
+    ] {
         assert_eq!(traffic.refused("acme", Method::POST, "/route", Some(body.clone())).await, 422, "{body}");
     }
     traffic.settle().await;

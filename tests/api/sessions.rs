@@ -1,5 +1,7 @@
 //! Log-in, refresh, log-out, passwords.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use capconduit::auth::principal::Actor;
 use capconduit::auth::roles::Role;
 use capconduit::auth::secrets;
@@ -138,6 +140,26 @@ async fn a_password_is_changed_by_who_knows_the_old_one_and_ends_other_sessions(
     site.settle().await;
 }
 
+/// An id of a session is no secret: the audit shows it.
+async fn knowing_the_id_of_a_session_ends_nothing(site: Site) {
+    let (mine, other) = (site.log_in("admin", PASSWORD).await, site.log_in("admin", PASSWORD).await);
+    let bytes = |tokens: &Value| {
+        let token = tokens["refresh_token"].as_str().expect("a token").strip_prefix("ccr_").expect("the prefix");
+        URL_SAFE_NO_PAD.decode(token).expect("base64")
+    };
+    let (own, foreign) = (bytes(&mine), bytes(&other));
+    // The id of the session, with nothing, noise, or what belongs to another session.
+    let noise = [&own[..16], &[7; 48]].concat();
+    for made_up in [own[..16].to_vec(), noise, [&own[..16], &foreign[16..]].concat()] {
+        let token = format!("ccr_{}", URL_SAFE_NO_PAD.encode(made_up));
+        site.as_nobody().post("/auth/refresh", json!({ "refresh_token": token })).await.refused(401, "credentials");
+        with(&site, &mine).get("/auth/me").await.expect(200);
+    }
+    let refresh = json!({ "refresh_token": mine["refresh_token"] });
+    site.as_nobody().post("/auth/refresh", refresh).await.expect(200);
+    site.settle().await;
+}
+
 async fn of_two_password_changes_at_once_one_is_served(site: Site) {
     let (here, there) = (site.log_in("admin", PASSWORD).await, site.log_in("admin", PASSWORD).await);
     let change = |tokens: &Value, new: &str| {
@@ -162,7 +184,15 @@ async fn a_password_that_was_replaced_after_it_was_verified_allows_nothing(site:
     let open = |verified| {
         let (created_at, expires_at) = (now, now + chrono::TimeDelta::days(1));
         let id = secrets::session_id();
-        let session = NewSession { id, user: ann, verified, refresh_hash: id.to_string(), created_at, expires_at };
+        let session = NewSession {
+            id,
+            user: ann,
+            verified,
+            refresh_hash: id.to_string(),
+            family_hash: id.to_string(),
+            created_at,
+            expires_at,
+        };
         async move { (id, sessions::open(db, actor, session).await.expect("asked")) }
     };
     let change = |verified: SecretString, session| {
@@ -218,6 +248,7 @@ crate::on_both_databases!(
     who_is_unknown_disabled_or_wrong_is_told_alike,
     wrong_passwords_are_slowed_down_by_account_and_nobody_else_is,
     a_password_is_changed_by_who_knows_the_old_one_and_ends_other_sessions,
+    knowing_the_id_of_a_session_ends_nothing,
     of_two_password_changes_at_once_one_is_served,
     a_password_that_was_replaced_after_it_was_verified_allows_nothing,
     an_address_that_is_no_text_is_not_skipped,

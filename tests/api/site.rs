@@ -26,6 +26,8 @@ use crate::fake_ari::FakeAri;
 use crate::ports::Ports;
 use crate::postgres::Postgres;
 
+/// Tests ask faster than people do.
+const FAST: &str = "requests_per_second = 100000\nburst = 1000000\n";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of the admin and of every user that [`Site::user`] makes.
 pub(crate) const PASSWORD: &str = "violet tractor hums low";
@@ -214,7 +216,7 @@ impl Site {
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
     let text = format!(
-        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n[auth]\nadmin_password = \"{PASSWORD}\"\n\
+        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{FAST}[auth]\nadmin_password = \"{PASSWORD}\"\n\
          [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",
         dir.display()
     );

@@ -98,15 +98,16 @@ impl Traffic {
         traffic
     }
 
-    /// Waits until what is stored is what routing goes by.
+    /// Waits until the application routes by what the database holds.
     pub(crate) async fn until_in_force(&self) {
         let revision = capconduit::store::snapshot::revision(&self.site.db).await.expect("read");
         let url = format!("http://{}/readyz", self.site.config.api.listen);
         let poll = async {
             loop {
-                let answer = self.http.get(&url).send().await.expect("the API answers");
+                let answer = self.http.get(&url).header("X-API-Key", &self.keys["admin"]).send();
+                let answer = answer.await.expect("the API answers");
                 let ready: Value = answer.json().await.expect("JSON");
-                if ready["routing_revision"] == revision {
+                if ready["details"]["routing_revision"] == revision {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -14,6 +14,7 @@ mod site;
 mod caps;
 mod failover;
 mod faults;
+mod media;
 mod records;
 mod restart;
 

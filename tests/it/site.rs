@@ -138,20 +138,21 @@ impl Site {
     pub(crate) async fn until_configured(&self, satisfied: impl Fn(&store_snapshot::Snapshot) -> bool) {
         let wanted = store::snapshot::load(&self.db).await.expect("the snapshot is read");
         assert!(satisfied(&wanted), "the plan says so");
-        self.until_readiness(|body| body["routing_revision"] == wanted.revision).await;
+        let line = format!("capconduit_routing_revision {}", wanted.revision);
+        self.until("metrics", |text| text.lines().any(|found| found == line)).await;
     }
 
     /// Waits until every node takes calls.
     pub(crate) async fn until_ready(&self) {
-        self.until_readiness(|body| body["ready"] == true).await;
+        self.until("readyz", |text| text.contains("\"ready\"")).await;
     }
 
-    async fn until_readiness(&self, satisfied: impl Fn(&serde_json::Value) -> bool) {
-        let url = format!("http://{}/readyz", self.config.api.listen);
+    async fn until(&self, path: &str, satisfied: impl Fn(&str) -> bool) {
+        let (url, http) = (format!("http://{}/{path}", self.config.api.listen), reqwest::Client::new());
         let poll = async {
             loop {
-                let answer = reqwest::get(&url).await.expect("the API answers");
-                if satisfied(&answer.json().await.expect("JSON")) {
+                let answer = http.get(&url).bearer_auth(METRICS_TOKEN).send().await.expect("the API answers");
+                if satisfied(&answer.text().await.expect("text")) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -179,11 +180,9 @@ impl Site {
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
-    let text = format!(
-        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
-         [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",
-        dir.display()
-    );
+    let api = format!("[api]\nlisten = \"127.0.0.1:{port}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n");
+    let sip = "[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n";
+    let text = format!("[data]\ndir = \"{}\"\n{api}{sip}{database}", dir.display());
     Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")
 }
 
@@ -204,6 +203,8 @@ pub(crate) fn plan(strategy: &str, links: &[(&str, &str)]) -> String {
     }
     text
 }
+
+const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 
 pub(crate) const DID: &str = "+442071234567";
 

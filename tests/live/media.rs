@@ -13,6 +13,7 @@ crate::on_both!(
     audio_between_different_codecs,
     early_media_reaches_the_caller,
     answered_after_anothers_early_media,
+    without_early_media_the_caller_rings_until_it_is_answered,
 );
 
 const DID: &str = "+442079460001";
@@ -146,5 +147,32 @@ async fn answered_after_anothers_early_media(backend: Backend) {
     let call = call.finish(LIMIT).await.remove(0);
     assert_eq!(call.outcome(), Some(200));
     assert_eq!(site.record(&call).await.attempts(), ["early busy", "good answered"]);
+    site.finish().await;
+}
+
+/// With a campaign that passes no early media the carrier gets 180 and nothing of the announcement, and both hear each other after the answer.
+async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Backend) {
+    let site = Preparation::new(backend);
+    let mut caller = Rtp::bind("127.0.0.2", site.port()).await;
+    let mut agent = Rtp::bind("127.0.0.11", site.port()).await;
+    let early = centre::early().set("early_ms", 2000).set("then", "answer").set("payloads", "0 101");
+    let early = site.centre("early", early.set("rtp_port", agent.port())).await;
+    let plan =
+        Plan::new().client("early", &early, ("", "")).campaign("Solar", DID, "early_media = false").link("early", "");
+    let site = site.start(&plan).await;
+    let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
+    let mut call = site.begin("caller", &scenario.set("talk_ms", 4000), 1, 1);
+
+    let rings = |calls: &[crate::harness::trace::Dialog]| calls.iter().any(|c| c.statuses().contains(&180));
+    call.reach("the carrier gets 180", rings).await;
+    agent.send_tone(media_address(early.trace.dialogs()[0].invite()), PCMU, 25).await;
+    let mut talk = talk(&mut call, &early, caller, agent).await;
+    let heard = talk.caller.receive(std::time::Duration::from_millis(100), |packet| packet.is_sound(PCMU)).await;
+    assert!(heard.is_none(), "nothing of the announcement was heard");
+    talk.assert_heard(PCMU, PCMU).await;
+
+    let call = call.finish(LIMIT).await.remove(0);
+    assert!(call.outcome() == Some(200) && !call.statuses().contains(&183), "{:?}", call.statuses());
+    assert_eq!(site.record(&call).await.attempts(), ["early answered"]);
     site.finish().await;
 }

@@ -18,6 +18,10 @@ async fn calls_that_cannot_be_routed(backend: Backend) {
         .campaign("Spent", "+442079460003", "")
         .link("alpha", "total_calls_allowed = 0")
         .campaign("Closed", "+442079460004", "")
+        .link("alpha", "status = \"paused\"")
+        .campaign("Full for its own", "+442079460005", "rejections = { all_full = 503 }")
+        .link("alpha", "max_concurrency = 0")
+        .campaign("Closed for its own", "+442079460006", "rejections = { no_active_link = 410 }")
         .link("alpha", "status = \"paused\"");
     let site = site.start(&plan).await;
 
@@ -26,6 +30,8 @@ async fn calls_that_cannot_be_routed(backend: Backend) {
         ("+442079460002", 404),
         ("+442079460003", 486),
         ("+442079460004", 480),
+        ("+442079460005", 503),
+        ("+442079460006", 410),
         ("+442079460999", 404),
         ("0044207946", 404),
         ("sales", 404),

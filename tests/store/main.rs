@@ -13,11 +13,14 @@ mod migrating;
 mod postgres;
 mod publishing;
 mod recording;
+mod resetting;
 mod summing;
 
 /// What `documents` is made of.
 mod forms {
-    pub(super) use capconduit::plan::{CampaignForm, ClientForm, DidForm, Document, LinkForm, SellerForm};
+    pub(super) use capconduit::plan::{
+        CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm, SellerForm,
+    };
     pub(super) use capconduit::realtime::{Password, RegistrationForm, SipForm};
 }
 #[path = "../support/documents.rs"]

@@ -78,7 +78,7 @@ pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
 }
 
 /// Two links, so that counts have somewhere to go.
-async fn links(home: &Home) {
+pub(crate) async fn two_links(home: &Home) {
     for statement in [
         "INSERT INTO users (id, username, name, role) VALUES (1, 'ann', 'Ann', 'seller')",
         "INSERT INTO clients (id, client_identifier, name, send_headers, sip) VALUES
@@ -111,7 +111,7 @@ async fn stored(home: &Home) -> usize {
 
 async fn a_repeated_write_changes_and_counts_nothing(home: Home) {
     let db = home.migrated().await;
-    links(&home).await;
+    two_links(&home).await;
     let first = record(1, vec![attempt(1, 1, true), attempt(2, 2, false)]);
     let second = record(2, vec![attempt(1, 1, true)]);
     assert_eq!(records::write(&db, &[first.clone(), first.clone()]).await.expect("written"), 1);
@@ -127,7 +127,7 @@ async fn a_repeated_write_changes_and_counts_nothing(home: Home) {
 
 async fn late_attempts_of_a_known_call_are_added_and_counted(home: Home) {
     let db = home.migrated().await;
-    links(&home).await;
+    two_links(&home).await;
     let mut call = record(1, vec![attempt(1, 1, true)]);
     records::write(&db, std::slice::from_ref(&call)).await.expect("written");
     call.attempts.push(attempt(2, 2, true));
@@ -139,7 +139,7 @@ async fn late_attempts_of_a_known_call_are_added_and_counted(home: Home) {
 
 async fn large_batches_and_two_writers_count_exactly(home: Home) {
     let (one, two) = (home.migrated().await, home.connect().await);
-    links(&home).await;
+    two_links(&home).await;
     // More rows than one statement can bind, half of them known to the other writer too.
     let batch = |from: i64| -> Vec<_> {
         (from..from + 2_500).map(|n| record(n, vec![attempt(1, 1, true), attempt(2, 2, n % 2 == 0)])).collect()

@@ -5,7 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::forms::{
-    CampaignForm, ClientForm, DidForm, Document, LinkForm, Password, RegistrationForm, SellerForm, SipForm,
+    CampaignForm, ClientForm, DidForm, Document, LinkForm, Password, RegistrationForm, RejectionsForm, SellerForm,
+    SipForm,
 };
 
 /// Whole documents over a small world of names, so that two of them share many objects.
@@ -99,6 +100,13 @@ fn link() -> impl Strategy<Value = LinkForm> {
         )
 }
 
+fn rejections() -> impl Strategy<Value = RejectionsForm> {
+    let code = || option::of(prop_oneof![Just(403_i64), Just(486), Just(503)]);
+    (code(), code(), code(), code()).prop_map(|(inactive_campaign, no_active_link, all_full, nobody_answered)| {
+        RejectionsForm { inactive_campaign, no_active_link, all_full, nobody_answered }
+    })
+}
+
 /// Seller by number, values, which of the DIDs it asks for, and a link or none for each client.
 type Campaign = (usize, CampaignForm, Vec<bool>, Vec<Option<LinkForm>>);
 
@@ -108,21 +116,27 @@ fn campaign() -> impl Strategy<Value = Campaign> {
         option::of(1_i64..=600),
         option::of(1_i64..=3600),
         option::of(1_i64..=86_400),
-        cap(),
+        (cap(), any::<Option<bool>>(), option::of(rejections())),
         status(),
     )
-        .prop_map(|(routing_strategy, dial, budget, duration, max_concurrency, status)| CampaignForm {
-            name: String::new(),
-            seller: String::new(),
-            routing_strategy,
-            dial_timeout_seconds: dial,
-            setup_budget_seconds: budget,
-            max_duration_seconds: duration,
-            max_concurrency,
-            status,
-            dids: Vec::new(),
-            links: Vec::new(),
-        });
+        .prop_map(
+            |(routing_strategy, dial, budget, duration, (max_concurrency, early_media, rejections), status)| {
+                CampaignForm {
+                    name: String::new(),
+                    seller: String::new(),
+                    routing_strategy,
+                    dial_timeout_seconds: dial,
+                    setup_budget_seconds: budget,
+                    max_duration_seconds: duration,
+                    max_concurrency,
+                    early_media,
+                    rejections,
+                    status,
+                    dids: Vec::new(),
+                    links: Vec::new(),
+                }
+            },
+        );
     (0_usize..3, form, vec(any::<bool>(), DIDS.len()), vec(option::of(link()), CLIENTS.len()))
 }
 

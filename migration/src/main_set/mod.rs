@@ -18,8 +18,13 @@ mod m20261122_000014_audit;
 mod m20261122_000020_versions;
 mod m20261122_000021_client_access;
 mod m20261122_000030_call_filters;
+mod m20261124_000031_idempotency;
+mod m20261124_000032_session_families;
 mod m20261124_000035_tell_of_changes;
 mod m20261124_000040_client_sip;
+mod m20261124_000050_counter_resets;
+mod m20261124_000051_campaign_media;
+mod m20261124_000052_call_filters;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -39,7 +44,12 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000020_versions::Step),
         Box::new(m20261122_000021_client_access::Step),
         Box::new(m20261122_000030_call_filters::Step),
+        Box::new(m20261124_000031_idempotency::Step),
+        Box::new(m20261124_000032_session_families::Step),
         Box::new(m20261124_000035_tell_of_changes::Step),
         Box::new(m20261124_000040_client_sip::Step),
+        Box::new(m20261124_000050_counter_resets::Step),
+        Box::new(m20261124_000051_campaign_media::Step),
+        Box::new(m20261124_000052_call_filters::Step),
     ]
 }

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::sip::{Sip, SipChange};
 use crate::api::changes::Merge;
+use crate::api::secret::Secret;
 use crate::api::words::{ClientAccess, Life};
 use crate::store::change::Owner;
 use crate::store::clients::{ClientValues, StoredClient};
@@ -62,7 +63,7 @@ pub(super) struct Client {
     version: i64,
     /// The password that was generated for `sip.registration`: only in the answer to the request that made it, never again.
     #[oai(skip_serializing_if_is_none)]
-    generated_password: Option<String>,
+    generated_password: Option<Secret>,
 }
 
 impl Client {
@@ -82,7 +83,7 @@ impl Client {
             access: values.access.into(),
             sip: Sip::from(&values.sip),
             version: client.version,
-            generated_password: generated.map(|password| password.expose_secret().to_owned()),
+            generated_password: generated.map(|password| password.expose_secret().to_owned().into()),
         }
     }
 }

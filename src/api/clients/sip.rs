@@ -5,6 +5,7 @@ use poem_openapi::types::MaybeUndefined;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::changes::Merge;
+use crate::api::secret::Secret;
 use crate::realtime::{
     Host, Md5Cred, OutboundAuth, OutboundAuthForm, Password, Policy, Reach, RegistrationForm, Secrets, SipForm,
     SipSettings,
@@ -54,7 +55,7 @@ struct OutboundAuthChange {
     username: MaybeUndefined<String>,
     /// Its password, 1 to 128 characters; needed where username or realm change. Never shown.
     #[oai(validator(min_length = 1, max_length = 128))]
-    password: MaybeUndefined<String>,
+    password: MaybeUndefined<Secret>,
     /// The realm of the client's challenge: with it only a digest is stored. Null (at first) = any realm; then the password itself is
     /// stored, which `sip.allow_plaintext_outbound_auth` must allow.
     #[oai(validator(min_length = 1, max_length = 128))]
@@ -69,7 +70,7 @@ struct RegistrationChange {
     username: MaybeUndefined<String>,
     /// Its password, 12 to 128 characters. Where it is needed and absent, or null, one is generated and shown once. Never shown otherwise.
     #[oai(validator(min_length = 12, max_length = 128))]
-    password: MaybeUndefined<String>,
+    password: MaybeUndefined<Secret>,
 }
 
 /// How a client is reached.
@@ -243,7 +244,7 @@ impl SipChange {
             MaybeUndefined::Value(change) => {
                 let mut username = form.registration.take().unwrap_or_default().username;
                 merge.set("sip.registration.username", change.username, &mut username);
-                let password = change.password.take().map(Password::new);
+                let password = change.password.take().map(|password| Password::new(password.expose().to_owned()));
                 form.registration = Some(RegistrationForm { username, password, password_file: None });
             }
         }
@@ -257,7 +258,7 @@ impl SipChange {
                 if change.password.is_null() {
                     merge.wrong("sip.outbound_auth.password", "cannot be null");
                 }
-                let password = change.password.take().map(Password::new);
+                let password = change.password.take().map(|password| Password::new(password.expose().to_owned()));
                 form.outbound_auth = Some(OutboundAuthForm { username, password, password_file: None, realm });
             }
         }

@@ -167,7 +167,7 @@ impl OnLink {
             status: link.status.into(),
             used: ledger.link_live(link.id),
             limit: link.max_concurrency,
-            total_used: ledger.link_counted(link.id),
+            total_used: ledger.link_counted(link),
             total_limit: link.total_calls_allowed,
             campaign_used: ledger.campaign_live(campaign.id),
             campaign_limit: campaign.max_concurrency,

@@ -96,7 +96,7 @@ impl Call {
     /// Ends an unanswered call with the SIP status configured for this ending.
     pub(super) fn reject(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
         self.close(ending, HungUpBy::System, None, now);
-        let sip = rejection(ending, &self.limits.rejections);
+        let sip = rejection(ending, &self.rejections());
         self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
         self.hang_up_caller(Some(sip), now, effects);
     }
@@ -105,7 +105,7 @@ impl Call {
     pub(super) fn close(&mut self, ending: Ending, by: HungUpBy, cause: Option<i16>, now: Now) {
         self.phase = Phase::Clearing;
         let answered = matches!(ending, Ending::Completed | Ending::MaxDuration) || self.caller == CallerLeg::Up;
-        let sip = if answered { 200 } else { rejection(ending, &self.limits.rejections) };
+        let sip = if answered { 200 } else { rejection(ending, &self.rejections()) };
         self.end.get_or_insert(End { ending, by, at: now, sip, cause });
     }
 
@@ -127,7 +127,7 @@ impl Call {
         }
         // Normal clearing of a caller that is not answered yet would reach the carrier as 603, which is never retried.
         let unanswered = self.caller == CallerLeg::Waiting;
-        let sip = unanswered.then(|| sip.unwrap_or(self.limits.rejections.nobody_answered));
+        let sip = unanswered.then(|| sip.unwrap_or(self.rejections().nobody_answered));
         self.caller = CallerLeg::HangingUp(sip);
         effects.push(Effect::Ask(Op::HangUpCaller(sip)));
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));

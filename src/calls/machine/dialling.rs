@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clearing::RETRY_FIRST;
-use super::{BEHIND, Call, Moment, Phase, SETUP_COVERED};
+use super::{BEHIND, Call, CallerLeg, Moment, Phase, SETUP_COVERED};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
@@ -64,13 +64,15 @@ impl Call {
 
     pub(super) fn leg_ready(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let deadline = self.current().map_or(Duration::ZERO, |a| a.started.mono + a.ring_timeout);
-        let dialling = self.phase == Phase::Dialling;
+        let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
             Leg::Creating if dialling => {
                 attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
-                effects.push(Effect::Ask(Op::AddLeg(n)));
+                if early_media {
+                    effects.push(Effect::Ask(Op::AddLeg(n)));
+                }
                 effects.push(Effect::Ask(Op::Dial { n, timeout }));
             }
             // Gone: it was created after all, after there had been evidence that it was not.
@@ -79,16 +81,18 @@ impl Call {
         }
     }
 
-    pub(super) fn leg_rings(&mut self, n: u32, now: Now) {
-        if let Some(attempt) = self.attempt_mut(n)
-            && attempt.leg == Leg::Dialling
-        {
-            attempt.ringing.get_or_insert(now);
+    pub(super) fn leg_rings(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) else { return };
+        attempt.ringing.get_or_insert(now);
+        // Once told, the caller's phone rings on through the attempts that follow.
+        if !self.early_media() && !self.caller_rings {
+            self.caller_rings = true;
+            effects.push(Effect::Ask(Op::RingCaller));
         }
     }
 
     pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let dialling = self.phase == Phase::Dialling;
+        let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
@@ -98,6 +102,11 @@ impl Call {
                 attempt.leg = Leg::Up;
                 attempt.answered = Some(now);
                 self.phase = Phase::Talking;
+                if !early_media {
+                    // The bridge first: where that fails the caller is not answered to nobody.
+                    effects.push(Effect::Ask(Op::AddLeg(n)));
+                    effects.push(Effect::Ask(Op::AnswerCaller));
+                }
                 effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
             }
             Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
@@ -164,6 +173,9 @@ impl Call {
                 Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
+            Op::AnswerCaller if absent => self.caller_gone(now, effects),
+            Op::AnswerCaller => self.fail_to_join(now, effects),
+            Op::AddLeg(n) if self.phase == Phase::Talking && n == self.last_n() => self.fail_to_join(now, effects),
             Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
                 if let (Op::Dial { .. }, Some(attempt)) = (op, self.attempt_mut(n)) {
                     attempt.not_dialled();
@@ -192,6 +204,17 @@ impl Call {
             Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
             Op::CreateBridge | Op::AddCaller => self.fail(now, effects),
             _ => {}
+        }
+    }
+
+    /// The client has answered and cannot be brought together with the caller, or that is not known: nobody is left to talk to silence.
+    fn fail_to_join(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.caller == CallerLeg::Waiting {
+            self.take_back_answer(now);
+        }
+        match self.phase {
+            Phase::Talking => self.end_talk(Ending::Failed, now, effects),
+            _ => self.fail(now, effects),
         }
     }
 

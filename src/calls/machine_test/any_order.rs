@@ -8,7 +8,8 @@ use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, pro
 use super::bench::Bench;
 use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::record::AttemptOutcome;
-use crate::routing::decision::tests::link;
+use crate::routing::decision::tests::{campaign, link};
+use crate::routing::snapshot::Campaign;
 
 /// Anything that may happen to a call with up to four attempts, in any order.
 fn any_input() -> impl Generator<Value = (Input, u64)> {
@@ -18,7 +19,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         Just(Failure::NotSent),
         Just(Failure::Unknown),
     ];
-    let op = (0_u8..8, n.clone()).prop_map(|(kind, n)| match kind {
+    let op = (0_u8..10, n.clone()).prop_map(|(kind, n)| match kind {
         0 => Op::CreateLeg(n),
         1 => Op::AddLeg(n),
         2 => Op::Dial { n, timeout: Duration::ZERO },
@@ -26,6 +27,8 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         4 => Op::AddCaller,
         5 => Op::CreateBridge,
         6 => Op::LimitCaller(Duration::ZERO),
+        7 => Op::RingCaller,
+        8 => Op::AnswerCaller,
         _ => Op::HangUpCaller(None),
     });
     let input = prop_oneof![
@@ -52,8 +55,8 @@ proptest! {
     /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
     /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
     #[test]
-    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60)) {
-        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60), early_media: bool) {
+        let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);
             bench.give(input);
@@ -75,8 +78,11 @@ proptest! {
 
     /// A caller that is there and not answered always has a deadline: nobody rings for ever.
     #[test]
-    fn there_is_always_a_next_deadline_until_the_end(events in prop::collection::vec(any_input(), 0..40)) {
-        let mut bench = Bench::new(&[link(1), link(2), link(3), link(4)]);
+    fn there_is_always_a_next_deadline_until_the_end(
+        events in prop::collection::vec(any_input(), 0..40),
+        early_media: bool,
+    ) {
+        let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);
             bench.give(input);

@@ -15,7 +15,7 @@ use crate::id::{CallId, CampaignId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::decision::tests::{campaign, client, dialled, snapshot};
 use crate::routing::number::Caller;
-use crate::routing::snapshot::{Link, Snapshot};
+use crate::routing::snapshot::{Campaign, Link, Snapshot};
 
 pub(super) fn limits() -> Limits {
     Limits {
@@ -59,12 +59,16 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(links: &[Link]) -> Self {
+        Self::with(campaign(links))
+    }
+
+    pub(super) fn with(campaign: Campaign) -> Self {
         let clients: Vec<_> = (1..=9).map(client).collect();
         let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
         let mut bench = Self {
             call: Call::new(facts(), limits(), 0, now),
             book: Book::default(),
-            snapshot: snapshot(campaign(links), &clients),
+            snapshot: snapshot(campaign, &clients),
             now,
             asked: Vec::new(),
             released: Vec::new(),

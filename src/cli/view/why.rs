@@ -6,7 +6,7 @@ use super::super::table::{self, Align};
 use super::{caller, code, dash, instant, seconds};
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::routing::caps::Cap;
-use crate::routing::trace::{LinkView, TraceView};
+use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, TraceView};
 
 const LINKS: &[(&str, Align, usize)] = &[
     ("try", Align::Right, 3),
@@ -129,6 +129,7 @@ fn verdict(link: &LinkView, trace: &TraceView) -> String {
         }
         (None, "candidate") => "candidate".to_owned(),
         (None, "link_paused") => "link is not active".to_owned(),
+        (None, CLIENT_WITHDRAWN) => "client is not for this seller".to_owned(),
         (None, "client_paused") => "client is not active".to_owned(),
         (None, other) => other.to_owned(),
     }

@@ -73,9 +73,9 @@ pub(super) fn call(record: &CallRecord) -> call_logs::ActiveModel {
 }
 
 /// The row of an attempt of `call`.
-pub(super) fn attempt(call: CallId, record: &AttemptRecord) -> call_attempts::ActiveModel {
+pub(super) fn attempt(call: &CallRecord, record: &AttemptRecord) -> call_attempts::ActiveModel {
     call_attempts::ActiveModel {
-        call_id: Set(call.0),
+        call_id: Set(call.call_id.0),
         number: Set(i64::from(record.number)),
         link_id: Set(record.link_id.0),
         client_id: Set(record.client_id.0),
@@ -89,6 +89,11 @@ pub(super) fn attempt(call: CallId, record: &AttemptRecord) -> call_attempts::Ac
         q850_cause: Set(record.q850_cause),
         sip_code: Set(record.sip_code),
         counted: Set(record.counted),
+        call_arrived_at: Set(Some(micros(call.arrived_at))),
+        call_seller_id: Set(call.seller_id.map(|id| id.0)),
+        call_ending: Set(Some(text(&call.ending))),
+        call_talk_ms: Set(Some(call.talk_ms)),
+        call_answered_at: Set(call.answered_at.map(micros)),
     }
 }
 

@@ -48,13 +48,15 @@ fn binary() -> PathBuf {
     )
 }
 
+const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
+
 impl Controller {
     /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
         let Settings { database, realtime, node, sip, calls } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
-            "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
+            "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
              [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
@@ -152,7 +154,8 @@ impl Controller {
     /// # Panics
     /// When there is no such gauge: a misspelt one would always be zero.
     pub(crate) async fn gauge(&self, name: &str) -> f64 {
-        let response = self.http.get(format!("http://{}/metrics", self.api)).send().await.expect("metrics answer");
+        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN).send().await;
+        let response = response.expect("metrics answer");
         let text = response.text().await.expect("metrics are text");
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());

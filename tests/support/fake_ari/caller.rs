@@ -57,6 +57,11 @@ impl FakeCall {
         self.until("the caller hears early media", |w| w.channels.get(&self.id)?.hears_media.then_some(())).await;
     }
 
+    /// Whether the caller heard early media of any callee; also once the call has ended: no.
+    pub fn hears_early_media(&self) -> bool {
+        self.shared.peek(|world| world.channels.get(&self.id).is_some_and(|channel| channel.hears_media))
+    }
+
     /// Waits for the end.
     pub async fn ended(&self) -> CallerEnd {
         self.until("the call ends", |world| world.ends.get(&self.id).cloned()).await

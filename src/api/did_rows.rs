@@ -1,0 +1,187 @@
+//! Many DIDs in one body: JSON, or CSV as a spreadsheet writes it.
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+use poem::{Request, RequestBody, Result};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::{MaybeUndefined, ParseFromParameter, Type};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::body::{BYTES_AT_MOST, Body};
+use super::dids::{NewDid, NewDids};
+use super::error::{ApiError, FieldError};
+use super::words::Life;
+
+/// Rows of a bulk at most; the schema of [`NewDids`] says so too.
+const ROWS_AT_MOST: usize = 1000;
+const COLUMNS: [&str; 3] = ["number", "seller_id", "status"];
+
+/// The DIDs of a bulk, each with what its fields are called in errors (`items[3].` or `row[5].`).
+#[derive(Debug)]
+pub(super) struct DidRows(pub(super) Vec<(String, NewDid)>);
+
+impl<'a> ApiExtractor<'a> for DidRows {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        NewDids::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![
+            MetaMediaType { content_type: "application/json", schema: NewDids::schema_ref() },
+            MetaMediaType { content_type: "text/csv", schema: String::schema_ref() },
+        ];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        if request.content_type().is_some_and(is_csv) {
+            let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
+            return Ok(Self(read(&bytes)?));
+        }
+        let Body(NewDids { items }) = Body::from_request(request, body, options).await?;
+        Ok(Self(items.into_iter().enumerate().map(|(n, did)| (format!("items[{n}]."), did)).collect()))
+    }
+}
+
+fn is_csv(kind: &str) -> bool {
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/csv"))
+}
+
+/// Reads a heading and rows. Rows are counted as a spreadsheet does: the heading is row 1.
+fn read(bytes: &[u8]) -> Result<Vec<(String, NewDid)>, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::malformed("The body is no text in UTF-8."))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text.as_bytes());
+    let unreadable = |error: csv::Error| ApiError::malformed(format!("The body is no CSV: {error}."));
+    let heading = reader.headers().map_err(unreadable)?.clone();
+    let mut errors = check_heading(&heading);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(unreadable)?;
+        let row = format!("row[{}].", record.position().map_or(0, csv::Position::line));
+        if rows.len() == ROWS_AT_MOST {
+            errors.push(FieldError::new(format!("{row}number"), "range", format!("use at most {ROWS_AT_MOST} rows")));
+            break;
+        }
+        let did = read_row(&row, &heading, &record, &mut errors);
+        rows.push((row, did));
+    }
+    if rows.is_empty() {
+        errors.push(FieldError::new("row[2].number", "required", "there is no row but the heading"));
+    }
+    if errors.is_empty() { Ok(rows) } else { Err(ApiError::invalid(errors)) }
+}
+
+fn check_heading(heading: &StringRecord) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (at, name) in heading.iter().enumerate() {
+        if !COLUMNS.contains(&name) {
+            let allowed = format!("is not known here: use {}", COLUMNS.join(", "));
+            errors.push(FieldError::new(format!("row[1].{name}"), "unknown_field", allowed));
+        } else if heading.iter().take(at).any(|before| before == name) {
+            errors.push(FieldError::new(format!("row[1].{name}"), "duplicate", "is there twice"));
+        }
+    }
+    if !heading.iter().any(|name| name == "number") {
+        errors.push(FieldError::new("row[1].number", "required", "is missing: the first row names the columns"));
+    }
+    errors
+}
+
+fn read_row(row: &str, heading: &StringRecord, record: &StringRecord, errors: &mut Vec<FieldError>) -> NewDid {
+    let cell = |name: &str| {
+        let at = heading.iter().position(|column| column == name);
+        at.and_then(|at| record.get(at)).filter(|cell| !cell.is_empty())
+    };
+    let mut wrong =
+        |name: &str, code: &str, detail: &str| errors.push(FieldError::new(format!("{row}{name}"), code, detail));
+    if record.iter().skip(heading.len()).any(|cell| !cell.is_empty()) {
+        wrong("number", "columns", "the row has more cells than the heading");
+    }
+    let number = cell("number").unwrap_or_default();
+    match number.chars().count() {
+        0 => wrong("number", "required", "is missing"),
+        1..=64 => {}
+        _ => wrong("number", "invalid", "use at most 64 characters"),
+    }
+    let seller_id = match cell("seller_id").map(str::parse) {
+        None => MaybeUndefined::Undefined,
+        Some(Ok(id)) => MaybeUndefined::Value(id),
+        Some(Err(_)) => {
+            wrong("seller_id", "type", "must be a whole number");
+            MaybeUndefined::Undefined
+        }
+    };
+    let status = match cell("status").map(Life::parse_from_parameter) {
+        None => MaybeUndefined::Undefined,
+        Some(Ok(life)) => MaybeUndefined::Value(life),
+        Some(Err(_)) => {
+            wrong("status", "value", "must be one of active, paused");
+            MaybeUndefined::Undefined
+        }
+    };
+    NewDid { number: number.to_owned(), seller_id, status }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::error::ResponseError as _;
+
+    use super::*;
+
+    fn rows(text: &str) -> Vec<(String, String)> {
+        read(text.as_bytes()).expect("it is read").into_iter().map(|(row, did)| (row, did.number)).collect()
+    }
+
+    fn faults(text: &str) -> (u16, String) {
+        let error = read(text.as_bytes()).expect_err("it is refused");
+        (error.status().as_u16(), format!("{error:?}"))
+    }
+
+    #[test]
+    fn what_spreadsheets_write_is_read() {
+        let expected = [("row[2].".to_owned(), "+441".to_owned()), ("row[3].".to_owned(), "+442".to_owned())];
+        for text in [
+            "number\n+441\n+442\n",
+            "\u{feff}number\r\n+441\r\n+442",
+            "\"number\",\"status\"\r\n\"+441\",\"paused\"\r\n\"+442\",\r\n",
+            " number , seller_id\n +441 , 7\n+442,\n",
+            "status,number\n,+441\nactive,+442\n",
+        ] {
+            assert_eq!(rows(text), expected, "{text:?}");
+        }
+        assert_eq!(rows("number\n+441\n\n+442\n")[1].0, "row[4].", "as a spreadsheet counts");
+    }
+
+    #[test]
+    fn each_bad_row_is_named() {
+        for (text, told) in [
+            ("", "row[1].number"),
+            ("number\n", "row[2].number"),
+            ("+441\n", "row[1].+441"),
+            ("number,colour\n+441,red\n", "row[1].colour"),
+            ("number,number\n+441,+442\n", "row[1].number"),
+            ("number,status\n+441,active\n,active\n", "row[3].number"),
+            ("number,seller_id\n+441,acme\n", "row[2].seller_id"),
+            ("number,status\n+441,gone\n", "row[2].status"),
+            ("number\n+441,x\n", "row[2].number"),
+        ] {
+            let (status, error) = faults(text);
+            assert!(status == 422 && error.contains(told), "{text:?}: {error}");
+        }
+        assert_eq!(read(b"number\n\xff\n").expect_err("no text").status().as_u16(), 400);
+        let many = format!("number\n{}", "+441\n".repeat(ROWS_AT_MOST + 1));
+        assert!(faults(&many).1.contains("row[1002].number"));
+    }
+}
