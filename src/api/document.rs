@@ -179,7 +179,8 @@ mod tests {
                     assert!(operation[word].as_str().is_some_and(|text| !text.is_empty()), "{id}: {word}");
                 }
                 assert!(operation["description"].as_str().unwrap().contains("Roles: "), "{id}");
-                assert_eq!(operation["x-roles"].is_object(), operation["security"] != json!([]), "{id}");
+                assert_eq!(operation["x-roles"].is_object(), id.parse::<Operation>().is_ok(), "{id}");
+                assert!(operation["security"].is_array(), "{id}");
                 if let Some(body) = operation["requestBody"].as_object() {
                     let media = body["content"].as_object().unwrap();
                     assert!(

@@ -143,6 +143,8 @@ impl Operation {
             "createCampaign" => with_seller(json!({ "name": format!("Walk {n}") })),
             "createLink" => json!({ "client_id": own.client, "max_concurrency": 1 }),
             "previewRoute" => json!({ "did": own.number }),
+            "resetLinkCounter" => json!({ "expected": 0 }),
+            "setLegacyIds" => json!({ "items": [{ "id": own.link, "legacy_id": format!("old-{n}") }] }),
             unknown => panic!("tests/api/walk.rs has no body for {unknown}"),
         })
     }
@@ -180,6 +182,8 @@ impl Operation {
             "createLink" => &[409],
             // The password was a wrong one.
             "changePassword" => &[422, 429],
+            // Its calls have been counted.
+            "resetLinkCounter" => &[409],
             _ => &[],
         }
     }
@@ -229,6 +233,7 @@ pub(crate) async fn named(world: &World, operation: &Operation, parameter: &str,
     let objects = match target {
         Target::Own => &world.own,
         Target::Foreign => &world.foreign,
+        Target::Absent if parameter == "kind" => return "nonsense".to_owned(),
         Target::Absent if parameter == "call_id" => return "00000000-0000-8000-8000-000000000000".to_owned(),
         Target::Absent => return "999999999".to_owned(),
     };
@@ -240,6 +245,8 @@ pub(crate) async fn named(world: &World, operation: &Operation, parameter: &str,
         ("clients", "id") => objects.client.to_string(),
         ("clients", "seller_id") | ("users", "id") => objects.seller.to_string(),
         ("calls", "call_id") => objects.call.clone(),
+        // Only admins reach them, and all of them.
+        ("legacy_ids", "kind") => "links".to_owned(),
         // Each is gone after the first good request.
         ("live", "call_id") => world.live_call(objects).await.0,
         ("auth", "id") => world.token(&objects.username, "read").await.0.to_string(),

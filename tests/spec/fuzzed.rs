@@ -1,15 +1,27 @@
 //! Whatever a caller sends, the answer is one that the document allows, and never 5xx: schemathesis as each role, for a bounded time.
 
+use std::time::Duration;
+
 use capconduit::auth::roles::Role;
+use capconduit::cdr::record::CallRecord;
+use capconduit::store::records;
+use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::fake_ari::Behaviour;
 use crate::site::{Database, Site};
-use crate::tools::{program, succeed};
+use crate::tools::{program, repository, succeed};
 
-/// For one role on one database.
+/// For one role on one database, in seconds; the environment's `FUZZ_SECONDS` and `FUZZ_SEED` make it another one.
 const SECONDS: &str = "40";
+/// So that a run can be repeated; it finds the more, the longer it may take.
+const SEED: &str = "1";
+/// Ids that the examples of the document name.
+const EXAMPLES: [(&str, i64); 5] =
+    [("users", 3), ("dids", 12), ("clients", 7), ("campaigns", 5), ("campaign_client_settings", 9)];
+/// The call that they name.
+const CALL: &str = "0199c3a0-7c3e-7d2b-8a51-3f0e5b7c9d10";
 
 macro_rules! fuzzed {
     ($($database:ident $variant:ident: $($name:ident $role:ident),+;)+) => { $(
@@ -38,31 +50,60 @@ async fn fuzz(database: Database, role: Role) {
     let token = format!("Authorization: Bearer {}", tokens["access_token"].as_str().expect("a token"));
     let folder = TempDir::new().expect("a folder");
     let mut fuzzer = program("python");
-    fuzzer.args(["-m", "schemathesis.cli", "--config-file", "tests/spec/schemathesis.toml", "run"]);
-    fuzzer.arg(format!("openapi/{role}.yaml")).args(["--url", &format!("http://{}", site.config.api.listen)]);
-    fuzzer.args(["--header", &token, "--max-time", SECONDS, "--generation-database", "none", "--no-color"]);
-    fuzzer.env("HOME", folder.path());
+    fuzzer.args(["-m", "schemathesis.cli", "--config-file"]).arg(repository("tests/spec/schemathesis.toml")).arg("run");
+    fuzzer.arg(repository(&format!("openapi/{role}.yaml")));
+    fuzzer.args(["--url", &format!("http://{}", site.config.api.listen)]);
+    let set = |name, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
+    fuzzer.args(["--header", &token, "--generation-database", "none", "--no-color"]);
+    fuzzer.args(["--max-time", &set("FUZZ_SECONDS", SECONDS), "--seed", &set("FUZZ_SEED", SEED)]);
+    // It leaves things behind where it runs.
+    fuzzer.current_dir(folder.path()).env("HOME", folder.path());
     succeed(&mut fuzzer).await;
     site.outside().get("/healthz").await.expect(200);
     site.settle().await;
 }
 
-/// Something of everything, so that ids of the examples are good.
+/// Something of everything, with the ids of the examples.
 async fn furnish(site: &Site) {
+    for (table, id) in EXAMPLES {
+        next_id(site, table, id).await;
+    }
     site.user("acme", Role::Seller).await;
     let admin = site.as_admin().await;
-    let seller = admin.get("/users?role=seller").await.expect(200)["items"][0]["id"].clone();
-    for name in ["north", "south"] {
-        let client = json!({ "client_identifier": name, "name": name, "sip": { "host": "127.0.0.11" } });
-        let client = admin.post("/clients", client).await.expect(201)["id"].clone();
-        let campaign = json!({ "name": name, "seller_id": seller });
-        let campaign = admin.post("/campaigns", campaign).await.expect(201)["id"].clone();
-        let link = json!({ "client_id": client, "max_concurrency": 2, "status": "active" });
-        admin.post(&format!("/campaigns/{campaign}/links"), link).await.expect(201);
-        let did =
-            json!({ "number": if name == "north" { "+442071234567" } else { "+442071234568" }, "seller_id": seller });
-        let did = admin.post("/dids", did).await.expect(201)["id"].clone();
-        admin.send(reqwest::Method::PUT, &format!("/campaigns/{campaign}/dids/{did}"), |r| r).await.expect(204);
-        site.asterisk.endpoint(name, Behaviour::answers(10));
+    let client = json!({ "client_identifier": "south", "name": "South", "sip": { "host": "127.0.0.11" } });
+    admin.post("/clients", client).await.expect(201);
+    let did = json!({ "number": "+442071234569", "seller_id": 3 });
+    admin.post("/dids", did).await.expect(201);
+    admin.post("/campaigns", json!({ "name": "Wind", "seller_id": 3 })).await.expect(201);
+    let link = json!({ "client_id": 7, "max_concurrency": 2, "status": "active" });
+    admin.post("/campaigns/5/links", link).await.expect(201);
+    admin.send(reqwest::Method::PUT, "/campaigns/5/dids/12", |request| request).await.expect(204);
+    site.asterisk.endpoint("south", Behaviour::answers(10).hanging_up_after(20));
+    let revision = capconduit::store::snapshot::revision(&site.db).await.expect("read");
+    let in_force = async || site.outside().get("/readyz").await.expect(200)["routing_revision"] == revision;
+    while !in_force().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    site.asterisk.incoming("capconduit-1", "+442071234569", "+447700900123").ended().await;
+    let mut found = Vec::new();
+    while found.is_empty() {
+        found = records::recent(&site.db, 1).await.expect("read");
+    }
+    let call = CallRecord { call_id: CALL.parse().expect("an id"), ..found.remove(0) };
+    records::write(&site.db, &[call]).await.expect("written");
+}
+
+/// The next row of the table gets this id.
+async fn next_id(site: &Site, table: &str, id: i64) {
+    if site.config.database.url.expose_secret().starts_with("postgres") {
+        let set = format!("SELECT CAST(setval(pg_get_serial_sequence('{table}', 'id'), {}) AS TEXT)", id - 1);
+        site.sql(&set).await.expect("set");
+        return;
+    }
+    for statement in [
+        format!("DELETE FROM sqlite_sequence WHERE name = '{table}' RETURNING name"),
+        format!("INSERT INTO sqlite_sequence (name, seq) VALUES ('{table}', {}) RETURNING name", id - 1),
+    ] {
+        site.sql(&statement).await.expect("set");
     }
 }

@@ -31,6 +31,8 @@ const BODIES: &[(&str, &str)] = &[
     ("updateCampaign", r#"{"status": "active", "max_concurrency": 10, "setup_budget_seconds": null}"#),
     ("createLink", r#"{"client_id": 7, "max_concurrency": 5, "total_calls_allowed": 1000}"#),
     ("updateLink", r#"{"status": "active", "weight": 3}"#),
+    ("resetLinkCounter", r#"{"expected": 1000}"#),
+    ("setLegacyIds", r#"{"items": [{"id": 9, "legacy_id": "123"}, {"id": 10, "legacy_id": null}]}"#),
     (
         "previewRoute",
         r#"{"did": "+442071234567", "caller": "+447700900123", "usage": [{"link_id": 9, "used": 4, "total_used": null}]}"#,
@@ -99,6 +101,19 @@ const VALUES: &[(&str, &str)] = &[
     ("answer_rate", "0.8"),
 ];
 
+/// What parameters may be where no field is called so.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("If-Match", r#""\"3\"""#),
+    ("from", r#""2026-11-01T00:00:00Z""#),
+    ("to", r#""2026-12-01T00:00:00Z""#),
+    ("answered", "true"),
+    ("min_talk_ms", "1000"),
+];
+
+/// The nouns of paths, and the field that has their ids.
+const NOUNS: &[(&str, &str)] =
+    &[("/dids/", "did_id"), ("/campaigns/", "campaign_id"), ("/clients/", "client_id"), ("/users/", "user_id")];
+
 /// Answers that are no JSON, by media type.
 const TEXTS: [(&str, &str); 2] = [
     (
@@ -130,6 +145,15 @@ pub(super) fn add(document: &mut Value) {
             }
         }
     });
+}
+
+/// An example of a path's parameter, a filter or a header.
+pub(super) fn parameter(path: &str, name: &str) -> Option<Value> {
+    let noun = NOUNS.iter().find(|(noun, _)| name == "id" && path.contains(noun)).map(|(_, field)| *field);
+    let name = noun.unwrap_or(name);
+    // A page's cursor belongs to its list.
+    let mut known = PARAMETERS.iter().chain(VALUES).filter(|(known, _)| *known == name && name != "next_cursor");
+    known.next().and_then(|(_, text)| serde_json::from_str(text).ok())
 }
 
 fn body(id: &str) -> Option<Value> {
@@ -215,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_value_and_body_is_json() {
-        for (name, text) in BODIES.iter().chain(VALUES) {
+        for (name, text) in BODIES.iter().chain(VALUES).chain(PARAMETERS) {
             assert!(serde_json::from_str::<Value>(text).is_ok(), "{name}: {text}");
         }
     }

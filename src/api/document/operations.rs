@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{RESPONSES, each_operation, fields, schemas};
+use super::{RESPONSES, each_operation, examples, fields, schemas};
 use crate::auth::roles::{Operation, Reach, Role, reach};
 
 /// Media type of errors.
@@ -61,7 +61,7 @@ const REFERS: [&str; 4] = ["createDid", "createDids", "createCampaign", "preview
 pub(super) fn complete(document: &mut Value) {
     each_operation(document, |path, method, operation| {
         media_types(operation);
-        parameters(operation);
+        parameters(path, operation);
         faults(path, method, operation);
         who(operation);
         // A tag of the noun and one of the operation.
@@ -84,7 +84,7 @@ fn media_types(operation: &mut Value) {
     }
 }
 
-fn parameters(operation: &mut Value) {
+fn parameters(path: &str, operation: &mut Value) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(fields) = parameter.as_object_mut() {
             fields.remove("deprecated");
@@ -98,8 +98,12 @@ fn parameters(operation: &mut Value) {
                     parameter["schema"][key] = json!(value);
                 }
             }
-            Some("If-Match") => parameter["example"] = json!("\"3\""),
-            _ => {}
+            Some(name) => {
+                if let Some(example) = examples::parameter(path, name) {
+                    parameter["example"] = example;
+                }
+            }
+            None => {}
         }
     }
 }
@@ -142,6 +146,7 @@ fn faults(path: &str, method: &str, operation: &mut Value) {
 fn who(operation: &mut Value) {
     let rule = operation["operationId"].as_str().and_then(|id| id.parse::<Operation>().ok());
     let told = match rule {
+        None if operation["security"].is_array() => "Roles: none; what calls has a token of its own.".to_owned(),
         None => {
             operation["security"] = json!([]);
             "Roles: none is needed; nobody is asked who calls.".to_owned()

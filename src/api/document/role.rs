@@ -20,7 +20,11 @@ pub(super) fn narrow(document: &mut Value, role: Role) {
     let mut narrowed = Vec::new();
     for (_, path) in fields(document, &["paths"]) {
         let Some(path) = path.as_object_mut() else { continue };
-        path.retain(|_, operation| rule(operation).is_none_or(|rule| roles::reach(role, rule) != Reach::None));
+        path.retain(|_, operation| match rule(operation) {
+            Some(rule) => roles::reach(role, rule) != Reach::None,
+            // What asks for a token of its own is for no role.
+            None => operation["security"].as_array().is_none_or(Vec::is_empty),
+        });
         for operation in path.values() {
             let Some(rule) = rule(operation) else { continue };
             narrowed.push((operation["requestBody"].clone(), roles::fields(role, rule)));
@@ -76,7 +80,7 @@ fn point(value: &mut Value, from: &str, to: &str) {
     }
 }
 
-/// Takes out the schemas, responses and tags that nothing refers to.
+/// Takes out the schemas, responses, ways to sign in and tags that nothing refers to.
 pub(super) fn drop_orphans(document: &mut Value) {
     let mut responses = BTreeSet::new();
     references(&document["paths"], RESPONSES, &mut |name| {
@@ -85,11 +89,14 @@ pub(super) fn drop_orphans(document: &mut Value) {
     keep(&mut document["components"]["responses"], &responses);
     let schemas = needed(document, &json!([document["paths"], document["components"]["responses"]]));
     keep(&mut document["components"]["schemas"], &schemas);
-    let mut tags = BTreeSet::new();
+    let (mut tags, mut schemes) = (BTreeSet::new(), BTreeSet::new());
     each_operation(document, |_, _, operation| {
+        let asked = operation["security"].as_array().into_iter().flatten().filter_map(|asked| asked.as_object());
+        schemes.extend(asked.flat_map(|asked| asked.keys().cloned()));
         let named = operation["tags"].as_array().into_iter().flatten();
         tags.extend(named.filter_map(|tag| tag.as_str().map(str::to_owned)));
     });
+    keep(&mut document["components"]["securitySchemes"], &schemes);
     if let Some(known) = document["tags"].as_array_mut() {
         known.retain(|tag| tag["name"].as_str().is_some_and(|name| tags.contains(name)));
     }

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use super::{fields, needed};
 
 /// Fields of bodies that may be left out and cannot be null.
-const NEVER_NULL: [(&str, &[&str]); 9] = [
+const NEVER_NULL: &[(&str, &[&str])] = &[
     ("NewDid", &["seller_id"]),
     ("DidPatch", &["seller_id", "status"]),
     ("NewClient", &["status", "send_headers", "access"]),
     ("ClientPatch", &["name", "sip", "status", "send_headers", "access"]),
     ("RegistrationChange", &["username"]),
-    ("NewCampaign", &["seller_id", "routing_strategy", "dial_timeout_seconds", "status"]),
-    ("CampaignPatch", &["name", "routing_strategy", "dial_timeout_seconds", "status"]),
+    ("OutboundAuthChange", &["username"]),
+    ("NewCampaign", &["seller_id", "routing_strategy", "dial_timeout_seconds", "early_media", "status"]),
+    ("CampaignPatch", &["name", "routing_strategy", "dial_timeout_seconds", "early_media", "status"]),
     ("NewLink", &["forwarding_priority", "weight", "count_on", "status"]),
     ("LinkPatch", &["forwarding_priority", "weight", "count_on", "status"]),
 ];
