@@ -21,6 +21,7 @@ use crate::calls::task::Context;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
+use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::screen::{self, Resolver, Screen};
 use crate::store::{self, Db};
@@ -72,6 +73,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let (health, healths) = watch::channel(Vec::new());
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
+    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
         nodes: healths,
@@ -81,7 +84,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         config: Arc::new(config.clone()),
         authority: Arc::new(Authority::new(&config)?),
         screen: Arc::clone(&screen),
-        handles: handles.clone(),
+        presence,
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));

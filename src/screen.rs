@@ -54,7 +54,9 @@ impl Resolver {
     }
 
     /// Any other, such as a test's.
-    pub fn new(lookup: impl Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        lookup: impl Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(lookup))
     }
 
@@ -137,12 +139,12 @@ impl Screen {
     /// What a document's clients are judged by, their names looked up.
     pub async fn screening(&self, document: &Document) -> Screening {
         let names = document.clients.iter().filter_map(|client| client.sip.host.as_ref()?.parse::<Host>().ok());
-        let judged = names.filter(|host| host.address().is_none() && self.policy.host(host).is_ok()).map(async |host| {
-            match self.judge(&host).await {
+        let judged = names.filter(|host| host.address().is_none() && self.policy.host(host).is_ok()).map(
+            async |host| match self.judge(&host).await {
                 Verdict::Forbidden(why) => Some((host.to_string(), why)),
                 Verdict::Clean | Verdict::Unresolved => None,
-            }
-        });
+            },
+        );
         let hosts: BTreeMap<_, _> = join_all(judged).await.into_iter().flatten().collect();
         Screening { policy: self.policy.clone(), hosts }
     }

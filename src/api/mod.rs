@@ -31,12 +31,12 @@ use poem_openapi::{OpenApiService, Tags};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ari::NodeHandle;
 use crate::auth::authority::Authority;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::presence::Presence;
 use crate::screen::Screen;
 use crate::store::Db;
 use crate::telemetry::{Metrics, name};
@@ -60,8 +60,8 @@ pub struct State {
     pub authority: Arc<Authority>,
     /// Where clients may be.
     pub screen: Arc<Screen>,
-    /// The ways to the nodes, in the order of the configuration.
-    pub handles: Vec<NodeHandle>,
+    /// What the nodes know of clients.
+    pub presence: Arc<Presence>,
 }
 
 /// Why the API cannot be served.

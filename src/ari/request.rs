@@ -89,6 +89,13 @@ pub enum Request<'a> {
         /// The channel, which must be in Stasis.
         channel_id: &'a str,
     },
+    /// Likewise, without telling those in the bridge and the channel who the other is.
+    AddUnseen {
+        /// The bridge.
+        bridge_id: &'a str,
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
     /// Destroys a bridge; its channels stay up.
     DeleteBridge {
         /// The bridge.
@@ -236,6 +243,10 @@ impl Request<'_> {
             }
             Self::AddChannel { bridge_id, channel_id } => {
                 post("add_channel", bridge(bridge_id, "/addChannel")).body(json!({"channel": [channel_id]}))
+            }
+            Self::AddUnseen { bridge_id, channel_id } => {
+                let body = json!({"channel": [channel_id], "inhibitConnectedLineUpdates": true});
+                post("add_channel", bridge(bridge_id, "/addChannel")).body(body)
             }
             Self::DeleteBridge { bridge_id } => delete("delete_bridge", bridge(bridge_id, "")),
             Self::HangUp { channel_id, reason } => {

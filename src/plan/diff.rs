@@ -340,9 +340,11 @@ fn missing_passwords(identifier: &ClientIdentifier, missing: Missing) -> Vec<Str
 
 /// Which stored secrets are replaced by others.
 fn changed_passwords(was: &Secrets, secrets: &Secrets) -> Option<String> {
-    let registration = was.registration.is_some() && secrets.registration.is_some() && was.registration != secrets.registration;
+    let registration =
+        was.registration.is_some() && secrets.registration.is_some() && was.registration != secrets.registration;
     let outbound = was.outbound.is_some() && secrets.outbound.is_some() && was.outbound != secrets.outbound;
-    let changed = [(registration, "sip.registration.password changed"), (outbound, "sip.outbound_auth.password changed")];
+    let changed =
+        [(registration, "sip.registration.password changed"), (outbound, "sip.outbound_auth.password changed")];
     let changed: Vec<&str> = changed.into_iter().filter(|(changed, _)| *changed).map(|(_, text)| text).collect();
     (!changed.is_empty()).then(|| changed.join(", "))
 }

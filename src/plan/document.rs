@@ -163,7 +163,8 @@ impl Document {
     pub fn take_passwords(&mut self, read: impl Fn(&str) -> Result<String, String>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for client in &mut self.clients {
-            let registration = client.sip.registration.as_mut().map(|form| (&mut form.password, &mut form.password_file));
+            let registration =
+                client.sip.registration.as_mut().map(|form| (&mut form.password, &mut form.password_file));
             let outbound = client.sip.outbound_auth.as_mut().map(|form| (&mut form.password, &mut form.password_file));
             for (within, form) in [("registration", registration), ("outbound_auth", outbound)] {
                 let Some((password, file)) = form else { continue };
@@ -176,7 +177,8 @@ impl Document {
                     // Editors and `echo` end a file with a line break.
                     Ok(text) => *password = Some(Password::new(text.trim_end_matches(['\r', '\n']).to_owned())),
                     Err(problem) => {
-                        problems.push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
+                        problems
+                            .push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
                     }
                 }
             }

@@ -1,8 +1,6 @@
 //! PURE: from the form to checked settings, naming every problem.
 
-use super::{
-    Codec, DtmfMode, Host, OutboundAuth, Password, Reach, Realm, SipForm, SipName, SipSettings, SipTransport,
-};
+use super::{Codec, DtmfMode, Host, OutboundAuth, Password, Reach, Realm, SipForm, SipName, SipSettings, SipTransport};
 use crate::config::Network;
 use crate::routing::snapshot::CallerId;
 
@@ -95,9 +93,11 @@ impl SipForm {
     fn check_outbound(&self, report: &mut dyn FnMut(&str, String)) -> Option<Option<OutboundAuth>> {
         let Some(form) = &self.outbound_auth else { return Some(None) };
         let username: Result<SipName, _> = form.username.parse();
-        let username = username.map_err(|allowed| report("outbound_auth.username", format!("{:?}: {allowed}", form.username)));
+        let username =
+            username.map_err(|allowed| report("outbound_auth.username", format!("{:?}: {allowed}", form.username)));
         let realm: Option<Result<Realm, _>> = form.realm.as_deref().map(str::parse);
-        let realm = realm.transpose().map_err(|allowed| report("outbound_auth.realm", format!("{:?}: {allowed}", form.realm)));
+        let realm =
+            realm.transpose().map_err(|allowed| report("outbound_auth.realm", format!("{:?}: {allowed}", form.realm)));
         check_password("outbound_auth", form.password.as_ref(), &form.password_file, report);
         if let (None, Some(problem)) = (&form.realm, form.password.as_ref().and_then(Password::plaintext_problem)) {
             report("outbound_auth.password", problem.to_owned());
@@ -131,7 +131,8 @@ impl SipForm {
 
 /// An entry of `identify_by_ip`.
 fn identified(text: &str) -> Result<Network, &'static str> {
-    let network: Network = text.parse().map_err(|_| "is not an IPv4 or IPv6 address, or a range such as 203.0.113.0/28")?;
+    let network: Network =
+        text.parse().map_err(|_| "is not an IPv4 or IPv6 address, or a range such as 203.0.113.0/28")?;
     // An IPv4 address in IPv6's clothes is the IPv4 address; a range of them is refused for its spelling.
     let network = if network.bits() == 128 { Network::of(network.address()) } else { network };
     if network.address() != network.address().to_canonical() {

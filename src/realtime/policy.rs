@@ -93,7 +93,9 @@ impl Policy {
         let labels: Vec<&str> = name.split('.').collect();
         let last = labels.last().copied().unwrap_or_default();
         if last == "localhost" {
-            return self.address(Ipv4Addr::LOCALHOST.into()).map_err(|why| format!("{name:?} is not allowed: it is {why}"));
+            return self
+                .address(Ipv4Addr::LOCALHOST.into())
+                .map_err(|why| format!("{name:?} is not allowed: it is {why}"));
         }
         // Old resolvers read 0x7f.1, and a search list makes a name without a dot another one on each node.
         if looks_like_a_number(last) {
@@ -118,9 +120,11 @@ impl Policy {
                 IpAddr::V6(address) => kind_of_v6(address),
             };
             let never = kind.filter(|kind| !matches!(kind, Forbidden::Loopback | Forbidden::Private));
-            let carriers = || self.carriers.iter().any(|carrier| carrier.overlaps(network)).then_some(Forbidden::Carriers);
+            let carriers =
+                || self.carriers.iter().any(|carrier| carrier.overlaps(network)).then_some(Forbidden::Carriers);
             if let Some(why) = never.or_else(carriers) {
-                problems.push((format!("identify_by_ip[{n}]"), format!("{network} is not allowed: it is or holds {why}")));
+                problems
+                    .push((format!("identify_by_ip[{n}]"), format!("{network} is not allowed: it is or holds {why}")));
             }
         }
         if sip.outbound_auth.as_ref().is_some_and(|auth| auth.realm.is_none()) && !self.plaintext {
@@ -290,7 +294,8 @@ mod tests {
     #[test]
     fn look_alikes_of_addresses_are_no_hosts() {
         let policy = Policy::default();
-        for host in ["0x7f000001", "0x7f.1", "a.0x7f", "a.0x", "pbx", "localhost", "a.localhost", "::ffff:203.0.113.7"] {
+        for host in ["0x7f000001", "0x7f.1", "a.0x7f", "a.0x", "pbx", "localhost", "a.localhost", "::ffff:203.0.113.7"]
+        {
             // Some are refused for their grammar already.
             if let Ok(host) = host.parse::<Host>() {
                 assert!(policy.host(&host).is_err(), "{host}");

@@ -55,11 +55,7 @@ pub struct UnsafeValue {
 ///
 /// # Errors
 /// When a value holds a character outside the allowlist.
-pub fn rows(
-    identifier: &ClientIdentifier,
-    sip: &SipSettings,
-    secrets: &Secrets,
-) -> Result<PsRows, UnsafeValue> {
+pub fn rows(identifier: &ClientIdentifier, sip: &SipSettings, secrets: &Secrets) -> Result<PsRows, UnsafeValue> {
     let id = identifier.as_str();
     let registers = matches!(sip.reach, Reach::Registration { .. });
     let mut endpoint = fixed_endpoint();
@@ -313,7 +309,10 @@ mod tests {
             let sip = settings(&form).expect("allowed");
             let rows = rows(&north(), &sip, &Secrets::given(&sip, &form)).expect("safe");
             let row = rows.outbound_auth.as_ref().expect("an auth row");
-            assert_eq!((rows.endpoint["outbound_auth"].as_str(), row["id"].as_str()), ("north.outbound", "north.outbound"));
+            assert_eq!(
+                (rows.endpoint["outbound_auth"].as_str(), row["id"].as_str()),
+                ("north.outbound", "north.outbound")
+            );
             assert_eq!(row.get("realm").map(String::as_str), realm);
             assert_eq!(row.contains_key("password"), realm.is_none());
             assert!(row.contains_key(column) && rows.auth.is_none() && !rows.endpoint.contains_key("auth"));
@@ -323,7 +322,10 @@ mod tests {
             ("outbound_auth.realm", auth(Some("a\"b"))),
             ("outbound_auth.realm", auth(Some(""))),
             ("outbound_auth.password", OutboundAuthForm { password: Some(Password::new("a;b".into())), ..auth(None) }),
-            ("outbound_auth.password", OutboundAuthForm { password: Some(Password::new("a\nb".into())), ..auth(Some("r")) }),
+            (
+                "outbound_auth.password",
+                OutboundAuthForm { password: Some(Password::new("a\nb".into())), ..auth(Some("r")) },
+            ),
         ] {
             let problems = settings(&SipForm { outbound_auth: Some(auth), ..at("a.example") }).expect_err(field);
             assert!(problems.len() == 1 && problems[0].starts_with(field), "{problems:?}");
@@ -339,7 +341,15 @@ mod tests {
         let sip = ranges(&["203.0.113.0/24", "198.51.100.7", "2001:db8::/64", "198.51.100.8/32"]).expect("allowed");
         let row = rows(&north(), &sip, &Secrets::default()).expect("safe").identify.expect("an identify row");
         assert_eq!(row["match"], "203.0.113.0/24,198.51.100.7,2001:db8::/64,198.51.100.8");
-        for wrong in ["203.0.112.0/23", "0.0.0.0/0", "2001:db8::/63", "203.0.113.5/24", "203.0.113.0/33", "x", "::ffff:1.2.3.0/120"] {
+        for wrong in [
+            "203.0.112.0/23",
+            "0.0.0.0/0",
+            "2001:db8::/63",
+            "203.0.113.5/24",
+            "203.0.113.0/33",
+            "x",
+            "::ffff:1.2.3.0/120",
+        ] {
             let problems = ranges(&["198.51.100.7", wrong]).expect_err(wrong);
             assert!(problems.len() == 1 && problems[0].starts_with("identify_by_ip[1]: "), "{problems:?}");
         }
@@ -438,10 +448,7 @@ mod tests {
         ] {
             assert!(problems.contains(part), "{part} not in {problems}");
         }
-        for neither in [
-            SipForm::default(),
-            SipForm { registration: Some(registering("a")), ..at("a") },
-        ] {
+        for neither in [SipForm::default(), SipForm { registration: Some(registering("a")), ..at("a") }] {
             assert!(settings(&neither).expect_err("neither or both")[0].contains("exactly one"));
         }
     }

@@ -38,8 +38,9 @@ impl Password {
     /// What is allowed, when it is not: as a text that Asterisk's drivers hand through unchanged.
     pub(super) fn plaintext_problem(&self) -> Option<&'static str> {
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte);
-        (!self.expose().bytes().all(sound))
-            .then_some("is not allowed without realm (not shown): use A-Z a-z 0-9 and ! # $ % & ( ) * + , - . / : = ? @ _ ~")
+        (!self.expose().bytes().all(sound)).then_some(
+            "is not allowed without realm (not shown): use A-Z a-z 0-9 and ! # $ % & ( ) * + , - . / : = ? @ _ ~",
+        )
     }
 }
 
@@ -160,9 +161,7 @@ impl Secrets {
 impl OutboundAuth {
     fn secret(&self, password: Password) -> OutboundSecret {
         match &self.realm {
-            Some(realm) => {
-                OutboundSecret::Digest(Md5Cred::within(&realm.to_string(), &self.username, &password))
-            }
+            Some(realm) => OutboundSecret::Digest(Md5Cred::within(&realm.to_string(), &self.username, &password)),
             None => OutboundSecret::Plain(password),
         }
     }

@@ -226,7 +226,8 @@ impl From<&SipSettings> for SipForm {
                 form.qualify_seconds = (*qualify_seconds != 0).then_some(i64::from(*qualify_seconds));
             }
             Reach::Registration { username } => {
-                form.registration = Some(RegistrationForm { username: username.to_string(), ..RegistrationForm::default() });
+                form.registration =
+                    Some(RegistrationForm { username: username.to_string(), ..RegistrationForm::default() });
             }
         }
         form

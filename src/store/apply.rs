@@ -14,7 +14,8 @@ use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{
-    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening, diff, screen,
+    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening, diff,
+    screen,
 };
 use crate::realtime::{Reach, SipForm};
 use crate::routing::snapshot::Status;
@@ -205,7 +206,11 @@ impl<'a> Writer<'a> {
             outbound_md5_cred: Set(outbound),
             outbound_password: Set(plain),
             // Of another address nothing is known yet.
-            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) { NotSet } else { Set(None) },
+            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) {
+                NotSet
+            } else {
+                Set(None)
+            },
             // A document does not speak of these: they stay as they are.
             access: NotSet,
             mask_name: NotSet,

@@ -142,7 +142,9 @@ pub async fn create(
         return Err(Refusal::conflict("identifier_taken", detail));
     }
     if let Some(node) = foreign {
-        let detail = format!("node {node:?} has an endpoint of this name that is none of our clients': its calls would go astray");
+        let detail = format!(
+            "node {node:?} has an endpoint of this name that is none of our clients': its calls would go astray"
+        );
         return Err(Refusal::conflict("endpoint_taken", detail));
     }
     apart(&transaction, None, &values.sip).await?;

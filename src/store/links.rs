@@ -184,11 +184,7 @@ fn object(id: LinkId) -> Object {
 }
 
 /// The seller of a campaign that is not archived.
-async fn alive(
-    connection: &impl ConnectionTrait,
-    owner: Owner,
-    campaign: CampaignId,
-) -> Result<UserId, Refusal> {
+async fn alive(connection: &impl ConnectionTrait, owner: Owner, campaign: CampaignId) -> Result<UserId, Refusal> {
     let campaign = campaigns::find(connection, owner, campaign).await?;
     if campaign.values.status == Status::Archived {
         return Err(Refusal::conflict("archived", "the campaign is archived, and its links are read-only with it"));

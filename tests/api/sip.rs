@@ -63,12 +63,17 @@ async fn hosts_are_where_clients_may_be(site: Site) {
         let refused = staff.post("/clients", client("x", json!({ "host": host }))).await;
         assert_eq!(refused.wrong_fields(), ["sip.host"], "{host}: {}", refused.text);
     }
-    for (n, host) in ["203.0.113.7", "127.0.0.11", "good.example", "not-there-yet.example", "2001:db8::7"].iter().enumerate() {
+    for (n, host) in
+        ["203.0.113.7", "127.0.0.11", "good.example", "not-there-yet.example", "2001:db8::7"].iter().enumerate()
+    {
         let made = staff.post("/clients", client(&format!("c{n}"), json!({ "host": host }))).await.expect(201);
         assert_eq!(made["suspended_reason"], Value::Null, "{made}");
         let path = format!("/clients/{}", made["id"]);
         assert_eq!(staff.patch(&path, json!({ "sip": { "host": "10.0.0.1" } })).await.wrong_fields(), ["sip.host"]);
-        assert_eq!(staff.patch(&path, json!({ "sip": { "host": "rebound.example" } })).await.wrong_fields(), ["sip.host"]);
+        assert_eq!(
+            staff.patch(&path, json!({ "sip": { "host": "rebound.example" } })).await.wrong_fields(),
+            ["sip.host"]
+        );
     }
     let plan = "[[clients]]\nidentifier = \"y\"\nname = \"Y\"\nsip = { host = \"rebound.example\" }\n\
                 [[clients]]\nidentifier = \"z\"\nname = \"Z\"\nsip = { host = \"10.0.0.1\" }\n";
@@ -99,7 +104,6 @@ async fn a_name_that_leads_astray_suspends_its_client_until_it_is_clean_again(si
     assert!(!seen.text.contains("suspended") && !seen.text.contains("127.0.0.1"), "{}", seen.text);
     // Not to resolve is no proof of innocence; to be somewhere else is.
     site.dns.set("sip.example", &[]);
-    site.dns.set("other.example", &["127.0.0.1"]);
     let late = staff.post("/clients", client("south", json!({ "host": "late.example" }))).await.expect(201);
     let late = format!("/clients/{}", late["id"]);
     site.dns.set("late.example", &["10.0.0.1"]);
@@ -112,9 +116,8 @@ async fn a_name_that_leads_astray_suspends_its_client_until_it_is_clean_again(si
     // Another host is another matter.
     let moved = staff.patch(&late, json!({ "sip": { "host": "203.0.113.8" } })).await.expect(200);
     assert_eq!(moved["suspended_reason"], Value::Null);
-    let lines = site.sql("SELECT actor || ' ' || action FROM audit WHERE action LIKE 'client.%e%e%' ORDER BY id").await;
-    let lines: Vec<String> = lines.expect("read").into_iter().filter(|line| line.starts_with("sip ")).collect();
-    assert_eq!(lines, ["sip client.suspend", "sip client.suspend", "sip client.resume"]);
+    let lines = site.sql("SELECT action FROM audit WHERE actor = 'sip' ORDER BY id").await;
+    assert_eq!(lines.expect("read"), ["client.suspend", "client.suspend", "client.resume"]);
     site.settle().await;
 }
 
@@ -216,13 +219,18 @@ async fn what_we_answer_challenges_with_stays_inside(site: Site) {
     let made = staff.post("/clients", client("north", auth(given))).await;
     let path = format!("/clients/{}", made.expect(201)["id"]);
     assert_eq!(made.expect(201)["sip"]["outbound_auth"], json!({ "username": "us", "realm": "north.example" }));
-    let digest = "SELECT outbound_md5_cred FROM clients WHERE outbound_md5_cred IS NOT NULL AND outbound_password IS NULL";
+    let digest =
+        "SELECT outbound_md5_cred FROM clients WHERE outbound_md5_cred IS NOT NULL AND outbound_password IS NULL";
     let first = site.sql(digest).await.expect("read").remove(0);
     let mut heard = vec![made, staff.get(&path).await, staff.get("/clients").await];
     heard.push(staff.patch(&path, json!({ "sip": { "port": 5070 } })).await);
     assert_eq!(site.sql(digest).await.expect("read"), [first.clone()], "kept");
     let realm = json!({ "sip": { "outbound_auth": { "realm": "other" } } });
-    assert_eq!(staff.patch(&path, realm).await.wrong_fields(), ["sip.outbound_auth.password"], "a digest is for its realm");
+    assert_eq!(
+        staff.patch(&path, realm).await.wrong_fields(),
+        ["sip.outbound_auth.password"],
+        "a digest is for its realm"
+    );
     let anew = json!({ "sip": { "outbound_auth": { "password": "second-canary" } } });
     heard.push(staff.patch(&path, anew).await);
     let second = site.sql(digest).await.expect("read").remove(0);
@@ -303,7 +311,11 @@ async fn staff_see_what_the_nodes_see(site: Site) {
     site.asterisk.refuse_connections(true);
     site.asterisk.drop_sockets();
     let away = staff.get(&path).await.expect(200);
-    assert_eq!((&away["nodes"][0]["answers"], &away["nodes"][0]["endpoint"]), (&json!(false), &json!("unknown")), "{away}");
+    assert_eq!(
+        (&away["nodes"][0]["answers"], &away["nodes"][0]["endpoint"]),
+        (&json!(false), &json!("unknown")),
+        "{away}"
+    );
     site.settle().await;
 }
 

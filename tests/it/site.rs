@@ -179,8 +179,11 @@ impl Site {
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
-    let text = format!("[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
-         [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}", dir.display());
+    let text = format!(
+        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
+         [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",
+        dir.display()
+    );
     Config::from_layers(Some((Path::new("test.toml"), &text)), []).expect("a valid configuration")
 }
 

@@ -2,7 +2,7 @@
 
 use capconduit::cdr::record::{AttemptOutcome, AttemptRecord, CallRecord, DialStatus, HungUpBy, Presentation};
 use capconduit::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
-use capconduit::plan::{Screening, Document};
+use capconduit::plan::{Document, Screening};
 use capconduit::routing::snapshot::{CountOn, Snapshot, Status, Strategy};
 use capconduit::store::apply::{ApplyError, apply, preview};
 use capconduit::store::{Db, plan, records, snapshot};
@@ -75,7 +75,10 @@ fn document(toml: &str) -> Document {
 }
 
 async fn applied(home: &Home, db: &Db, toml: &str) -> String {
-    apply(db, &home.realtime(), &Screening::default(), &document(toml)).await.unwrap_or_else(|error| panic!("{error}")).to_string()
+    apply(db, &home.realtime(), &Screening::default(), &document(toml))
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+        .to_string()
 }
 
 async fn the_snapshot_shows_what_was_applied(home: Home) {
@@ -125,7 +128,8 @@ async fn a_preview_and_a_second_apply_write_nothing(home: Home) {
 async fn a_refused_document_changes_nothing(home: Home) {
     let db = home.migrated().await;
     sql(&home, "INSERT INTO users (username, name, role) VALUES ('bob', 'Boss', 'admin')").await.expect("an admin");
-    let refused = apply(&db, &home.realtime(), &Screening::default(), &document(DEMO)).await.expect_err("bob is an admin");
+    let refused =
+        apply(&db, &home.realtime(), &Screening::default(), &document(DEMO)).await.expect_err("bob is an admin");
     assert!(matches!(&refused, ApplyError::Problems(problems) if problems.0.len() == 1), "{refused:?}");
     assert_eq!(snapshot::load(&db).await.expect("loads"), Snapshot { revision: 1, ..Snapshot::default() });
     assert_eq!(applied(&home, &db, "").await, "No changes.");
@@ -260,11 +264,21 @@ async fn any_document_follows_any_other(home: Home) {
     for n in 0..40 {
         let document = documents::document().new_tree(&mut runner).expect("a document").current();
         let text = format!("document {n}: {document:?}");
-        apply(&db, &home.realtime(), &Screening::default(), &document).await.unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(preview(&db, &Screening::default(), &document).await.expect(&text).to_string(), "No changes.", "{text}");
+        apply(&db, &home.realtime(), &Screening::default(), &document)
+            .await
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(
+            preview(&db, &Screening::default(), &document).await.expect(&text).to_string(),
+            "No changes.",
+            "{text}"
+        );
         let exported = plan::export(&db).await.expect(&text).to_toml().expect(&text);
         let again = Document::parse(&exported).expect(&text);
-        assert_eq!(preview(&db, &Screening::default(), &again).await.expect(&text).to_string(), "No changes.", "{exported}");
+        assert_eq!(
+            preview(&db, &Screening::default(), &again).await.expect(&text).to_string(),
+            "No changes.",
+            "{exported}"
+        );
         let loaded = snapshot::load(&db).await.expect(&text);
         assert_eq!((loaded.dids.len(), loaded.clients.len()), (document.dids.len(), document.clients.len()), "{text}");
     }

@@ -6,7 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::changes::Merge;
 use crate::realtime::{
-    Host, Md5Cred, OutboundAuth, OutboundAuthForm, Password, Policy, Reach, RegistrationForm, Secrets, SipForm, SipSettings,
+    Host, Md5Cred, OutboundAuth, OutboundAuthForm, Password, Policy, Reach, RegistrationForm, Secrets, SipForm,
+    SipSettings,
 };
 use crate::screen::{Screen, Verdict};
 use crate::store::clients::ClientValues;

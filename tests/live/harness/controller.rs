@@ -12,6 +12,9 @@ use super::LIMIT;
 use super::child::Child;
 use super::node::{ARI_PASSWORD, ARI_USER, Node};
 
+/// Of the admin that the first start makes.
+const ADMIN_PASSWORD: &str = "violet tractor hums low";
+
 /// One installation: a folder with `capconduit.toml`, and `serve` while it runs.
 #[derive(Debug)]
 pub(crate) struct Controller {
@@ -56,7 +59,7 @@ impl Controller {
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
-             [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
+             [auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n\n[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n",
             dir.join("data").display()
         );
@@ -125,6 +128,19 @@ impl Controller {
         let path = self.dir.join("plan.toml");
         std::fs::write(&path, toml).expect("the test's folder takes a file");
         self.run(&["apply", &path.display().to_string()]).await;
+    }
+
+    /// What a path below `/api/v1` answers an admin.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn api(&self, path: &str) -> Value {
+        let base = format!("http://{}/api/v1", self.api);
+        let login = serde_json::json!({ "username": "admin", "password": ADMIN_PASSWORD });
+        let tokens = self.http.post(format!("{base}/auth/login")).json(&login).send().await.expect("the API answers");
+        let tokens: Value = tokens.json().await.expect("tokens are JSON");
+        let token = tokens["access_token"].as_str().unwrap_or_else(|| panic!("no log-in: {tokens}"));
+        let answer = self.http.get(format!("{base}{path}")).bearer_auth(token).send().await.expect("the API answers");
+        let answer = answer.error_for_status().unwrap_or_else(|e| panic!("{path}: {e}"));
+        answer.json().await.expect("the answer is JSON")
     }
 
     /// All records, newest first, as `calls --json` prints them.
