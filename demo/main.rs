@@ -136,10 +136,10 @@ async fn wait_for_callers(site: &Site) {
     for step in steps::NUMBERS {
         println!("  sip:{}@{sip}    {}", step.0, step.1);
     }
-    println!("\n  API: {}/docs", site.controller.url());
+    println!("\n  API: http://{}/docs", site.controller.api());
     println!(
         "  Log in as admin with \"{}\", as the seller acme with \"{}\".",
-        setup::ADMIN_PASSWORD,
+        harness::person::ADMIN_PASSWORD,
         setup::SELLER_PASSWORD
     );
     println!("\n  You hear your own echo when a call centre answers.");

@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::harness::LIMIT;
-use super::harness::api::Session;
-use super::harness::controller::Controller;
 
-/// Passwords of the demo, which lives on loopback and as long as its folder.
-pub(crate) const ADMIN_PASSWORD: &str = "violet tractor hums low";
-/// Of every seller.
+use super::harness::controller::Controller;
+use super::harness::person::{ADMIN_PASSWORD, Person};
+
+/// Of every seller; the demo lives on loopback and as long as its folder.
 pub(crate) const SELLER_PASSWORD: &str = "quiet harbour at noon";
 
 /// What was made of a kind, by name.
@@ -20,15 +20,14 @@ type Ids = HashMap<String, i64>;
 /// Makes everything of the plan, and returns when routing knows it.
 pub(crate) async fn set_up(controller: &Controller, plan: &str) {
     let plan: Value = toml::from_str(plan).expect("plan.toml is TOML");
-    let given = controller.first_admin_password();
-    let admin = Session::log_in_first(&controller.url(), "admin", &given, ADMIN_PASSWORD).await;
+    let admin = Person::log_in(controller.api(), "admin", ADMIN_PASSWORD).await;
     let clients = make_clients(&admin, &plan).await;
     println!("  set up      over the API, by admin: {}", counted(&plan, &["sellers", "clients"]));
     for seller in list(&plan, "sellers") {
         let (username, first) = (text(seller, "username"), "changed at the first log-in");
         let new = json!({ "username": username, "name": seller["name"], "role": "seller", "password": first });
-        admin.post("/users", new).await;
-        let session = Session::log_in_first(&controller.url(), username, first, SELLER_PASSWORD).await;
+        admin.make("/users", new).await;
+        let session = Person::log_in_first(controller.api(), username, first, SELLER_PASSWORD).await;
         make_campaigns(&session, &plan, username, &clients).await;
         println!("              over the API, by the seller {username}: {}", counted(&plan, &["dids", "campaigns"]));
         until_routed(&session, &plan).await;
@@ -44,29 +43,29 @@ fn counted(plan: &Value, kinds: &[&str]) -> String {
     kinds.iter().map(part).collect::<Vec<_>>().join(", ").replace("dids", "DIDs")
 }
 
-async fn make_clients(admin: &Session, plan: &Value) -> Ids {
+async fn make_clients(admin: &Person, plan: &Value) -> Ids {
     let mut ids = Ids::new();
     for client in list(plan, "clients") {
         let mut new = client.as_object().cloned().unwrap_or_default();
         let identifier = new.remove("identifier").unwrap_or_default();
         new.insert("client_identifier".to_owned(), identifier.clone());
-        let made = admin.post("/clients", Value::Object(new)).await;
+        let made = admin.make("/clients", Value::Object(new)).await;
         ids.insert(identifier.as_str().unwrap_or_default().to_owned(), id(&made));
     }
     ids
 }
 
-async fn make_campaigns(seller: &Session, plan: &Value, username: &str, clients: &Ids) {
+async fn make_campaigns(seller: &Person, plan: &Value, username: &str, clients: &Ids) {
     let mut dids = Ids::new();
     for did in list(plan, "dids").iter().filter(|did| did["seller"] == username) {
-        let made = seller.post("/dids", json!({ "number": did["number"] })).await;
+        let made = seller.make("/dids", json!({ "number": did["number"] })).await;
         dids.insert(text(did, "number").to_owned(), id(&made));
     }
     for campaign in list(plan, "campaigns").iter().filter(|campaign| campaign["seller"] == username) {
-        let made = seller.post("/campaigns", without(campaign, &["seller", "dids", "links"])).await;
+        let made = seller.make("/campaigns", without(campaign, &["seller", "dids", "links"])).await;
         let path = format!("/campaigns/{}", id(&made));
         for number in list(campaign, "dids") {
-            seller.put(&format!("{path}/dids/{}", dids[number.as_str().unwrap_or_default()])).await;
+            seller.does(Method::PUT, &format!("{path}/dids/{}", dids[number.as_str().unwrap_or_default()]), None).await;
         }
         for link in list(campaign, "links") {
             let mut new =
@@ -74,16 +73,17 @@ async fn make_campaigns(seller: &Session, plan: &Value, username: &str, clients:
             if let (Some(new), Value::Object(said)) = (new.as_object_mut(), without(link, &["client"])) {
                 new.extend(said);
             }
-            seller.post(&format!("{path}/links"), new).await;
+            seller.make(&format!("{path}/links"), new).await;
         }
     }
 }
 
 /// Waits until a call to any of the plan's numbers would find a call centre: a change counts within a second.
-async fn until_routed(seller: &Session, plan: &Value) {
+async fn until_routed(seller: &Person, plan: &Value) {
     let routed = tokio::time::timeout(LIMIT, async {
         for did in list(plan, "dids") {
-            while list(&seller.post("/route", json!({ "did": did["number"] })).await, "candidates").is_empty() {
+            let call = json!({ "did": did["number"] });
+            while list(&seller.does(Method::POST, "/route", Some(call.clone())).await, "candidates").is_empty() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }

@@ -23,6 +23,7 @@ use crate::calls::task::Context;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
+use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::screen::{self, Resolver, Screen};
 use crate::store::sight::Sight;
@@ -83,6 +84,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
+    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
         nodes: healths,
@@ -94,7 +97,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
         screen: Arc::clone(&screen),
-        handles: handles.clone(),
+        presence,
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(keep_up(metrics, sockets.clone()));

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod id;
 pub mod plan;
+pub mod presence;
 pub mod realtime;
 pub mod routing;
 pub mod screen;

@@ -1,7 +1,6 @@
 //! Clients, and which sellers may use them.
 
 mod objects;
-mod presence;
 mod sip;
 mod state;
 
@@ -105,7 +104,7 @@ impl Clients {
         };
         new.rest.merge(&mut merge, &mut values);
         merge.end()?;
-        let foreign = presence::node_with(&state.handles, &identifier).await;
+        let foreign = state.presence.node_with(&identifier).await;
         let made = clients::create(&caller.editor(state), identifier, values, foreign).await?;
         Ok(Created::Made(Json(Client::new(made, generated.then_some(&spare)))))
     }

@@ -54,13 +54,13 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ari::NodeHandle;
 use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::presence::Presence;
 use crate::screen::Screen;
 use crate::store::Db;
 use crate::store::sight::Sight;
@@ -91,8 +91,8 @@ pub struct State {
     pub sight: Arc<ArcSwap<Sight>>,
     /// Where clients may be.
     pub screen: Arc<Screen>,
-    /// The ways to the nodes, in the order of the configuration.
-    pub handles: Vec<NodeHandle>,
+    /// What the nodes know of clients.
+    pub presence: Arc<Presence>,
 }
 
 /// Why the API cannot be served.

@@ -99,6 +99,13 @@ pub enum Request<'a> {
         /// The channel, which must be in Stasis.
         channel_id: &'a str,
     },
+    /// Likewise, without telling those in the bridge and the channel who the other is.
+    AddUnseen {
+        /// The bridge.
+        bridge_id: &'a str,
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
     /// Destroys a bridge; its channels stay up.
     DeleteBridge {
         /// The bridge.
@@ -246,9 +253,8 @@ impl Request<'_> {
             Self::CreateBridge { bridge_id, name } => {
                 post("create_bridge", bridge(bridge_id, "")).query("type", "mixing").query("name", name)
             }
-            Self::AddChannel { bridge_id, channel_id } => {
-                post("add_channel", bridge(bridge_id, "/addChannel")).body(json!({"channel": [channel_id]}))
-            }
+            Self::AddChannel { bridge_id, channel_id } => add_channel(bridge_id, channel_id, false),
+            Self::AddUnseen { bridge_id, channel_id } => add_channel(bridge_id, channel_id, true),
             Self::DeleteBridge { bridge_id } => delete("delete_bridge", bridge(bridge_id, "")),
             Self::HangUp { channel_id, reason } => {
                 let hang_up = delete("hang_up", channel(channel_id, ""));
@@ -286,6 +292,15 @@ impl Request<'_> {
             }
         }
     }
+}
+
+/// An array: `"a,b"` as one text would be read as one channel's id.
+fn add_channel(bridge_id: &str, channel_id: &str, unseen: bool) -> Rendered {
+    let mut body = json!({"channel": [channel_id]});
+    if unseen {
+        body["inhibitConnectedLineUpdates"] = json!(true);
+    }
+    Rendered::new("add_channel", "POST", format!("bridges/{}/addChannel", token(bridge_id))).body(body)
 }
 
 fn create_body(

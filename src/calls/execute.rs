@@ -25,13 +25,14 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
         Op::CreateLeg(n) => return create_leg(call, lane, n),
         Op::CreateBridge => lane.send(Request::CreateBridge { bridge_id, name: lane.app_name() }),
         Op::AddCaller => lane.send(Request::AddChannel { bridge_id, channel_id: caller }),
+        // The caller is in the bridge: joining it would tell the leg who that is, and so would dialling it in the caller's name.
+        Op::AddLeg(n) if !passes(call, n) => lane.send(Request::AddUnseen { bridge_id, channel_id: &id.leg(n) }),
         Op::AddLeg(n) => lane.send(Request::AddChannel { bridge_id, channel_id: &id.leg(n) }),
         Op::Dial { n, timeout } => {
             // Asterisk counts whole seconds: round up, it only stands behind our own timer.
             let timeout = u32::try_from(timeout.as_secs() + 1).unwrap_or(u32::MAX);
-            // Asterisk would copy the caller's identity over what the leg was made with.
-            let passes = call.attempt(n).is_none_or(|attempt| attempt.client.caller_id == CallerId::Pass);
-            lane.send(Request::Dial { channel_id: &id.leg(n), caller: passes.then_some(caller), timeout })
+            let caller = passes(call, n).then_some(caller);
+            lane.send(Request::Dial { channel_id: &id.leg(n), caller, timeout })
         }
         Op::RingCaller => lane.send(Request::Ring { channel_id: caller }),
         Op::AnswerCaller => lane.send(Request::Answer { channel_id: caller }),
@@ -45,6 +46,11 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
         Op::DestroyBridge => lane.send(Request::DeleteBridge { bridge_id }),
     };
     Some(pending)
+}
+
+/// Whether the client is shown who calls.
+fn passes(call: &Call, n: u32) -> bool {
+    call.attempt(n).is_none_or(|attempt| attempt.client.caller_id == CallerId::Pass)
 }
 
 fn hang_up(channel_id: &str, cause: u8) -> Request<'_> {
@@ -77,7 +83,7 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     }))
 }
 
-/// What makes the leg's identity: nothing where the caller's is copied when it is dialled. `i`: nobody is told of the change.
+/// What makes the leg's identity: nothing where the caller's is copied when it is dialled ([`passes`]). `i`: nobody is told of the change.
 fn shown(caller_id: CallerId, dialled: &Dialled) -> Vec<(String, String)> {
     let set = |datum: &str, value: &str| (format!("CONNECTEDLINE({datum},i)"), value.to_owned());
     let safe = |number: &&str| number.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+*#._-".contains(&byte));

@@ -197,6 +197,16 @@ fn proxies_are_ranges_and_secrets_of_authentication_must_be_good() {
     assert_eq!(load(text, &[]).unwrap().api.trusted_proxies.len(), 2);
     let from_environment = load("", &[("CAPCONDUIT__API__TRUSTED_PROXIES", "127.0.0.1, fd00::/8")]).unwrap();
     assert_eq!(from_environment.api.trusted_proxies.len(), 2);
+    let sip =
+        load("[sip]\nallowed_networks = [\"10.1.0.0/16\"]\nallow_plaintext_outbound_auth = true\n", &[]).unwrap().sip;
+    assert!(sip.allow_plaintext_outbound_auth && sip.carriers.is_empty() && sip.allowed_networks.len() == 1);
+    let from_environment = load("", &[("CAPCONDUIT__SIP__ALLOW_PLAINTEXT_OUTBOUND_AUTH", "true")]).unwrap();
+    assert!(
+        from_environment.sip.allow_plaintext_outbound_auth && !load("", &[]).unwrap().sip.allow_plaintext_outbound_auth
+    );
+    assert!(
+        load("[sip]\ncarriers = [\"x\"]\nresolve_every_seconds = 0\nallow_plaintext_outbound_auth = 1\n", &[]).is_err()
+    );
     let text = "[api]\ntrusted_proxies = [\"127.0.0.1\", \"proxy\"]\n\
         [auth]\nkey = \"canary-short\"\nadmin_username = \"Admin\"\nadmin_password = \"canarycanarycanary\"\n";
     let (keys, told) = faulty(text, &[]);

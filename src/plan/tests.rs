@@ -289,3 +289,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn passwords_are_read_from_the_files_that_a_document_names() {
+    const CLIENTS: &str = "[[clients]]\nidentifier = \"reg\"\nname = \"Reg\"\n[clients.sip]\n\
+        registration = { username = \"reg\", password_file = \"one\" }\n[[clients]]\nidentifier = \"far\"\nname = \"Far\"\n\
+        [clients.sip]\nhost = \"far.example\"\n\
+        outbound_auth = { username = \"us\", realm = \"far\", password_file = \"two\" }\n";
+    let mut document = Document::parse(CLIENTS).expect("TOML of that form");
+    assert!(
+        document
+            .check()
+            .expect_err("nobody read them")
+            .to_string()
+            .contains("registration.password_file: was not read")
+    );
+    document.take_passwords(|path| Ok(format!("of-{path}\n"))).expect("both are there");
+    let state = document.check().expect("sound");
+    let given = Document::parse(&CLIENTS.replace("password_file = \"", "password = \"of-")).expect("TOML of that form");
+    assert_eq!(state, given.check().expect("sound"), "without the line break at the end");
+    let mut both = Document::parse(&CLIENTS.replace("password_file", "password = \"x\", password_file")).expect("TOML");
+    let problems = both.take_passwords(|_| Ok("secret".into())).expect_err("one of the two").to_string();
+    assert!(problems.contains("clients[\"far\"].sip.outbound_auth.password_file: give either"), "{problems}");
+    let mut away = Document::parse(CLIENTS).expect("TOML of that form");
+    let problems = away.take_passwords(|_| Err("no such file".into())).expect_err("they are not there").to_string();
+    assert!(problems.lines().count() == 2 && problems.contains("\"one\" cannot be read: no such file"), "{problems}");
+}
+
+#[test]
+fn only_what_changes_is_judged_by_the_installations_rules() {
+    let clients = "[[clients]]\nidentifier = \"a\"\nname = \"A\"\nsip = { host = \"10.0.0.1\" }\n\
+                   [[clients]]\nidentifier = \"b\"\nname = \"B\"\nsip = { host = \"b.example\" }\n";
+    let wanted = Document::parse(clients).expect("TOML").check().expect("sound");
+    let hosts = [("b.example".to_owned(), "leads astray".to_owned())].into();
+    let screening = Screening { hosts, ..Screening::default() };
+    let problems = screen(&Current::default(), &wanted, &screening).expect_err("both are new").to_string();
+    assert!(
+        problems.contains("clients[\"a\"].sip.host: 10.0.0.1")
+            && problems.contains("clients[\"b\"].sip.host: leads astray")
+    );
+    let mut current = Current::default();
+    for (key, value) in &wanted.clients {
+        current.clients.insert(key.clone(), Stored { id: 1, referenced: false, value: value.clone() });
+    }
+    assert_eq!(screen(&current, &wanted, &screening), Ok(()), "they are watched elsewhere");
+}

@@ -104,7 +104,6 @@ async fn a_name_that_leads_astray_suspends_its_client_until_it_is_clean_again(si
     assert!(!seen.text.contains("suspended") && !seen.text.contains("127.0.0.1"), "{}", seen.text);
     // Not to resolve is no proof of innocence; to be somewhere else is.
     site.dns.set("sip.example", &[]);
-    site.dns.set("other.example", &["127.0.0.1"]);
     let late = staff.post("/clients", client("south", json!({ "host": "late.example" }))).await.expect(201);
     let late = format!("/clients/{}", late["id"]);
     site.dns.set("late.example", &["10.0.0.1"]);
@@ -117,9 +116,8 @@ async fn a_name_that_leads_astray_suspends_its_client_until_it_is_clean_again(si
     // Another host is another matter.
     let moved = staff.patch(&late, json!({ "sip": { "host": "203.0.113.8" } })).await.expect(200);
     assert_eq!(moved["suspended_reason"], Value::Null);
-    let lines = site.sql("SELECT actor || ' ' || action FROM audit WHERE action LIKE 'client.%e%e%' ORDER BY id").await;
-    let lines: Vec<String> = lines.expect("read").into_iter().filter(|line| line.starts_with("sip ")).collect();
-    assert_eq!(lines, ["sip client.suspend", "sip client.suspend", "sip client.resume"]);
+    let lines = site.sql("SELECT action FROM audit WHERE actor = 'sip' ORDER BY id").await;
+    assert_eq!(lines.expect("read"), ["client.suspend", "client.suspend", "client.resume"]);
     site.settle().await;
 }
 
@@ -226,7 +224,7 @@ async fn what_we_answer_challenges_with_stays_inside(site: Site) {
     let first = site.sql(digest).await.expect("read").remove(0);
     let mut heard = vec![made, staff.get(&path).await, staff.get("/clients").await];
     heard.push(staff.patch(&path, json!({ "sip": { "port": 5070 } })).await);
-    assert_eq!(site.sql(digest).await.expect("read"), [first.clone()], "kept");
+    assert_eq!(site.sql(digest).await.expect("read"), std::slice::from_ref(&first), "kept");
     let realm = json!({ "sip": { "outbound_auth": { "realm": "other" } } });
     assert_eq!(
         staff.patch(&path, realm).await.wrong_fields(),

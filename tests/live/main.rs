@@ -30,6 +30,7 @@ mod clients;
 mod configured;
 mod doctor;
 mod failover;
+mod identity;
 mod media;
 mod migrating;
 mod nodes;

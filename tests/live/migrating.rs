@@ -46,9 +46,7 @@ fn with_old_dialplan(backend: Backend) -> Preparation {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk").join(file);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
-    let sections = format!(
-        "[auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n[internal]\nlog_call_token = \"{TOKEN}\"\nlegacy_time_zone = \"Europe/London\"\n"
-    );
+    let sections = format!("[internal]\nlog_call_token = \"{TOKEN}\"\nlegacy_time_zone = \"Europe/London\"\n");
     let site = Preparation::new(backend).sections(&sections);
     let script = site.file("log_call.agi", &ours("legacy/log_call.agi"));
     let token = site.file("log_call.token", &format!("{TOKEN}\n"));

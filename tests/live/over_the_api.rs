@@ -23,7 +23,7 @@ const PASSWORDS: [&str; 2] = ["lantern mule saves orange", "copper window nine d
 const IN_FORCE: TimeDelta = TimeDelta::seconds(1);
 
 async fn a_new_client_takes_a_call_within_a_second_and_its_seller_reads_why(backend: Backend) {
-    let site = Preparation::new(backend).sections(&format!("[auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n"));
+    let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer()).await;
     // Somebody else's plan, which names nothing of what follows.
     let site = site.start(&Plan::new()).await;

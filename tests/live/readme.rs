@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::harness::api::Session;
+use crate::harness::person::{ADMIN_PASSWORD, Person};
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 
@@ -21,15 +21,14 @@ async fn a_sellers_first_five_minutes(backend: Backend) {
     let preparation = Preparation::new(backend);
     let alpha = preparation.centre("alpha", centre::answer()).await;
     let site = preparation.start_empty().await;
-    let given = site.controller.first_admin_password();
-    let admin = Session::log_in_first(&site.controller.url(), "admin", &given, "violet tractor hums low").await;
+    let admin = Person::log_in(site.controller.api(), "admin", ADMIN_PASSWORD).await;
     let user = json!({ "username": "acme", "name": "Acme Leads", "role": "seller", "password": FIRST });
-    admin.post("/users", user).await;
+    admin.make("/users", user).await;
     let sip = json!({ "host": alpha.ip, "port": alpha.port });
-    admin.post("/clients", json!({ "client_identifier": "alpha", "name": "Alpha Centre", "sip": sip })).await;
+    admin.make("/clients", json!({ "client_identifier": "alpha", "name": "Alpha Centre", "sip": sip })).await;
 
     let (before, after) = (block("# 1. The first password"), block("# 6. What became of it"));
-    let api = format!("api='{}/api/v1' user=acme first='{FIRST}' password='{OWN}'\n", site.controller.url());
+    let api = format!("api='http://{}/api/v1' user=acme first='{FIRST}' password='{OWN}'\n", site.controller.api());
     let said = shell(&site, &format!("{api}{before}{KEEP}")).await;
     assert!(said.contains("Alpha Centre  active"), "the clients that may be linked are listed: {said}");
     assert!(said.contains("link_paused"), "readiness says why no call would be taken: {said}");

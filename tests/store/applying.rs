@@ -283,7 +283,8 @@ async fn old_ids_are_set_and_stay_until_they_go_to_another(home: Home) {
     assert!(refused.contains("link Solar → south") && refused.contains("legacy_id"), "{refused}");
     for (id, told) in [("legacy_id = \"8\"", "another link"), ("legacy_id = \"a b\"", "visible ASCII")] {
         let document = Document::parse(&with("legacy_id = \"8\"", id)).expect("a document");
-        let refused = apply(&db, &home.realtime(), &Screening::default(), &document).await.expect_err("refused").to_string();
+        let refused =
+            apply(&db, &home.realtime(), &Screening::default(), &document).await.expect_err("refused").to_string();
         assert!(
             refused.contains("campaigns[\"Solar\"].links[\"south\"].legacy_id") && refused.contains(told),
             "{refused}"

@@ -1,15 +1,16 @@
 //! What the nodes see of a client at this moment, and how much of its caps is used.
 
-use futures_util::future::join_all;
+use std::time::Duration;
+
 use poem_openapi::{Enum, Object};
 
 use crate::api::State;
 use crate::api::words::Life;
-use crate::ari::{Endpoint, NodeHandle, Request};
 use crate::id::ClientId;
+use crate::presence::Seen;
 use crate::realtime::Reach;
 use crate::routing::caps::Ledger;
-use crate::routing::snapshot::{Campaign, ClientIdentifier, Link};
+use crate::routing::snapshot::{Campaign, Link};
 use crate::store::clients::StoredClient;
 
 /// A client at this moment.
@@ -105,7 +106,8 @@ impl ClientState {
     /// Asks every node at once.
     pub(super) async fn of(state: &State, client: StoredClient) -> Self {
         let registers = matches!(client.values.sip.reach, Reach::Registration { .. });
-        let nodes = join_all(state.handles.iter().map(|node| OnNode::ask(node, &client.identifier, registers))).await;
+        let seen = state.presence.look(&client.identifier).await;
+        let nodes = seen.into_iter().map(|seen| OnNode::new(seen, registers)).collect();
         let snapshot = state.registry.snapshot();
         let book = state.registry.book();
         let links = snapshot.campaigns.values().flat_map(|campaign| {
@@ -128,34 +130,45 @@ impl ClientState {
 }
 
 impl OnNode {
-    async fn ask(node: &NodeHandle, identifier: &ClientIdentifier, registers: bool) -> Self {
-        let answer = node.http(Request::GetEndpoint { endpoint: identifier }).await;
-        let mut seen = Self {
-            node: node.name().to_owned(),
-            answers: true,
-            endpoint: EndpointState::Unknown,
-            reachability: Reachability::Unknown,
-            round_trip_ms: None,
-            channels: None,
-        };
-        match answer.and_then(|answer| answer.json::<Endpoint>()) {
-            Ok(endpoint) => {
-                seen.endpoint = EndpointState::Present;
-                seen.reachability = match endpoint.state.as_str() {
-                    "online" if registers => Reachability::Registered,
-                    "online" => Reachability::Reachable,
-                    "offline" => Reachability::Unreachable,
-                    _ => Reachability::Unknown,
-                };
-                seen.channels = Some(u32::try_from(endpoint.channel_ids.len()).unwrap_or(u32::MAX));
-            }
-            Err(error) if error.status() == Some(404) => {
-                (seen.endpoint, seen.channels) = (EndpointState::Absent, Some(0));
-            }
-            Err(_) => seen.answers = false,
+    fn new(seen: Seen, registers: bool) -> Self {
+        let has = seen.endpoint.is_some();
+        Self {
+            answers: has,
+            endpoint: match seen.endpoint {
+                Some(true) => EndpointState::Present,
+                Some(false) => EndpointState::Absent,
+                None => EndpointState::Unknown,
+            },
+            reachability: Reachability::of(&seen, registers),
+            round_trip_ms: seen.contacts.iter().flatten().find_map(|contact| contact.round_trip).map(millis),
+            channels: has.then_some(seen.channels),
+            node: seen.node,
         }
-        seen
     }
+}
+
+impl Reachability {
+    fn of(seen: &Seen, registers: bool) -> Self {
+        if seen.endpoint != Some(true) {
+            return Self::Unknown;
+        }
+        let Some(contacts) = &seen.contacts else {
+            return if seen.state == "offline" { Self::Unreachable } else { Self::Unknown };
+        };
+        // The contacts know better than the endpoint, which is offline for a moment when it is first used.
+        let any = |word: &str| contacts.iter().any(|contact| contact.status == word);
+        match (any("Reachable"), any("Unreachable") || contacts.is_empty(), registers) {
+            (true, _, false) => Self::Reachable,
+            (true, _, true) | (false, false, true) => Self::Registered,
+            (false, true, _) => Self::Unreachable,
+            (false, false, false) => Self::Unknown,
+        }
+    }
+}
+
+/// Milliseconds with three decimals.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl OnLink {
@@ -171,6 +184,39 @@ impl OnLink {
             total_limit: link.total_calls_allowed,
             campaign_used: ledger.campaign_live(campaign.id),
             campaign_limit: campaign.max_concurrency,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::Contact;
+
+    #[test]
+    fn reachability_is_what_the_contacts_say() {
+        let seen = |state: &str, contacts: Option<&[&str]>| Seen {
+            node: "pbx".into(),
+            endpoint: Some(true),
+            state: state.into(),
+            channels: 0,
+            contacts: contacts.map(|all| {
+                let contact = |status: &&str| Contact { status: (*status).to_owned(), round_trip: None };
+                all.iter().map(contact).collect()
+            }),
+        };
+        for (seen, fixed, registers) in [
+            (seen("online", Some(&["Reachable"])), Reachability::Reachable, Reachability::Registered),
+            (seen("online", Some(&["NonQualified"])), Reachability::Unknown, Reachability::Registered),
+            (seen("offline", Some(&["NonQualified"])), Reachability::Unknown, Reachability::Registered),
+            (seen("online", Some(&["Unreachable"])), Reachability::Unreachable, Reachability::Unreachable),
+            (seen("offline", Some(&[])), Reachability::Unreachable, Reachability::Unreachable),
+            (seen("offline", None), Reachability::Unreachable, Reachability::Unreachable),
+            (seen("online", None), Reachability::Unknown, Reachability::Unknown),
+            (Seen { endpoint: Some(false), ..seen("", Some(&[])) }, Reachability::Unknown, Reachability::Unknown),
+            (Seen { endpoint: None, ..seen("", None) }, Reachability::Unknown, Reachability::Unknown),
+        ] {
+            assert_eq!((Reachability::of(&seen, false), Reachability::of(&seen, true)), (fixed, registers), "{seen:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::LIMIT;
 use super::child::Child;
 use super::node::{ARI_PASSWORD, ARI_USER, Node};
+use super::person::ADMIN_PASSWORD;
 
 /// One installation: a folder with `capconduit.toml`, and `serve` while it runs.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Controller {
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
-             [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
+             [auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n\n[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()
         );
@@ -97,21 +98,7 @@ impl Controller {
         response.ok().map(|response| response.status().as_u16())
     }
 
-    /// Where the API is: `http://127.0.0.1:PORT`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.api)
-    }
-
-    /// The password that the first start made for `admin`.
-    pub(crate) fn first_admin_password(&self) -> String {
-        let path = self.dir.join("data/first-admin-password");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("no {}: {e}", path.display()));
-        let password = text.lines().find_map(|line| line.strip_prefix("password "));
-        password.unwrap_or_else(|| panic!("no password in {}", path.display())).to_owned()
-    }
-
     /// Where its API listens: host:port.
-    #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn api(&self) -> &str {
         &self.api
     }

@@ -4,7 +4,6 @@
 #![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on panics, and says where its logs are")]
 
 pub(crate) mod accounts;
-pub(crate) mod api;
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;

@@ -43,6 +43,7 @@ pub(crate) mod centre {
         reject = "reject" { "status": "486 Busy Here", "redirect_to": "127.0.0.99:5060" };
         silent = "silent" {};
         trying = "trying" {};
+        challenge = "challenge" { "status": "401 Unauthorized", "header": "WWW-Authenticate", "realm": "", "verify": "" };
         register = "register" { "did": "", "username": "", "password": "" };
         early = "early" { "early_ms": 200, "then": "answer" };
         refer = "refer" { "target": "sip:+442079460099@127.0.0.2" };

@@ -1,0 +1,192 @@
+//! What the nodes know of clients' endpoints, asked at the moment it is wanted.
+//!
+//! ARI itself tells whether an endpoint has been used, is online, and which channels it has. The state and round trip of its contacts are
+//! told by dialplan functions alone, and those need a channel: one to the client is made, without dialling it, so that nothing is
+//! sent over SIP. It belongs to an application of its own (`<app>-state-1`), which no call goes through.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::ari::{Endpoint, Error, HangUpReason, Node, NodeEventKind, NodeHandle, Request, Variable};
+use crate::clock::Clock;
+use crate::config;
+use crate::routing::snapshot::ClientIdentifier;
+
+/// How the channels begin that are made for asking.
+const PROBE: &str = "capconduit-state-";
+/// Contacts that are asked for at most; our own clients have one.
+const CONTACTS: usize = 4;
+
+/// The ways to ask.
+#[derive(Debug)]
+pub struct Presence {
+    nodes: Vec<(NodeHandle, config::Node)>,
+    clock: Clock,
+    request_timeout: Duration,
+    /// Asterisk gives an application to the last socket that asks for it: one asks at a time. Counts the channels made.
+    turn: Mutex<u64>,
+}
+
+/// An endpoint as one node sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The node's name.
+    pub node: String,
+    /// Whether it has the endpoint, as far as it has been used; `None`: it could not be asked.
+    pub endpoint: Option<bool>,
+    /// ARI's `online`, `offline` or `unknown`; empty where it does not have it.
+    pub state: String,
+    /// Channels to or from the client.
+    pub channels: u32,
+    /// Its contacts; `None` where they could not be asked for.
+    pub contacts: Option<Vec<Contact>>,
+}
+
+/// Where an endpoint can be called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contact {
+    /// Asterisk's word: `Reachable`, `Unreachable`, or another where it was never asked by OPTIONS.
+    pub status: String,
+    /// From OPTIONS to its answer, when last asked.
+    pub round_trip: Option<Duration>,
+}
+
+impl Presence {
+    /// `nodes`: each with its configuration.
+    #[must_use]
+    pub fn new(nodes: Vec<(NodeHandle, config::Node)>, clock: Clock, request_timeout: Duration) -> Self {
+        Self { nodes, clock, request_timeout, turn: Mutex::new(0) }
+    }
+
+    /// The name of a connected node that has an endpoint of this name. Asked only for an identifier that no client of ours has or had, so
+    /// that it is somebody else's. A node that is away, or does not answer in time (`calls.request_timeout_ms`), is passed over: it must
+    /// not keep clients from being made, and `doctor` and the client's state tell afterwards.
+    pub async fn node_with(&self, identifier: &ClientIdentifier) -> Option<&str> {
+        let connected = self.nodes.iter().filter(|(node, _)| node.is_up(0));
+        let asked = connected.map(async |(node, _)| {
+            let found = node.http(Request::GetEndpoint { endpoint: identifier }).await;
+            found.is_ok().then(|| node.name())
+        });
+        join_all(asked).await.into_iter().flatten().next()
+    }
+
+    /// What every node sees of a client, in the order of the configuration; of each within a few times a request's time-out.
+    pub async fn look(&self, identifier: &ClientIdentifier) -> Vec<Seen> {
+        let mut turn = self.turn.lock().await;
+        *turn += 1;
+        let channel = format!("{PROBE}{}-{turn}", std::process::id());
+        join_all(self.nodes.iter().map(|(node, config)| self.look_at(node, config, identifier, &channel))).await
+    }
+
+    async fn look_at(
+        &self,
+        node: &NodeHandle,
+        config: &config::Node,
+        identifier: &ClientIdentifier,
+        channel: &str,
+    ) -> Seen {
+        let contacts = match node.is_up(0) {
+            // First: what an endpoint is, Asterisk knows only once it is used.
+            true => self.contacts(node.index(), config, identifier, channel).await,
+            false => None,
+        };
+        let answer = node.http(Request::GetEndpoint { endpoint: identifier }).await;
+        let mut seen =
+            Seen { node: node.name().to_owned(), endpoint: None, state: String::new(), channels: 0, contacts };
+        match answer.and_then(|answer| answer.json::<Endpoint>()) {
+            Ok(endpoint) => {
+                let channels = endpoint.channel_ids.iter().filter(|id| !id.starts_with(PROBE)).count();
+                seen.channels = u32::try_from(channels).unwrap_or(u32::MAX);
+                (seen.endpoint, seen.state) = (Some(true), endpoint.state);
+            }
+            Err(error) if error.status() == Some(404) => seen.endpoint = Some(false),
+            Err(error) => tracing::debug!(node = node.name(), error = %error, "a node does not tell of a client"),
+        }
+        seen
+    }
+
+    /// `None` when they could not be asked for.
+    async fn contacts(
+        &self,
+        index: usize,
+        node: &config::Node,
+        identifier: &ClientIdentifier,
+        channel: &str,
+    ) -> Option<Vec<Contact>> {
+        let own = config::Node { app: format!("{}-state", node.app), apps: 1, ..node.clone() };
+        let (events, mut queue) = mpsc::channel(256);
+        let stop = CancellationToken::new();
+        let handle = Node::spawn(index, &own, self.request_timeout, &events, self.clock, &stop).ok()?;
+        let asked = timeout(self.request_timeout * 2, async {
+            while !matches!(queue.recv().await?.kind, NodeEventKind::Up(_)) {}
+            through(&handle, identifier, channel).await
+        });
+        let contacts = asked.await.ok().flatten();
+        stop.cancel();
+        // Closed properly, so that Asterisk logs no broken socket.
+        let _ = timeout(self.request_timeout, handle.closed()).await;
+        contacts
+    }
+}
+
+/// Asks through a channel that is taken away again.
+async fn through(handle: &NodeHandle, identifier: &ClientIdentifier, channel: &str) -> Option<Vec<Contact>> {
+    let create = Request::CreateChannel {
+        channel_id: channel,
+        endpoint: identifier,
+        app: handle.app_name(0),
+        app_args: "state",
+        originator: None,
+        variables: &[],
+    };
+    match handle.http(create).await {
+        Ok(_) => {}
+        // "Allocation failed": unknown, or without a contact that could be called.
+        Err(Error::Rejected { status: 500, .. }) => return Some(Vec::new()),
+        Err(_) => return None,
+    }
+    let read = async |variable: String| {
+        let asked = Request::GetChannelVariable { channel_id: channel, variable: &variable };
+        handle.http(asked).await.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value)
+    };
+    let contacts = async {
+        let ids = read(format!("PJSIP_AOR({identifier},contact)")).await.ok()?;
+        let mut contacts = Vec::new();
+        for id in ids.split(',').filter(|id| is_contact(id)).take(CONTACTS) {
+            let status = read(format!("PJSIP_CONTACT({id},status)")).await.ok()?;
+            let round_trip = read(format!("PJSIP_CONTACT({id},rtt)")).await.ok()?;
+            // Microseconds, or `N/A`.
+            let round_trip = round_trip.parse().ok().filter(|_| status == "Reachable").map(Duration::from_micros);
+            contacts.push(Contact { status, round_trip });
+        }
+        Some(contacts)
+    };
+    let contacts = contacts.await;
+    // It may be gone already; then this is answered 404, which is as well.
+    let _ = handle.http(Request::HangUp { channel_id: channel, reason: Some(HangUpReason::Word("normal")) }).await;
+    contacts
+}
+
+/// Asterisk's ids of contacts (`north@@<hash>`, `north;@<hash>`) go back to it inside a function: nothing else may.
+fn is_contact(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-;@".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_contact;
+
+    #[test]
+    fn only_ids_of_contacts_go_back_to_asterisk() {
+        for id in ["north@@0123456789abcdef0123456789abcdef", "n_o-1;@0123456789abcdef0123456789abcdef"] {
+            assert!(is_contact(id), "{id}");
+        }
+        for id in ["", "a)b", "${X}", "a,b", "sip:a@b", "a b"] {
+            assert!(!is_contact(id), "{id}");
+        }
+    }
+}
