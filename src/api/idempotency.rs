@@ -207,10 +207,10 @@ fn strip(value: &mut Value) -> bool {
         Value::Object(fields) => {
             let before = fields.len();
             fields.retain(|field, value| !(value.is_string() && is_secret(field)));
-            let inside = fields.values_mut().fold(false, |found, value| strip(value) || found);
+            let inside = fields.values_mut().map(strip).filter(|found| *found).count() > 0;
             fields.len() != before || inside
         }
-        Value::Array(values) => values.iter_mut().fold(false, |found, value| strip(value) || found),
+        Value::Array(values) => values.iter_mut().map(strip).filter(|found| *found).count() > 0,
         _ => false,
     }
 }

@@ -22,6 +22,7 @@ use crate::store::{sessions, tokens};
 const BEARER: &str = "AccessToken";
 const KEY: &str = "ApiKey";
 const KEY_HEADER: &str = "X-API-Key";
+const AUTHORIZATION: &str = "Authorization";
 
 /// A caller who is known. What it may do is asked with [`Auth::may`], which every handler does first.
 #[derive(Debug)]
@@ -133,8 +134,13 @@ fn known(account: Account, credential: Credential, address: Option<IpAddr>) -> P
     }
 }
 
+/// Whether a credential was sent, whatever it is.
+pub(super) fn has_credential(request: &Request) -> bool {
+    [AUTHORIZATION, KEY_HEADER].iter().any(|name| request.headers().contains_key(*name))
+}
+
 pub(super) fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, token) = request.header("Authorization")?.split_once(' ')?;
+    let (scheme, token) = request.header(AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 

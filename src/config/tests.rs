@@ -269,6 +269,31 @@ fn postgres_realtime_needs_a_postgres_database() {
 }
 
 #[test]
+fn the_api_is_guarded_as_configured_and_odd_guards_are_refused() {
+    let config = load(
+        "[api]\nrequests_per_second = 5\nburst = 9\nmetrics_listen = \"127.0.0.1:9090\"\ncors_origins = [\"https://panel.example.com\", \"http://[::1]:3000\"]\n",
+        &[("CAPCONDUIT__API__METRICS_TOKEN", "0123456789abcdef0123456789abcdef")],
+    );
+    let api = config.unwrap().api;
+    assert_eq!((api.requests_per_second, api.burst, api.cors_origins.len()), (5, 9, 2));
+    assert!(api.metrics_listen.is_some() && api.metrics_token.is_some());
+    let bad = "https://panel.example.com/|*|null|https://panel.example.com:443|HTTPS://panel.example.com|ftp://x|panel.example.com";
+    for origin in bad.split('|') {
+        let (keys, _) = faulty(&format!("[api]\ncors_origins = [{origin:?}]\n"), &[]);
+        assert_eq!(keys, ["api.cors_origins[0]".to_owned()].into(), "{origin}");
+    }
+    let (keys, text) = faulty(
+        &format!(
+            "[api]\nmetrics_token = {CANARY:?}\nmetrics_listen = \"127.0.0.1:8080\"\nburst = 0\nrequests_per_second = 0\n"
+        ),
+        &[],
+    );
+    let expected = ["metrics_token", "metrics_listen", "burst", "requests_per_second"];
+    assert_eq!(keys, expected.map(|key| format!("api.{key}")).into());
+    assert!(!text.contains(CANARY), "{text}");
+}
+
+#[test]
 fn a_password_file_is_read_without_its_line_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
