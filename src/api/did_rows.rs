@@ -67,9 +67,15 @@ fn read(bytes: &[u8]) -> Result<Vec<(String, NewDid)>, ApiError> {
         return Err(ApiError::invalid(errors));
     }
     let mut rows = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
-        let row = format!("row[{}].", record.position().map_or(0, csv::Position::line));
+        // The reader's own count stands before the line ends that it skips.
+        let begin = record.position().and_then(|at| usize::try_from(at.byte()).ok()).unwrap_or(counted);
+        let skipped = text.bytes().skip(begin).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        line += text.bytes().take(begin + skipped).skip(counted).filter(|byte| *byte == b'\n').count();
+        counted = begin + skipped;
+        let row = format!("row[{line}].");
         if rows.len() == ROWS_AT_MOST {
             errors.push(FieldError::new(format!("{row}number"), "range", format!("use at most {ROWS_AT_MOST} rows")));
             break;
