@@ -3,13 +3,13 @@
 use csv::{ReaderBuilder, StringRecord, Trim};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
-use poem_openapi::types::{MaybeUndefined, ParseFromParameter, Type};
+use poem_openapi::types::{MaybeUndefined, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BYTES_AT_MOST, Body};
 use super::dids::{NewDid, NewDids};
 use super::error::{ApiError, FieldError};
-use super::words::Life;
+use crate::routing::snapshot::Status;
 
 /// Rows of a bulk at most; the schema of [`NewDids`] says so too.
 const ROWS_AT_MOST: usize = 1000;
@@ -129,9 +129,9 @@ fn read_row(row: &str, heading: &StringRecord, record: &StringRecord, errors: &m
             MaybeUndefined::Undefined
         }
     };
-    let status = match cell("status").map(Life::parse_from_parameter) {
+    let status = match cell("status").map(str::parse::<Status>) {
         None => MaybeUndefined::Undefined,
-        Some(Ok(life)) => MaybeUndefined::Value(life),
+        Some(Ok(status)) => MaybeUndefined::Value(status.into()),
         Some(Err(_)) => {
             wrong("status", "value", "must be one of active, paused");
             MaybeUndefined::Undefined
