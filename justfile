@@ -29,9 +29,9 @@ bench: bench-filters
 
 # First page of every filter of the calls list in a table of a million records on PostgreSQL: p99 at most 20 ms
 bench-filters: (_set-up "tests")
-    @echo "bench-filters: building"
-    @cargo build --quiet --bin capconduit --example bench-filters
-    @target/debug/examples/bench-filters
+    @echo "bench-filters: building as it is run in earnest (minutes, the first time)"
+    @cargo build --quiet --release --example bench-filters
+    @target/release/examples/bench-filters
 
 # What must hold before a change is merged, besides the tests: format, lints, layers
 check:

@@ -72,10 +72,11 @@ const LOGS: &str = "INSERT INTO call_logs (call_id, node, uniqueid, linkedid, si
 
 /// Answered calls have one dial, a third of them another before it; nobody-answered ones two; cancelled ones one.
 const ATTEMPTS: &str = "INSERT INTO call_attempts (call_id, number, link_id, client_id, client_name, client_identifier, started_at, ended_at,
-        outcome, counted)
+        outcome, counted, call_arrived_at, call_seller_id, call_ending, call_talk_ms, call_answered_at)
     SELECT id, number, campaign * 4 + link,
         CASE WHEN n % ($CALLS / 20) = 3 THEN 900 ELSE CAST(power((campaign * 7 + link * 13) % 60, 2) AS INT) / 60 END, 'Call centre', 'centre', at, at,
-        CASE WHEN answered AND number = dials THEN 'answered' ELSE 'no_answer' END, answered AND number = dials
+        CASE WHEN answered AND number = dials THEN 'answered' ELSE 'no_answer' END, answered AND number = dials,
+        at, seller, ending, CASE WHEN answered THEN talk ELSE 0 END, CASE WHEN answered THEN at + interval '9 seconds' END
     FROM (SELECT *, CASE WHEN answered THEN CASE WHEN c < 0.3 THEN 2 ELSE 1 END WHEN ending = 'nobody_answered' THEN 2
             WHEN ending IN ('caller_cancelled', 'failed') THEN 1 ELSE 0 END AS dials FROM facts) AS calls
         CROSS JOIN LATERAL generate_series(1, dials) AS number

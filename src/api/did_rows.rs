@@ -3,13 +3,13 @@
 use csv::{ReaderBuilder, StringRecord, Trim};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
-use poem_openapi::types::{MaybeUndefined, ParseFromParameter, Type};
+use poem_openapi::types::{MaybeUndefined, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BYTES_AT_MOST, Body};
 use super::dids::{NewDid, NewDids};
 use super::error::{ApiError, FieldError};
-use super::words::Life;
+use crate::routing::snapshot::Status;
 
 /// Rows of a bulk at most; the schema of [`NewDids`] says so too.
 const ROWS_AT_MOST: usize = 1000;
@@ -67,9 +67,15 @@ fn read(bytes: &[u8]) -> Result<Vec<(String, NewDid)>, ApiError> {
         return Err(ApiError::invalid(errors));
     }
     let mut rows = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
-        let row = format!("row[{}].", record.position().map_or(0, csv::Position::line));
+        // The reader's own count stands before the line ends that it skips.
+        let begin = record.position().and_then(|at| usize::try_from(at.byte()).ok()).unwrap_or(counted);
+        let skipped = text.bytes().skip(begin).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        line += text.bytes().take(begin + skipped).skip(counted).filter(|byte| *byte == b'\n').count();
+        counted = begin + skipped;
+        let row = format!("row[{line}].");
         if rows.len() == ROWS_AT_MOST {
             errors.push(FieldError::new(format!("{row}number"), "range", format!("use at most {ROWS_AT_MOST} rows")));
             break;
@@ -123,9 +129,9 @@ fn read_row(row: &str, heading: &StringRecord, record: &StringRecord, errors: &m
             MaybeUndefined::Undefined
         }
     };
-    let status = match cell("status").map(Life::parse_from_parameter) {
+    let status = match cell("status").map(str::parse::<Status>) {
         None => MaybeUndefined::Undefined,
-        Some(Ok(life)) => MaybeUndefined::Value(life),
+        Some(Ok(status)) => MaybeUndefined::Value(status.into()),
         Some(Err(_)) => {
             wrong("status", "value", "must be one of active, paused");
             MaybeUndefined::Undefined

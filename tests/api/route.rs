@@ -23,7 +23,7 @@ async fn a_preview_says_what_would_happen_and_changes_nothing(site: Site) {
     let first = preview(&traffic, "acme", asked.clone()).await;
     no_canary(&first);
     assert_eq!(first["refusal"], Value::Null);
-    assert_eq!(first["time"], "2027-03-01T08:30:00Z");
+    assert_eq!(first["time"], "2027-03-01T08:30:00+00:00");
     let use_before = traffic.get("admin", "/live/links").await;
     let links = &first["decision"]["links"];
     let [north, south] = [&links[0]["link_id"], &links[1]["link_id"]];
