@@ -44,7 +44,7 @@ load = func_cdr.so
 fn with_old_dialplan(backend: Backend) -> Preparation {
     let ours = |file: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk").join(file);
-        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        std::fs::read_to_string(path).expect("a file that is delivered")
     };
     let sections = format!("[internal]\nlog_call_token = \"{TOKEN}\"\nlegacy_time_zone = \"Europe/London\"\n");
     let site = Preparation::new(backend).sections(&sections);
@@ -75,14 +75,7 @@ async fn calls_of_the_old_dialplan_are_recorded_and_counted_once(backend: Backen
         .link("client-4", "status = \"paused\"");
     let site = site.start(&plan).await;
     let admin = Person::log_in(site.controller.api(), "admin", ADMIN_PASSWORD).await;
-    for (kind, items) in [
-        ("links", json!([1, 2, 3, 4].map(|id| json!({"id": id, "legacy_id": format!("7{id}")})))),
-        ("campaigns", json!([{"id": 1, "legacy_id": "51"}])),
-    ] {
-        let (status, answer) =
-            admin.send(Method::PUT, &format!("/legacy_ids/{kind}"), Some(json!({ "items": items }))).await;
-        assert_eq!(status, 200, "{answer:#}");
-    }
+    name_old_ids(&admin).await;
 
     let call = old_call(&site, "answered", 1, 1500).await;
     assert_eq!(call.outcome(), Some(200), "the old dialplan's call is answered: {:?}", call.statuses());
@@ -123,6 +116,18 @@ async fn calls_of_the_old_dialplan_are_recorded_and_counted_once(backend: Backen
         assert_eq!((record.text("ending"), &record.0["legacy"]), (ending, &Value::Null));
     }
     site.finish().await;
+}
+
+/// Says which objects the old dialplan's ids stand for.
+async fn name_old_ids(admin: &Person) {
+    for (kind, items) in [
+        ("links", json!([1, 2, 3, 4].map(|id| json!({"id": id, "legacy_id": format!("7{id}")})))),
+        ("campaigns", json!([{"id": 1, "legacy_id": "51"}])),
+    ] {
+        let (status, answer) =
+            admin.send(Method::PUT, &format!("/legacy_ids/{kind}"), Some(json!({ "items": items }))).await;
+        assert_eq!(status, 200, "{answer:#}");
+    }
 }
 
 /// A call to the old dialplan's DID of `client-n`.

@@ -121,99 +121,33 @@ fn texts_of_people_are_kept_whatever_they_hold() {
     assert_eq!(report.dnid.len(), 80);
 }
 
-/// Posted, received, zone, and what the times mean.
+/// Start and end as posted, when they came, the zone, and what they mean.
+const TIMES: &str = "
+    # Winter, summer, another zone, and times that carry their own.
+    2026-01-10 10:00:00 | 2026-01-10 10:00:30 | 2026-10-25T02:20:00Z | Europe/London | 2026-01-10T10:00:00Z | 2026-01-10T10:00:30Z
+    2026-07-10 10:00:00 | 2026-07-10 10:00:30.25 | 2026-10-25T02:20:00Z | Europe/London | 2026-07-10T09:00:00Z | 2026-07-10T09:00:30.25Z
+    2026-07-10T10:00:00 | 2026-07-10 10:00:30 | 2026-10-25T02:20:00Z | Asia/Kathmandu | 2026-07-10T04:15:00Z | 2026-07-10T04:15:30Z
+    2026-07-10T10:00:00+03:00 | 1783667030.5 | 2026-10-25T02:20:00Z | Europe/London | 2026-07-10T07:00:00Z | 2026-07-10T07:03:50.5Z
+    # The clock went forward at 01:00 UTC: 01:30 was never shown; by the offset before it is 01:30 UTC.
+    2026-03-29 00:59:30 | 2026-03-29 01:30:00 | 2026-10-25T02:20:00Z | Europe/London | 2026-03-29T00:59:30Z | 2026-03-29T01:30:00Z
+    2026-03-29 00:59:30 | 2026-03-29 02:30:00 | 2026-10-25T02:20:00Z | Europe/London | 2026-03-29T00:59:30Z | 2026-03-29T01:30:00Z
+    # It went back at 01:00 UTC: 01:00 to 02:00 were shown twice. In the first hour the second has not come yet.
+    2026-10-25 01:10:00 | 2026-10-25 01:20:00 | 2026-10-25T00:20:01Z | Europe/London | 2026-10-25T00:10:00Z | 2026-10-25T00:20:00Z
+    2026-10-25 01:10:00 | 2026-10-25 01:20:00 | 2026-10-25T01:20:01Z | Europe/London | 2026-10-25T01:10:00Z | 2026-10-25T01:20:00Z
+    # Over the change: ten past in the second hour follows ten to in the first.
+    2026-10-25 01:50:00 | 2026-10-25 01:10:00 | 2026-10-25T01:10:01Z | Europe/London | 2026-10-25T00:50:00Z | 2026-10-25T01:10:00Z
+    2026-10-25 00:30:00 | 2026-10-25 02:10:00 | 2026-10-25T02:20:00Z | Europe/London | 2026-10-24T23:30:00Z | 2026-10-25T02:10:00Z
+    2026-10-25 02:30:00 | 2026-10-25 03:10:00 | 2026-10-25T02:11:00Z | Europe/Paris | 2026-10-25T01:30:00Z | 2026-10-25T02:10:00Z";
+
 #[test]
 fn times_without_a_zone_are_read_by_the_zone_whatever_its_clock_does() {
-    let paris = "Europe/Paris".parse::<Tz>().expect("a zone");
-    let kathmandu = "Asia/Kathmandu".parse::<Tz>().expect("a zone");
-    let received = "2026-10-25T02:00:00Z";
-    for (start, end, received, zone, means) in [
-        // Winter, summer, another zone, and times that carry their own.
-        (
-            "2026-01-10 10:00:00",
-            "2026-01-10 10:00:30",
-            received,
-            London,
-            ("2026-01-10T10:00:00Z", "2026-01-10T10:00:30Z"),
-        ),
-        (
-            "2026-07-10 10:00:00",
-            "2026-07-10 10:00:30.25",
-            received,
-            London,
-            ("2026-07-10T09:00:00Z", "2026-07-10T09:00:30.250Z"),
-        ),
-        (
-            "2026-07-10T10:00:00",
-            "2026-07-10 10:00:30",
-            received,
-            kathmandu,
-            ("2026-07-10T04:15:00Z", "2026-07-10T04:15:30Z"),
-        ),
-        (
-            "2026-07-10T10:00:00+03:00",
-            "1783667030.5",
-            received,
-            London,
-            ("2026-07-10T07:00:00Z", "2026-07-10T07:03:50.5Z"),
-        ),
-        // The clock went forward at 01:00 UTC: 01:30 was never shown; by the offset before it is 01:30 UTC.
-        (
-            "2026-03-29 00:59:30",
-            "2026-03-29 01:30:00",
-            received,
-            London,
-            ("2026-03-29T00:59:30Z", "2026-03-29T01:30:00Z"),
-        ),
-        (
-            "2026-03-29 00:59:30",
-            "2026-03-29 02:30:00",
-            received,
-            London,
-            ("2026-03-29T00:59:30Z", "2026-03-29T01:30:00Z"),
-        ),
-        // It went back at 01:00 UTC: 01:00 to 02:00 were shown twice. In the first hour the second has not come yet.
-        (
-            "2026-10-25 01:10:00",
-            "2026-10-25 01:20:00",
-            "2026-10-25T00:20:01Z",
-            London,
-            ("2026-10-25T00:10:00Z", "2026-10-25T00:20:00Z"),
-        ),
-        (
-            "2026-10-25 01:10:00",
-            "2026-10-25 01:20:00",
-            "2026-10-25T01:20:01Z",
-            London,
-            ("2026-10-25T01:10:00Z", "2026-10-25T01:20:00Z"),
-        ),
-        // Over the change: ten past in the second hour follows ten to in the first.
-        (
-            "2026-10-25 01:50:00",
-            "2026-10-25 01:10:00",
-            "2026-10-25T01:10:01Z",
-            London,
-            ("2026-10-25T00:50:00Z", "2026-10-25T01:10:00Z"),
-        ),
-        (
-            "2026-10-25 00:30:00",
-            "2026-10-25 02:10:00",
-            received,
-            London,
-            ("2026-10-24T23:30:00Z", "2026-10-25T02:10:00Z"),
-        ),
-        (
-            "2026-10-25 02:30:00",
-            "2026-10-25 03:10:00",
-            "2026-10-25T02:11:00Z",
-            paris,
-            ("2026-10-25T01:30:00Z", "2026-10-25T02:10:00Z"),
-        ),
-    ] {
+    for line in TIMES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [start, end, received, zone, start_means, end_means] = cells[..] else { panic!("{line}: six cells") };
         let posted = fields(json!({"uniqueid": "1.1", "start": start, "end": end}));
-        let received = moment(received).max(moment("2026-10-25T00:20:01Z"));
-        let report = read(&posted, received, zone).unwrap_or_else(|faults| panic!("{start}: {faults:?}"));
-        assert_eq!((report.start, report.end), (moment(means.0), moment(means.1)), "{start} to {end} in {zone}");
+        let zone: Tz = zone.parse().expect("a zone");
+        let report = read(&posted, moment(received), zone).unwrap_or_else(|faults| panic!("{line}: {faults:?}"));
+        assert_eq!((report.start, report.end), (moment(start_means), moment(end_means)), "{line}");
     }
 }
 
