@@ -82,7 +82,7 @@ impl World {
         let named = format!("/clients/{secret}/sellers/{}", foreign.seller);
         admin.send(Method::PUT, &named, |request| request).await.expect(204);
         let mut world = Self { site, admin, own, foreign, hidden: Canaries::default(), secret: Canaries::default() };
-        world.in_force().await;
+        world.site.in_force().await;
         for client in ["north-canary", "south-canary", "secret-canary"] {
             world.site.asterisk.endpoint(client, Behaviour::answers(0));
         }
@@ -91,13 +91,6 @@ impl World {
         world.hidden = world.hidden_from_acme();
         world.secret = world.hidden_from_all().await;
         world
-    }
-
-    /// Until routing knows of all changes so far.
-    async fn in_force(&self) {
-        let revision = capconduit::store::snapshot::revision(&self.site.db).await.expect("read");
-        let outside = self.site.outside();
-        until(async || (outside.get("/readyz").await.expect(200)["routing_revision"] == revision).then_some(())).await;
     }
 
     /// A call that has its record; its id.

@@ -24,8 +24,11 @@ mod events;
 mod exports;
 mod guards;
 mod idempotency;
+<<<<<<< HEAD
 mod internal;
 mod legacy_ids;
+=======
+>>>>>>> spec
 mod lifecycle;
 mod links;
 mod live;

@@ -135,6 +135,19 @@ impl Site {
         Caller::nobody(format!("http://{}", self.config.api.listen))
     }
 
+    /// Until routing knows of all changes so far.
+    pub(crate) async fn in_force(&self) {
+        let revision = store::snapshot::revision(&self.db).await.expect("read");
+        let tokens = self.log_in("admin", PASSWORD).await;
+        let admin = self.outside().with_access_token(tokens["access_token"].as_str().expect("a token"));
+        let poll = async {
+            while admin.get("/readyz").await.expect(200)["details"]["routing_revision"] != revision {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, poll).await.expect("routing knows of all changes");
+    }
+
     /// Logs in; the whole answer.
     pub(crate) async fn log_in(&self, username: &str, password: &str) -> Value {
         let body = json!({ "username": username, "password": password });

@@ -1,7 +1,5 @@
 //! Whatever a caller sends, the answer is one that the document allows, and never 5xx: schemathesis as each role, for a bounded time.
 
-use std::time::Duration;
-
 use capconduit::auth::roles::Role;
 use capconduit::cdr::record::CallRecord;
 use capconduit::store::records;
@@ -79,11 +77,7 @@ async fn furnish(site: &Site) {
     admin.post("/campaigns/5/links", link).await.expect(201);
     admin.send(reqwest::Method::PUT, "/campaigns/5/dids/12", |request| request).await.expect(204);
     site.asterisk.endpoint("south", Behaviour::answers(10).hanging_up_after(20));
-    let revision = capconduit::store::snapshot::revision(&site.db).await.expect("read");
-    let in_force = async || site.outside().get("/readyz").await.expect(200)["routing_revision"] == revision;
-    while !in_force().await {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    site.in_force().await;
     site.asterisk.incoming("capconduit-1", "+442071234569", "+447700900123").ended().await;
     let mut found = Vec::new();
     while found.is_empty() {

@@ -45,21 +45,10 @@ async fn a_seller_works_with_a_generated_client(database: Database) {
     let mut next =
         async || tokio::time::timeout(PATIENCE, told.next_line()).await.expect("a line in time").expect("text");
     assert_eq!(next().await.as_deref(), Some("ready"));
-    in_force(&site).await;
+    site.in_force().await;
     site.asterisk.incoming("capconduit-1", "+442071234567", "+447700900123").ended().await;
     seller.stdin.take().expect("its input").write_all(b"go\n").await.expect("told");
     assert!(next().await.is_some_and(|line| line.starts_with("read ")), "the record is read");
     assert!(seller.wait().await.expect("it ends").success());
     site.settle().await;
-}
-
-/// Until routing knows of all changes so far.
-async fn in_force(site: &Site) {
-    let revision = capconduit::store::snapshot::revision(&site.db).await.expect("read");
-    let poll = async {
-        while site.outside().get("/readyz").await.expect(200)["routing_revision"] != revision {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, poll).await.expect("it is in force");
 }

@@ -126,6 +126,11 @@ const TEXTS: [(&str, &str); 2] = [
     ),
 ];
 
+/// A body that is CSV.
+const DIDS: &str = "number,status\r\n+442071234567,active\r\n+442071234568,paused\r\n";
+/// The same by admins and staff.
+const DIDS_BY_SELLER: &str = "number,seller_id\r\n+442071234567,3\r\n+442071234568,3\r\n";
+
 /// How deep a schema is followed: none refers to itself, and should one ever, its example ends.
 const DEPTH: u8 = 12;
 
@@ -134,7 +139,11 @@ pub(super) fn add(document: &mut Value) {
     super::each_operation(document, |_, _, operation| {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         for (_, media) in fields(operation, &["requestBody", "content"]) {
-            if let Some(body) = body(&id) {
+            if media["schema"]["type"] == "string" {
+                // CSV; to sellers the second column is not known.
+                let whole = schemas["NewDid"]["properties"]["seller_id"].is_object();
+                media["example"] = json!(if whole { DIDS_BY_SELLER } else { DIDS });
+            } else if let Some(body) = body(&id) {
                 media["example"] = only_known(body, &media["schema"], &schemas);
             }
         }
