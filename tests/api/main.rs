@@ -24,11 +24,8 @@ mod events;
 mod exports;
 mod guards;
 mod idempotency;
-<<<<<<< HEAD
 mod internal;
 mod legacy_ids;
-=======
->>>>>>> spec
 mod lifecycle;
 mod links;
 mod live;
