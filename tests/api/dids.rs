@@ -64,7 +64,7 @@ async fn staff_make_them_for_sellers_and_move_them(site: Site) {
     let admin = site.as_admin().await;
     let campaign = admin.post("/campaigns", json!({ "name": "Solar", "seller_id": acme })).await.expect(201);
     let tie = format!("/campaigns/{}/dids/{}", campaign["id"], made["id"]);
-    admin.send(reqwest::Method::PUT, &tie, |request| request).await.expect(204);
+    admin.send(Method::PUT, &tie, |request| request).await.expect(204);
     staff.patch(&path, json!({ "seller_id": other })).await.refused(409, "in_use");
     staff.patch(&path, json!({ "status": "archived" })).await.refused(409, "in_use");
     staff.delete(&path).await.refused(409, "in_use");
