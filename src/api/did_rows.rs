@@ -108,11 +108,11 @@ fn check_heading(heading: &StringRecord) -> Vec<FieldError> {
 fn read_row(row: &str, heading: &StringRecord, record: &StringRecord, errors: &mut Vec<FieldError>) -> NewDid {
     let cell = |name: &str| {
         let at = heading.iter().position(|column| column == name);
-        at.and_then(|at| record.get(at)).filter(|cell| !cell.is_empty())
+        at.and_then(|at| record.get(at)).filter(|cell| !str::is_empty(cell))
     };
     let mut wrong =
         |name: &str, code: &str, detail: &str| errors.push(FieldError::new(format!("{row}{name}"), code, detail));
-    if record.iter().skip(heading.len()).any(|cell| !cell.is_empty()) {
+    if record.iter().skip(heading.len()).any(|cell| !str::is_empty(cell)) {
         wrong("number", "columns", "the row has more cells than the heading");
     }
     let number = cell("number").unwrap_or_default();
