@@ -13,6 +13,12 @@ const BODIES: &[(&str, &str)] = &[
     ("createUser", r#"{"username": "ann", "name": "Ann", "role": "staff", "password": "brass orchid under snow"}"#),
     ("updateUser", r#"{"status": "disabled", "stop_routing": true}"#),
     (
+        "logCall",
+        r#"{"uniqueid": "1795349909.10", "dnid": "+442079460001", "caller_number": "+447700900123",
+            "start": "2026-11-22 14:00:00", "answer": "2026-11-22 14:00:07", "end": "2026-11-22 14:01:07",
+            "dialstatus": "ANSWER", "hangupcause": "16", "effective_ccs_id": 77}"#,
+    ),
+    (
         "createClient",
         r#"{"client_identifier": "north", "name": "North Calls", "mask_name": "Call centre 7", "max_concurrency": 30,
             "time_zone": "Europe/London", "sip": {"host": "203.0.113.7", "codecs": ["alaw", "ulaw"]}}"#,
