@@ -192,8 +192,8 @@ pub async fn reset_counter(
     let since = now().trunc_subsecs(6);
     campaign_client_settings::Entity::update_many()
         .col_expr(Column::CountedBefore, Expr::col(Column::CountedBefore).add(Expr::col(Column::CurrentTotalCalls)))
-        .col_expr(Column::CurrentTotalCalls, Expr::val(0).into())
-        .col_expr(Column::CountedSince, Expr::val(since).into())
+        .col_expr(Column::CurrentTotalCalls, Expr::val(0))
+        .col_expr(Column::CountedSince, Expr::val(since))
         .filter(Column::Id.eq(id.0))
         .exec(&transaction)
         .await?;
