@@ -15,7 +15,7 @@ pub struct Model {
     pub operation: String,
     /// SHA-256 (hex) of the key.
     pub key_hash: String,
-    /// SHA-256 (hex) of the request: role, path, type and body.
+    /// HMAC-SHA256 (base64url) of the request under the key of access tokens: role, path, type and body.
     pub request_hash: String,
     /// Whose run it is: random for every run.
     pub holder: Uuid,

@@ -28,6 +28,8 @@ enum Subject {
     User(UserId),
     /// `None`: a peer without address.
     Address(Option<IpAddr>),
+    /// API tokens from an address that nobody has. Apart from the rest: what people without any token do there holds up no script.
+    WrongTokens(Option<IpAddr>),
 }
 
 /// What was asked lately, over the whole process.
@@ -44,24 +46,37 @@ impl Rates {
         Self { requests: Mutex::new(requests), guesses: Mutex::new(Buckets::new(GUESSES)) }
     }
 
-    /// Refuses a seller that has asked for too many numbers that it cannot have.
-    pub(super) fn may_guess(&self, seller: UserId, now: Duration) -> Result<(), ApiError> {
-        lock(&self.guesses).left(&seller, now).map(drop).map_err(too_many_guesses)
+    /// Takes one guess of a seller before it is known whether it will be one: of requests at once no more learn than there are guesses.
+    pub(super) fn guess(&self, seller: UserId, now: Duration) -> Result<(), ApiError> {
+        lock(&self.guesses).take(seller, 1, now).map(drop).map_err(too_many_guesses)
     }
 
-    /// Counts `numbers` that the seller cannot have; of how many it may be told so.
-    pub(super) fn guessed(&self, seller: UserId, numbers: u32, now: Duration) -> Result<u32, ApiError> {
-        lock(&self.guesses).take(seller, numbers, now).map_err(too_many_guesses)
+    /// It was none.
+    pub(super) fn no_guess(&self, seller: UserId) {
+        lock(&self.guesses).give_back(&seller);
+    }
+
+    /// Takes up to `numbers` guesses more; how many there were.
+    pub(super) fn guess_more(&self, seller: UserId, numbers: u32, now: Duration) -> u32 {
+        if numbers == 0 { 0 } else { lock(&self.guesses).take(seller, numbers, now).unwrap_or(0) }
+    }
+
+    /// Refuses whoever asked too much, without counting.
+    fn is_open(&self, subject: Subject, now: Duration) -> Result<(), ApiError> {
+        lock(&self.requests).left(&subject, now).map(drop).map_err(too_many_requests)
     }
 
     fn admit(&self, subject: Subject, now: Duration) -> Result<(), ApiError> {
-        let refused = |wait| ApiError::too_many("rate_limited", "Too many requests: wait a little.", wait);
-        lock(&self.requests).take(subject, 1, now).map(drop).map_err(refused)
+        lock(&self.requests).take(subject, 1, now).map(drop).map_err(too_many_requests)
     }
 }
 
 fn lock<T>(buckets: &Mutex<T>) -> MutexGuard<'_, T> {
     buckets.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn too_many_requests(wait: Duration) -> ApiError {
+    ApiError::too_many("rate_limited", "Too many requests: wait a little.", wait)
 }
 
 fn too_many_guesses(wait: Duration) -> ApiError {
@@ -76,12 +91,38 @@ pub(super) async fn admit<E: Endpoint>(endpoint: Arc<E>, mut request: Request) -
     }
     let state: State = request.data().cloned().ok_or_else(ApiError::not_found)?;
     let rates: Arc<Rates> = request.data().cloned().ok_or_else(ApiError::not_found)?;
+    let address = security::client_address(&request, &state.config.api.trusted_proxies).map(throttle::network);
+    // A session is known by its signature; whether an API token is one costs a look-up, which is not to be had without end.
+    let looked_up = security::has_api_token(&request);
+    if looked_up {
+        rates.is_open(Subject::WrongTokens(address), state.clock.now().mono)?;
+    }
     let who = Known::find(&request, &state).await;
+    if looked_up && who.principal().is_none() {
+        rates.admit(Subject::WrongTokens(address), state.clock.now().mono)?;
+    }
     if !PROBES.contains(&request.uri().path()) || security::has_credential(&request) {
-        let address = || security::client_address(&request, &state.config.api.trusted_proxies).map(throttle::network);
-        let subject = who.principal().map_or_else(|| Subject::Address(address()), |known| Subject::User(known.user));
+        let subject = who.principal().map_or(Subject::Address(address), |known| Subject::User(known.user));
         rates.admit(subject, state.clock.now().mono)?;
     }
     request.set_data(who);
     endpoint.call(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of requests at once that all wait for the database together.
+    #[test]
+    fn requests_at_once_learn_no_more_than_there_are_guesses() {
+        let requests = Mutex::new(Buckets::new(Rate { each: Duration::from_secs(1), burst: 1 }));
+        let rates = Rates { requests, guesses: Mutex::new(Buckets::new(GUESSES)) };
+        let (seller, now) = (UserId(7), Duration::from_secs(100));
+        let begun = (0..1000).filter(|_| rates.guess(seller, now).is_ok()).count();
+        assert_eq!(begun, 20);
+        assert_eq!(rates.guess_more(seller, 5, now), 0);
+        rates.no_guess(seller);
+        assert!(rates.guess(seller, now).is_ok() && rates.guess(seller, now).is_err());
+    }
 }

@@ -7,6 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 
+use super::call_filter::unstorable;
 use super::error::ApiError;
 use super::page::{Page, Window};
 use super::security::Auth;
@@ -88,6 +89,10 @@ impl Api {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<AuditLine>>, ApiError> {
         let (principal, reach) = auth.may(Operation::ListAudit)?;
+        let errors: Vec<_> = [("from", from.0), ("to", to.0)].into_iter().filter_map(unstorable).collect();
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(errors));
+        }
         let filter = Filter {
             owner: (reach != Reach::All).then_some(principal.user),
             user: user_id.0.map(UserId),

@@ -9,10 +9,14 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 
 use super::bounds;
-use super::error::{ApiError, FieldError};
+use super::error::{ApiError, FieldError, is_full};
 
 /// Bytes of a body.
 pub(super) const BYTES_AT_MOST: usize = 256 * 1024;
+/// Characters of a field's name: no field of ours has a longer one, and errors repeat names.
+const NAME_AT_MOST: usize = 100;
+/// Characters of a place in a body, such as `items[3].number`.
+const PLACE_AT_MOST: usize = 200;
 
 /// A request's body. A field that `T` does not have is refused, and so is U+0000 in any text.
 #[derive(Debug)]
@@ -48,11 +52,12 @@ fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
     // Nested deeper than 128 levels is refused here.
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(format!("The body is no JSON: {error}.")))?;
+    refuse_long_names(&value)?;
     let mut registry = Registry::new();
     T::register(&mut registry);
     let mut errors = Vec::new();
     check("", &T::schema_ref(), &registry, &value, &mut errors);
-    refuse_nul("", &value, &mut errors);
+    refuse_nul(&value, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -105,6 +110,9 @@ fn check(path: &str, schema: &MetaSchemaRef, registry: &Registry, value: &Value,
             return;
         }
         for (index, value) in values.iter().enumerate() {
+            if is_full(errors) {
+                return;
+            }
             check(&format!("{path}[{index}]"), items, registry, value, errors);
         }
     }
@@ -126,6 +134,9 @@ fn check_object(
     }
     let name = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
     for (field, value) in fields {
+        if is_full(errors) {
+            return;
+        }
         match schema.properties.iter().find(|(known, _)| known == field) {
             None => errors.push(FieldError::new(name(field), "unknown_field", "is not known here")),
             // Whether null is allowed is the type's own matter.
@@ -138,26 +149,43 @@ fn check_object(
     }
 }
 
-/// Notes every text, name or value, that has U+0000: PostgreSQL has no text with it.
-fn refuse_nul(path: &str, value: &Value, errors: &mut Vec<FieldError>) {
-    let refused = |field: &str| FieldError::new(field, "nul", "must not have the character U+0000");
+/// Refuses names that would have to be repeated at length.
+fn refuse_long_names(value: &Value) -> Result<(), ApiError> {
     match value {
-        Value::String(text) if text.contains('\0') => errors.push(refused(path)),
+        Value::Array(values) => values.iter().try_for_each(refuse_long_names),
+        Value::Object(fields) => fields.iter().try_for_each(|(field, value)| {
+            if field.chars().nth(NAME_AT_MOST).is_some() {
+                let begin: String = field.chars().take(NAME_AT_MOST).filter(|letter| *letter != '\0').collect();
+                let detail = format!("is not known here: names have {NAME_AT_MOST} characters at most");
+                return Err(ApiError::invalid(vec![FieldError::new(begin, "unknown_field", detail)]));
+            }
+            refuse_long_names(value)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Notes the first text, name or value, that has U+0000: PostgreSQL has no text with it.
+fn refuse_nul(value: &Value, errors: &mut Vec<FieldError>) {
+    if let Some(place) = nul_in(value) {
+        let place: String = place.trim_start_matches('.').chars().take(PLACE_AT_MOST).collect();
+        errors.push(FieldError::new(place, "nul", "must not have the character U+0000"));
+    }
+}
+
+/// Where U+0000 is. Only the way to the one that is found is written down.
+fn nul_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
         Value::Array(values) => {
-            for (index, value) in values.iter().enumerate() {
-                refuse_nul(&format!("{path}[{index}]"), value, errors);
-            }
+            let found = |(index, value)| nul_in(value).map(|rest| format!("[{index}]{rest}"));
+            values.iter().enumerate().find_map(found)
         }
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let name = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
-                if field.contains('\0') {
-                    errors.push(refused(&name));
-                }
-                refuse_nul(&name, value, errors);
-            }
-        }
-        _ => {}
+        Value::Object(fields) => fields.iter().find_map(|(field, value)| {
+            let rest = if field.contains('\0') { Some(String::new()) } else { nul_in(value) };
+            rest.map(|rest| format!(".{field}{rest}"))
+        }),
+        _ => None,
     }
 }
 
@@ -221,5 +249,28 @@ mod tests {
         assert_eq!(parsed(r#"{"name":"a"}"#), MaybeUndefined::Undefined);
         assert_eq!(parsed(r#"{"name":"a","limit":null}"#), MaybeUndefined::Null);
         assert_eq!(parsed(r#"{"name":"a","limit":7}"#), MaybeUndefined::Value(7));
+    }
+
+    #[test]
+    fn errors_stay_few_and_short_whatever_is_sent() {
+        let refused = |body: &str| parse::<Outer>(body.as_bytes()).expect_err("it is refused");
+        let told = |error: &ApiError| {
+            error.errors().iter().map(|error| (error.field.clone(), error.code.clone())).collect::<Vec<_>>()
+        };
+        // Deep and wide with a long name at each level: paths for all would take gigabytes.
+        let wide = vec![r#""\u0000""#; 20_000].join(",");
+        let deep = format!("{}[{wide}]{}", r#"{"nnnnnnnnnn":"#.repeat(100), "}".repeat(100));
+        let nul = refused(&format!(r#"{{"name":"a","x":{deep}}}"#));
+        assert_eq!(told(&nul)[0], ("x".to_owned(), "unknown_field".to_owned()));
+        assert_eq!(told(&nul)[1].1, "nul");
+        assert!(told(&nul).len() == 2 && told(&nul)[1].0.chars().count() == PLACE_AT_MOST, "{nul:?}");
+        let nul = refused(r#"{"name":"a","inner":{"port":1},"list":["1","\u0000"]}"#);
+        assert_eq!(told(&nul).last(), Some(&("list[1]".to_owned(), "nul".to_owned())));
+        let long = refused(&format!(r#"{{"name":"a","inner":{{"{}":1}}}}"#, "x".repeat(200_000)));
+        assert_eq!(told(&long), [("x".repeat(NAME_AT_MOST), "unknown_field".to_owned())]);
+        let many: Vec<_> = (0..5000).map(|n| format!(r#""x{n}":1"#)).collect();
+        assert_eq!(refused(&format!("{{{}}}", many.join(","))).errors().len(), 100);
+        let many = vec![r#""x""#; 1000].join(",");
+        assert_eq!(refused(&format!(r#"{{"name":"a","list":[{many}]}}"#)).errors().len(), 100);
     }
 }

@@ -116,11 +116,7 @@ impl CallFilter {
         {
             errors.push(FieldError::new("ending", "value", why));
         }
-        for (field, time) in [("from", self.from), ("to", self.to)] {
-            if time.is_some_and(|time| !storable(time)) {
-                errors.push(FieldError::new(field, "range", "use a year from 1970 to 9999"));
-            }
-        }
+        errors.extend([("from", self.from), ("to", self.to)].into_iter().filter_map(unstorable));
         if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
             errors.push(FieldError::new("to", "range", "must not lie before from"));
         }
@@ -131,6 +127,12 @@ impl CallFilter {
 /// Outside this no call can lie, and PostgreSQL's calendar ends before chrono's does.
 pub(super) fn storable(time: DateTime<Utc>) -> bool {
     (1970..=9999).contains(&time.year())
+}
+
+/// What is wrong with a time that is not [`storable`].
+pub(super) fn unstorable((field, time): (&'static str, Option<DateTime<Utc>>)) -> Option<FieldError> {
+    let is_outside = time.is_some_and(|time| !storable(time));
+    is_outside.then(|| FieldError::new(field, "range", "use a year from 1970 to 9999"))
 }
 
 /// A `+` that was not percent-encoded arrives as a space.

@@ -8,11 +8,13 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BYTES_AT_MOST, Body};
 use super::dids::{NewDid, NewDids};
-use super::error::{ApiError, FieldError};
+use super::error::{ApiError, FieldError, is_full};
 use crate::routing::snapshot::Status;
 
 /// Rows of a bulk at most; the schema of [`NewDids`] says so too.
 const ROWS_AT_MOST: usize = 1000;
+/// Characters of a column's name that an error repeats.
+const NAME_AT_MOST: usize = 100;
 const COLUMNS: [&str; 3] = ["number", "seller_id", "status"];
 
 /// The DIDs of a bulk, each with what its fields are called in errors (`items[3].` or `row[5].`).
@@ -82,6 +84,9 @@ fn read(bytes: &[u8]) -> Result<Vec<(String, NewDid)>, ApiError> {
         }
         let did = read_row(&row, &heading, &record, &mut errors);
         rows.push((row, did));
+        if is_full(&errors) {
+            break;
+        }
     }
     if rows.is_empty() {
         errors.push(FieldError::new("row[2].number", "required", "there is no row but the heading"));
@@ -92,8 +97,12 @@ fn read(bytes: &[u8]) -> Result<Vec<(String, NewDid)>, ApiError> {
 fn check_heading(heading: &StringRecord) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (at, name) in heading.iter().enumerate() {
+        if is_full(&errors) {
+            break;
+        }
         if !COLUMNS.contains(&name) {
             let allowed = format!("is not known here: use {}", COLUMNS.join(", "));
+            let name: String = name.chars().take(NAME_AT_MOST).collect();
             errors.push(FieldError::new(format!("row[1].{name}"), "unknown_field", allowed));
         } else if heading.iter().take(at).any(|before| before == name) {
             errors.push(FieldError::new(format!("row[1].{name}"), "duplicate", "is there twice"));
@@ -189,5 +198,15 @@ mod tests {
         assert_eq!(read(b"number\n\xff\n").expect_err("no text").status().as_u16(), 400);
         let many = format!("number\n{}", "+441\n".repeat(ROWS_AT_MOST + 1));
         assert!(faults(&many).1.contains("row[1002].number"));
+    }
+
+    #[test]
+    fn errors_stay_few_and_short_whatever_is_sent() {
+        let refused = |text: String| read(text.as_bytes()).expect_err("it is refused");
+        let error = refused(format!("number{}\n+441\n", ",x".repeat(100_000)));
+        assert_eq!(error.errors().len(), 100);
+        let error = refused(format!("number,{}\n+441\n", "x".repeat(200_000)));
+        assert!(error.errors().iter().all(|error| error.field.len() < 120));
+        assert_eq!(refused(format!("number,status\n{}", ",gone\n".repeat(900))).errors().len(), 100);
     }
 }

@@ -12,7 +12,7 @@ use super::answers::{self, Created, Done};
 use super::body::Body;
 use super::changes::{Caller, Merge, keyset};
 use super::did_rows::DidRows;
-use super::error::{ApiError, FieldError};
+use super::error::{ApiError, FieldError, is_full};
 use super::page::{Page, Window};
 use super::security::Auth;
 use super::words::Life;
@@ -270,6 +270,9 @@ fn checked(caller: &Caller, rows: Vec<(String, NewDid)>) -> Result<Vec<(String, 
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut wanted = Vec::with_capacity(rows.len());
     for (path, did) in rows {
+        if is_full(&errors) {
+            break;
+        }
         let (field, number) = (format!("{path}number"), normal(&did.number));
         if let Some(allowed) = plan::number_problem(&number) {
             errors.push(FieldError::new(&field, "invalid", allowed));

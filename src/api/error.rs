@@ -14,6 +14,8 @@ use crate::auth::principal::Refusal;
 use crate::store::StoreError;
 
 const MEDIA_TYPE: &str = "application/problem+json";
+/// Wrong fields that one refusal names; whoever looks for them may stop there.
+pub(super) const ERRORS_AT_MOST: usize = 100;
 
 /// What was refused, and why.
 #[derive(Debug, Clone, Object)]
@@ -29,7 +31,7 @@ struct Problem {
     code: String,
     /// What is wrong, in a sentence for people.
     detail: String,
-    /// Each field that is wrong.
+    /// Each field that is wrong, of many the first 100.
     errors: Vec<FieldError>,
 }
 
@@ -49,6 +51,11 @@ impl FieldError {
     pub(super) fn new(field: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
         Self { field: field.into(), code: code.to_owned(), detail: detail.into() }
     }
+}
+
+/// Whether no further error would be named.
+pub(super) fn is_full(errors: &[FieldError]) -> bool {
+    errors.len() >= ERRORS_AT_MOST
 }
 
 /// A refusal on its way to the caller; never holds a message of the database.
@@ -92,8 +99,9 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// The same, with each field that is wrong.
-    pub(super) fn with_errors(self, errors: Vec<FieldError>) -> Self {
+    /// The same, with each field that is wrong: the first [`ERRORS_AT_MOST`].
+    pub(super) fn with_errors(self, mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(ERRORS_AT_MOST);
         Self { errors, ..self }
     }
 
@@ -107,9 +115,12 @@ impl ApiError {
     pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.field, only.detail),
+            several if is_full(several) => {
+                format!("{ERRORS_AT_MOST} fields or more are not allowed as they are: see errors for the first.")
+            }
             several => format!("{} fields are not allowed as they are: see errors.", several.len()),
         };
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_errors(errors)
     }
 
     /// 429: not before `retry_after`.
@@ -259,4 +270,19 @@ pub(super) fn describe(error: &poem::Error) -> ApiError {
         return ApiError::internal(error);
     }
     ApiError::new(error.status(), "refused", "The request cannot be served as it is.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_a_hundred_fields_at_most() {
+        let errors = |count| (0..count).map(|n| FieldError::new(format!("f{n}"), "type", "")).collect::<Vec<_>>();
+        for (found, named) in [(1, 1), (99, 99), (100, 100), (5000, 100)] {
+            assert_eq!(ApiError::invalid(errors(found)).errors().len(), named);
+            assert_eq!(ApiError::conflict("x", "").with_errors(errors(found)).errors().len(), named);
+        }
+        assert!(ApiError::invalid(errors(5000)).to_string().contains("100 fields or more"));
+    }
 }

@@ -10,6 +10,9 @@ use super::error::ApiError;
 use super::security;
 use crate::auth::roles::{Operation, Role};
 
+/// What tells that somebody else has a number.
+const UNAVAILABLE: &str = "did_unavailable";
+
 /// Whether numbers are asked for.
 pub(super) const fn asks(operation: Operation) -> bool {
     matches!(operation, Operation::CreateDid | Operation::CreateDids)
@@ -23,19 +26,21 @@ pub(super) async fn limited(request: Request, endpoint: &impl Endpoint<Output = 
     let (Some(seller), Some(rates), Some(clock)) = (seller, rates, clock) else {
         return endpoint.call(request).await;
     };
-    rates.may_guess(seller, clock.now().mono)?;
-    match endpoint.call(request).await {
-        Err(error) => match error.downcast::<ApiError>() {
-            Ok(refusal) if refusal.code() == "did_unavailable" => {
-                let numbers = u32::try_from(refusal.errors().len().max(1)).unwrap_or(u32::MAX);
-                let told = rates.guessed(seller, numbers, clock.now().mono)?;
-                Err(cut(refusal, told).into())
-            }
-            Ok(refusal) => Err(refusal.into()),
-            Err(error) => Err(error),
-        },
-        answered => answered,
+    // Before the database is asked, so that requests at once draw on one account. It stays taken where nobody waits for the answer.
+    rates.guess(seller, clock.now().mono)?;
+    let answered = endpoint.call(request).await.map_err(|error| match error.downcast::<ApiError>() {
+        Ok(refusal) if refusal.code() == UNAVAILABLE => {
+            let more = u32::try_from(refusal.errors().len().saturating_sub(1)).unwrap_or(u32::MAX);
+            let told = 1 + rates.guess_more(seller, more, clock.now().mono);
+            (true, poem::Error::from(cut(refusal, told)))
+        }
+        Ok(refusal) => (false, refusal.into()),
+        Err(error) => (false, error),
+    });
+    if !matches!(answered, Err((true, _))) {
+        rates.no_guess(seller);
     }
+    answered.map_err(|(_, error)| error)
 }
 
 /// Names the first `told` numbers only.
@@ -46,7 +51,7 @@ fn cut(refusal: ApiError, told: u32) -> ApiError {
     }
     let detail = format!("some of these numbers cannot be had: errors names the first {told}, others are not told now");
     let errors = refusal.errors().iter().take(told).cloned().collect();
-    ApiError::conflict("did_unavailable", detail).with_errors(errors)
+    ApiError::conflict(UNAVAILABLE, detail).with_errors(errors)
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 //!
 //! The answer is kept after the change has been committed, in a statement of its own: a process that dies in between leaves a key that
 //! is free again when its lease is over.
+//!
+//! What is stored of a request is made with the key of access tokens (`auth.key`): nobody can try passwords against it without that
+//! key. Processes that share the key share the answers; under a new key a repeated request counts as another one.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,8 +19,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::State;
+use super::body;
 use super::error::{ApiError, describe};
 use super::security;
+use crate::auth::access::AccessKey;
 use crate::auth::principal::Principal;
 use crate::auth::roles::Operation;
 use crate::auth::secrets;
@@ -29,12 +34,18 @@ pub(super) const HEADER: &str = "Idempotency-Key";
 pub(super) const REPLAYED: &str = "Idempotency-Replayed";
 /// Characters of a key at most.
 const KEY_AT_MOST: usize = 255;
-/// Bytes of a body that comes with a key; each endpoint has a limit of its own besides.
-const BYTES_AT_MOST: usize = 4 * 1024 * 1024;
+/// Bytes of a refusal that is kept; a longer one is made anew. What was done is kept at any length: it must not be done again.
+const REFUSAL_AT_MOST: usize = 256 * 1024;
 /// How long a run may take: less than its lease, so that there are never two.
 const RUN_AT_MOST: Duration = Duration::from_secs(60);
 /// When to ask again for the answer of a request that runs.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often an answer is tried to be kept, and how long the first pause is; each further one is twice as long. All end within what the
+/// lease has left after the longest run.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// When some of a user's keys have come free, at the earliest.
+const TOO_MANY_WAIT: Duration = Duration::from_secs(3600);
 
 /// Whether a key means anything to an operation: POST that changes something, passwords and log-out aside.
 pub(super) fn is_keyed(method: &Method, operation: Operation) -> bool {
@@ -87,12 +98,12 @@ where
     let who = security::who(&request).filter(|who| who.may(operation).is_ok()).cloned();
     let Some(who) = who else { return endpoint.call(request).await };
     let Some(key) = key(&request)? else { return endpoint.call(request).await };
-    let body = request.take_body().into_bytes_limit(BYTES_AT_MOST).await?;
+    let body = request.take_body().into_bytes_limit(body::BYTES_AT_MOST).await?;
     let keyed = Keyed {
         user: who.user,
         operation: operation.id(),
         key: digest(&[key.as_bytes()]),
-        request: fingerprint(&who, &request, &body),
+        request: fingerprint(&state.authority.key, &who, &request, &body)?,
         holder: secrets::session_id(),
     };
     request.set_body(body);
@@ -105,6 +116,11 @@ where
         Claim::Reused => {
             let detail = "This Idempotency-Key belongs to another request: use a new one.";
             Err(ApiError::unprocessable("idempotency_key_reused", detail).into())
+        }
+        Claim::TooMany => {
+            let detail =
+                "Too many of your Idempotency-Keys are less than a day old: wait, or send the request without one.";
+            Err(ApiError::too_many("too_many_keys", detail, TOO_MANY_WAIT).into())
         }
         // On its own, so that a caller who goes away meanwhile finds the answer when it asks again.
         Claim::Run => match tokio::spawn(run(state, endpoint, request, keyed)).await {
@@ -127,11 +143,12 @@ fn key(request: &Request) -> Result<Option<String>, ApiError> {
 }
 
 /// All that makes it this request and no other. The role is part of it: an answer that a staff member got is not the seller's it became.
-fn fingerprint(who: &Principal, request: &Request, body: &[u8]) -> String {
+fn fingerprint(key: &AccessKey, who: &Principal, request: &Request, body: &[u8]) -> Result<String, ApiError> {
     let uri = request.original_uri();
     let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
     let kind = request.content_type().unwrap_or_default();
-    digest(&[who.role.as_str().as_bytes(), path.as_bytes(), kind.as_bytes(), body])
+    let digest = digest(&[who.role.as_str().as_bytes(), path.as_bytes(), kind.as_bytes(), body]);
+    key.mark("idempotency", &digest).map_err(|error| ApiError::internal(&error))
 }
 
 /// SHA-256 (hex) over parts, each with its length.
@@ -177,9 +194,13 @@ async fn settle(state: &State, keyed: &Keyed, mut response: Response) -> Respons
             Err(error) => return ApiError::internal(&error).as_response(),
         };
         response.set_body(body.clone());
-        let body = without_secrets(&String::from_utf8_lossy(&body));
-        let answer = Answer { status: status.as_u16(), content_type, body };
-        idempotency::keep(&state.db, keyed, &answer).await.map(drop)
+        if !status.is_success() && body.len() > REFUSAL_AT_MOST {
+            idempotency::release(&state.db, keyed).await
+        } else {
+            let body = without_secrets(&String::from_utf8_lossy(&body));
+            let answer = Answer { status: status.as_u16(), content_type, body };
+            patiently(|| idempotency::keep(&state.db, keyed, &answer)).await.map(drop)
+        }
     } else {
         idempotency::release(&state.db, keyed).await
     };
@@ -187,6 +208,17 @@ async fn settle(state: &State, keyed: &Keyed, mut response: Response) -> Respons
         tracing::warn!(%error, operation = keyed.operation, "the answer to a request with an Idempotency-Key was not kept");
     }
     response
+}
+
+/// Tries again what must not fail for a moment's sake: the change is committed, and without its answer it could be made twice.
+async fn patiently<T, E, F: Future<Output = Result<T, E>>>(mut attempt: impl FnMut() -> F) -> Result<T, E> {
+    for pause in (1..TRIES).scan(FIRST_PAUSE, |next, _| Some(std::mem::replace(next, *next * 2))) {
+        if let Ok(done) = attempt().await {
+            return Ok(done);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    attempt().await
 }
 
 /// Whether an answer would be the same for the same request: what was done, and what is wrong with the request.
@@ -269,6 +301,19 @@ mod tests {
         assert!(sent(&[&"x".repeat(255)]).is_ok());
         for refused in [&["x".repeat(256).as_str()][..], &["a b"], &["é"], &[""], &["a", "a"]] {
             assert_eq!(sent(refused).unwrap_err().status(), StatusCode::BAD_REQUEST, "{refused:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_tried_to_be_kept_again_within_the_lease() {
+        for (failures, kept, tries) in [(0, true, 1), (4, true, 5), (5, false, 5)] {
+            let (begun, tried) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
+            let attempt = || {
+                tried.set(tried.get() + 1);
+                std::future::ready(if tried.get() > failures { Ok(()) } else { Err(()) })
+            };
+            assert_eq!((patiently(attempt).await.is_ok(), tried.get()), (kept, tries));
+            assert!(RUN_AT_MOST + begun.elapsed() < idempotency::LEASE.to_std().unwrap());
         }
     }
 

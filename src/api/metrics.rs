@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::security;
 use crate::auth::secrets;
 use crate::calls::registry::Registry;
+use crate::routing::usage::InUse;
 use crate::telemetry::name;
 
 /// Notes how long an answer took. Labels are from closed sets: the operations, and the class of the status.
@@ -70,26 +71,23 @@ struct CapUse {
 
 /// The caps that have a limit, by kind and id.
 fn caps(registry: &Registry) -> Vec<CapUse> {
-    let snapshot = registry.snapshot().clone();
-    let book = registry.book();
-    let ledger = &book.ledger;
+    let InUse { uses, snapshot } = registry.in_use();
     let mut found = Vec::new();
     let mut note = |cap, id, used: u64, limit: Option<u64>| {
         found.extend(limit.map(|limit| CapUse { cap, id, used, limit }));
     };
     for client in snapshot.clients.values() {
-        note("client", client.id.0, ledger.client_live(client.id).into(), client.max_concurrency.map(Into::into));
+        note("client", client.id.0, uses.client(client.id).into(), client.max_concurrency.map(Into::into));
     }
     for campaign in snapshot.campaigns.values() {
         let limit = campaign.max_concurrency.map(Into::into);
-        note("campaign", campaign.id.0, ledger.campaign_live(campaign.id).into(), limit);
+        note("campaign", campaign.id.0, uses.campaign(campaign.id).into(), limit);
         for link in &campaign.links {
-            let live = u64::from(ledger.link_live(link.id));
-            note("link", link.id.0, live, link.max_concurrency.map(Into::into));
-            note("link_total", link.id.0, live + ledger.link_counted(link), link.total_calls_allowed);
+            let (live, counted) = uses.link(link);
+            note("link", link.id.0, live.into(), link.max_concurrency.map(Into::into));
+            note("link_total", link.id.0, counted.saturating_add(live.into()), link.total_calls_allowed);
         }
     }
-    drop(book);
     found.sort_unstable_by_key(|it| (it.cap, it.id));
     found
 }

@@ -3,16 +3,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
-use poem::{Endpoint, EndpointExt as _, Request, Response, Result};
+use poem::{Body, Endpoint, EndpointExt as _, Request, Response, Result};
 use poem_openapi::registry::{MetaApi, MetaOperation, Registry};
 use poem_openapi::{OpenApi, OperationId};
 
 use super::error::ApiError;
-use super::{answers, bounds, guesses, idempotency, security, versions};
+use super::security::Known;
+use super::{State, answers, body, bounds, guesses, idempotency, versions};
 use crate::auth::roles::Operation;
+
+/// How long a body may take to arrive, whole.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Nouns of the API with all that is put around their operations.
 pub(super) struct Guarded<T>(pub(super) T);
@@ -140,22 +145,49 @@ impl Endpoint for Watched {
 }
 
 impl Watched {
-    async fn carry_out(&self, request: Request) -> Result<Response> {
+    async fn carry_out(&self, mut request: Request) -> Result<Response> {
         // Before the body is read: what is wrong with it is nothing to whoever may not send it.
-        if let (Some(operation), Some(who)) = (self.facts.operation, security::who(&request)) {
-            who.may(operation).map_err(ApiError::from)?;
-        }
+        self.may(&request)?;
         answers::refuse_odd_if_match(request.headers())?;
+        let body = received(request.take_body()).await?;
+        let waited = !body.as_ref().is_empty();
+        request.set_body(body);
+        if waited && self.facts.operation.is_some_and(Operation::writes) {
+            self.ask_again(&mut request).await?;
+        }
         match self.facts.keyed {
             Some(operation) => idempotency::once(operation, Arc::clone(&self.inner), request).await,
             None => self.inner.call(request).await,
         }
     }
+
+    /// Refuses whoever is not known or may not do it; nothing where nobody is asked who they are.
+    fn may(&self, request: &Request) -> Result<(), ApiError> {
+        let (Some(operation), Some(who)) = (self.facts.operation, request.data::<Known>()) else { return Ok(()) };
+        Ok(who.result()?.may(operation).map(drop)?)
+    }
+
+    /// Asks once more who calls: while the body was on its way, the session may have ended or the user may have become another.
+    async fn ask_again(&self, request: &mut Request) -> Result<(), ApiError> {
+        let Some(state) = request.data::<State>().cloned() else { return Ok(()) };
+        let who = Known::find(request, &state).await;
+        request.set_data(who);
+        self.may(request)
+    }
+}
+
+/// The whole body.
+async fn received(body: Body) -> Result<impl AsRef<[u8]> + Into<Body>> {
+    let late = || ApiError::malformed(format!("The body did not arrive within {} seconds.", BODY_WITHIN.as_secs()));
+    let arrived = tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(body::BYTES_AT_MOST)).await;
+    Ok(arrived.map_err(|_| late())??)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
     use crate::api::Nouns;
@@ -169,5 +201,29 @@ mod tests {
             Nouns::meta().iter().flat_map(|api| &api.paths).map(|path| shape(&path.path)).collect();
         assert_eq!(routed, documented);
         assert!(routed.contains("/api/v1/clients/*/sellers/*"), "{routed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_ten_seconds_and_an_end() {
+        let begun = tokio::time::Instant::now();
+        let trickling = Body::from_async_read(tokio::io::empty().chain(tokio::io::repeat(b' ').take(10)).chain(Never));
+        assert_eq!(received(trickling).await.err().expect("it does not end").status(), 400);
+        assert_eq!(begun.elapsed(), BODY_WITHIN);
+        assert_eq!(received(Body::from("{}")).await.expect("it is there").as_ref(), b"{}");
+        let large = Body::from(vec![b' '; body::BYTES_AT_MOST + 1]);
+        assert_eq!(received(large).await.err().expect("too large").status(), 413);
+    }
+
+    /// What never comes.
+    struct Never;
+
+    impl tokio::io::AsyncRead for Never {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Pending
+        }
     }
 }

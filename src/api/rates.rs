@@ -42,6 +42,13 @@ impl<K: Hash + Eq> Buckets<K> {
         Ok(taken)
     }
 
+    /// Gives back one token that was taken.
+    pub(super) fn give_back(&mut self, key: &K) {
+        if let Some(full_at) = self.full_at.get_mut(key) {
+            *full_at = full_at.saturating_sub(self.rate.each);
+        }
+    }
+
     /// The tokens that `key` has.
     ///
     /// # Errors
@@ -96,6 +103,16 @@ mod tests {
         assert_eq!(buckets.take("a", 1000, at(0)), Ok(1));
         assert_eq!(buckets.take("a", 1000, at(0)), Err(Duration::from_secs(1)));
         assert_eq!(buckets.take("a", 1000, at(2000)), Ok(2));
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_no_more() {
+        let mut buckets = Buckets::new(RATE);
+        assert_eq!(buckets.take("a", 3, at(0)), Ok(3));
+        buckets.give_back(&"a");
+        buckets.give_back(&"b");
+        assert_eq!((buckets.take("a", 5, at(0)), buckets.left(&"b", at(0))), (Ok(1), Ok(3)));
+        assert!(buckets.take("a", 1, at(0)).is_err());
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl Known {
         Self(principal(request, state).await)
     }
 
+    /// The caller, else why it is not known.
+    pub(super) fn result(&self) -> Result<&Principal, ApiError> {
+        self.0.as_ref().map(|(principal, _)| principal).map_err(Clone::clone)
+    }
+
     /// The caller, where it is known.
     pub(super) fn principal(&self) -> Option<&Principal> {
         self.0.as_ref().ok().map(|(principal, _)| principal)
@@ -112,6 +117,9 @@ async fn principal(request: &Request, state: &State) -> Result<(Principal, Optio
             (sessions::owner(&state.db, session, now).await?.ok_or_else(refused)?, Credential::Session(session))
         }
         (None, Some(token)) => {
+            if !secrets::is_api_token(token) {
+                return Err(refused());
+            }
             let hash = secrets::hash(&SecretString::from(token));
             let (account, id, scope) = tokens::owner(&state.db, &hash, now).await?.ok_or_else(refused)?;
             (account, Credential::Token { id, scope })
@@ -132,6 +140,11 @@ fn known(account: Account, credential: Credential, address: Option<IpAddr>) -> P
         must_change_password: account.must_change_password,
         address,
     }
+}
+
+/// Whether a text that can be an API token was sent: whether it is one, only the database knows.
+pub(super) fn has_api_token(request: &Request) -> bool {
+    request.header(KEY_HEADER).is_some_and(secrets::is_api_token)
 }
 
 /// Whether a credential was sent, whatever it is.

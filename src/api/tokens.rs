@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::answers::{Created, Done, check_name, none_or};
 use super::body::Body;
+use super::call_filter::unstorable;
 use super::error::{ApiError, FieldError};
 use super::page::{Page, Window};
 use super::secret::Secret;
@@ -86,6 +87,8 @@ impl Api {
         check_name("name", &name, &mut errors);
         if expires_at.is_some_and(|end| end <= now) {
             errors.push(FieldError::new("expires_at", "past", "must lie in the future"));
+        } else {
+            errors.extend(unstorable(("expires_at", expires_at)));
         }
         none_or(errors)?;
         let secret = secrets::api_token();

@@ -87,6 +87,14 @@ impl AccessKey {
         Ok(encode(&Header::new(ALGORITHM), &claims, &self.signing)?.into())
     }
 
+    /// Of `text` what nobody without the key can make or compare (HMAC-SHA256). No access token begins with a `purpose`.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn mark(&self, purpose: &str, text: &str) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::crypto::sign(format!("{purpose}\0{text}").as_bytes(), &self.signing, ALGORITHM)
+    }
+
     /// The session that a token names; `None` when it is not ours, was changed, or is too old.
     #[must_use]
     pub fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Uuid> {
@@ -140,6 +148,15 @@ mod tests {
         assert_eq!(other.read(token.expose_secret(), at(0)), None);
         let mode = std::fs::metadata(folder.path().join(KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_mark_is_its_keys_own() {
+        let mark = |key: &str, purpose, text| AccessKey::new(key.as_bytes()).mark(purpose, text).unwrap();
+        assert_eq!(mark("one", "a", "b"), mark("one", "a", "b"), "processes that share the key agree");
+        for (key, purpose, text) in [("two", "a", "b"), ("one", "b", "b"), ("one", "a", "c"), ("one", "ab", "")] {
+            assert_ne!(mark(key, purpose, text), mark("one", "a", "b"));
+        }
     }
 
     #[test]

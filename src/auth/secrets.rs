@@ -19,6 +19,13 @@ pub fn api_token() -> SecretString {
     format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(clock::random_bytes::<32>())).into()
 }
 
+/// Whether a text can be an API token: begins and is as long as one. Anything else need not be looked up.
+#[must_use]
+pub fn is_api_token(text: &str) -> bool {
+    let random = text.strip_prefix(TOKEN_PREFIX).map(|random| URL_SAFE_NO_PAD.decode(random));
+    matches!(random, Some(Ok(bytes)) if bytes.len() == 32)
+}
+
 /// What all refresh tokens of one session share: whoever sends it has held one of them.
 #[derive(Debug, Clone)]
 pub struct Family {
@@ -125,6 +132,17 @@ mod tests {
         let key = api_token();
         for foreign in ["", "ccr_", "ccr_AAAA", "cck_AAAA", key.expose_secret()] {
             assert!(Family::of(&foreign.to_owned().into()).is_none(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_api_token_is_known_by_its_shape() {
+        let key = api_token();
+        let key = key.expose_secret();
+        assert!(is_api_token(key));
+        let long = format!("{key}A");
+        for other in ["", "cck_", "cck_x", &key[1..], &key[..key.len() - 1], &long, &key.replace("cck_", "ccr_")] {
+            assert!(!is_api_token(other), "{other}");
         }
     }
 

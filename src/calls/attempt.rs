@@ -45,6 +45,8 @@ pub(crate) struct Attempt {
     pub(crate) counted: bool,
     /// Its hang-up never left: it may still be answered.
     pub(crate) hang_up_unsent: bool,
+    /// Answered, and not yet in the bridge: until it is, the caller is not answered.
+    pub(crate) joining: bool,
     was_dialled: bool,
 }
 
@@ -66,6 +68,7 @@ impl Attempt {
             verdict: None,
             counted: false,
             hang_up_unsent: false,
+            joining: false,
             was_dialled: false,
         }
     }

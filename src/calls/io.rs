@@ -26,6 +26,8 @@ pub enum Input {
     LegProgress(u32),
     /// Attempt n was answered.
     LegAnswered(u32),
+    /// Attempt n's channel is in the bridge: the request for it succeeded.
+    Joined(u32),
     /// There is evidence that attempt n's channel is gone, with its causes where Asterisk told them.
     LegGone {
         /// Attempt number.
@@ -77,6 +79,7 @@ impl fmt::Display for Input {
             Self::LegRinging(n) => write!(f, "ringing({n})"),
             Self::LegProgress(n) => write!(f, "progress({n})"),
             Self::LegAnswered(n) => write!(f, "answered({n})"),
+            Self::Joined(n) => write!(f, "joined({n})"),
             Self::LegGone { n, cause, sip } => {
                 write!(f, "leg_gone({n})")?;
                 causes(f, cause, sip)

@@ -230,6 +230,7 @@ impl Call {
             Input::LegReady(n) => self.leg_ready(n, now, &mut effects),
             Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
+            Input::Joined(n) => self.joined(n, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
@@ -299,6 +300,8 @@ impl Call {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
             Input::Tick | Input::NodeUp => return,
+            // Where it was asked for before the answer nobody waits for it.
+            Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
             // Asterisk tells both twice: once for the request and once for the end.
             Input::CallerHangup { .. } if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) => return,
             Input::CallerGone if self.caller == CallerLeg::Gone => return,

@@ -15,13 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(crate) async fn run(registry: Arc<Registry>, shutdown: CancellationToken) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before = registry.in_use();
     while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
-        // Looked at without listeners too: the first one is told what changes from its first moment on.
-        let now = registry.in_use();
-        if registry.has_listeners() {
-            registry.announce_use(now.changes_since(&before));
-        }
-        before = now;
+        registry.announce_use();
     }
 }

@@ -16,7 +16,7 @@ use crate::cdr::record::CallRecord;
 use crate::id::CallId;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
-use crate::routing::usage::{InUse, UseChange};
+use crate::routing::usage::InUse;
 
 /// Live calls, by call and by inbound channel; cap usage; the configuration in force.
 ///
@@ -30,6 +30,8 @@ pub struct Registry {
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
     news: broadcast::Sender<News>,
+    /// Use of caps as listeners know it; `None` while there are none.
+    told_use: Mutex<Option<InUse>>,
     /// Calls that have ended and whose records are in memory only, by node and channel.
     unwritten: DashMap<(String, String), CallId>,
 }
@@ -68,6 +70,7 @@ impl Registry {
             calls: DashMap::new(),
             inbound: DashMap::new(),
             news: broadcast::Sender::new(news_kept),
+            told_use: Mutex::new(None),
             unwritten: DashMap::new(),
         }
     }
@@ -75,7 +78,10 @@ impl Registry {
     /// Everything that happens from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<News> {
-        self.news.subscribe()
+        let news = self.news.subscribe();
+        // From here on and not from the next look: what changes in between would be missed.
+        self.told_use().get_or_insert_with(|| self.in_use());
+        news
     }
 
     /// Tells listeners what happened to a call; where there are none it is not even put together.
@@ -86,16 +92,24 @@ impl Registry {
         }
     }
 
-    /// Tells listeners which use of caps has changed.
-    pub(crate) fn announce_use(&self, changes: Vec<UseChange>) {
+    /// Tells listeners which use of caps has changed since this was done last. Where there are none it is not even looked at.
+    pub(crate) fn announce_use(&self) {
+        let mut told = self.told_use();
+        if self.news.receiver_count() == 0 {
+            *told = None;
+            return;
+        }
+        let now = self.in_use();
+        let changes = told.as_ref().map(|told| now.changes_since(told)).unwrap_or_default();
+        *told = Some(now);
         if !changes.is_empty() {
+            // Fails only when the last listener has just gone.
             let _ = self.news.send(News::Use(Arc::new(changes)));
         }
     }
 
-    /// Whether anybody listens.
-    pub(crate) fn has_listeners(&self) -> bool {
-        self.news.receiver_count() > 0
+    fn told_use(&self) -> MutexGuard<'_, Option<InUse>> {
+        self.told_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Use of all caps at this moment. The book is held as long as it takes to copy some numbers.
@@ -209,7 +223,8 @@ impl Registry {
     /// The call of a channel that is handled here and may have no record in the database yet. `index` is the node's, where it is one of ours.
     #[must_use]
     pub fn unrecorded(&self, index: Option<usize>, node: &str, channel_id: &str) -> Option<CallId> {
-        let live = index.and_then(|index| self.call_of(index, channel_id));
+        // The record of a call whose task is gone is never written.
+        let live = index.and_then(|index| self.call_of(index, channel_id)).filter(|call| self.is_live(*call));
         live.or_else(|| self.unwritten.get(&(node.to_owned(), channel_id.to_owned())).map(|call| *call))
     }
 
@@ -223,5 +238,52 @@ impl Registry {
     #[must_use]
     pub fn live(&self) -> usize {
         self.calls.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::LinkId;
+    use crate::routing::decision::tests::{campaign, client, link, snapshot};
+    use crate::routing::usage::UseChange;
+
+    fn registry() -> Registry {
+        Registry::new(Book::default(), snapshot(campaign(&[link(1)]), &[client(1)]), 16)
+    }
+
+    #[test]
+    fn a_call_whose_task_is_gone_has_no_record_to_come() {
+        let (registry, call) = (registry(), CallId(uuid::Uuid::nil()));
+        let inputs = registry.register(call, 0, 0, "1.1").expect("it is new");
+        assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), Some(call));
+        drop(inputs);
+        assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), None);
+    }
+
+    #[test]
+    fn a_listener_is_told_what_changes_from_its_first_moment_on() {
+        let registry = registry();
+        registry.book().ledger.count(LinkId(1));
+        registry.announce_use();
+        let totals = |news: &mut broadcast::Receiver<News>| match news.try_recv() {
+            Ok(News::Use(changes)) => match changes[..] {
+                [UseChange::Link { total_used, .. }] => Some(total_used),
+                _ => panic!("{changes:?}"),
+            },
+            _ => None,
+        };
+        for _ in 0..2 {
+            let mut news = registry.listen();
+            let before = registry.in_use().uses.link(&link(1)).1;
+            registry.book().ledger.count(LinkId(1));
+            registry.announce_use();
+            assert_eq!(totals(&mut news), Some(before + 1));
+            registry.announce_use();
+            assert_eq!(totals(&mut news), None, "once");
+            drop(news);
+            registry.book().ledger.count(LinkId(1));
+            registry.announce_use();
+        }
     }
 }

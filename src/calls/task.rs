@@ -171,7 +171,12 @@ impl CallTask {
     }
 
     fn answered(&mut self, op: Op, outcome: Result<(), Error>) {
-        let Err(error) = outcome else { return };
+        let Err(error) = outcome else {
+            if let Op::AddLeg(n) = op {
+                self.feed(Input::Joined(n));
+            }
+            return;
+        };
         let failure = match &error {
             Error::Rejected { status, .. } => Failure::Rejected(*status),
             Error::NotSent(_) => Failure::NotSent,

@@ -64,6 +64,13 @@ struct LinkUse {
     counted: u64,
 }
 
+impl LinkUse {
+    /// Calls counted since the link's count was last reset.
+    fn counted(self, link: &Link) -> u64 {
+        self.counted.saturating_sub(link.counted_before)
+    }
+}
+
 impl Ledger {
     /// A ledger that starts from the calls that each link ever counted.
     #[must_use]
@@ -81,7 +88,7 @@ impl Ledger {
     /// Calls counted against this link's total since its count was last reset, without those in flight.
     #[must_use]
     pub fn link_counted(&self, link: &Link) -> u64 {
-        self.links.get(&link.id).map_or(0, |l| l.counted.saturating_sub(link.counted_before))
+        self.links.get(&link.id).map_or(0, |used| used.counted(link))
     }
 
     /// Attempts of this client that ring or talk, over all campaigns.
@@ -216,10 +223,10 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// Attempts of this link that ring or talk, and calls counted against its total without those.
+    /// Attempts of this link that ring or talk, and calls counted against its total since its count was last reset, without those.
     #[must_use]
-    pub fn link(&self, link: LinkId) -> (u32, u64) {
-        self.links.get(&link).map_or((0, 0), |used| (used.live, used.counted))
+    pub fn link(&self, link: &Link) -> (u32, u64) {
+        self.links.get(&link.id).map_or((0, 0), |used| (used.live, used.counted(link)))
     }
 
     /// Attempts of this client that ring or talk, over all campaigns.

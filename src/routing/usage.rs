@@ -79,7 +79,7 @@ impl InUse {
     }
 
     fn of_link(&self, campaign: &Campaign, link: &Link) -> UseChange {
-        let (used, total_used) = self.uses.link(link.id);
+        let (used, total_used) = self.uses.link(link);
         UseChange::Link {
             link: link.id,
             campaign: campaign.id,
@@ -105,7 +105,7 @@ impl InUse {
 }
 
 fn find(campaign: &Campaign, id: LinkId) -> Option<&Link> {
-    campaign.links.iter().find(|link| link.id == id)
+    campaign.links.binary_search_by_key(&id, |link| link.id).ok().map(|at| &campaign.links[at])
 }
 
 fn place(change: &UseChange) -> (u8, i64) {
@@ -118,6 +118,8 @@ fn place(change: &UseChange) -> (u8, i64) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::id::CallId;
     use crate::routing::caps::{Ledger, PermitKey};
@@ -162,5 +164,17 @@ mod tests {
         let lowered = Link { max_concurrency: Some(3), ..link(1) };
         let after = in_use(&ledger, &snapshot(campaign(&[lowered]), &clients)).changes_since(&before);
         assert!(matches!(after[..], [UseChange::Link { limit: Some(3), .. }]), "{after:?}");
+    }
+
+    #[test]
+    fn totals_are_those_since_the_reset_and_the_reset_is_a_change() {
+        let clients = [client(1)];
+        let ledger = Ledger::with_totals(HashMap::from([(link(1).id, 7)]));
+        let before = in_use(&ledger, &snapshot(campaign(&[link(1)]), &clients));
+        let reset = Link { counted_before: 5, ..link(1) };
+        let now = in_use(&ledger, &snapshot(campaign(&[reset]), &clients));
+        let after = now.changes_since(&before);
+        assert!(matches!(after[..], [UseChange::Link { total_used: 2, .. }]), "{after:?}");
+        assert!(now.changes_since(&now).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::idempotency_keys::{self as keys, Column, Entity};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{Db, StoreError};
@@ -14,6 +14,8 @@ use crate::id::UserId;
 
 /// How long an answer is given again.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
+/// Keys of one user that count, at most: far more than a day's work, and no more than a table should hold for one.
+pub const KEYS_AT_MOST: u64 = 10_000;
 /// How long a run may take before it is taken for dead, so that a crash does not block its key.
 pub const LEASE: TimeDelta = TimeDelta::seconds(90);
 
@@ -54,6 +56,8 @@ pub enum Claim {
     Running,
     /// The key belongs to another request.
     Reused,
+    /// The user has [`KEYS_AT_MOST`] others.
+    TooMany,
 }
 
 /// Takes the key, or says what became of it.
@@ -63,14 +67,13 @@ pub enum Claim {
 pub async fn claim(db: &Db, keyed: &Keyed, now: DateTime<Utc>) -> Result<Claim, StoreError> {
     // Again where the row has gone between two statements, or is too old to mean anything.
     for _ in 0..3 {
-        if insert(db, keyed, now).await? {
-            return Ok(Claim::Run);
-        }
         let found = Entity::find().filter(same_key(keyed)).one(&db.connection).await?;
         match found {
+            None if is_crowded(db, keyed.user, now).await? => return Ok(Claim::TooMany),
+            None if insert(db, keyed, now).await? => return Ok(Claim::Run),
             None => {}
-            Some(row) if row.created_at <= now - KEPT => {
-                Entity::delete_many().filter(Column::Id.eq(row.id)).exec(&db.connection).await?;
+            Some(row) if row.created_at <= now - KEPT && (row.status.is_some() || row.leased_until <= now) => {
+                Entity::delete_many().filter(Column::Id.eq(row.id)).filter(old(now)).exec(&db.connection).await?;
             }
             Some(row) => return judge(db, keyed, row, now).await,
         }
@@ -83,8 +86,17 @@ pub async fn claim(db: &Db, keyed: &Keyed, now: DateTime<Utc>) -> Result<Claim, 
 /// # Errors
 /// When the database cannot do it.
 pub async fn prune(db: &Db, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    let old = Column::CreatedAt.lte(now - KEPT);
-    Ok(Entity::delete_many().filter(old).exec(&db.connection).await?.rows_affected)
+    Ok(Entity::delete_many().filter(old(now)).exec(&db.connection).await?.rows_affected)
+}
+
+/// Good no more. A key that was taken over late may be old while its run is live.
+fn old(now: DateTime<Utc>) -> Expr {
+    Column::CreatedAt.lte(now - KEPT).and(Column::Status.is_not_null().or(Column::LeasedUntil.lte(now)))
+}
+
+async fn is_crowded(db: &Db, user: UserId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let live = Column::UserId.eq(user.0).and(Column::CreatedAt.gt(now - KEPT));
+    Ok(Entity::find().filter(live).count(&db.connection).await? >= KEYS_AT_MOST)
 }
 
 async fn insert(db: &Db, keyed: &Keyed, now: DateTime<Utc>) -> Result<bool, StoreError> {

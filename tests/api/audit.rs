@@ -53,6 +53,11 @@ async fn a_hang_up_is_noted_and_shown_by_right(site: Site) {
     assert_eq!((objects(&first), objects(&second)), (vec![foreign.as_str()], vec![own.as_str()]));
     assert_eq!(objects(&traffic.get("admin", &format!("/audit?object={own}")).await), [&own]);
 
+    let admin = traffic.site.as_admin().await;
+    for (query, field) in [("from=%2B262000-01-01T00:00:00Z", "from"), ("to=-9000-01-01T00:00:00Z", "to")] {
+        assert_eq!(admin.get(&format!("/audit?{query}")).await.wrong_fields(), [field]);
+    }
+
     let seen = traffic.get("acme", "/audit").await;
     no_canary(&seen);
     assert!(objects(&seen).contains(&own.as_str()) && !objects(&seen).contains(&foreign.as_str()), "{seen:#}");

@@ -49,6 +49,63 @@ async fn requests_are_counted_by_user_and_else_by_address(mut site: Site) {
     site.settle().await;
 }
 
+/// Whether an API token is one costs a look-up: wrong ones are bounded by address, and sessions go on there.
+async fn wrong_tokens_are_not_looked_up_without_end(mut site: Site) {
+    let acme = site.as_seller("acme").await;
+    let token = acme.post("/auth/tokens", json!({ "name": "t", "scope": "read" })).await.expect(201);
+    let secret = token["secret"].as_str().expect("a secret").to_owned();
+    (site.config.api.requests_per_second, site.config.api.burst) = (1, 20);
+    site.restart().await;
+    let script = site.as_nobody().with_api_token(&secret);
+    // What cannot be a token is not looked up and holds up no script.
+    let nonsense = site.as_nobody().with_api_token("cck_made-up");
+    for _ in 0..40 {
+        nonsense.get("/auth/me").await;
+    }
+    script.get("/auth/me").await.expect(200);
+    let wrong = site.as_nobody().with_api_token(&format!("cck_{}", "A".repeat(43)));
+    let (mut refused, mut asked) = (false, 0);
+    for _ in 0..60 {
+        if wrong.get("/auth/me").await.status == 429 && !refused && asked < 10 {
+            // Right or wrong: that is what is not looked up. A moment later one may be, so some tries are made.
+            (refused, asked) = (script.get("/auth/me").await.status == 429, asked + 1);
+        }
+    }
+    assert!(refused, "asked {asked} times");
+    acme.get("/auth/me").await.expect(200);
+    site.settle().await;
+}
+
+/// A request that was begun by an admin and is finished by nobody.
+async fn a_body_that_trickles_keeps_nobody_who_they_were(site: Site) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (admin, id) = (site.as_admin().await, site.user("second", capconduit::auth::roles::Role::Admin).await);
+    let tokens = site.log_in("second", PASSWORD).await;
+    let token = tokens["access_token"].as_str().expect("a token");
+    let body =
+        json!({ "username": "eve", "name": "Eve", "role": "admin", "password": "seven quiet lamps below" }).to_string();
+    let head = format!(
+        "POST /api/v1/users HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut half_sent = tokio::net::TcpStream::connect(site.config.api.listen).await.expect("connected");
+    half_sent.write_all(head.as_bytes()).await.expect("sent");
+    // Asked for when the body is read.
+    let mut go_on = [0; 25];
+    half_sent.read_exact(&mut go_on).await.expect("an answer");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let disable = json!({ "status": "disabled", "stop_routing": false });
+    admin.patch(&format!("/users/{id}"), disable).await.expect(200);
+    half_sent.write_all(body.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    half_sent.read_to_string(&mut answer).await.expect("text");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let users = admin.get("/users").await.expect(200);
+    assert!(!users.to_string().contains("eve"), "{users:#}");
+    site.settle().await;
+}
+
 fn numbers(from: u32, count: u32) -> Vec<String> {
     (from..from + count).map(|n| format!("+44207{n:07}")).collect()
 }
@@ -280,6 +337,8 @@ async fn the_exposition_is_complete(mut site: Site) {
 
 crate::on_both_databases!(
     requests_are_counted_by_user_and_else_by_address,
+    wrong_tokens_are_not_looked_up_without_end,
+    a_body_that_trickles_keeps_nobody_who_they_were,
     what_a_seller_learns_of_others_numbers_is_bounded,
     methods_bodies_and_paths_have_limits,
     a_version_is_an_etag_to_be_sent_back,

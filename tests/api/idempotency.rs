@@ -136,6 +136,47 @@ async fn keys_come_free(site: Site) {
     site.sql(&format!("UPDATE idempotency_keys SET created_at = {past}")).await.expect("a day has passed");
     let anew = keyed(&admin, "/auth/tokens", "dead", &other).await;
     assert!(anew.status == 201 && !is_replayed(&anew), "{}", anew.text);
+    // Taken over after a day, it is old, and its run is live all the same.
+    site.sql(&format!("UPDATE idempotency_keys SET created_at = {past}, status = NULL")).await.expect("it runs");
+    let now = capconduit::clock::Clock::start().now().wall;
+    assert_eq!(capconduit::store::idempotency::prune(&site.db, now).await.expect("pruned"), 0);
+    keyed(&admin, "/auth/tokens", "dead", &other).await.refused(409, "idempotency_in_progress");
+    site.sql(&format!("UPDATE idempotency_keys SET leased_until = {past}")).await.expect("the lease is over");
+    assert_eq!(capconduit::store::idempotency::prune(&site.db, now).await.expect("pruned"), 1);
+    site.settle().await;
+}
+
+async fn a_user_has_so_many_keys_a_day(site: Site) {
+    let (acme, other) = (site.as_seller("acme").await, site.as_seller("other").await);
+    let first = keyed(&acme, "/campaigns", "first", &json!({ "name": "Solar" })).await;
+    first.expect(201);
+    let columns = "user_id, operation, request_hash, holder, created_at, leased_until, status";
+    let many = format!(
+        "INSERT INTO idempotency_keys (key_hash, {columns}) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) \
+         SELECT 'k' || i, {columns} FROM idempotency_keys, n"
+    );
+    site.sql(&many).await.expect("10,000 keys");
+    let refused = keyed(&acme, "/campaigns", "one more", &json!({ "name": "Wind" })).await;
+    refused.refused(429, "too_many_keys");
+    assert!(refused.headers.contains_key("retry-after"));
+    // What is known is still answered, without a key all goes on, and so do others.
+    assert!(is_replayed(&keyed(&acme, "/campaigns", "first", &json!({ "name": "Solar" })).await));
+    acme.post("/campaigns", json!({ "name": "Wind" })).await.expect(201);
+    keyed(&other, "/campaigns", "one more", &json!({ "name": "Wind" })).await.expect(201);
+    site.settle().await;
+}
+
+/// What is stored of a request says nothing to whoever does not have the key of access tokens.
+async fn under_another_key_a_repetition_is_another_request(mut site: Site) {
+    let body = json!({ "name": "Solar" });
+    keyed(&site.as_seller("acme").await, "/campaigns", "one", &body).await.expect(201);
+    site.restart().await;
+    assert!(is_replayed(&keyed(&site.as_seller("acme").await, "/campaigns", "one", &body).await), "the key is kept");
+    site.config.auth.key = Some("another key that is long enough to use".into());
+    site.restart().await;
+    let again = keyed(&site.as_seller("acme").await, "/campaigns", "one", &body).await;
+    again.refused(422, "idempotency_key_reused");
     site.settle().await;
 }
 
@@ -145,4 +186,6 @@ crate::on_both_databases!(
     refusals_of_the_request_are_repeated_and_those_of_the_moment_are_not,
     secrets_are_not_kept,
     keys_come_free,
+    a_user_has_so_many_keys_a_day,
+    under_another_key_a_repetition_is_another_request,
 );

@@ -44,6 +44,10 @@ async fn a_token_ends_with_its_time_and_with_its_owner(site: Site) {
     let (admin, acme) = (site.as_admin().await, site.as_seller("acme").await);
     let past = json!({ "name": "old", "scope": "read", "expires_at": "2020-01-01T00:00:00Z" });
     assert_eq!(acme.post("/auth/tokens", past).await.wrong_fields(), ["expires_at"]);
+    for far in ["+10000-01-01T00:00:00Z", "+262000-01-01T00:00:00Z"] {
+        let far = json!({ "name": "far", "scope": "read", "expires_at": far });
+        assert_eq!(acme.post("/auth/tokens", far).await.wrong_fields(), ["expires_at"]);
+    }
     #[allow(clippy::disallowed_methods, reason = "a time that the application compares with its own clock")]
     let soon = Utc::now() + TimeDelta::days(1);
     let body = json!({ "name": "short", "scope": "write", "expires_at": soon });

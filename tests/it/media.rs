@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use capconduit::cdr::record::AttemptOutcome;
 
-use crate::fake_ari::{Behaviour, CallerEnd};
+use crate::fake_ari::{Behaviour, CallerEnd, Fault};
 use crate::on_both_databases;
 use crate::site::{DID, Database, Site, plan};
 
-on_both_databases!(without_early_media_callers_hear_ringing_alone, a_campaign_has_rejections_of_its_own);
+on_both_databases!(
+    without_early_media_callers_hear_ringing_alone,
+    a_client_that_cannot_be_joined_is_followed_by_the_next,
+    a_campaign_has_rejections_of_its_own
+);
 
 /// The plan with more settings of its one campaign.
 fn with_settings(links: &[(&str, &str)], settings: &str) -> String {
@@ -40,6 +44,32 @@ async fn without_early_media_callers_hear_ringing_alone(database: Database) {
     call.hang_up();
     let record = site.records(2).await.remove(1);
     assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
+    site.settle().await;
+}
+
+async fn a_client_that_cannot_be_joined_is_followed_by_the_next(database: Database) {
+    let links = [("first", "forwarding_priority = 1"), ("second", "forwarding_priority = 2")];
+    let site = Site::start(database, &with_settings(&links, "early_media = false")).await;
+    // They ring long enough for the fault to come behind the caller's own way into the bridge.
+    site.clients(&[("first", Behaviour::answers(300)), ("second", Behaviour::answers(300))]);
+    let call = site.call(DID);
+    call.ringing().await;
+    site.asterisk.fault("addChannel", 1, Fault::Status(500));
+    call.answered().await;
+    let answers = || site.asterisk.requests().into_iter().filter(|seen| seen.line().ends_with("/answer")).count();
+    assert_eq!((call.peers().len(), answers()), (1, 1), "answered once, to the second");
+    call.hang_up();
+    let record = site.records(1).await.remove(0);
+    let outcomes: Vec<_> = record.attempts.iter().map(|attempt| (attempt.outcome, attempt.counted)).collect();
+    assert_eq!(outcomes, [(AttemptOutcome::Failed, false), (AttemptOutcome::Answered, true)]);
+
+    // Where nobody is left the caller is rejected, and was never answered.
+    let call = site.call(DID);
+    call.ringing().await;
+    site.asterisk.fault("addChannel", 2, Fault::Status(500));
+    assert_eq!(call.ended().await, CallerEnd::Ended { sip: 480, cause: 19 });
+    let record = site.records(2).await.remove(1);
+    assert_eq!((record.ending.as_str(), record.answered_at, answers()), ("nobody_answered", None, 1));
     site.settle().await;
 }
 

@@ -9,8 +9,9 @@ use crate::api::words::Life;
 use crate::id::ClientId;
 use crate::presence::Seen;
 use crate::realtime::Reach;
-use crate::routing::caps::Ledger;
+use crate::routing::caps::Uses;
 use crate::routing::snapshot::{Campaign, Link};
+use crate::routing::usage::InUse;
 use crate::store::clients::StoredClient;
 
 /// A client at this moment.
@@ -108,16 +109,15 @@ impl ClientState {
         let registers = matches!(client.values.sip.reach, Reach::Registration { .. });
         let seen = state.presence.look(&client.identifier).await;
         let nodes = seen.into_iter().map(|seen| OnNode::new(seen, registers)).collect();
-        let snapshot = state.registry.snapshot();
-        let book = state.registry.book();
+        let InUse { uses, snapshot } = state.registry.in_use();
         let links = snapshot.campaigns.values().flat_map(|campaign| {
             let links = campaign.links.iter().filter(|link| link.client == client.id);
-            links.map(|link| OnLink::new(&book.ledger, campaign, link))
+            links.map(|link| OnLink::new(&uses, campaign, link))
         });
         let mut links: Vec<OnLink> = links.collect();
         links.sort_by_key(|link| link.link_id);
         Self {
-            used: book.ledger.client_live(ClientId(client.id.0)),
+            used: uses.client(ClientId(client.id.0)),
             limit: client.values.max_concurrency,
             client_id: client.id.0,
             client_identifier: client.identifier.to_string(),
@@ -172,17 +172,18 @@ fn millis(time: Duration) -> f64 {
 }
 
 impl OnLink {
-    fn new(ledger: &Ledger, campaign: &Campaign, link: &Link) -> Self {
+    fn new(uses: &Uses, campaign: &Campaign, link: &Link) -> Self {
+        let (used, total_used) = uses.link(link);
         Self {
             link_id: link.id.0,
             campaign_id: campaign.id.0,
             campaign_name: campaign.name.clone(),
             status: link.status.into(),
-            used: ledger.link_live(link.id),
+            used,
             limit: link.max_concurrency,
-            total_used: ledger.link_counted(link),
+            total_used,
             total_limit: link.total_calls_allowed,
-            campaign_used: ledger.campaign_live(campaign.id),
+            campaign_used: uses.campaign(campaign.id),
             campaign_limit: campaign.max_concurrency,
         }
     }

@@ -67,7 +67,7 @@ impl Call {
 
     /// The client answered, but the caller's CANCEL was faster than Asterisk's answer to it: the carrier heard 487.
     pub(super) fn take_back_answer(&mut self, now: Now) {
-        if self.phase != Phase::Talking {
+        if self.phase != Phase::Talking || self.withdraw_unjoined(AttemptOutcome::AnsweredLate) {
             return;
         }
         if let Some(attempt) = self.attempts.last_mut()
@@ -77,6 +77,20 @@ impl Call {
             attempt.verdict = Some(AttemptOutcome::AnsweredLate);
             self.phase = Phase::Dialling;
         }
+    }
+
+    /// The client answered and has not come together with the caller, who was not answered: it counts as not answered. Returns
+    /// whether that is so.
+    pub(super) fn withdraw_unjoined(&mut self, verdict: AttemptOutcome) -> bool {
+        let unanswered = self.phase == Phase::Talking && self.caller != CallerLeg::Up;
+        let Some(attempt) = self.attempts.last_mut().filter(|attempt| unanswered && attempt.joining) else {
+            return false;
+        };
+        attempt.joining = false;
+        attempt.answered = None;
+        attempt.verdict = Some(verdict);
+        self.phase = Phase::Dialling;
+        true
     }
 
     pub(super) fn caller_leaving(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -147,6 +161,7 @@ impl Call {
     }
 
     pub(super) fn operator_hangs_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.withdraw_unjoined(AttemptOutcome::Cancelled);
         match self.phase {
             Phase::Talking => self.end_talk(Ending::Operator, now, effects),
             Phase::Selecting | Phase::Dialling => self.reject(Ending::Operator, now, effects),

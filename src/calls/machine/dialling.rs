@@ -101,19 +101,26 @@ impl Call {
                 attempt.verdict = None;
                 attempt.leg = Leg::Up;
                 attempt.answered = Some(now);
+                attempt.joining = !early_media;
                 self.phase = Phase::Talking;
-                if !early_media {
-                    // The bridge first: where that fails the caller is not answered to nobody.
-                    effects.push(Effect::Ask(Op::AddLeg(n)));
-                    effects.push(Effect::Ask(Op::AnswerCaller));
-                }
-                effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+                // Else Asterisk passes the answer on by itself. The bridge first: the caller is not answered to nobody.
+                let next = if early_media { Op::LimitCaller(max + BEHIND) } else { Op::AddLeg(n) };
+                effects.push(Effect::Ask(next));
             }
             Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
                 attempt.verdict = Some(AttemptOutcome::AnsweredLate);
             }
             _ => {}
         }
+    }
+
+    /// Attempt n's channel is in the bridge. Where it came there by its answer, the caller can be answered.
+    pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
+        let (talking, max) = (self.phase == Phase::Talking, self.max_duration());
+        let Some(attempt) = self.attempt_mut(n).filter(|attempt| talking && attempt.joining) else { return };
+        attempt.joining = false;
+        effects.push(Effect::Ask(Op::AnswerCaller));
+        effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
     }
 
     pub(super) fn leg_gone(
@@ -125,6 +132,10 @@ impl Call {
         effects: &mut Vec<Effect>,
     ) {
         let is_current = n == self.last_n();
+        if is_current {
+            // Gone again before it was with the caller: nobody has talked.
+            self.withdraw_unjoined(AttemptOutcome::Failed);
+        }
         let caller_came_up = self.phase == Phase::Dialling && self.up_during == Some(n);
         let mut talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n) else { return };
@@ -175,7 +186,14 @@ impl Call {
             },
             Op::AnswerCaller if absent => self.caller_gone(now, effects),
             Op::AnswerCaller => self.fail_to_join(now, effects),
-            Op::AddLeg(n) if self.phase == Phase::Talking && n == self.last_n() => self.fail_to_join(now, effects),
+            Op::AddLeg(n) if self.phase == Phase::Talking && n == self.last_n() => {
+                // The caller has heard nothing of it and goes on to the next client, unless something else has answered it.
+                if self.withdraw_unjoined(AttemptOutcome::Failed) {
+                    self.hang_up_leg(AttemptOutcome::Failed, now, effects);
+                } else {
+                    self.fail_to_join(now, effects);
+                }
+            }
             Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
                 if let (Op::Dial { .. }, Some(attempt)) = (op, self.attempt_mut(n)) {
                     attempt.not_dialled();

@@ -36,6 +36,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         2 => n.clone().prop_map(Input::LegRinging),
         1 => n.clone().prop_map(Input::LegProgress),
         3 => n.clone().prop_map(Input::LegAnswered),
+        2 => n.clone().prop_map(Input::Joined),
         3 => (n, 0_i16..60, any::<bool>()).prop_map(|(n, cause, sip)| {
             Input::LegGone { n, cause: Some(cause), sip: sip.then_some(486) }
         }),
@@ -59,7 +60,9 @@ proptest! {
         let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);
-            bench.give(input);
+            let joined = matches!(input, Input::Joined(_));
+            let asked = bench.give(input);
+            prop_assert!(joined || !asked.contains(&Op::AnswerCaller), "answered to nobody");
             prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
         }
         bench.give(Input::CallerGone);

@@ -25,8 +25,10 @@ fn without_early_media_the_caller_rings_and_is_joined_on_the_answer() {
     let mut bench = dialled(&[link(1)]);
     assert_eq!(bench.give(Input::LegProgress(1)), [Op::RingCaller]);
     assert_eq!(bench.give(Input::LegRinging(1)), [], "once");
-    let asked = bench.give(Input::LegAnswered(1));
-    assert!(matches!(asked[..], [Op::AddLeg(1), Op::AnswerCaller, Op::LimitCaller(_)]), "{asked:?}");
+    assert_eq!(bench.give(Input::LegAnswered(1)), [Op::AddLeg(1)], "the bridge first");
+    let asked = bench.give(Input::Joined(1));
+    assert!(matches!(asked[..], [Op::AnswerCaller, Op::LimitCaller(_)]), "{asked:?}");
+    assert_eq!(bench.give(Input::Joined(1)), [], "once");
     bench.give(Input::CallerUp);
     bench.now.mono += Duration::from_secs(30);
     bench.give(Input::CallerGone);
@@ -43,7 +45,17 @@ fn the_ringing_goes_on_through_the_next_attempt() {
     assert_eq!(bench.gone(1, 17, 486), [Op::CreateLeg(2)]);
     assert!(matches!(bench.give(Input::LegReady(2))[..], [Op::Dial { n: 2, .. }]));
     assert_eq!(bench.give(Input::LegProgress(2)), []);
-    assert!(matches!(bench.give(Input::LegAnswered(2))[..], [Op::AddLeg(2), Op::AnswerCaller, Op::LimitCaller(_)]));
+    assert_eq!(bench.give(Input::LegAnswered(2)), [Op::AddLeg(2)]);
+    assert!(matches!(bench.give(Input::Joined(2))[..], [Op::AnswerCaller, Op::LimitCaller(_)]));
+}
+
+#[test]
+fn with_early_media_nothing_waits_for_the_bridge() {
+    let mut bench = Bench::new(&[link(1)]);
+    assert!(matches!(bench.give(Input::LegReady(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
+    assert_eq!(bench.give(Input::Joined(1)), []);
+    assert!(matches!(bench.give(Input::LegAnswered(1))[..], [Op::LimitCaller(_)]));
+    assert_eq!(bench.give(Input::Joined(1)), []);
 }
 
 #[test]
@@ -51,6 +63,7 @@ fn a_caller_who_is_gone_before_it_is_answered_was_not() {
     let mut bench = dialled(&[link(1)]);
     bench.give(Input::LegRinging(1));
     bench.give(Input::LegAnswered(1));
+    bench.give(Input::Joined(1));
     bench.now.mono += Duration::from_millis(20);
     let asked = bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(404)));
     assert_eq!(asked, [Op::HangUpLeg(1)]);
@@ -61,20 +74,74 @@ fn a_caller_who_is_gone_before_it_is_answered_was_not() {
 }
 
 #[test]
-fn a_client_that_cannot_be_joined_is_not_left_with_silence() {
-    for (op, failure) in [
-        (Op::AddLeg(1), Failure::Rejected(500)),
-        (Op::AddLeg(1), Failure::Unknown),
-        (Op::AnswerCaller, Failure::Rejected(409)),
-        (Op::AnswerCaller, Failure::NotSent),
-    ] {
+fn a_client_that_cannot_be_joined_is_followed_by_the_next_and_the_caller_is_not_answered() {
+    for failure in [Failure::Rejected(404), Failure::Rejected(500), Failure::NotSent, Failure::Unknown] {
+        let mut bench = dialled(&[link(1), link(2)]);
+        bench.give(Input::LegAnswered(1));
+        // However long that took: nobody has talked.
+        bench.now.mono += Duration::from_secs(3);
+        let asked = bench.give(Input::RequestFailed(Op::AddLeg(1), failure));
+        assert_eq!(asked, [Op::HangUpLeg(1)], "{failure}");
+        assert_eq!(bench.give(Input::Joined(1)), [], "{failure}: too late");
+        assert!(bench.released.is_empty(), "{failure}: the permit stays until the leg is gone");
+        assert_eq!(bench.gone(1, 16, 0), [Op::CreateLeg(2)], "{failure}");
+        bench.give(Input::LegReady(2));
+        assert_eq!(bench.gone(2, 17, 486), [Op::HangUpCaller(Some(480))], "{failure}");
+        bench.give(Input::CallerGone);
+        let record = bench.record();
+        assert_eq!((record.ending.as_str(), record.sip_code, record.talk_ms), ("nobody_answered", Some(480), 0));
+        assert_eq!((record.attempts[0].outcome, record.attempts[0].counted), (AttemptOutcome::Failed, false));
+        assert!(!bench.asked.contains(&Op::AnswerCaller), "{failure}: {:?}", bench.asked);
+    }
+}
+
+#[test]
+fn a_client_that_goes_before_it_is_joined_is_followed_by_the_next() {
+    let mut bench = dialled(&[link(1), link(2)]);
+    bench.give(Input::LegAnswered(1));
+    assert_eq!(bench.gone(1, 16, 0), [Op::CreateLeg(2)]);
+    assert_eq!(bench.give(Input::RequestFailed(Op::AddLeg(1), Failure::Rejected(404))), []);
+    bench.give(Input::LegReady(2));
+    bench.give(Input::LegAnswered(2));
+    bench.give(Input::Joined(2));
+    bench.give(Input::CallerUp);
+    bench.give(Input::CallerGone);
+    bench.gone(2, 16, 0);
+    let record = bench.record();
+    let outcomes: Vec<_> = record.attempts.iter().map(|a| a.outcome).collect();
+    assert_eq!(
+        (record.ending.as_str(), outcomes.as_slice()),
+        ("completed", &[AttemptOutcome::Failed, AttemptOutcome::Answered][..])
+    );
+}
+
+#[test]
+fn whoever_ends_the_call_before_the_client_is_joined_ends_one_that_was_not_answered() {
+    for (input, ending, sip) in [(Input::CallerGone, "caller_cancelled", 487), (Input::Operator, "operator", 480)] {
         let mut bench = dialled(&[link(1)]);
         bench.give(Input::LegAnswered(1));
-        let asked = bench.give(Input::RequestFailed(op, failure));
-        assert_eq!(asked, [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))], "{op}: {failure}");
+        bench.now.mono += Duration::from_secs(3);
+        bench.give(input);
+        assert_eq!(bench.give(Input::Joined(1)), []);
         bench.give(Input::CallerGone);
         bench.gone(1, 16, 0);
-        assert_eq!(bench.record().ending, "failed", "{op}: {failure}");
+        let record = bench.record();
+        assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), (ending, Some(sip), None));
+        assert_eq!(bench.released, [(1, false)]);
+    }
+}
+
+#[test]
+fn a_caller_that_cannot_be_answered_ends_the_call() {
+    for failure in [Failure::Rejected(409), Failure::NotSent] {
+        let mut bench = dialled(&[link(1)]);
+        bench.give(Input::LegAnswered(1));
+        bench.give(Input::Joined(1));
+        let asked = bench.give(Input::RequestFailed(Op::AnswerCaller, failure));
+        assert_eq!(asked, [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))], "{failure}");
+        bench.give(Input::CallerGone);
+        bench.gone(1, 16, 0);
+        assert_eq!(bench.record().ending, "failed", "{failure}");
     }
 }
 
