@@ -124,7 +124,7 @@ pub struct Api {
 /// Section `[auth]`.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// `key`: what access tokens are signed with, 32 bytes or more; `None`: one made by the first start, in `data.dir`.
+    /// `key`: what access tokens are signed and repeated requests known with, 32 bytes or more; `None`: one made by the first start, in `data.dir`.
     pub key: Option<SecretString>,
     /// `admin_username`, default `admin`: whom the first start without users makes.
     pub admin_username: String,

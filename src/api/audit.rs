@@ -66,7 +66,7 @@ impl From<Line> for AuditLine {
 impl Api {
     /// List the audit
     ///
-    /// Newest first. Admins see everything, sellers what they did themselves; staff may not.
+    /// Newest first. Admins see everything, sellers what they did themselves as sellers; staff may not.
     #[oai(path = "/", method = "get", operation_id = "listAudit")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn list(
@@ -93,8 +93,15 @@ impl Api {
         if !errors.is_empty() {
             return Err(ApiError::invalid(errors));
         }
+        let owner = (reach != Reach::All).then_some(principal.user);
+        // Whoever was staff has seen what a seller may not.
+        let after = match owner {
+            Some(user) => audit::role_given(&state.db, user).await?,
+            None => None,
+        };
         let filter = Filter {
-            owner: (reach != Reach::All).then_some(principal.user),
+            owner,
+            after,
             user: user_id.0.map(UserId),
             object: object.0,
             action: action.0,

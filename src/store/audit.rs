@@ -10,6 +10,9 @@ use super::{Db, StoreError};
 use crate::auth::principal::{Actor, Credential};
 use crate::id::UserId;
 
+/// Actions that can change a user's role.
+pub(super) const ROLE_CHANGES: [&str; 2] = ["user.update", "user.set_password"];
+
 /// A kind of object and its id, or any other thing that can be changed.
 #[derive(Debug, Clone)]
 pub struct Object(String);
@@ -88,6 +91,8 @@ pub struct Line {
 pub struct Filter {
     /// Only this user's: what the asker may see at most.
     pub owner: Option<UserId>,
+    /// Only lines with a greater id: what the asker may see at most.
+    pub after: Option<i64>,
     /// What this user did.
     pub user: Option<UserId>,
     /// What was done to this object (`kind:id`).
@@ -100,6 +105,22 @@ pub struct Filter {
     pub to: Option<DateTime<Utc>>,
 }
 
+/// The line that gave the user its present role; `None` where it has had no other. What it did before that, it did as another.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn role_given(db: &Db, user: UserId) -> Result<Option<i64>, StoreError> {
+    use audit::Column as C;
+    let role = |view: &Option<Value>| view.as_ref().and_then(|view| view.get("role")).cloned();
+    let changes = audit::Entity::find()
+        .filter(C::Object.eq(Object::new("user", user).0))
+        .filter(C::Action.is_in(ROLE_CHANGES))
+        .order_by_desc(C::Id)
+        .all(&db.connection)
+        .await?;
+    Ok(changes.iter().find(|line| role(&line.before) != role(&line.after)).map(|line| line.id))
+}
+
 /// Lines that match, newest first: at most `limit`, of those below the id `before`.
 ///
 /// # Errors
@@ -108,6 +129,7 @@ pub async fn list(db: &Db, filter: &Filter, before: Option<i64>, limit: u64) -> 
     use audit::Column as C;
     let rows = audit::Entity::find()
         .apply_if(filter.owner, |query, user| query.filter(C::UserId.eq(user.0)))
+        .apply_if(filter.after, |query, id| query.filter(C::Id.gt(id)))
         .apply_if(filter.user, |query, user| query.filter(C::UserId.eq(user.0)))
         .apply_if(filter.object.as_ref(), |query, object| query.filter(C::Object.eq(object.as_str())))
         .apply_if(filter.action.as_ref(), |query, action| query.filter(C::Action.eq(action.as_str())))

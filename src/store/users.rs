@@ -304,7 +304,8 @@ pub async fn update(
     if before.role == Role::Seller || role == Role::Seller {
         change::bump(&transaction).await?;
     }
-    let action = if sets_password { "user.set_password" } else { "user.update" };
+    let [update, set_password] = audit::ROLE_CHANGES;
+    let action = if sets_password { set_password } else { update };
     note(&transaction, now, actor, action, Some(&before), &after).await?;
     transaction.commit().await?;
     Ok(after)

@@ -14,6 +14,7 @@ on_both_databases!(
     a_hang_up_is_noted_and_shown_by_right,
     every_change_of_an_object_leaves_its_line,
     log_ins_the_command_line_and_apply_leave_their_lines,
+    who_became_a_seller_reads_nothing_of_before,
 );
 
 async fn hang_up(traffic: &Traffic, who: &str, did: &str) -> String {
@@ -146,6 +147,29 @@ async fn every_change_of_an_object_leaves_its_line(site: Site) {
     noted.change(&acme, delete(), format!("/dids/{did}"), None, "did.delete").await;
     noted.change(&admin, delete(), client, None, "client.delete").await;
     noted.all_say_who();
+    site.settle().await;
+}
+
+async fn who_became_a_seller_reads_nothing_of_before(site: Site) {
+    let (owner, eve) = (site.user("acme", Role::Seller).await, site.user("eve", Role::Staff).await);
+    let admin = site.as_admin().await;
+    let did = json!({ "number": OWN, "seller_id": owner });
+    site.as_user("eve").await.post("/dids", did).await.expect(201);
+    let change = json!({ "role": "seller", "password": PASSWORD });
+    for (change, name) in [(change, "Solar"), (json!({ "name": "Eva" }), "Wind")] {
+        admin.patch(&format!("/users/{eve}"), change).await.expect(200);
+        site.user("eve", Role::Seller).await;
+        let eve = site.as_user("eve").await;
+        eve.post("/campaigns", json!({ "name": name })).await.expect(201);
+        let seen = eve.get("/audit").await.expect(200);
+        let actions: Vec<_> =
+            seen["items"].as_array().expect("items").iter().map(|line| line["action"].clone()).collect();
+        assert!(actions.contains(&json!("campaign.create")) && !actions.contains(&json!("did.create")), "{seen:#}");
+    }
+    let seen = site.as_user("eve").await.get("/audit?action=campaign.create").await.expect(200);
+    assert_eq!(objects(&seen).len(), 2, "another name is no other role");
+    let all = admin.get(&format!("/audit?user_id={eve}&action=did.create")).await.expect(200);
+    assert_eq!(objects(&all).len(), 1);
     site.settle().await;
 }
 

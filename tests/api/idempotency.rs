@@ -157,13 +157,13 @@ async fn a_user_has_so_many_keys_a_day(site: Site) {
          SELECT 'k' || i, {columns} FROM idempotency_keys, n"
     );
     site.sql(&many).await.expect("10,000 keys");
-    let refused = keyed(&acme, "/campaigns", "one more", &json!({ "name": "Wind" })).await;
+    let refused = keyed(&acme, "/campaigns", "one-more", &json!({ "name": "Wind" })).await;
     refused.refused(429, "too_many_keys");
     assert!(refused.headers.contains_key("retry-after"));
     // What is known is still answered, without a key all goes on, and so do others.
     assert!(is_replayed(&keyed(&acme, "/campaigns", "first", &json!({ "name": "Solar" })).await));
     acme.post("/campaigns", json!({ "name": "Wind" })).await.expect(201);
-    keyed(&other, "/campaigns", "one more", &json!({ "name": "Wind" })).await.expect(201);
+    keyed(&other, "/campaigns", "one-more", &json!({ "name": "Wind" })).await.expect(201);
     site.settle().await;
 }
 
