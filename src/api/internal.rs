@@ -3,6 +3,7 @@
 mod report;
 mod token;
 
+use chrono::{DateTime, Utc};
 use poem::Result;
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -16,8 +17,7 @@ use super::{State, Tag};
 use crate::cdr::legacy::{self, Report, Reported};
 use crate::config::Node;
 use crate::routing::number::Normaliser;
-use crate::store::StoreError;
-use crate::store::records::legacy::{self as store, Logged};
+use crate::store::records::legacy::{self as store, LogError, Logged};
 use crate::telemetry::name;
 
 /// Endpoints for our own machines.
@@ -95,7 +95,8 @@ impl Internal {
     /// Totals hold over both worlds within a second. Concurrency does not: calls that are up on the old dialplan are not visible here
     /// before they end, so give a link that both use no more than its share of `max_concurrency`.
     /// A time without zone is read by `internal.legacy_time_zone`; one that the clock showed twice as the later that is not in the future,
-    /// one that it skipped by the offset before.
+    /// one that it skipped by the offset before. A call that would end after its report was received is moved back as a whole, by up to
+    /// a day. Whether it counts before or after a reset of its link's count is decided by when the report was received.
     /// 404 unless `internal.log_call_token` is configured; 403 `address` from outside `internal.log_call_from`.
     ///
     /// Example: `{"uniqueid": "1795349909.10", "dnid": "+442079460001", "caller_number": "+447700900123", "start": "2026-11-22 14:00:00",
@@ -118,7 +119,7 @@ impl Internal {
             ApiError::invalid(faults.into_iter().map(error).collect())
         };
         let report = legacy::read(&fields, received, state.config.internal.legacy_time_zone).map_err(faults)?;
-        let answer = log(state, reported(report, &state.config.nodes)?).await?;
+        let answer = log(state, reported(report, &state.config.nodes)?, received).await?;
         let outcome = if matches!(answer, LogAnswer::Recorded(_)) { "recorded" } else { "known" };
         metrics::counter!(name::REPORTS, "outcome" => outcome).increment(1);
         Ok(answer)
@@ -143,7 +144,7 @@ fn reported(report: Report, nodes: &[Node]) -> Result<Reported, ApiError> {
     Ok(Reported { report, node, dialled, caller })
 }
 
-async fn log(state: &State, call: Reported) -> Result<LogAnswer, ApiError> {
+async fn log(state: &State, call: Reported, received: DateTime<Utc>) -> Result<LogAnswer, ApiError> {
     let index = state.config.nodes.iter().position(|known| known.name == call.node);
     // Asked before the database is: a record that is written in between is found there.
     if let Some(here) = state.registry.unrecorded(index, &call.node, &call.report.uniqueid) {
@@ -152,13 +153,19 @@ async fn log(state: &State, call: Reported) -> Result<LogAnswer, ApiError> {
     let state = state.clone();
     // A task of its own: a script that goes away in the midst must not keep the ledger from hearing of what was counted.
     let logging = tokio::spawn(async move {
-        let logged = store::log(&state.db, &call).await?;
-        if let Some(link) = logged.counted_now() {
-            state.registry.book().ledger.count(link);
+        let logged = store::log(&state.db, &call, received).await;
+        let (written, sure) = match &logged {
+            Ok(logged) => (Some(logged), true),
+            Err(LogError::Unknown(logged, _)) => (Some(logged.as_ref()), false),
+            Err(LogError::Refused(_)) => (None, false),
+        };
+        if let Some(written) = written {
+            state.registry.reported(&call.node, &call.report.uniqueid, written.counted_now(), sure);
         }
-        Ok::<_, StoreError>(logged)
+        logged
     });
-    let logged = logging.await.map_err(|panicked| ApiError::internal(&panicked))??;
+    let logged = logging.await.map_err(|panicked| ApiError::internal(&panicked))?;
+    let logged = logged.map_err(|error| ApiError::internal(&error))?;
     let (new, record) = (logged.new, &logged.record);
     if new {
         tracing::info!(call = %record.call_id, node = record.node, ending = record.ending, "the old dialplan reported a call");

@@ -77,6 +77,8 @@ pub struct Call {
     bridge: bool,
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
+    /// The client is in the bridge; whether Asterisk answered the caller is not known.
+    answer_unknown: bool,
     caller: CallerLeg,
     /// The caller was told to hear ringing.
     caller_rings: bool,
@@ -114,6 +116,7 @@ impl Call {
             earlier_attempts,
             bridge: false,
             limit_owed: false,
+            answer_unknown: false,
             caller: CallerLeg::Waiting,
             caller_rings: false,
             up_during: None,

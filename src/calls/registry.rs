@@ -13,7 +13,7 @@ use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
 use crate::cdr::record::CallRecord;
-use crate::id::CallId;
+use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
 use crate::routing::usage::InUse;
@@ -34,6 +34,8 @@ pub struct Registry {
     told_use: Mutex<Option<InUse>>,
     /// Calls that have ended and whose records are in memory only, by node and channel.
     unwritten: DashMap<(String, String), CallId>,
+    /// Reported calls that are counted although it is not known whether the database has them, by node and channel.
+    unsure: DashMap<(String, String), ()>,
 }
 
 /// A call as others see it.
@@ -72,6 +74,7 @@ impl Registry {
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
             unwritten: DashMap::new(),
+            unsure: DashMap::new(),
         }
     }
 
@@ -228,6 +231,20 @@ impl Registry {
         live.or_else(|| self.unwritten.get(&(node.to_owned(), channel_id.to_owned())).map(|call| *call))
     }
 
+    /// The old dialplan has reported a call of this channel; `counted` is the link whose stored total grows by it. Unless it is `sure`
+    /// that the database has it, it is counted all the same, for a total must not be passed, and a repeat counts no second time.
+    pub fn reported(&self, node: &str, channel_id: &str, counted: Option<LinkId>, sure: bool) {
+        let channel = (node.to_owned(), channel_id.to_owned());
+        let before = match (sure, counted) {
+            (true, _) => self.unsure.remove(&channel).is_some(),
+            (false, Some(_)) => self.unsure.insert(channel, ()).is_some(),
+            (false, None) => false,
+        };
+        if let Some(link) = counted.filter(|_| !before) {
+            self.book().ledger.count(link);
+        }
+    }
+
     /// The calls of one node.
     #[must_use]
     pub fn calls_on(&self, node: usize) -> Vec<(CallId, LiveCall)> {
@@ -244,7 +261,6 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::LinkId;
     use crate::routing::decision::tests::{campaign, client, link, snapshot};
     use crate::routing::usage::UseChange;
 
@@ -259,6 +275,24 @@ mod tests {
         assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), Some(call));
         drop(inputs);
         assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), None);
+    }
+
+    #[test]
+    fn a_report_of_unknown_outcome_is_counted_at_once_and_its_repeat_no_second_time() {
+        let registry = registry();
+        let counted = || registry.in_use().uses.link(&link(1)).1;
+        let one = Some(LinkId(1));
+        // It was written after all, or was not; each time twice of unknown outcome first.
+        for (channel, repeat, total) in [("1.1", None, 1), ("1.2", one, 2)] {
+            registry.reported("pbx", channel, one, false);
+            registry.reported("pbx", channel, one, false);
+            assert_eq!(counted(), total);
+            registry.reported("pbx", channel, repeat, true);
+            registry.reported("pbx", channel, None, true);
+            assert_eq!(counted(), total);
+        }
+        registry.reported("pbx", "1.3", one, true);
+        assert_eq!((counted(), registry.unsure.len()), (3, 0));
     }
 
     #[test]

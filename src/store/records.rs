@@ -40,7 +40,7 @@ pub async fn write(db: &Db, records: &[CallRecord]) -> Result<usize, StoreError>
     Ok(new)
 }
 
-/// Grows the counts of links by attempts that ended at these times. One that ended before its link's count was reset belongs to what was
+/// Grows the counts of links by attempts that ended (or were reported) at these times. One that did so before its link's count was reset belongs to what was
 /// counted before.
 async fn count(db: &Db, transaction: &DatabaseTransaction, counted: Counted) -> Result<(), StoreError> {
     use campaign_client_settings::Column;
@@ -92,7 +92,7 @@ async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]
     Ok(new)
 }
 
-/// When the attempts that count ended, by link.
+/// When the attempts that count ended (or were reported), by link.
 type Counted = BTreeMap<i64, Vec<DateTime<Utc>>>;
 
 /// Inserts the attempts that are not stored yet; returns those of them that count.

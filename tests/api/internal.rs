@@ -33,6 +33,8 @@ macro_rules! reporting {
 
 reporting!(
     a_report_is_recorded_once_and_counted_at_once,
+    a_report_after_a_reset_counts_after_it_whatever_its_times_say,
+    a_commit_that_fails_is_counted_until_its_repeat,
     what_is_unknown_is_recorded_and_flagged_and_counts_nowhere,
     a_call_that_was_handled_here_is_not_logged_again,
     only_who_knows_the_token_reports_and_every_fault_has_its_field,
@@ -130,6 +132,38 @@ async fn a_report_is_recorded_once_and_counted_at_once(traffic: Traffic) {
         assert_eq!(seen[field], value, "{field} in {seen:#}");
     }
     assert_eq!(seen["attempts"][0]["outcome"], "answered");
+    traffic.settle().await;
+}
+
+async fn a_report_after_a_reset_counts_after_it_whatever_its_times_say(traffic: Traffic) {
+    report(&traffic, call("pbx-1.1", NORTH, "ANSWER")).await.expect(201);
+    let (status, _) =
+        traffic.send("admin", Method::POST, "/campaigns/1/links/1/reset-counter", Some(json!({"expected": 1}))).await;
+    assert_eq!(status, 200);
+    traffic.until_in_force().await;
+    // By its clock it ended long before.
+    report(&traffic, call("pbx-1.2", NORTH, "ANSWER")).await.expect(201);
+    assert_eq!((total_in_routing(&traffic, 1).await, stored_total(&traffic, 1).await), (json!(1), "1".to_owned()));
+    traffic.settle().await;
+}
+
+/// Only PostgreSQL has something that fails as late as that.
+async fn a_commit_that_fails_is_counted_until_its_repeat(traffic: Traffic) {
+    let statements = [
+        "CREATE FUNCTION late_fault() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''late''; END'",
+        "CREATE CONSTRAINT TRIGGER late_fault AFTER INSERT ON call_logs DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION late_fault()",
+    ];
+    if traffic.site.sql(statements[0]).await.is_ok() {
+        traffic.site.sql(statements[1]).await.expect("the trigger");
+        for _ in 0..2 {
+            assert_eq!(report(&traffic, call("pbx-1.1", NORTH, "ANSWER")).await.status, 500);
+            assert_eq!(total_in_routing(&traffic, 1).await, 1, "once, for it may be stored");
+        }
+        traffic.site.sql("DROP TRIGGER late_fault ON call_logs").await.expect("dropped");
+    }
+    report(&traffic, call("pbx-1.1", NORTH, "ANSWER")).await.expect(201);
+    assert_eq!((total_in_routing(&traffic, 1).await, stored_total(&traffic, 1).await), (json!(1), "1".to_owned()));
     traffic.settle().await;
 }
 

@@ -190,6 +190,9 @@ impl Call {
         if let CallerLeg::HangingUp(sip) = self.caller {
             asks.push(Op::HangUpCaller(sip));
         }
+        if self.phase == Phase::Talking && self.caller == CallerLeg::Waiting && self.answer_unknown {
+            asks.push(Op::AnswerCaller);
+        }
         let until = match self.phase {
             Phase::Talking => self.talk_deadline(),
             Phase::Selecting | Phase::Dialling => Some(self.setup_deadline()),

@@ -185,6 +185,11 @@ impl Call {
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
             Op::AnswerCaller if absent => self.caller_gone(now, effects),
+            Op::AnswerCaller if self.may_be_answered(failure) => {
+                // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
+                self.answer_unknown = true;
+                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+            }
             Op::AnswerCaller => self.fail_to_join(now, effects),
             Op::AddLeg(n) if self.phase == Phase::Talking && n == self.last_n() => {
                 // The caller has heard nothing of it and goes on to the next client, unless something else has answered it.
@@ -225,7 +230,13 @@ impl Call {
         }
     }
 
-    /// The client has answered and cannot be brought together with the caller, or that is not known: nobody is left to talk to silence.
+    /// Whether the caller may have been answered although a request to do so did not succeed.
+    fn may_be_answered(&self, failure: Failure) -> bool {
+        let asked = self.phase == Phase::Talking && !self.early_media() && self.current().is_some_and(|a| !a.joining);
+        asked && (failure == Failure::Unknown || (self.answer_unknown && failure == Failure::NotSent))
+    }
+
+    /// The client has answered and cannot be brought together with the caller: nobody is left to talk to silence.
     fn fail_to_join(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.caller == CallerLeg::Waiting {
             self.take_back_answer(now);

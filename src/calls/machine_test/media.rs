@@ -146,6 +146,35 @@ fn a_caller_that_cannot_be_answered_ends_the_call() {
 }
 
 #[test]
+fn a_talk_that_may_have_begun_is_not_cut() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::Joined(1));
+    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown)), []);
+    assert_eq!(bench.after(Duration::from_secs(2)), [Op::AnswerCaller], "asked for again");
+    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::NotSent)), [], "the node is away");
+    assert_eq!(bench.give(Input::NodeUp), [Op::AnswerCaller]);
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.after(Duration::from_secs(60)), [], "now it is known");
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.talk_ms), ("completed", Some(200), 62_000));
+}
+
+#[test]
+fn a_caller_that_turns_out_not_to_be_answered_ends_the_call() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::Joined(1));
+    bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown));
+    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(409))).len(), 2);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().ending, "failed");
+}
+
+#[test]
 fn a_campaign_says_what_its_callers_are_told() {
     let rejections = CampaignRejections {
         inactive_campaign: Some(410),

@@ -162,12 +162,18 @@ fn an_answer_lies_between_start_and_end_in_a_repeated_hour_too() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_of_ours_makes_no_fault() {
+fn a_clock_that_is_ahead_of_ours_makes_no_fault_and_no_call_of_the_future() {
     let posted = fields(json!({"uniqueid": "1.1", "start": "2026-12-01 12:00:02", "answer": "0.000000"}));
     let report = read(&posted, later(), London).expect("it is understood");
+    assert_eq!((report.start, report.end, report.answer), (later(), later(), None));
+    // In the wrong zone: it keeps its length.
+    let posted = fields(
+        json!({"uniqueid": "1.1", "start": "2026-12-01 13:58:00", "answer": "2026-12-01 13:58:10", "end": "2026-12-01 14:00:00"}),
+    );
+    let report = read(&posted, later(), London).expect("it is understood");
     assert_eq!(
-        (report.start, report.end, report.answer),
-        (moment("2026-12-01T12:00:02Z"), moment("2026-12-01T12:00:02Z"), None)
+        (report.start, report.answer, report.end),
+        (moment("2026-12-01T11:58:00Z"), Some(moment("2026-12-01T11:58:10Z")), later())
     );
 }
 

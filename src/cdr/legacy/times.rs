@@ -66,6 +66,7 @@ impl Span {
 
 /// Chooses among the moments. The script reports when the call is over, so of two ends the later one is meant unless it has not come yet;
 /// of two starts or answers the last one that is not after what follows it. An absent end is `received`, an absent start the answer.
+/// It was over when it was received: a call that would end later is moved back as a whole.
 ///
 /// # Errors
 /// The field that lies before the one it must follow.
@@ -91,7 +92,9 @@ pub(super) fn span(
     if answer_at.is_some_and(|at| at < start_at) {
         return Err(("answer", "start"));
     }
-    Ok(Span { start: start_at, answer: answer_at, end: end_at })
+    // The other machine's clock is ahead, or its zone is another: the call keeps its length.
+    let ahead = (end_at - received).max(Duration::zero());
+    Ok(Span { start: start_at - ahead, answer: answer_at.map(|at| at - ahead), end: end_at - ahead })
 }
 
 /// The last moment that is not after `limit`; the first where all are.

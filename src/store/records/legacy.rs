@@ -1,5 +1,6 @@
 //! Calls that the old dialplan reports: each written once, and counted with its record.
 
+use chrono::{DateTime, Utc};
 use entity::{call_logs, campaign_client_settings, campaigns, clients, dids, users};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
@@ -27,28 +28,56 @@ impl Logged {
     }
 }
 
+/// Why a report was not logged, as far as that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database refuses or is away: nothing was written.
+    #[error(transparent)]
+    Refused(#[from] StoreError),
+    /// The database was lost while it committed: this was written, or nothing was.
+    #[error("whether the report was written is not known: {1}")]
+    Unknown(Box<Logged>, StoreError),
+}
+
 /// Writes the record of a reported call and grows its link's `current_total_calls`, in one transaction. What has a record already, of
-/// the same node and channel, is left as it is and counted no second time.
+/// the same node and channel, is left as it is and counted no second time. Against a reset of the count it stands where it was
+/// `received`: the times in it are another machine's.
 ///
 /// # Errors
-/// When the database refuses or is away; then nothing was written.
-pub async fn log(db: &Db, call: &Reported) -> Result<Logged, StoreError> {
-    let transaction = db.write().await?;
-    if let Some(record) = find(&transaction, call).await? {
+/// [`LogError`]; repeating is safe.
+pub async fn log(db: &Db, call: &Reported, received: DateTime<Utc>) -> Result<Logged, LogError> {
+    let transaction = db.write().await.map_err(StoreError::from)?;
+    let logged = insert(db, &transaction, call, received).await?;
+    if !logged.new {
+        return Ok(logged);
+    }
+    match transaction.commit().await {
+        Ok(()) => Ok(logged),
+        Err(error) => Err(LogError::Unknown(Box::new(logged), error.into())),
+    }
+}
+
+async fn insert(
+    db: &Db,
+    transaction: &DatabaseTransaction,
+    call: &Reported,
+    received: DateTime<Utc>,
+) -> Result<Logged, StoreError> {
+    if let Some(record) = find(transaction, call).await? {
         return Ok(Logged { record, new: false });
     }
-    let parties = parties(&transaction, &call.report.ids, &call.dialled).await?;
+    let parties = parties(transaction, &call.report.ids, &call.dialled).await?;
     let record = legacy::record(call, parties);
-    if insert_calls(&transaction, &[&record]).await? == 0 {
+    if insert_calls(transaction, &[&record]).await? == 0 {
         // Another report of the same call has come in between, and is committed: inserting waited for it.
-        let record = find(&transaction, call).await?.ok_or(DbErr::RecordNotInserted)?;
+        let record = find(transaction, call).await?.ok_or(DbErr::RecordNotInserted)?;
         return Ok(Logged { record, new: false });
     }
-    let counted = insert_attempts(&transaction, &[&record]).await?;
+    let mut counted = insert_attempts(transaction, &[&record]).await?;
     if !counted.is_empty() {
-        count(db, &transaction, counted).await?;
+        counted.values_mut().for_each(|at| at.fill(received));
+        count(db, transaction, counted).await?;
     }
-    transaction.commit().await?;
     Ok(Logged { record, new: true })
 }
 
