@@ -36,6 +36,8 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const GATHER: Duration = Duration::from_millis(50);
 /// How long the last records may take to be written once the dispatcher has ended.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
+/// How long the database's connections may take to be closed: a silent one must not keep the next process from starting.
+const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -120,7 +122,10 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
-    db.close().await?;
+    match tokio::time::timeout(CLOSE_AT_MOST, db.close()).await {
+        Ok(closed) => closed?,
+        Err(_) => warn!("the database does not say that it is closed; stopping without"),
+    }
     info!("stopped");
     Ok(())
 }
@@ -196,7 +201,8 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
 async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
     let mut forget = interval(FORGET_KEYS_EVERY);
     while shutdown.run_until_cancelled(forget.tick()).await.is_some() {
-        if let Err(error) = store::idempotency::prune(&db, clock.now().wall).await {
+        let pruned = shutdown.run_until_cancelled(store::idempotency::prune(&db, clock.now().wall)).await;
+        if let Some(Err(error)) = pruned {
             warn!(%error, "old Idempotency-Keys could not be removed; trying again later");
         }
     }

@@ -1,9 +1,13 @@
 //! The command line: parse, dispatch, print the error.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use capconduit::cli::{self, Cli};
 use clap::Parser;
+
+/// How long the exit waits for what still runs, such as a look-up of a name, which cannot be broken off.
+const LEFT_BEHIND_AT_MOST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -11,8 +15,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return cli::fail(&anyhow::anyhow!("cannot start worker threads: {error}")),
     };
-    match runtime.block_on(cli::run(cli)) {
+    let code = match runtime.block_on(cli::run(cli)) {
         Ok(code) => code,
         Err(error) => cli::fail(&error),
-    }
+    };
+    runtime.shutdown_timeout(LEFT_BEHIND_AT_MOST);
+    code
 }

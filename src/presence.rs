@@ -4,6 +4,7 @@
 //! told by dialplan functions alone, and those need a channel: one to the client is made, without dialling it, so that nothing is
 //! sent over SIP. It belongs to an application of its own (`<app>-state-1`), which no call goes through.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -20,6 +21,8 @@ use crate::routing::snapshot::ClientIdentifier;
 const PROBE: &str = "capconduit-state-";
 /// Contacts that are asked for at most; our own clients have one.
 const CONTACTS: usize = 4;
+/// After this Asterisk hangs such a channel up by itself, whatever became of us.
+const PROBE_SECONDS: u32 = 10;
 
 /// The ways to ask.
 #[derive(Debug)]
@@ -75,7 +78,17 @@ impl Presence {
     }
 
     /// What every node sees of a client, in the order of the configuration; of each within a few times a request's time-out.
-    pub async fn look(&self, identifier: &ClientIdentifier) -> Vec<Seen> {
+    /// Goes on to its end, and so cleans up, even when nobody waits for it any more.
+    pub async fn look(self: &Arc<Self>, identifier: &ClientIdentifier) -> Vec<Seen> {
+        let (this, identifier) = (Arc::clone(self), identifier.clone());
+        let looking = tokio::spawn(async move { this.look_through(&identifier).await });
+        looking.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the nodes could not be asked for a client");
+            Vec::new()
+        })
+    }
+
+    async fn look_through(&self, identifier: &ClientIdentifier) -> Vec<Seen> {
         let mut turn = self.turn.lock().await;
         *turn += 1;
         let channel = format!("{PROBE}{}-{turn}", std::process::id());
@@ -120,12 +133,16 @@ impl Presence {
         let own = config::Node { app: format!("{}-state", node.app), apps: 1, ..node.clone() };
         let (events, mut queue) = mpsc::channel(256);
         let stop = CancellationToken::new();
-        let handle = Node::spawn(index, &own, self.request_timeout, &events, self.clock, &stop).ok()?;
-        let asked = timeout(self.request_timeout * 2, async {
+        let _closing = stop.clone().drop_guard();
+        let handle = Node::spawn_aside(index, &own, self.request_timeout, &events, self.clock, &stop).ok()?;
+        let up = timeout(self.request_timeout, async {
             while !matches!(queue.recv().await?.kind, NodeEventKind::Up(_)) {}
-            through(&handle, identifier, channel).await
+            Some(())
         });
-        let contacts = asked.await.ok().flatten();
+        let contacts = match up.await {
+            Ok(Some(())) => through(&handle, identifier, channel, self.request_timeout).await,
+            _ => None,
+        };
         stop.cancel();
         // Closed properly, so that Asterisk logs no broken socket.
         let _ = timeout(self.request_timeout, handle.closed()).await;
@@ -134,41 +151,49 @@ impl Presence {
 }
 
 /// Asks through a channel that is taken away again.
-async fn through(handle: &NodeHandle, identifier: &ClientIdentifier, channel: &str) -> Option<Vec<Contact>> {
+async fn through(
+    handle: &NodeHandle,
+    identifier: &ClientIdentifier,
+    channel: &str,
+    patience: Duration,
+) -> Option<Vec<Contact>> {
+    let limit = [("TIMEOUT(absolute)".to_owned(), PROBE_SECONDS.to_string())];
     let create = Request::CreateChannel {
         channel_id: channel,
         endpoint: identifier,
         app: handle.app_name(0),
         app_args: "state",
         originator: None,
-        variables: &[],
+        variables: &limit,
     };
-    match handle.http(create).await {
-        Ok(_) => {}
+    let contacts = match handle.http(create).await {
+        Ok(_) => timeout(patience, contacts_of(handle, identifier, channel)).await.ok().flatten(),
         // "Allocation failed": unknown, or without a contact that could be called.
         Err(Error::Rejected { status: 500, .. }) => return Some(Vec::new()),
-        Err(_) => return None,
-    }
+        // It may be there all the same.
+        Err(_) => None,
+    };
+    // It may be gone already; then this is answered 404, which is as well.
+    let _ = handle.http(Request::HangUp { channel_id: channel, reason: Some(HangUpReason::Word("normal")) }).await;
+    contacts
+}
+
+/// Asks for the contacts through a channel that is there.
+async fn contacts_of(handle: &NodeHandle, identifier: &ClientIdentifier, channel: &str) -> Option<Vec<Contact>> {
     let read = async |variable: String| {
         let asked = Request::GetChannelVariable { channel_id: channel, variable: &variable };
         handle.http(asked).await.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value)
     };
-    let contacts = async {
-        let ids = read(format!("PJSIP_AOR({identifier},contact)")).await.ok()?;
-        let mut contacts = Vec::new();
-        for id in ids.split(',').filter(|id| is_contact(id)).take(CONTACTS) {
-            let status = read(format!("PJSIP_CONTACT({id},status)")).await.ok()?;
-            let round_trip = read(format!("PJSIP_CONTACT({id},rtt)")).await.ok()?;
-            // Microseconds, or `N/A`.
-            let round_trip = round_trip.parse().ok().filter(|_| status == "Reachable").map(Duration::from_micros);
-            contacts.push(Contact { status, round_trip });
-        }
-        Some(contacts)
-    };
-    let contacts = contacts.await;
-    // It may be gone already; then this is answered 404, which is as well.
-    let _ = handle.http(Request::HangUp { channel_id: channel, reason: Some(HangUpReason::Word("normal")) }).await;
-    contacts
+    let ids = read(format!("PJSIP_AOR({identifier},contact)")).await.ok()?;
+    let mut contacts = Vec::new();
+    for id in ids.split(',').filter(|id| is_contact(id)).take(CONTACTS) {
+        let status = read(format!("PJSIP_CONTACT({id},status)")).await.ok()?;
+        let round_trip = read(format!("PJSIP_CONTACT({id},rtt)")).await.ok()?;
+        // Microseconds, or `N/A`.
+        let round_trip = round_trip.parse().ok().filter(|_| status == "Reachable").map(Duration::from_micros);
+        contacts.push(Contact { status, round_trip });
+    }
+    Some(contacts)
 }
 
 /// Asterisk's ids of contacts (`north@@<hash>`, `north;@<hash>`) go back to it inside a function: nothing else may.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::error::Error;
 use super::event::{Event, Frame, RestResponse, decode};
@@ -138,7 +138,12 @@ impl Connection<'_> {
         if let Err(error) = answer {
             return Err((DownReason::Lost, format!("the event filter could not be set: {error}")));
         }
-        info!(node = %self.shared.name, app = self.app.name(), version = %found.version, "connected to Asterisk");
+        let (node, app, version) = (&self.shared.name, self.app.name(), &found.version);
+        if self.shared.aside {
+            debug!(%node, app, %version, "connected to Asterisk");
+        } else {
+            info!(%node, app, %version, "connected to Asterisk");
+        }
         self.app.set(Some(queue));
         self.tell(self.shared.clock.now(), NodeEventKind::Up(found))?;
         held.into_iter().try_for_each(|(at, event)| self.publish(at, event))

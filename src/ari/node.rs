@@ -84,6 +84,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) request_timeout: Duration,
     pub(super) apps: Vec<Arc<App>>,
+    /// Whether it is there for a moment only, beside the node's own: nothing of it is counted, nor told above DEBUG.
+    pub(super) aside: bool,
     configured: config::Transport,
     over_websocket: AtomicBool,
 }
@@ -120,6 +122,33 @@ impl Node {
         clock: Clock,
         shutdown: &CancellationToken,
     ) -> Result<NodeHandle, BadNode> {
+        Self::start(index, node, request_timeout, events, clock, shutdown, false)
+    }
+
+    /// As [`Self::spawn`], for a moment, beside the node's own: its metrics and the log stay as if this were not there.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_aside(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        events: &mpsc::Sender<NodeEvent>,
+        clock: Clock,
+        shutdown: &CancellationToken,
+    ) -> Result<NodeHandle, BadNode> {
+        Self::start(index, node, request_timeout, events, clock, shutdown, true)
+    }
+
+    fn start(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        events: &mpsc::Sender<NodeEvent>,
+        clock: Clock,
+        shutdown: &CancellationToken,
+        aside: bool,
+    ) -> Result<NodeHandle, BadNode> {
         let apps = (1..=node.apps.max(1)).map(|n| Arc::new(App::new(n - 1, format!("{}-{n}", node.app)))).collect();
         let shared = Arc::new(Shared {
             index,
@@ -128,6 +157,7 @@ impl Node {
             clock,
             request_timeout,
             apps,
+            aside,
             configured: node.transport,
             over_websocket: AtomicBool::new(node.transport == config::Transport::Websocket),
         });

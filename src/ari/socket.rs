@@ -87,8 +87,12 @@ impl Socket {
         events: mpsc::Sender<NodeEvent>,
         shutdown: CancellationToken,
     ) -> Self {
-        let depth = metrics::gauge!(name::ARI_EVENT_QUEUE_DEPTH, "node" => shared.name.to_string());
-        metrics::counter!(name::ARI_RECONNECTS, "node" => shared.name.to_string()).increment(0);
+        let depth = if shared.aside {
+            metrics::Gauge::noop()
+        } else {
+            metrics::counter!(name::ARI_RECONNECTS, "node" => shared.name.to_string()).increment(0);
+            metrics::gauge!(name::ARI_EVENT_QUEUE_DEPTH, "node" => shared.name.to_string())
+        };
         Self { shared: Arc::clone(shared), app: Arc::clone(app), events, shutdown, depth }
     }
 
@@ -119,7 +123,9 @@ impl Socket {
                     }
                 }
             }
-            metrics::counter!(name::ARI_RECONNECTS, "node" => self.shared.name.to_string()).increment(1);
+            if !self.shared.aside {
+                metrics::counter!(name::ARI_RECONNECTS, "node" => self.shared.name.to_string()).increment(1);
+            }
             if self.until_shutdown(sleep(wait)).await.is_none() {
                 return;
             }
@@ -138,7 +144,7 @@ impl Socket {
     /// The same failure over and over is one line in the log.
     fn log_failure(&self, last: &mut String, failure: String) {
         let (node, app) = (&self.shared.name, self.app.name());
-        if *last == failure {
+        if *last == failure || self.shared.aside {
             debug!(%node, app, error = %failure, "still cannot connect to Asterisk");
         } else {
             warn!(%node, app, error = %failure, "cannot connect to Asterisk; trying again");
@@ -165,12 +171,16 @@ impl Socket {
     /// after a lag the consumer gets the time to drain half of the queue before new events come.
     async fn tell_down(&self, ended: &Ended) {
         let (node, app, reason) = (&self.shared.name, self.app.name(), ended.reason.as_str());
-        if ended.reason == DownReason::Shutdown {
-            info!(%node, app, "disconnected from Asterisk");
+        if self.shared.aside {
+            debug!(%node, app, reason, detail = %ended.detail, "disconnected from Asterisk");
         } else {
-            warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
+            if ended.reason == DownReason::Shutdown {
+                info!(%node, app, "disconnected from Asterisk");
+            } else {
+                warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
+            }
+            metrics::counter!(name::ARI_DISCONNECTS, "node" => node.to_string(), "reason" => reason).increment(1);
         }
-        metrics::counter!(name::ARI_DISCONNECTS, "node" => node.to_string(), "reason" => reason).increment(1);
         let down = NodeEvent {
             node: self.shared.index,
             app: self.app.index(),

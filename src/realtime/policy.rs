@@ -39,6 +39,9 @@ pub enum Forbidden {
     /// RFC 1918, unique local, shared (carrier-grade NAT).
     #[error("a private address outside sip.allowed_networks")]
     Private,
+    /// 64:ff9b:1::/48 and ::ffff:0:0:0/96: only the translator knows which IPv4 address it means.
+    #[error("an address that is translated into an IPv4 one")]
+    Translated,
     /// Our listener's or a node's.
     #[error("an address of this installation")]
     Ours,
@@ -178,6 +181,9 @@ fn kind_of_v6(address: Ipv6Addr) -> Option<Forbidden> {
     if address.is_multicast() {
         return Some(Forbidden::Multicast);
     }
+    if matches!(address.segments(), [0x64, 0xff9b, 1, ..] | [0, 0, 0, 0, 0xffff, 0, ..]) {
+        return Some(Forbidden::Translated);
+    }
     let first = address.segments()[0];
     if first & 0xffc0 == 0xfe80 {
         return Some(Forbidden::LinkLocal);
@@ -259,6 +265,11 @@ mod tests {
             ("fd00::1", Err(F::Private)),
             ("fc00::1", Err(F::Private)),
             ("fec0::1", Err(F::Private)),
+            ("64:ff9b:1::7f00:1", Err(F::Translated)),
+            ("64:ff9b:1:ffff::cb00:7107", Err(F::Translated)),
+            ("64:ff9b:2::1", Ok(())),
+            ("::ffff:0:7f00:1", Err(F::Translated)),
+            ("::ffff:0:203.0.113.7", Err(F::Translated)),
         ] {
             assert_eq!(policy.address(address.parse().expect("an address")), expected, "{address}");
         }
@@ -280,6 +291,7 @@ mod tests {
             ("169.254.0.1", Err(Forbidden::LinkLocal)),
             ("224.0.0.1", Err(Forbidden::Multicast)),
             ("0.0.0.0", Err(Forbidden::Unspecified)),
+            ("64:ff9b:1::1", Err(Forbidden::Translated)),
             ("127.0.0.1", Err(Forbidden::Ours)),
             ("::ffff:127.0.0.1", Err(Forbidden::Ours)),
             ("127.0.0.2", Err(Forbidden::Carriers)),

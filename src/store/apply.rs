@@ -13,7 +13,7 @@ use sea_orm::{
 use super::audit::Object;
 use super::campaigns::sip;
 use super::change::{self, grow};
-use super::{Db, StoreError, audit, plan, realtime, sessions};
+use super::{Db, StoreError, audit, plan, realtime, sessions, suspensions};
 use crate::auth::principal::Actor;
 use crate::clock::Clock;
 use crate::config::Realtime;
@@ -21,7 +21,7 @@ use crate::plan::{
     Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening,
     UserStatus, diff, screen,
 };
-use crate::realtime::{Reach, SipForm};
+use crate::realtime::{Host, SipForm};
 use crate::routing::snapshot::Status;
 
 /// Why a document was not applied; nothing was changed then.
@@ -95,7 +95,7 @@ struct Writer<'a> {
     sellers: HashMap<String, i64>,
     clients: HashMap<String, i64>,
     /// Where stored clients are, by row.
-    hosts: HashMap<i64, Reach>,
+    hosts: HashMap<i64, Option<Host>>,
     dids: HashMap<String, i64>,
     campaigns: BTreeMap<CampaignKey, i64>,
 }
@@ -148,7 +148,7 @@ impl<'a> Writer<'a> {
             now,
             sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
-            hosts: current.clients.values().map(|stored| (stored.id, stored.value.sip.reach.clone())).collect(),
+            hosts: current.clients.values().map(|stored| (stored.id, stored.value.sip.host().cloned())).collect(),
             dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             campaigns: current.campaigns.iter().map(|(key, stored)| (key.clone(), stored.campaign.id)).collect(),
         }
@@ -247,6 +247,10 @@ impl<'a> Writer<'a> {
     async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
         let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
         let [registration, outbound, plain] = plan::secret_columns(&client.secrets);
+        let moved = id.is_some_and(|id| self.hosts.get(&id).is_none_or(|host| host.as_ref() != client.sip.host()));
+        if let Some(id) = id.filter(|_| moved) {
+            self.note_resumed(id).await?;
+        }
         let model = clients::ActiveModel {
             id: key(id),
             client_identifier: Set(client.identifier.to_string()),
@@ -258,12 +262,8 @@ impl<'a> Writer<'a> {
             md5_cred: Set(registration),
             outbound_md5_cred: Set(outbound),
             outbound_password: Set(plain),
-            // Of another address nothing is known yet.
-            suspended_reason: if id.is_some_and(|id| self.hosts.get(&id) == Some(&client.sip.reach)) {
-                NotSet
-            } else {
-                Set(None)
-            },
+            // Of another host nothing bad is known: it was judged before.
+            suspended_reason: if moved { Set(None) } else { NotSet },
             // A document does not speak of these: they stay as they are.
             access: NotSet,
             mask_name: NotSet,
@@ -274,6 +274,16 @@ impl<'a> Writer<'a> {
         let id = save!(self.transaction, id, model, clients);
         self.clients.insert(client.identifier.as_str().to_ascii_lowercase(), id);
         Ok(())
+    }
+
+    /// Tells the audit that a client's suspension ends with the host that it was for, where it has one.
+    async fn note_resumed(&self, id: i64) -> Result<(), DbErr> {
+        let stored = clients::Entity::find_by_id(id).one(self.transaction).await?;
+        let Some(reason) = stored.and_then(|stored| stored.suspended_reason) else { return Ok(()) };
+        let (before, after) = suspensions::views(Some(&reason), None);
+        let object = Object::new("client", id);
+        let by = Actor::System("apply");
+        audit::write(self.transaction, self.now, by, "client.resume", object, Some(before), Some(after)).await
     }
 
     async fn campaign(&mut self, id: Option<i64>, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {

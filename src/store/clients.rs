@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
-use super::{Db, StoreError, plan, word};
+use super::{Db, StoreError, plan, suspensions, word};
 use crate::id::{ClientId, UserId};
 use crate::realtime::{Secrets, SipForm, SipSettings, overlaps};
 use crate::routing::snapshot::{ClientIdentifier, Status, words};
@@ -199,8 +199,8 @@ pub async fn change(
     }
     after.version += 1;
     let mut model = model(&after.values)?;
-    if after.values.sip.reach != before.values.sip.reach {
-        // Of another address nothing is known yet.
+    if after.values.sip.host() != before.values.sip.host() {
+        // Of another host nothing bad is known: whoever sets it has judged it.
         after.suspended_reason = None;
         model.suspended_reason = Set(None);
     }
@@ -208,6 +208,10 @@ pub async fn change(
     model.version = Set(after.version);
     model.update(&transaction).await?;
     editor.publish(&transaction).await?;
+    if before.suspended_reason != after.suspended_reason {
+        let views = suspensions::views(before.suspended_reason.as_deref(), None);
+        editor.note(&transaction, "client.resume", object(id), Some(views.0), Some(views.1)).await?;
+    }
     let mut shown = change::view(&after)?;
     if after.values.secrets.registration != before.values.secrets.registration {
         shown["sip_password"] = Value::from("changed");

@@ -10,7 +10,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, SqlxSqliteConnector,
 };
 
-use super::{Db, StoreError, connect, migrate, plan};
+use super::{Db, StoreError, change, connect, migrate, plan};
 use crate::config::Realtime;
 use crate::realtime::{PsRow, TABLES, rows};
 use crate::routing::snapshot::Status;
@@ -30,7 +30,8 @@ pub async fn publish(db: &Db, realtime: &Realtime) -> Result<usize, StoreError> 
     match realtime {
         Realtime::Postgres if !db.is_postgres() => Err(StoreError::RealtimeNeedsPostgres),
         Realtime::Postgres => {
-            let transaction = db.write().await?;
+            // In turn: what is read stays true until it is written, so that older rows are never written over newer ones.
+            let transaction = change::begin(db).await?;
             let changed = write_beside(&transaction).await?;
             transaction.commit().await?;
             Ok(changed)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::clients;
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::audit::{self, Object};
 use super::change::{self, Owner, Refusal};
@@ -67,10 +67,15 @@ pub async fn suspend(db: &Db, client: &Placed, reason: Option<&str>, at: DateTim
     };
     model.update(&transaction).await?;
     let action = if reason.is_some() { "client.suspend" } else { "client.resume" };
-    let views = (json!({ "suspended_reason": stored.suspended_reason }), json!({ "suspended_reason": reason }));
+    let views = views(stored.suspended_reason.as_deref(), reason);
     let object = Object::new("client", client.id);
     audit::write(&transaction, at, Actor::System("sip"), action, object, Some(views.0), Some(views.1)).await?;
     change::bump(&transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// What the audit shows of a suspension, before and after.
+pub(super) fn views(before: Option<&str>, after: Option<&str>) -> (Value, Value) {
+    (json!({ "suspended_reason": before }), json!({ "suspended_reason": after }))
 }

@@ -113,11 +113,16 @@ async fn a_name_that_leads_astray_suspends_its_client_until_it_is_clean_again(si
     site.dns.set("sip.example", &["203.0.113.9"]);
     let clean = until_suspended(&staff, &path, Value::is_null).await;
     assert_eq!(clean["version"], json!(1));
+    // Another port leads to the same host.
+    let bent = staff.patch(&late, json!({ "sip": { "port": 5070, "qualify_seconds": 0 } })).await.expect(200);
+    assert!(bent["suspended_reason"].is_string(), "{bent}");
     // Another host is another matter.
     let moved = staff.patch(&late, json!({ "sip": { "host": "203.0.113.8" } })).await.expect(200);
     assert_eq!(moved["suspended_reason"], Value::Null);
     let lines = site.sql("SELECT action FROM audit WHERE actor = 'sip' ORDER BY id").await;
     assert_eq!(lines.expect("read"), ["client.suspend", "client.suspend", "client.resume"]);
+    let lines = site.sql("SELECT action FROM audit WHERE actor <> 'sip' ORDER BY id DESC LIMIT 2").await;
+    assert_eq!(lines.expect("read"), ["client.update", "client.resume"]);
     site.settle().await;
 }
 
