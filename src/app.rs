@@ -59,15 +59,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let registry = Arc::new(Registry::new(
-        Book::with_totals(store::snapshot::totals(&db).await?),
-        store::snapshot::load(&db).await?,
-        config.limits.stream_backlog,
-    ));
-    registry.confirm(clock.now().mono);
-    note_revision(registry.snapshot().revision);
+    let registry = Arc::new(read_registry(&db, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
-
     first_admin::ensure(&db, &config, clock).await?;
 
     let (records, finished) = mpsc::unbounded_channel();
@@ -115,18 +108,30 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
 
     Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
-    for handle in handles {
-        handle.closed().await;
-    }
+    futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;
     screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
+    close(db).await?;
+    info!("stopped");
+    Ok(())
+}
+
+/// The registry as the database has it.
+async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
+    let book = Book::with_totals(store::snapshot::totals(db).await?);
+    let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
+    registry.confirm(clock.now().mono);
+    note_revision(registry.snapshot().revision);
+    Ok(registry)
+}
+
+async fn close(db: Db) -> anyhow::Result<()> {
     match tokio::time::timeout(CLOSE_AT_MOST, db.close()).await {
         Ok(closed) => closed?,
         Err(_) => warn!("the database does not say that it is closed; stopping without"),
     }
-    info!("stopped");
     Ok(())
 }
 

@@ -305,6 +305,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[allow(clippy::disallowed_methods, reason = "the paused clock of the test's runtime is looked at")]
     async fn an_answer_is_tried_to_be_kept_again_within_the_lease() {
         for (failures, kept, tries) in [(0, true, 1), (4, true, 5), (5, false, 5)] {
             let (begun, tried) = (tokio::time::Instant::now(), std::cell::Cell::new(0));

@@ -204,6 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[allow(clippy::disallowed_methods, reason = "the paused clock of the test's runtime is looked at")]
     async fn a_body_has_ten_seconds_and_an_end() {
         let begun = tokio::time::Instant::now();
         let trickling = Body::from_async_read(tokio::io::empty().chain(tokio::io::repeat(b' ').take(10)).chain(Never));

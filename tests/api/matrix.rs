@@ -144,7 +144,7 @@ impl Walk<'_> {
         }
         let mixed = targets.iter().any(|target| *target != targets[0]);
         let is_own = role == Role::Seller && targets.iter().all(|target| *target == Target::Own);
-        let is_there = !targets.contains(&Target::Absent) && !(mixed && self.operation.id.contains("Link"));
+        let is_there = !(targets.contains(&Target::Absent) || mixed && self.operation.id.contains("Link"));
         match (is_there, reach) {
             _ if targets.is_empty() => Outcome::Good,
             (true, Reach::All) => Outcome::Good,

@@ -102,10 +102,9 @@ async fn a_withdrawal_is_in_force_within_a_second(site: Site) {
     traffic.clients(Behaviour::busy(), Behaviour::answers(10));
     let call = traffic.call(OWN);
     call.answered().await;
-    let asked = tokio::time::Instant::now();
-    withdraw(&traffic).await;
     // Generous: the limit is a second, and the machine that runs the tests may be busy.
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    let withdrawn = tokio::time::timeout(Duration::from_secs(3), withdraw(&traffic));
+    withdrawn.await.expect("it is in force");
     // The call that is talking goes on; it keeps the name it was made under.
     let live = traffic.get("acme", "/live/calls").await;
     assert_eq!(live["items"][0]["attempt"]["client"]["name"], "North", "{live:#}");
