@@ -6,7 +6,6 @@
 #[allow(dead_code, reason = "tests/api uses the rest")]
 #[path = "../api/caller.rs"]
 mod caller;
-#[allow(dead_code, reason = "tests/it uses the rest")]
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
 #[path = "../support/ports.rs"]
