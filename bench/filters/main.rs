@@ -1,6 +1,7 @@
 //! `just bench-filters`: how long the first page of every filter of the calls list takes in a table of a million records, on a PostgreSQL
 //! that this starts for itself. Fails where the slowest hundredth takes longer than [`LIMIT`].
 
+#![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(clippy::panic, reason = "what cannot be measured is no result")]
 #![allow(clippy::print_stdout, reason = "the table is for people")]
 
