@@ -6,7 +6,7 @@ step! {
     /// Each index serves one filter in the order of the list. The columns behind `call_id` let the other filters be checked in the index
     /// itself: rows are wide, and reading those that do not match is what takes the time. Long talks are few: two indexes hold these
     /// alone (the limits stand in `store/calls.rs`, too). Dials carry what is asked of their calls, so that a client's or link's calls are
-    /// found in order, whoever else has calls: also a small seller's at a client that others keep busy.
+    /// found in order, whoever else has calls.
     "DROP INDEX call_logs_arrived;
     DROP INDEX call_logs_seller;
     DROP INDEX call_logs_did;
@@ -37,8 +37,6 @@ step! {
     DROP INDEX call_attempts_link;
     CREATE INDEX call_attempts_client ON call_attempts
         (client_id, call_arrived_at, call_id, call_seller_id, call_ending, call_talk_ms, call_answered_at);
-    CREATE INDEX call_attempts_client_seller ON call_attempts
-        (client_id, call_seller_id, call_arrived_at, call_id, call_ending, call_talk_ms, call_answered_at);
     CREATE INDEX call_attempts_link ON call_attempts
         (link_id, call_arrived_at, call_id, call_seller_id, call_ending, call_talk_ms, call_answered_at);"
 }
