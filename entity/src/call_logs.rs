@@ -55,6 +55,10 @@ pub struct Model {
     pub answered_at: Option<ChronoDateTimeUtc>,
     /// End.
     pub ended_at: ChronoDateTimeUtc,
+    /// Where the end was not seen: the last evidence that the call lived.
+    pub ended_after: Option<ChronoDateTimeUtc>,
+    /// Where the end was not seen: the first evidence that it was gone.
+    pub ended_before: Option<ChronoDateTimeUtc>,
     /// First ringing to answer or end, in milliseconds.
     pub ring_ms: i64,
     /// Answer to end, in milliseconds.

@@ -128,12 +128,14 @@ fn record(cells: impl IntoIterator<Item: AsRef<[u8]>>) -> io::Result<Vec<u8>> {
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 27] = [
     "call_id",
     "arrived_at",
     "ringing_at",
     "answered_at",
     "ended_at",
+    "ended_after",
+    "ended_before",
     "did",
     "caller",
     "caller_name",
@@ -157,7 +159,7 @@ const COLUMNS: [&str; 25] = [
 ];
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(call: &Call) -> [String; 25] {
+fn cells(call: &Call) -> [String; 27] {
     let client = call.client.as_ref();
     [
         call.call_id.clone(),
@@ -165,6 +167,8 @@ fn cells(call: &Call) -> [String; 25] {
         or_empty(call.ringing_at.map(|at| at.to_rfc3339())),
         or_empty(call.answered_at.map(|at| at.to_rfc3339())),
         call.ended_at.to_rfc3339(),
+        or_empty(call.ended_after.map(|at| at.to_rfc3339())),
+        or_empty(call.ended_before.map(|at| at.to_rfc3339())),
         number(&call.did),
         call.caller.as_deref().map_or_else(String::new, number),
         call.caller_name.as_deref().map_or_else(String::new, text),

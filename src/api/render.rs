@@ -79,6 +79,8 @@ impl Viewer {
             ringing_at: record.ringing_at,
             answered_at: record.answered_at,
             ended_at: record.ended_at,
+            ended_after: record.ended_after,
+            ended_before: record.ended_before,
             did: record.dialled_number.clone().unwrap_or_else(|| record.dialled_raw.clone()),
             did_id: record.did_id.map(|id| id.0),
             caller: record.caller_number.clone(),

@@ -26,6 +26,10 @@ words! {
         NoActiveLink = "no_active_link",
         /// Every active link is at a cap.
         AllFull = "all_full",
+        /// Its end was not seen: this controller or its Asterisk was away. `ended_after` and `ended_before` say when it was at most.
+        Lost = "lost",
+        /// This controller was away, or did not take it: the dialplan's fallback had it.
+        Fallback = "fallback",
         /// This controller or its node had no room for the call.
         Overloaded = "overloaded",
         /// Asterisk refused what the call needed, or the controller failed: the default until something better is known.
@@ -52,7 +56,7 @@ pub fn rejection(ending: Ending, rejections: &Rejections) -> u16 {
         Ending::InactiveCampaign => rejections.inactive_campaign,
         Ending::NoActiveLink => rejections.no_active_link,
         Ending::AllFull => rejections.all_full,
-        Ending::Overloaded | Ending::Failed => rejections.overloaded,
+        Ending::Overloaded | Ending::Failed | Ending::Lost | Ending::Fallback => rejections.overloaded,
         Ending::CallerCancelled => 487,
         Ending::NobodyAnswered | Ending::Completed | Ending::MaxDuration | Ending::Operator => {
             rejections.nobody_answered
@@ -81,7 +85,9 @@ pub fn dialstatus(ending: Ending, last: Option<AttemptOutcome>) -> DialStatus {
         Ending::Operator => DialStatus::NoAnswer,
         Ending::CallerCancelled => DialStatus::Cancel,
         Ending::AllFull => DialStatus::Busy,
-        Ending::Overloaded | Ending::Failed => DialStatus::Congestion,
+        // Whether it was answered is all that can be told.
+        Ending::Lost if last == Some(AttemptOutcome::Answered) => DialStatus::Answer,
+        Ending::Overloaded | Ending::Failed | Ending::Lost | Ending::Fallback => DialStatus::Congestion,
         Ending::UnknownDid | Ending::InactiveCampaign | Ending::NoActiveLink => DialStatus::ChanUnavail,
         Ending::NobodyAnswered => match last {
             Some(AttemptOutcome::Busy) => DialStatus::Busy,

@@ -44,6 +44,8 @@ pub fn record(call: &Call, now: Now) -> CallRecord {
         ringing_at: ringing.map(|at| moment(call.arrived, at)),
         answered_at: answered.map(|at| moment(call.arrived, at)),
         ended_at: moment(call.arrived, end.at),
+        ended_after: None,
+        ended_before: None,
         ring_ms: ringing.map_or(0, |from| millis(from, answered.unwrap_or(end.at))),
         talk_ms: answered.map_or(0, |from| millis(from, end.at)),
         dialstatus: dialstatus(end.ending, last.map(Attempt::outcome)),

@@ -143,6 +143,8 @@ pub fn record(call: &Reported, parties: Parties) -> CallRecord {
         ringing_at: None,
         answered_at,
         ended_at: report.end,
+        ended_after: None,
+        ended_before: None,
         ring_ms: 0,
         talk_ms: answered_at.map_or(0, |from| (report.end - from).num_milliseconds()),
         dialstatus: report.dialstatus.unwrap_or(DialStatus::ChanUnavail),

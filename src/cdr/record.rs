@@ -6,7 +6,7 @@ use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::words;
 
 /// One finished call (row of `call_logs`). Names are copied so that records survive their objects.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CallRecord {
     /// Identity; writing the same call twice changes nothing.
     pub call_id: CallId,
@@ -54,8 +54,12 @@ pub struct CallRecord {
     pub ringing_at: Option<DateTime<Utc>>,
     /// When a client answered.
     pub answered_at: Option<DateTime<Utc>>,
-    /// When the call ended.
+    /// When the call ended; where that was not seen, the last moment at which it was known to live.
     pub ended_at: DateTime<Utc>,
+    /// The call ended at this time or later: the last evidence that it lived. `None` where its end was seen.
+    pub ended_after: Option<DateTime<Utc>>,
+    /// The call ended at this time or earlier: the first evidence that it was gone. `None` where its end was seen.
+    pub ended_before: Option<DateTime<Utc>>,
     /// From first ringing to answer or end, in milliseconds.
     pub ring_ms: i64,
     /// From answer to end, in milliseconds; 0 when not answered.
@@ -88,7 +92,7 @@ pub struct Legacy {
 }
 
 /// One dial of one client (row of `call_attempts`).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AttemptRecord {
     /// Counts from 1 within the call.
     pub number: u32,
@@ -185,6 +189,8 @@ words! {
         Cancelled = "cancelled",
         /// The client answered a caller who had gone; hung up, not counted.
         AnsweredLate = "answered_late",
+        /// Not known: the controller or its Asterisk was away when it came out. It counts against the link's total.
+        Unknown = "unknown",
         /// Anything else.
         Failed = "failed",
     }

@@ -32,6 +32,8 @@ pub(crate) fn at(millis: i64, uniqueid: &str) -> CallRecord {
         ringing_at: None,
         answered_at: None,
         ended_at: arrived_at,
+        ended_after: None,
+        ended_before: None,
         ring_ms: 0,
         talk_ms: 0,
         dialstatus: DialStatus::ChanUnavail,

@@ -183,6 +183,8 @@ fn call_of(loaded: &Snapshot) -> CallRecord {
         ringing_at: None,
         answered_at: Some(at),
         ended_at: at,
+        ended_after: None,
+        ended_before: None,
         ring_ms: 0,
         talk_ms: 0,
         dialstatus: DialStatus::Answer,

@@ -64,6 +64,8 @@ pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
         ringing_at: Some(moment(n * 1000 + 500_000)),
         answered_at: None,
         ended_at: moment(n * 1000 + 1_000_000),
+        ended_after: None,
+        ended_before: None,
         ring_ms: 500,
         talk_ms: 0,
         dialstatus: DialStatus::NoAnswer,

@@ -26,6 +26,8 @@ mod m20261124_000050_counter_resets;
 mod m20261124_000051_campaign_media;
 mod m20261124_000052_call_filters;
 mod m20261124_000060_legacy;
+mod m20261125_000070_call_filters;
+mod m20261125_000071_lost_calls;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -53,5 +55,7 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261124_000051_campaign_media::Step),
         Box::new(m20261124_000052_call_filters::Step),
         Box::new(m20261124_000060_legacy::Step),
+        Box::new(m20261125_000070_call_filters::Step),
+        Box::new(m20261125_000071_lost_calls::Step),
     ]
 }

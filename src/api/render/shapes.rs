@@ -25,8 +25,12 @@ pub(in crate::api) struct Call {
     pub(in crate::api) ringing_at: Option<DateTime<Utc>>,
     /// When a client answered; null when none did.
     pub(in crate::api) answered_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it ended; where that was not seen (`lost`), the last moment at which it was known to live.
     pub(in crate::api) ended_at: DateTime<Utc>,
+    /// Where its end was not seen: it ended at this time or later. Null for all other calls.
+    pub(in crate::api) ended_after: Option<DateTime<Utc>>,
+    /// Where its end was not seen: it ended at this time or earlier. Null for all other calls.
+    pub(in crate::api) ended_before: Option<DateTime<Utc>>,
     /// The number dialled, in E.164 where it is one.
     pub(in crate::api) did: String,
     /// Row id of the DID; null when none matched.
@@ -56,7 +60,7 @@ pub(in crate::api) struct Call {
     /// From answer to end, in milliseconds; 0 when not answered.
     pub(in crate::api) talk_ms: i64,
     /// Why it ended: `completed`, `max_duration`, `operator`, `caller_cancelled`, `nobody_answered`, `unknown_did`,
-    /// `inactive_campaign`, `no_active_link`, `all_full`, `overloaded` or `failed`.
+    /// `inactive_campaign`, `no_active_link`, `all_full`, `lost`, `fallback`, `overloaded` or `failed`.
     pub(in crate::api) ending: String,
     /// Who ended it: `caller`, `client` or `system`.
     pub(in crate::api) hung_up_by: String,
@@ -115,7 +119,7 @@ pub(in crate::api) struct Attempt {
     /// When its channel was gone.
     pub(super) ended_at: DateTime<Utc>,
     /// `answered`, `busy`, `no_answer`, `no_progress`, `rejected`, `congestion`, `unavailable`, `misconfigured`, `redirected`,
-    /// `cancelled`, `answered_late` or `failed`.
+    /// `cancelled`, `answered_late`, `unknown` or `failed`.
     pub(super) outcome: String,
     /// Q.850 cause of its channel.
     pub(super) q850_cause: Option<i16>,

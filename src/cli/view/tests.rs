@@ -57,6 +57,8 @@ fn answered() -> CallRecord {
         ringing_at: Some(at(100)),
         answered_at: Some(at(5_100)),
         ended_at: at(46_100),
+        ended_after: None,
+        ended_before: None,
         ring_ms: 5_000,
         talk_ms: 41_049,
         dialstatus: DialStatus::Answer,
