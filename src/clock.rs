@@ -44,7 +44,12 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn now(&self) -> Now {
-        Now { mono: HEADROOM + self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
+        let elapsed = self.origin.elapsed();
+        #[cfg(test)]
+        if let Some(wall) = simulated::wall(elapsed) {
+            return Now { mono: HEADROOM + elapsed, wall };
+        }
+        Now { mono: HEADROOM + elapsed, wall: Utc::now().trunc_subsecs(6) }
     }
 
     /// The tokio instant of a monotonic moment, for `sleep_until`.
@@ -66,4 +71,26 @@ pub fn jitter() -> f64 {
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
+}
+
+/// The wall clock of a simulated world, which follows its virtual time and jumps when it is told to. One for each thread, as worlds are.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+
+    thread_local! {
+        static AT_START: Cell<Option<DateTime<Utc>>> = const { Cell::new(None) };
+    }
+
+    /// What the wall clock showed when the process's clock was started; `None` = the real clock.
+    pub(crate) fn set(at_start: Option<DateTime<Utc>>) {
+        AT_START.set(at_start);
+    }
+
+    pub(super) fn wall(elapsed: Duration) -> Option<DateTime<Utc>> {
+        AT_START.get().map(|start| start + elapsed)
+    }
 }

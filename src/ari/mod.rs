@@ -23,6 +23,8 @@ mod http;
 mod model;
 mod node;
 mod request;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod socket;
 mod ticket;
 mod ws;

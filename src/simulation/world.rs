@@ -1,0 +1,363 @@
+//! One world: the real controller in its runtime, a model of everything around it, and a calendar of what is due. Time is virtual.
+
+mod life;
+mod line;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use self::life::{Life, Passed};
+pub(super) use self::line::Line;
+use self::line::Parcel;
+use super::asterisk::{Act, Around, Asterisk, Dialplan, Due, epoch};
+use super::chance::Chance;
+use super::faults::Fault;
+use super::invariants;
+use super::parties::Caller;
+use super::setting::{Setting, number};
+use super::store::Store;
+use super::truth::Truth;
+use crate::ari::DownReason;
+use crate::clock;
+
+/// How long a world may take to be quiet once its last caller has come and its faults have ended.
+const QUIET_WITHIN: Duration = Duration::from_secs(600);
+
+/// Something on the calendar.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The next caller.
+    Call,
+    /// The next fault.
+    Fault,
+    /// Something in an Asterisk.
+    Due(usize, Due),
+    /// Something on its way between a node and the controller.
+    Parcel(usize, Parcel),
+    /// The controller tries to connect.
+    Connect(usize),
+    /// The controller is connected: its socket's generation.
+    Up(usize, u64),
+    /// The controller misses a node that is silent.
+    Missed(usize, u64),
+    /// Asterisk is there again.
+    Restarted(usize),
+    /// The database takes what waits.
+    Store,
+    /// A look at whether all is over.
+    Quiet,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Duration,
+    /// Order of those due at the same time.
+    turn: u64,
+    what: What,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.turn == other.turn
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.turn).cmp(&(other.at, other.turn))
+    }
+}
+
+/// Where steps are told.
+#[derive(Debug, Default)]
+pub(super) enum Log {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// To whoever watches.
+    Print,
+    /// Kept, to be compared.
+    Keep(Vec<String>),
+}
+
+/// How a world went.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) calls: usize,
+    pub(super) faulted: usize,
+    pub(super) answered: usize,
+    pub(super) lives: usize,
+    /// What was wrong; empty in a correct world.
+    pub(super) wrong: Vec<String>,
+    pub(super) log: Vec<String>,
+}
+
+pub(super) struct World {
+    seed: u64,
+    chance: Chance,
+    now: Duration,
+    calendar: BinaryHeap<Reverse<Entry>>,
+    turns: u64,
+    setting: Setting,
+    nodes: Vec<Asterisk>,
+    lines: Vec<Line>,
+    truth: Truth,
+    store: Store,
+    calls_left: usize,
+    /// The last caller has come: no more faults, and by then all must be over.
+    quiet_by: Option<Duration>,
+    /// Requests left until the controller is killed.
+    dies_in: Option<u64>,
+    /// How far the controller's wall clock is ahead.
+    ahead: chrono::Duration,
+    lives: usize,
+    log: Log,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, calls: usize, log: Log) -> Self {
+        let mut chance = Chance::new(seed);
+        let setting = Setting::draw(&mut chance, calls);
+        Self::with(seed, chance, setting, log)
+    }
+
+    pub(super) fn with(seed: u64, chance: Chance, setting: Setting, log: Log) -> Self {
+        let names = ["pbx-1", "pbx-2"];
+        let mut world = Self {
+            seed,
+            chance,
+            now: Duration::ZERO,
+            calendar: BinaryHeap::new(),
+            turns: 0,
+            nodes: names[..setting.nodes].iter().map(|name| Asterisk::new(name, "capconduit-1")).collect(),
+            lines: (0..setting.nodes).map(|_| Line::default()).collect(),
+            truth: Truth::new(setting.snapshot.clone(), setting.limits.max_duration),
+            store: Store::default(),
+            calls_left: setting.calls,
+            quiet_by: None,
+            dies_in: None,
+            ahead: chrono::Duration::zero(),
+            lives: 0,
+            setting,
+            log,
+        };
+        world.later(Duration::from_secs(2), What::Call);
+        world.later_fault();
+        world
+    }
+
+    /// Runs to the end, or to the first thing that is wrong.
+    pub(super) fn run(mut self) -> Report {
+        let (seed, setting) = (self.seed, format!("{:?}", self.setting));
+        self.say(|| format!("world {seed}: {setting}"));
+        loop {
+            match life::run(&mut self) {
+                Passed::Killed => self.without_controller(),
+                Passed::Quiet | Passed::Wrong => break,
+            }
+        }
+        clock::simulated::set(None);
+        for wrong in &self.truth.wrong {
+            let line = format!("WRONG: {wrong}");
+            match &mut self.log {
+                Log::Print => println!("{line}"),
+                Log::Keep(lines) => lines.push(line),
+                Log::Off => {}
+            }
+        }
+        let calls = self.truth.calls();
+        Report {
+            calls: calls.len(),
+            faulted: calls.iter().filter(|call| call.faults > 0).count(),
+            answered: calls.iter().filter(|call| call.met.is_some()).count(),
+            lives: self.lives,
+            wrong: self.truth.wrong,
+            log: if let Log::Keep(lines) = self.log { lines } else { Vec::new() },
+        }
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        match &mut self.log {
+            Log::Off => {}
+            Log::Print => println!("{:>9.3} {}", self.now.as_secs_f64(), line()),
+            Log::Keep(lines) => lines.push(format!("{:>9.3} {}", self.now.as_secs_f64(), line())),
+        }
+    }
+
+    fn later(&mut self, after: Duration, what: What) {
+        self.at(self.now + after, what);
+    }
+
+    fn at(&mut self, at: Duration, what: What) {
+        self.turns += 1;
+        self.calendar.push(Reverse(Entry { at, turn: self.turns, what }));
+    }
+
+    fn later_fault(&mut self) {
+        if let Some(mean) = self.setting.faults.every {
+            let after = self.chance.around(mean);
+            self.later(after, What::Fault);
+        }
+    }
+
+    /// The controller's wall clock.
+    fn wall(&self) -> DateTime<Utc> {
+        epoch() + self.now + self.ahead
+    }
+
+    /// Takes what is due next off the calendar and lets it happen.
+    fn step(&mut self, life: Option<&mut Life>) {
+        let Some(Reverse(Entry { at, what, .. })) = self.calendar.pop() else { return };
+        self.now = self.now.max(at);
+        match what {
+            What::Call => self.call(),
+            What::Fault => self.fault(life),
+            What::Due(node, due) => {
+                self.say(|| format!("  node {node}: {due:?}"));
+                self.in_node(node, |asterisk, around| asterisk.due(due, around));
+            }
+            What::Parcel(node, parcel) => self.arrive(node, parcel, life),
+            What::Connect(node) => self.connect(node, life.is_some()),
+            What::Up(node, generation) => self.up(node, generation, life),
+            What::Missed(node, generation) => self.missed(node, generation, life),
+            What::Restarted(node) => {
+                self.lines[node].alive = true;
+                self.nodes[node].started = self.nodes[node].wall(self.now);
+                self.say(|| format!("node {node}: Asterisk is there again"));
+            }
+            What::Store => self.store.take(self.now),
+            What::Quiet => self.look_whether_quiet(life),
+        }
+    }
+
+    /// The next caller's INVITE.
+    fn call(&mut self) {
+        let node = usize::try_from(self.chance.between(0, self.nodes.len() as u64 - 1)).unwrap_or(0);
+        let campaigns = self.setting.snapshot.campaigns.len() as u64;
+        let campaign = if self.chance.percent(1) { 9 } else { self.chance.between(1, campaigns) };
+        let caller = Caller::draw(&mut self.chance);
+        let call = self.truth.add(caller, node);
+        let registered = self.lines[node].registered && self.lines[node].alive;
+        if self.lines[node].alive {
+            let mut way = Dialplan::Fallback;
+            self.in_node(node, |asterisk, around| way = asterisk.invite(call, &number(campaign), registered, around));
+            if way == Dialplan::Fallback {
+                self.truth.fell_back(call);
+            }
+            self.say(|| format!("call {call} comes to node {node} for campaign {campaign}: {way:?}"));
+        }
+        if self.calls_left > 1 {
+            self.calls_left -= 1;
+            let after = self.chance.around(self.setting.every);
+            self.later(after, What::Call);
+        } else {
+            self.quiet_by = Some(self.now + QUIET_WITHIN);
+            self.later(Duration::from_secs(5), What::Quiet);
+        }
+    }
+
+    /// One step in a node, and what follows from it.
+    fn in_node<R>(&mut self, node: usize, step: impl FnOnce(&mut Asterisk, &mut Around<'_>) -> R) -> R {
+        let Self { now, chance, truth, nodes, .. } = self;
+        let mut around = Around { now: *now, chance, truth, acts: Vec::new() };
+        let result = step(&mut nodes[node], &mut around);
+        for act in around.acts {
+            match act {
+                Act::Tell(event) => self.tell(node, event),
+                Act::Later(after, due) => self.later(after, What::Due(node, due)),
+            }
+        }
+        result
+    }
+
+    fn fault(&mut self, life: Option<&mut Life>) {
+        if self.quiet_by.is_some() {
+            return;
+        }
+        self.later_fault();
+        let node = usize::try_from(self.chance.between(0, self.nodes.len() as u64 - 1)).unwrap_or(0);
+        let kinds = self.setting.faults.kinds.clone();
+        let fault = self.chance.one_of(&kinds);
+        self.say(|| format!("FAULT {fault:?} (node {node})"));
+        let all = matches!(fault, Fault::ControllerDies | Fault::OurClockJumps | Fault::DatabaseAway);
+        self.truth.living().filter(|call| all || call.node == node).for_each(|call| call.faults += 1);
+        let hour = chrono::Duration::hours(if self.chance.percent(50) { 1 } else { -1 });
+        match fault {
+            Fault::Disconnect => self.disconnect(node, DownReason::Lost, life),
+            Fault::HalfOpen => self.half_open(node),
+            Fault::Stall => {
+                let stall = self.chance.millis(100, 5_000);
+                self.stall(node, stall);
+            }
+            Fault::AsteriskDies => {
+                self.in_node(node, |asterisk, around| asterisk.crash(around));
+                self.lines[node].alive = false;
+                self.disconnect(node, DownReason::Lost, life);
+                let down = self.chance.millis(500, 4_000);
+                self.later(down, What::Restarted(node));
+            }
+            // Killed not here, between two steps of the world, but at one of the next requests: amid what the controller does.
+            Fault::ControllerDies => self.dies_in = Some(self.chance.between(1, 40)),
+            Fault::OurClockJumps => {
+                self.ahead += hour;
+                if let Some(life) = life {
+                    life.set_wall(epoch() + self.ahead);
+                }
+            }
+            Fault::ItsClockJumps => self.nodes[node].ahead += hour,
+            Fault::DatabaseAway => {
+                let away = self.chance.millis(500, 30_000);
+                self.store.away_until(self.now + away);
+                self.later(away, What::Store);
+            }
+        }
+    }
+
+    /// The controller is dead for a while; the rest of the world goes on.
+    fn without_controller(&mut self) {
+        for node in 0..self.lines.len() {
+            self.disconnect(node, DownReason::Lost, None);
+        }
+        let down = self.chance.millis(100, 6_000);
+        let until = self.now + down;
+        self.say(|| format!("the controller is dead for {down:?}"));
+        while self.calendar.peek().is_some_and(|Reverse(next)| next.at <= until) {
+            self.step(None);
+        }
+        self.now = until;
+    }
+
+    fn look_whether_quiet(&mut self, life: Option<&mut Life>) {
+        self.later(Duration::from_secs(1), What::Quiet);
+        let Some(life) = life else { return };
+        let over = life.registry.live() == 0
+            && life.registry.book().ledger.is_empty()
+            && self.nodes.iter().all(|node| node.left_over().is_empty())
+            && self.truth.living().next().is_none()
+            && self.store.is_idle();
+        if over {
+            life.over = true;
+            invariants::at_the_end(&mut self.truth, &self.store, &life.registry, &self.lines);
+        } else if self.quiet_by.is_some_and(|by| self.now >= by) {
+            let channels: Vec<_> = self.nodes.iter().flat_map(Asterisk::left_over).collect();
+            let held: Vec<_> = life.registry.book().ledger.held().map(|((call, n), _)| call.leg(n)).collect();
+            self.truth.wrong.push(format!(
+                "not quiet {QUIET_WITHIN:?} after the last caller: {} live calls; channels and bridges {channels:?}; permits {held:?}; \
+                 store idle: {}",
+                life.registry.live(),
+                self.store.is_idle()
+            ));
+        }
+    }
+}
