@@ -20,6 +20,7 @@ use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::cdr::journal::Journal;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
@@ -59,15 +60,16 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let registry = Arc::new(read_registry(&db, &config, clock).await?);
+    let (journal, left) = store::journal::open(config.data_dir.join("journal.db"), config.journal).await?;
+    store::journal::settle(&db, &journal, writer::BATCH).await.context("cannot write what an earlier run left")?;
+    let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
     first_admin::ensure(&db, &config, clock).await?;
 
-    let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), Arc::clone(&registry), clock, finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), journal.clone(), clock, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
-    let context = Context { registry: Arc::clone(&registry), records, clock, limits };
+    let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
 
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
@@ -83,6 +85,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
+        journal,
         nodes: healths,
         metrics: metrics.clone(),
         db: db.clone(),
@@ -106,7 +109,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
     let screening = tokio::spawn(screening);
 
-    Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
+    Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;
@@ -118,9 +121,13 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     Ok(())
 }
 
-/// The registry as the database has it.
-async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
-    let book = Book::with_totals(store::snapshot::totals(db).await?);
+/// The registry as the database has it, and the records that it does not have yet.
+async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
+    let mut totals = store::snapshot::totals(db).await?;
+    for (link, counted) in journal.counted().await {
+        *totals.entry(link).or_default() += counted;
+    }
+    let book = Book::with_totals(totals);
     let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
     registry.confirm(clock.now().mono);
     note_revision(registry.snapshot().revision);
