@@ -76,6 +76,7 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     journal.finish(record(2, Vec::new()));
     journal.note(under_way(3));
     journal.forget(under_way(3).record.call_id);
+    journal.settled().await;
     journal.commit(under_way(4)).await.expect("it is kept");
 
     // Copied while it is open, as a killed process leaves it; the last page of the log torn.
@@ -95,9 +96,9 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     assert_eq!(waiting, [record(2, Vec::new())]);
 
     // Torn within what was committed last: that is gone, what came before it is not.
+    let copy = folder.path().join("other.db");
     std::fs::copy(file(&folder), &copy).expect("a copy");
-    std::fs::remove_file(folder.path().join("copy.db-shm")).ok();
-    std::fs::write(folder.path().join("copy.db-wal"), &log[..log.len() - 100]).expect("a copy of the log");
+    std::fs::write(folder.path().join("other.db-wal"), &log[..log.len() - 100]).expect("a copy of the log");
     let (_, left) = open(&copy).await;
     assert_eq!(left.calls.len(), 1, "{left:?}");
 }
