@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
@@ -85,7 +85,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
-        journal,
+        journal: journal.clone(),
         nodes: healths,
         metrics: metrics.clone(),
         db: db.clone(),
@@ -98,10 +98,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         presence,
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
-    tokio::spawn(keep_up(metrics, sockets.clone()));
-    tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
     tokio::spawn(visits.watch());
-    tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
+    spawn_upkeep(metrics, &db, &registry, clock, &sockets);
     let heard = Arc::new(Notify::new());
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
@@ -115,7 +113,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     watching.await.context("the watcher of the configuration panicked")?;
     screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
-    flush(writing, &ending).await?;
+    flush(writing, &ending, &journal).await?;
     close(db).await?;
     info!("stopped");
     Ok(())
@@ -202,6 +200,12 @@ async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
     }
 }
 
+fn spawn_upkeep(metrics: Metrics, db: &Db, registry: &Arc<Registry>, clock: Clock, shutdown: &CancellationToken) {
+    tokio::spawn(keep_up(metrics, shutdown.clone()));
+    tokio::spawn(forget_keys(db.clone(), clock, shutdown.clone()));
+    tokio::spawn(meter::run(Arc::clone(registry), shutdown.clone()));
+}
+
 async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
@@ -249,7 +253,12 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     Ok(())
 }
 
-async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending) -> anyhow::Result<()> {
+/// What the database takes in time is written; the rest is in the journal, for the next start.
+async fn flush(
+    mut writing: tokio::task::JoinHandle<()>,
+    ending: &writer::Ending,
+    journal: &Journal,
+) -> anyhow::Result<()> {
     ending.closing.cancel();
     let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
         Ok(ended) => ended,
@@ -258,5 +267,9 @@ async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending
             writing.await
         }
     };
-    ended.context("the writer of records panicked")
+    ended.context("the writer of records panicked")?;
+    if tokio::time::timeout(CLOSE_AT_MOST, journal.settled()).await.is_err() {
+        error!("the journal cannot be written, and we stop: what it holds back in memory is lost");
+    }
+    Ok(())
 }

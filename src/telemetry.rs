@@ -221,7 +221,13 @@ fn begin_at_zero() {
     for outcome in AttemptOutcome::ALL {
         metrics::counter!(name::ATTEMPTS, "outcome" => outcome.as_str()).increment(0);
     }
-    for counter in [name::HEARTBEAT_FAILURES, name::RECORDS_WRITTEN, name::RECORD_FAILURES, name::RECORDS_SET_ASIDE, name::JOURNAL_FAILURES] {
+    for counter in [
+        name::HEARTBEAT_FAILURES,
+        name::RECORDS_WRITTEN,
+        name::RECORD_FAILURES,
+        name::RECORDS_SET_ASIDE,
+        name::JOURNAL_FAILURES,
+    ] {
         metrics::counter!(counter).increment(0);
     }
     metrics::gauge!(name::RECORDS_WAITING).set(0.0);

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::node::{NodeState, Waiting};
-use super::{adopt, heartbeat};
 use super::intake::Intake;
 use super::io::Input;
 use super::machine::Call;
 use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
+use super::{adopt, heartbeat};
 use crate::ari::{Bridge, Channel, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::cdr::journal::Left;
 use crate::id::CallId;

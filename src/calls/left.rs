@@ -57,11 +57,7 @@ pub(crate) fn all_but(open: OpenCall, n: u32) -> (CallRecord, Vec<Verdict>) {
 }
 
 /// `may_count` says whether an attempt is to be taken for answered, given whether it was noted as answered.
-fn close_legs(
-    record: &mut CallRecord,
-    legs: &[OpenLeg],
-    may_count: impl Fn(bool) -> bool,
-) -> Vec<Verdict> {
+fn close_legs(record: &mut CallRecord, legs: &[OpenLeg], may_count: impl Fn(bool) -> bool) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for leg in legs {
         let Some(attempt) = record.attempts.iter_mut().find(|attempt| attempt.number == leg.n) else { continue };
@@ -84,8 +80,8 @@ mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
 
     use super::*;
-    use crate::calls::machine_test::bench::Bench;
     use crate::calls::io::Input;
+    use crate::calls::machine_test::bench::Bench;
     use crate::clock::Stamp;
     use crate::routing::decision::tests::link;
     use crate::routing::snapshot::{CountOn, Link};

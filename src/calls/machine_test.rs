@@ -52,7 +52,10 @@ fn an_attempt_that_may_use_up_a_total_is_dialled_only_when_the_journal_has_it() 
     assert_eq!(bench.give(Input::LegReady(1)), [], "and waits");
     assert!(matches!(bench.give(Input::Committed(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
     bench.gone(1, 17, 486);
-    assert!(matches!(bench.give(Input::LegReady(2))[..], [Op::AddLeg(2), Op::Dial { n: 2, .. }]), "no total, no waiting");
+    assert!(
+        matches!(bench.give(Input::LegReady(2))[..], [Op::AddLeg(2), Op::Dial { n: 2, .. }]),
+        "no total, no waiting"
+    );
 }
 
 #[test]

@@ -195,6 +195,11 @@ impl Journal {
         self.ask(|reply| Entry::Counted { reply }).await
     }
 
+    /// Ready when everything that was told before is kept.
+    pub async fn settled(&self) {
+        self.find("", "").await;
+    }
+
     async fn ask<T: Default>(&self, entry: impl FnOnce(oneshot::Sender<T>) -> Entry) -> T {
         let (reply, answer) = oneshot::channel();
         self.tell(entry(reply));

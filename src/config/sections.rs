@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
 use super::{
-    Api, Auth, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy, Realtime, Rejections,
-    Sip, Transport,
+    Api, Auth, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy, Realtime,
+    Rejections, Sip, Transport,
 };
 use crate::auth::password;
 use crate::routing::number;

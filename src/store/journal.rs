@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the disk's free space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long another process (a backup, say) may hold the file.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(1);
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -163,7 +163,7 @@ impl Keeper {
                             drop(kept.take());
                         }
                     }
-                    std::thread::sleep(RETRY);
+                    pause();
                     batch.extend(std::iter::from_fn(|| entries.try_recv().ok()));
                 }
             }
@@ -219,7 +219,11 @@ impl Keeper {
         }
         drop(statement);
         for (place, why) in unreadable {
-            error!(place, error = why, "a record in the journal cannot be read by this version: it is kept in its table set_aside");
+            error!(
+                place,
+                error = why,
+                "a record in the journal cannot be read by this version: it is kept in its table set_aside"
+            );
             set_aside(&self.connection, place, &why, &mut self.waiting)?;
         }
         Ok(found)
@@ -277,6 +281,11 @@ impl Keeper {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the keeper has a thread of its own; no call waits for it")]
+fn pause() {
+    std::thread::sleep(RETRY);
+}
+
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 records do not fit onto a disk")]
 fn as_gauge(count: u64) -> f64 {
     count as f64
@@ -295,7 +304,8 @@ fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) ->
         Entry::Open { call, .. } => {
             // The trace is noted once, when it is new: it is the longest part and does not change.
             let trace = call.record.trace.as_ref().map(serde_json::Value::to_string);
-            let statement = "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
+            let statement =
+                "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
                 SET body = excluded.body, trace = coalesce(excluded.trace, trace)";
             let mut statement = transaction.prepare_cached(statement)?;
             let record = CallRecord { trace: None, ..call.record.clone() };
@@ -304,7 +314,9 @@ fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) ->
         }
         Entry::Finished(record) => finish(transaction, record, waiting)?,
         Entry::Forget(call) => {
-            transaction.prepare_cached("DELETE FROM open_calls WHERE call = ?1")?.execute(params![call.0.as_bytes()])?;
+            transaction
+                .prepare_cached("DELETE FROM open_calls WHERE call = ?1")?
+                .execute(params![call.0.as_bytes()])?;
         }
         Entry::Alive(at) => {
             let mut statement = transaction.prepare_cached(
@@ -338,7 +350,8 @@ fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64)
     transaction.prepare_cached("DELETE FROM open_calls WHERE call = ?1")?.execute(params![call])?;
     let counted: Vec<String> =
         record.attempts.iter().filter(|attempt| attempt.counted).map(|attempt| attempt.link_id.to_string()).collect();
-    let insert = "INSERT INTO waiting (call, node, uniqueid, counted, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let insert =
+        "INSERT INTO waiting (call, node, uniqueid, counted, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
     let new = transaction.prepare_cached(insert)?.execute(params![
         call,
         record.node,
@@ -374,7 +387,9 @@ fn read_left(connection: &Connection) -> Result<Left, StoreError> {
                 call.record.trace = trace.and_then(|trace| serde_json::from_str(&trace).ok());
                 calls.push(call);
             }
-            Err(error) => error!(%error, body, "an open call in the journal cannot be read by this version; it stays there"),
+            Err(error) => {
+                error!(%error, body, "an open call in the journal cannot be read by this version; it stays there")
+            }
         }
     }
     Ok(Left { calls, alive, same_boot })

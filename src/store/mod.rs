@@ -30,7 +30,7 @@ use std::str::FromStr;
 
 use sea_orm::{
     AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
-    SqliteTransactionMode,    TransactionOptions, TransactionTrait,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 pub use migrate::{migrate, pending};
@@ -95,7 +95,8 @@ impl StoreError {
     /// Whether it is what the database was given that is at fault, and not how the database is: trying again is of no use.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        let Self::Query(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = self else {
+        let Self::Query(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = self
+        else {
             return false;
         };
         let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
