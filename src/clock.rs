@@ -70,6 +70,10 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn stamp(&self) -> Stamp {
+        #[cfg(test)]
+        if let Some(since_boot) = simulated::since_boot(self.origin.elapsed()) {
+            return Stamp { since_boot, wall: self.now().wall };
+        }
         Stamp { since_boot: self.since_boot + self.origin.elapsed(), wall: self.now().wall }
     }
 
@@ -94,7 +98,8 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
 }
 
-/// The wall clock of a simulated world, which follows its virtual time and jumps when it is told to. One for each thread, as worlds are.
+/// The clocks of a simulated world's machine, which follow its virtual time; the wall clock jumps when it is told to. One for each thread,
+/// as worlds are.
 #[cfg(test)]
 pub(crate) mod simulated {
     use std::cell::Cell;
@@ -102,16 +107,27 @@ pub(crate) mod simulated {
 
     use chrono::{DateTime, Utc};
 
-    thread_local! {
-        static AT_START: Cell<Option<DateTime<Utc>>> = const { Cell::new(None) };
+    /// What they showed when the process's clock was started.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct AtStart {
+        pub(crate) wall: DateTime<Utc>,
+        pub(crate) since_boot: Duration,
     }
 
-    /// What the wall clock showed when the process's clock was started; `None` = the real clock.
-    pub(crate) fn set(at_start: Option<DateTime<Utc>>) {
+    thread_local! {
+        static AT_START: Cell<Option<AtStart>> = const { Cell::new(None) };
+    }
+
+    /// `None` = the real clocks.
+    pub(crate) fn set(at_start: Option<AtStart>) {
         AT_START.set(at_start);
     }
 
     pub(super) fn wall(elapsed: Duration) -> Option<DateTime<Utc>> {
-        AT_START.get().map(|start| start + elapsed)
+        AT_START.get().map(|start| start.wall + elapsed)
+    }
+
+    pub(super) fn since_boot(elapsed: Duration) -> Option<Duration> {
+        AT_START.get().map(|start| start.since_boot + elapsed)
     }
 }

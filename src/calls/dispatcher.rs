@@ -112,8 +112,13 @@ impl Dispatcher {
         let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
-                Some(event) = events.recv() => self.on_event(event),
-                Some(report) = self.inbox.recv() => self.on_report(report),
+                // In a fixed order, so that a run can be replayed: what is rare first, so that a flood of events keeps nothing waiting.
+                biased;
+                () = shutdown.cancelled(), if draining.is_none() => {
+                    self.withdraw().await;
+                    second.reset();
+                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
+                }
                 _ = second.tick() => {
                     self.context.journal.alive(self.context.clock.stamp());
                     match &mut draining {
@@ -127,11 +132,8 @@ impl Dispatcher {
                     self.refuse(refusing);
                 }
                 _ = compare.tick() => (0..self.nodes.len()).for_each(|node| self.start_comparing(node)),
-                () = shutdown.cancelled(), if draining.is_none() => {
-                    self.withdraw().await;
-                    second.reset();
-                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
-                }
+                Some(report) = self.inbox.recv() => self.on_report(report),
+                Some(event) = events.recv() => self.on_event(event),
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! What Asterisk lists is evidence; what it does not list is gone. Channels of other applications are never touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
@@ -14,7 +14,7 @@ use crate::routing::caps::{Permit, PermitKey};
 #[derive(Debug, Clone, Default)]
 pub struct Belief {
     /// Live calls by their inbound channel; `true` = its task is gone.
-    pub calls: HashMap<String, (CallId, bool)>,
+    pub calls: BTreeMap<String, (CallId, bool)>,
     /// Permits held by those calls.
     pub permits: Vec<PermitKey>,
     /// Permits that were found without a channel long enough ago.
@@ -103,7 +103,7 @@ pub struct Ours<'a> {
 /// Compares what we believe with what Asterisk lists.
 #[must_use]
 pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) -> Vec<Finding> {
-    let listed: HashMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
+    let listed: BTreeMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
     let live: HashSet<CallId> = belief.calls.values().map(|(call, _)| *call).collect();
     let mut findings = Vec::new();
     findings.extend(known_calls(ours, belief, &listed));
@@ -128,7 +128,7 @@ pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &
     findings
 }
 
-fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
+fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (channel_id, (call, task_gone)) in &belief.calls {
         let caller = listed.get(channel_id.as_str());
@@ -173,7 +173,7 @@ fn stray_leg(key: PermitKey, leg: &Channel) -> Finding {
     Finding::HangUp { channel_id: leg.id.clone(), permit: permit_of(leg).map(|permit| (key, permit)) }
 }
 
-fn permits(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
+fn permits(belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
     let missing = belief.permits.iter().filter(|(call, n)| !listed.contains_key(call.leg(*n).as_str()));
     missing
         .map(|key| match belief.missing_before.contains(key) {

@@ -228,10 +228,13 @@ impl Registry {
         }
     }
 
-    /// The calls of one node.
+    /// The calls of one node, the oldest first.
     #[must_use]
     pub fn calls_on(&self, node: usize) -> Vec<(CallId, LiveCall)> {
-        self.calls.iter().filter(|entry| entry.node == node).map(|e| (*e.key(), e.value().clone())).collect()
+        let entries = self.calls.iter().filter(|entry| entry.node == node);
+        let mut calls: Vec<_> = entries.map(|e| (*e.key(), e.value().clone())).collect();
+        calls.sort_unstable_by_key(|(call, _)| *call);
+        calls
     }
 
     /// Live calls over all nodes.

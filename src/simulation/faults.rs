@@ -23,6 +23,8 @@ pub(super) enum Fault {
     ItsClockJumps,
     /// The database takes nothing for a while.
     DatabaseAway,
+    /// The journal cannot be written for a while.
+    JournalFails,
 }
 
 /// How often, in a world.
@@ -53,7 +55,7 @@ impl Faults {
         use Fault as F;
         let all = [
             F::Disconnect, F::Disconnect, F::HalfOpen, F::Stall, F::AsteriskDies, F::ControllerDies, F::ControllerDies,
-            F::OurClockJumps, F::ItsClockJumps, F::DatabaseAway,
+            F::OurClockJumps, F::ItsClockJumps, F::DatabaseAway, F::JournalFails,
         ];
         // A world of few kinds lets one kind do its worst.
         let kinds = if chance.percent(60) { all.to_vec() } else { (0..2).map(|_| chance.one_of(&all)).collect() };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::journal::Journal;
 use super::store::Store;
 use super::truth::{Call, Ended, Truth};
 use super::world::Line;
@@ -11,19 +12,22 @@ use crate::cdr::record::{CallRecord, HungUpBy};
 /// What events and requests may take without any fault.
 const USUAL: Duration = Duration::from_millis(1_500);
 
-pub(super) fn at_the_end(truth: &mut Truth, store: &Store, registry: &Registry, lines: &[Line]) {
+pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, registry: &Registry, lines: &[Line]) {
     let mut wrong = Vec::new();
     for call in truth.calls() {
         let record = call.id.and_then(|id| store.rows.get(&id));
         let unseen = unseen(call, &lines[call.node]);
         match record {
-            None if call.taken && !call.fell_back => wrong.push(format!("no record of a call: {}", call.story())),
-            None => {}
+            None => {
+                let why = (!call.fell_back).then(|| missed(call, journal, unseen)).flatten();
+                wrong.extend(why.map(|why| format!("no record of a call {why}: {}\n    unseen {unseen:?}", call.story())));
+            }
             Some(record) => wrong.extend(faults_of(call, record, unseen).into_iter().map(|fault| {
                 format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())
             })),
         }
     }
+    wrong.extend(journal.twice.iter().map(|call| format!("a second record of call {call}")));
     let book = registry.book();
     let snapshot = registry.snapshot();
     for link in snapshot.campaigns.values().flat_map(|campaign| &campaign.links) {
@@ -37,6 +41,18 @@ pub(super) fn at_the_end(truth: &mut Truth, store: &Store, registry: &Registry, 
         }
     }
     truth.wrong.append(&mut wrong);
+}
+
+/// Why a call should have a record. A controller that is killed may take with it what the journal was just told of a call; where that
+/// was all, and the call had ended before the next run looked, nobody knows of it.
+fn missed(call: &Call, journal: &Journal, unseen: Duration) -> Option<&'static str> {
+    let id = call.id?;
+    let waited = call.caller_gone?.saturating_sub(call.entered?).saturating_sub(unseen);
+    match (journal.known.contains(&id), journal.lost.contains(&id)) {
+        (true, _) => Some("that the journal knew"),
+        (false, false) if call.taken => Some("that was taken"),
+        (false, _) => (waited > Duration::from_secs(4)).then_some("that nobody took"),
+    }
 }
 
 /// For how long of its life a call was out of the controller's sight, or seen late.

@@ -8,6 +8,7 @@ mod asterisk;
 mod chance;
 mod faults;
 mod invariants;
+mod journal;
 mod parties;
 mod setting;
 mod store;

@@ -16,11 +16,13 @@ use super::asterisk::{Act, Around, Asterisk, Dialplan, Due, epoch};
 use super::chance::Chance;
 use super::faults::Fault;
 use super::invariants;
+use super::journal::Journal;
 use super::parties::Caller;
 use super::setting::{Setting, number};
 use super::store::Store;
 use super::truth::Truth;
 use crate::ari::DownReason;
+use crate::cdr::journal::Entry;
 use crate::clock;
 
 /// How long a world may take to be quiet once its last caller has come and its faults have ended.
@@ -28,7 +30,7 @@ const QUIET_WITHIN: Duration = Duration::from_secs(600);
 
 /// Something on the calendar.
 #[derive(Debug)]
-pub(super) enum What {
+enum What {
     /// The next caller.
     Call,
     /// The next fault.
@@ -45,35 +47,37 @@ pub(super) enum What {
     Missed(usize, u64),
     /// Asterisk is there again.
     Restarted(usize),
-    /// The database takes what waits.
-    Store,
+    /// The journal commits what it was given.
+    Commit,
+    /// The writer brings a batch of records to the database.
+    Write,
     /// A look at whether all is over.
     Quiet,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Planned {
     at: Duration,
     /// Order of those due at the same time.
     turn: u64,
     what: What,
 }
 
-impl PartialEq for Entry {
+impl PartialEq for Planned {
     fn eq(&self, other: &Self) -> bool {
         self.turn == other.turn
     }
 }
 
-impl Eq for Entry {}
+impl Eq for Planned {}
 
-impl PartialOrd for Entry {
+impl PartialOrd for Planned {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
+impl Ord for Planned {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.turn).cmp(&(other.at, other.turn))
     }
@@ -107,17 +111,20 @@ pub(super) struct World {
     seed: u64,
     chance: Chance,
     now: Duration,
-    calendar: BinaryHeap<Reverse<Entry>>,
+    calendar: BinaryHeap<Reverse<Planned>>,
     turns: u64,
     setting: Setting,
     nodes: Vec<Asterisk>,
     lines: Vec<Line>,
     truth: Truth,
+    journal: Journal,
     store: Store,
+    /// The writer's next batch is on the calendar.
+    writing: bool,
     calls_left: usize,
     /// The last caller has come: no more faults, and by then all must be over.
     quiet_by: Option<Duration>,
-    /// Requests left until the controller is killed.
+    /// Steps left until the controller is killed.
     dies_in: Option<u64>,
     /// How far the controller's wall clock is ahead.
     ahead: chrono::Duration,
@@ -143,7 +150,9 @@ impl World {
             nodes: names[..setting.nodes].iter().map(|name| Asterisk::new(name, "capconduit-1")).collect(),
             lines: (0..setting.nodes).map(|_| Line::default()).collect(),
             truth: Truth::new(setting.snapshot.clone(), setting.limits.max_duration),
+            journal: Journal::default(),
             store: Store::default(),
+            writing: false,
             calls_left: setting.calls,
             quiet_by: None,
             dies_in: None,
@@ -201,7 +210,7 @@ impl World {
 
     fn at(&mut self, at: Duration, what: What) {
         self.turns += 1;
-        self.calendar.push(Reverse(Entry { at, turn: self.turns, what }));
+        self.calendar.push(Reverse(Planned { at, turn: self.turns, what }));
     }
 
     fn later_fault(&mut self) {
@@ -218,7 +227,7 @@ impl World {
 
     /// Takes what is due next off the calendar and lets it happen.
     fn step(&mut self, life: Option<&mut Life>) {
-        let Some(Reverse(Entry { at, what, .. })) = self.calendar.pop() else { return };
+        let Some(Reverse(Planned { at, what, .. })) = self.calendar.pop() else { return };
         self.now = self.now.max(at);
         match what {
             What::Call => self.call(),
@@ -236,7 +245,8 @@ impl World {
                 self.nodes[node].started = self.nodes[node].wall(self.now);
                 self.say(|| format!("node {node}: Asterisk is there again"));
             }
-            What::Store => self.store.take(self.now),
+            What::Commit => self.commit(life),
+            What::Write => self.write(),
             What::Quiet => self.look_whether_quiet(life),
         }
     }
@@ -290,7 +300,7 @@ impl World {
         let kinds = self.setting.faults.kinds.clone();
         let fault = self.chance.one_of(&kinds);
         self.say(|| format!("FAULT {fault:?} (node {node})"));
-        let all = matches!(fault, Fault::ControllerDies | Fault::OurClockJumps | Fault::DatabaseAway);
+        let all = matches!(fault, Fault::ControllerDies | Fault::OurClockJumps | Fault::DatabaseAway | Fault::JournalFails);
         self.truth.living().filter(|call| all || call.node == node).for_each(|call| call.faults += 1);
         let hour = chrono::Duration::hours(if self.chance.percent(50) { 1 } else { -1 });
         match fault {
@@ -308,18 +318,21 @@ impl World {
                 self.later(down, What::Restarted(node));
             }
             // Killed not here, between two steps of the world, but at one of the next requests: amid what the controller does.
-            Fault::ControllerDies => self.dies_in = Some(self.chance.between(1, 40)),
+            Fault::ControllerDies => self.dies_in = Some(self.chance.between(1, 120)),
             Fault::OurClockJumps => {
                 self.ahead += hour;
                 if let Some(life) = life {
-                    life.set_wall(epoch() + self.ahead);
+                    clock::simulated::set(Some(life.at_start(epoch() + self.ahead)));
                 }
             }
             Fault::ItsClockJumps => self.nodes[node].ahead += hour,
             Fault::DatabaseAway => {
                 let away = self.chance.millis(500, 30_000);
-                self.store.away_until(self.now + away);
-                self.later(away, What::Store);
+                self.store.go_away(self.now + away);
+            }
+            Fault::JournalFails => {
+                let fails = self.chance.millis(20, 5_000);
+                self.journal.fail_until(self.now + fails);
             }
         }
     }
@@ -330,7 +343,8 @@ impl World {
             self.disconnect(node, DownReason::Lost, None);
         }
         let down = self.chance.millis(100, 6_000);
-        let until = self.now + down;
+        // It does not start without the database.
+        let until = (self.now + down).max(self.store.away_until);
         self.say(|| format!("the controller is dead for {down:?}"));
         while self.calendar.peek().is_some_and(|Reverse(next)| next.at <= until) {
             self.step(None);
@@ -345,19 +359,52 @@ impl World {
             && life.registry.book().ledger.is_empty()
             && self.nodes.iter().all(|node| node.left_over().is_empty())
             && self.truth.living().next().is_none()
-            && self.store.is_idle();
+            && self.journal.is_idle();
         if over {
             life.over = true;
-            invariants::at_the_end(&mut self.truth, &self.store, &life.registry, &self.lines);
+            invariants::at_the_end(&mut self.truth, &self.journal, &self.store, &life.registry, &self.lines);
         } else if self.quiet_by.is_some_and(|by| self.now >= by) {
             let channels: Vec<_> = self.nodes.iter().flat_map(Asterisk::left_over).collect();
             let held: Vec<_> = life.registry.book().ledger.held().map(|((call, n), _)| call.leg(n)).collect();
             self.truth.wrong.push(format!(
                 "not quiet {QUIET_WITHIN:?} after the last caller: {} live calls; channels and bridges {channels:?}; permits {held:?}; \
-                 store idle: {}",
+                 open in the journal: {:?}; records wait: {}",
                 life.registry.live(),
-                self.store.is_idle()
+                self.journal.open(),
+                self.journal.has_waiting()
             ));
+        }
+    }
+
+    fn commit(&mut self, life: Option<&mut Life>) {
+        self.journal.commit(self.now);
+        let fails = self.journal.fails(self.now);
+        if let Some(life) = life {
+            life.stand(fails);
+        }
+        if fails {
+            self.later(Duration::from_millis(500), What::Commit);
+        } else if self.journal.has_waiting() && !std::mem::replace(&mut self.writing, true) {
+            self.later(Duration::from_millis(100), What::Write);
+        }
+    }
+
+    fn write(&mut self) {
+        let written = self.store.take(&self.journal, self.now, &mut self.chance);
+        self.writing = self.journal.has_waiting();
+        if self.writing {
+            let wait = if written.is_some() { self.chance.millis(0, 10) } else { Duration::from_millis(300) };
+            self.later(wait, What::Write);
+        }
+        if let Some(entry) = written {
+            self.give(entry);
+        }
+    }
+
+    fn give(&mut self, entry: Entry) {
+        if self.journal.give(entry) {
+            let after = self.chance.millis(0, 4);
+            self.later(after, What::Commit);
         }
     }
 }

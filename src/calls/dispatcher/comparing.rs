@@ -64,7 +64,8 @@ impl Dispatcher {
         let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
         let state = &self.nodes[node];
         let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
-        let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
+        let mut held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
+        held.sort_unstable();
         let of_calls = |key: &PermitKey| on_node.contains(&key.0) && !orphaned.contains(key);
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         Belief {

@@ -1,6 +1,6 @@
 //! One Asterisk node as the dispatcher sees it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::ari::{Channel, NodeHandle};
@@ -33,6 +33,7 @@ pub(super) struct Orphan {
     pub(super) counted: bool,
 }
 
+/// What is gone through in order is kept in order: the same events shall always lead to the same requests.
 #[derive(Debug)]
 pub(super) struct NodeState {
     pub(super) handle: NodeHandle,
@@ -53,14 +54,14 @@ pub(super) struct NodeState {
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
     /// Permits found without a channel, and when first.
-    pub(super) missing: HashMap<PermitKey, Duration>,
+    pub(super) missing: BTreeMap<PermitKey, Duration>,
     /// By channel id.
-    pub(super) orphans: HashMap<String, Orphan>,
+    pub(super) orphans: BTreeMap<String, Orphan>,
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
     /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
-    pub(super) left: HashMap<CallId, Noted>,
+    pub(super) left: BTreeMap<CallId, Noted>,
 }
 
 impl NodeState {
@@ -78,11 +79,11 @@ impl NodeState {
             comparing: None,
             ended: HashSet::new(),
             leaving: HashSet::new(),
-            missing: HashMap::new(),
-            orphans: HashMap::new(),
+            missing: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             again: false,
             waiting: Vec::new(),
-            left: HashMap::new(),
+            left: BTreeMap::new(),
         }
     }
 

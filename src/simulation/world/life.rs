@@ -12,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::Parcel;
 use super::{What, World};
+use crate::simulation::store::BATCH;
 use crate::ari::simulated::{Asked, Side};
 use crate::ari::{DownReason, Info, Node, NodeEvent, NodeEventKind};
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
-use crate::cdr::record::CallRecord;
+use crate::cdr::journal::{Entry, Journal, Refusing, Standing};
+use crate::clock::simulated::AtStart;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::routing::book::Book;
@@ -35,7 +37,8 @@ pub(super) enum Passed {
 pub(super) struct Life {
     sides: Vec<Side>,
     events: mpsc::Sender<NodeEvent>,
-    records: mpsc::UnboundedReceiver<CallRecord>,
+    entries: mpsc::UnboundedReceiver<Entry>,
+    standing: watch::Sender<Standing>,
     clock: Clock,
     /// The monotonic clock at the beginning of the world, which may lie before this life.
     beginning: Duration,
@@ -47,7 +50,7 @@ pub(super) struct Life {
 /// What the controller gives out.
 enum Got {
     Asked(usize, bool, Box<Asked>),
-    Record(Box<CallRecord>),
+    Entry(Box<Entry>),
     /// It waits.
     Nothing,
 }
@@ -68,7 +71,7 @@ pub(super) fn run(world: &mut World) -> Passed {
 }
 
 fn start(world: &mut World) -> Life {
-    clock::simulated::set(Some(world.wall()));
+    clock::simulated::set(Some(AtStart { wall: world.wall(), since_boot: world.now }));
     let clock = Clock::start();
     let began = clock.now().mono;
     let config = Config::from_layers(None, []).expect("the defaults are valid");
@@ -82,12 +85,14 @@ fn start(world: &mut World) -> Life {
         nodes.push((handle, Intake::new(&node)));
         sides.push(side);
     }
-    let book = Book::with_totals(world.store.totals.clone());
+    let left = world.journal.left();
+    // As `app.rs` does.
+    let book = Book::with_totals(world.store.settle(&mut world.journal, 2 * BATCH));
     let registry = Arc::new(Registry::new(book, world.setting.snapshot.clone(), 16));
-    let (records_in, records) = mpsc::unbounded_channel();
-    let context = Context { registry: Arc::clone(&registry), records: records_in, clock, limits: world.setting.limits };
+    let (journal, entries, standing) = Journal::new();
+    let context = Context { registry: Arc::clone(&registry), journal, clock, limits: world.setting.limits };
     let (health, _) = watch::channel(Vec::new());
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health);
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));
     for node in 0..world.nodes.len() {
         world.lines[node].alive |= world.lives == 1;
@@ -95,7 +100,9 @@ fn start(world: &mut World) -> Life {
         world.later(after, What::Connect(node));
     }
     world.say(|| "the controller starts".to_owned());
-    Life { sides, events, records, clock, beginning: began.saturating_sub(world.now), began, registry, over: false }
+    world.write();
+    let beginning = began.saturating_sub(world.now);
+    Life { sides, events, entries, standing, clock, beginning, began, registry, over: false }
 }
 
 /// Lets world and controller go on, until the life or the world is over.
@@ -108,26 +115,18 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
             return Passed::Quiet;
         }
         let next = world.calendar.peek().map_or(world.now, |Reverse(next)| next.at);
-        match life.wait_until(next).await {
-            Got::Asked(node, over_http, asked) => {
-                world.now = world.now.max(life.now());
-                if let Some(left) = &mut world.dies_in {
-                    *left -= 1;
-                    if *left == 0 {
-                        world.dies_in = None;
-                        if world.chance.percent(50) {
-                            world.asked(node, over_http, *asked);
-                        }
-                        return Passed::Killed;
-                    }
-                }
-                world.asked(node, over_http, *asked);
-            }
-            Got::Record(record) => {
-                world.now = world.now.max(life.now());
-                world.store.finished(*record);
-                world.later(Duration::from_millis(100), What::Store);
-            }
+        let got = life.wait_until(next).await;
+        if !matches!(got, Got::Nothing) {
+            world.now = world.now.max(life.now());
+        }
+        let dies = world.dies_in.is_some_and(|left| left <= 1);
+        world.dies_in = world.dies_in.map(|left| left - 1).filter(|left| *left > 0);
+        if dies && world.chance.percent(50) {
+            return Passed::Killed;
+        }
+        match got {
+            Got::Asked(node, over_http, asked) => world.asked(node, over_http, *asked),
+            Got::Entry(entry) => world.give(*entry),
             Got::Nothing => {
                 world.step(Some(life));
                 // Sometimes the controller acts between two things of the same moment, sometimes not.
@@ -136,20 +135,26 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
                 }
             }
         }
+        if dies {
+            return Passed::Killed;
+        }
     }
 }
 
 /// Nobody is left to hear an answer; what was on its way to Asterisk still arrives.
 fn killed(world: &mut World, life: &mut Life) {
     world.say(|| "the controller is killed".to_owned());
-    while let Ok(record) = life.records.try_recv() {
-        drop(record);
+    while let Ok(entry) = life.entries.try_recv() {
+        world.journal.give(entry);
     }
-    world.store.forget();
+    world.journal.forget_given();
+    world.writing = false;
     world.forget_waiting();
     let calendar = std::mem::take(&mut world.calendar);
     let reaches_nobody = |what: &What| {
-        matches!(what, What::Parcel(_, Parcel::Answer { .. } | Parcel::Event { .. }) | What::Up(..) | What::Connect(_) | What::Missed(..))
+        use What as W;
+        let parcel = matches!(what, W::Parcel(_, Parcel::Answer { .. } | Parcel::Event { .. }));
+        parcel || matches!(what, W::Up(..) | W::Connect(_) | W::Missed(..) | W::Commit | W::Write)
     };
     world.calendar = calendar.into_iter().filter(|Reverse(entry)| !reaches_nobody(&entry.what)).collect();
 }
@@ -173,8 +178,8 @@ impl Life {
                     return Poll::Ready(Got::Asked(node, true, Box::new(asked)));
                 }
             }
-            if let Poll::Ready(Some(record)) = self.records.poll_recv(context) {
-                return Poll::Ready(Got::Record(Box::new(record)));
+            if let Poll::Ready(Some(entry)) = self.entries.poll_recv(context) {
+                return Poll::Ready(Got::Entry(Box::new(entry)));
             }
             if due {
                 return Poll::Ready(Got::Nothing);
@@ -203,8 +208,15 @@ impl Life {
         }
     }
 
-    /// The wall clock jumps: what it would have shown when the world began.
-    pub(super) fn set_wall(&self, at_beginning: DateTime<Utc>) {
-        clock::simulated::set(Some(at_beginning + (self.began - self.beginning)));
+    /// What the clocks showed when this life began, had the wall clock shown this when the world did.
+    pub(super) fn at_start(&self, at_beginning: DateTime<Utc>) -> AtStart {
+        let since_boot = self.began - self.beginning;
+        AtStart { wall: at_beginning + since_boot, since_boot }
+    }
+
+    /// Whether the journal can be written.
+    pub(super) fn stand(&self, fails: bool) {
+        let refusing = fails.then_some(Refusing::Failing);
+        self.standing.send_if_modified(|told| std::mem::replace(&mut told.refusing, refusing) != refusing);
     }
 }
