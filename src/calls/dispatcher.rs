@@ -229,10 +229,14 @@ impl Dispatcher {
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
+            return;
+        }
+        let facts = self.nodes[node].intake.facts(&channel, &args);
+        if self.context.registry.has_ended(facts.call_id) {
+            debug!(call = %facts.call_id, "arrived again: ended already");
         } else if self.draining || self.refusing {
             self.fall_back(node, app, &channel.id);
         } else {
-            let facts = self.nodes[node].intake.facts(&channel, &args);
             let since = self.context.clock.now().mono;
             self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, noted: None, since });
         }

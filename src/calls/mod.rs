@@ -14,6 +14,7 @@ pub mod live;
 pub mod machine;
 pub(crate) mod meter;
 pub mod news;
+mod recent;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;

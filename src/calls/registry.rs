@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
+use super::recent::Recent;
 use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
@@ -28,6 +29,7 @@ pub struct Registry {
     confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
+    recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
     /// Use of caps as listeners know it; `None` while there are none.
     told_use: Mutex<Option<InUse>>,
@@ -68,6 +70,7 @@ impl Registry {
             confirmed: AtomicU64::new(0),
             calls: DashMap::new(),
             inbound: DashMap::new(),
+            recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
             unsure: DashMap::new(),
@@ -167,7 +170,18 @@ impl Registry {
     pub fn remove(&self, call: CallId) {
         if let Some((_, live)) = self.calls.remove(&call) {
             self.inbound.remove(&(live.node, live.channel_id));
+            self.recent().add(call);
         }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call has ended here, not long ago.
+    #[must_use]
+    pub fn has_ended(&self, call: CallId) -> bool {
+        self.recent().contains(call)
     }
 
     /// Tells a call something; `false` when no such call is live.
