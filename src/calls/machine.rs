@@ -86,8 +86,8 @@ pub struct Call {
     caller: CallerLeg,
     /// The caller was told to hear ringing.
     caller_rings: bool,
-    /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been seen.
-    up_during: Option<u32>,
+    /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been taken, and when.
+    up_during: Option<(u32, Now)>,
     caller_cause: Option<i16>,
     pub(crate) end: Option<End>,
     pub(crate) timeline: Vec<Moment>,
@@ -270,7 +270,7 @@ impl Call {
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::Joined(n) => self.joined(n, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
-            Input::CallerUp => self.caller_up(),
+            Input::CallerUp => self.caller_up(now),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),

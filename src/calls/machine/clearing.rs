@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
-use crate::calls::attempt::Leg;
+use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
@@ -23,10 +23,26 @@ const REQUEST_TERMINATED: i16 = 487;
 const ANSWER_CROSSING: Duration = Duration::from_secs(1);
 
 impl Call {
-    pub(super) fn caller_up(&mut self) {
-        if self.caller == CallerLeg::Waiting {
-            self.caller = CallerLeg::Up;
-            self.up_during = (self.phase == Phase::Dialling).then(|| self.last_n());
+    pub(super) fn caller_up(&mut self, now: Now) {
+        match self.caller {
+            CallerLeg::Waiting => {
+                self.caller = CallerLeg::Up;
+                self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
+            }
+            CallerLeg::HangingUp(Some(_)) if self.early_media() => self.answered_in_the_end(now),
+            _ => {}
+        }
+    }
+
+    /// The client's answer crossed our hanging up of both and went through to the caller, whatever we had meant to tell it.
+    fn answered_in_the_end(&mut self, now: Now) {
+        let hanging_up = |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none();
+        let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
+        attempt.answered = Some(now);
+        if let Some(end) = &mut self.end {
+            end.sip = 200;
+            end.ending = if end.ending == Ending::Operator { end.ending } else { Ending::Completed };
+            end.at = now;
         }
     }
 

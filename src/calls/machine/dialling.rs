@@ -166,16 +166,20 @@ impl Call {
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(AttemptOutcome::Failed);
         }
-        let caller_came_up = self.phase == Phase::Dialling && self.up_during == Some(n);
+        let caller_came_up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
         let mut talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
             return;
         }
-        if caller_came_up && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) {
-            // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
-            // node was away. The caller is not sold twice; how long they talked is not known.
-            attempt.answered = Some(now);
+        let mut by = HungUpBy::Client;
+        if let Some((_, up)) = caller_came_up {
+            // The caller is up, which only this client's answer can have done: its answer and its end went by while the node was away,
+            // or its answer crossed our hanging it up. The caller is not sold twice.
+            if attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent {
+                by = HungUpBy::System;
+            }
+            attempt.answered = Some(up);
             attempt.verdict = None;
             talking = true;
         }
@@ -186,7 +190,7 @@ impl Call {
         effects.push(Effect::Release { n, counted });
         match self.phase {
             _ if talking && is_current => {
-                self.close(Ending::Completed, HungUpBy::Client, cause, now);
+                self.close(Ending::Completed, by, cause, now);
                 self.hang_up_caller(None, now, effects);
             }
             Phase::Dialling if is_current => self.try_next(position + 1, now, effects),
