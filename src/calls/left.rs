@@ -83,6 +83,7 @@ mod tests {
     use crate::calls::io::Input;
     use crate::calls::machine_test::bench::Bench;
     use crate::clock::Stamp;
+    use crate::id::LinkId;
     use crate::routing::decision::tests::link;
     use crate::routing::snapshot::{CountOn, Link};
 
@@ -134,6 +135,20 @@ mod tests {
         let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
         let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
+    }
+
+    #[test]
+    fn an_attempt_that_was_over_and_counts_is_counted_by_the_next_run_before_the_record_is_there() {
+        let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
+        let busy = Input::LegGone { n: 1, cause: Some(17), sip: Some(486) };
+        for (link, counted) in [(link(1), vec![]), (by_attempt, vec![LinkId(1)])] {
+            let mut bench = Bench::new(&[link, crate::routing::decision::tests::link(2)]);
+            [Input::LegReady(1), busy.clone()].into_iter().for_each(|input| drop(bench.give(input)));
+            let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+            let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+            assert_eq!(open.counted().collect::<Vec<_>>(), counted);
+            assert_eq!(open.legs.len(), 1, "the second attempt is under way and holds its permit");
+        }
     }
 
     #[test]

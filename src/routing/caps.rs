@@ -193,7 +193,7 @@ impl Ledger {
         *self.campaigns.entry(permit.campaign).or_default() += 1;
     }
 
-    /// Counts a call of this link that held no permit here: one that the old dialplan handled.
+    /// Counts a call of this link that held no permit here: one that the old dialplan or an earlier run handled.
     pub fn count(&mut self, link: LinkId) {
         self.links.entry(link).or_default().counted += 1;
     }

@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::id::CallId;
 
 impl Dispatcher {
-    /// Holds every permit of the calls that were left. Before anything is decided.
+    /// Holds every permit of the calls that were left, and counts what of them counts already. Before anything is decided.
     pub(super) fn hold_left(&mut self, left: Left) {
         let (now, stamp) = (self.context.clock.now(), self.context.clock.stamp());
         for open in &left.calls {
@@ -24,14 +24,18 @@ impl Dispatcher {
             let arrived = Now { mono: now.mono.saturating_sub(ago + open.age), wall: open.record.arrived_at };
             let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
             let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on };
+            let mut book = self.context.registry.book();
+            open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
+            open.counted().for_each(|link| book.ledger.count(link));
+            drop(book);
             let Some(node) = self.nodes.iter_mut().find(|node| node.handle.name() == open.record.node) else {
                 warn!(call = %open.record.call_id, node = open.record.node, "a call was left on a node that is not configured any more");
-                self.close_as_lost(noted, now);
+                for (n, counted) in self.close_as_lost(noted, now) {
+                    self.context.registry.book().ledger.release((open.record.call_id, n), counted);
+                }
                 continue;
             };
             node.left.insert(open.record.call_id, noted);
-            let mut book = self.context.registry.book();
-            open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
         }
     }
 
