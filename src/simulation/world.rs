@@ -23,6 +23,7 @@ use super::store::Store;
 use super::truth::Truth;
 use crate::ari::DownReason;
 use crate::cdr::journal::Entry;
+use crate::cdr::record::CallRecord;
 use crate::clock;
 
 /// How long a world may take to be quiet once its last caller has come and its faults have ended.
@@ -265,7 +266,8 @@ impl World {
             if way == Dialplan::Fallback {
                 self.truth.fell_back(call);
             }
-            self.say(|| format!("call {call} comes to node {node} for campaign {campaign}: {way:?}"));
+            let id = self.truth.call(call).id.map(|id| id.to_string()).unwrap_or_default();
+            self.say(|| format!("call {call} {id} comes to node {node} for campaign {campaign}: {way:?}"));
         }
         if self.calls_left > 1 {
             self.calls_left -= 1;
@@ -402,9 +404,28 @@ impl World {
     }
 
     fn give(&mut self, entry: Entry) {
+        if !matches!(entry, Entry::Alive(_)) {
+            self.say(|| format!("journal is given {}", describe_entry(&entry)));
+        }
         if self.journal.give(entry) {
             let after = self.chance.millis(0, 4);
             self.later(after, What::Commit);
         }
+    }
+}
+
+fn describe_entry(entry: &Entry) -> String {
+    let record = |record: &CallRecord| {
+        let counted = record.attempts.iter().filter(|attempt| attempt.counted).count();
+        format!("{} {} by {}, {} attempts, {counted} counted", record.call_id, record.ending, record.hung_up_by, record.attempts.len())
+    };
+    match entry {
+        Entry::Open { call, kept } => {
+            let legs: Vec<u32> = call.legs.iter().map(|leg| leg.n).collect();
+            let waits = if kept.is_some() { ", waited for" } else { "" };
+            format!("open {}: ended {}, legs {legs:?}{waits}", record(&call.record), call.ended)
+        }
+        Entry::Finished(finished) => format!("finished {}", record(finished)),
+        other => format!("{other:?}"),
     }
 }
