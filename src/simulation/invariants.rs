@@ -37,7 +37,13 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
         }
         let really = truth.counted(link.id);
         if rows < really {
-            wrong.push(format!("link {}: the records count {rows}, really there were {really}", link.id));
+            let told_less = truth.calls().iter().filter(|call| {
+                let record = call.id.and_then(|id| store.rows.get(&id));
+                let counted = record.map_or(0, |record| record.attempts.iter().filter(|it| it.counted && it.link_id == link.id).count());
+                truth.counted_of(call, link.id) > counted
+            });
+            let stories: Vec<_> = told_less.map(Call::story).collect();
+            wrong.push(format!("link {}: the records count {rows}, really there were {really}: {}", link.id, stories.join("; ")));
         }
     }
     truth.wrong.append(&mut wrong);
@@ -86,6 +92,9 @@ fn faults_of(call: &Call, record: &CallRecord, unseen: Duration) -> Vec<String> 
         && record.ended_before.is_none()
     {
         let talked = parted.saturating_sub(met);
+        // One that lingers although it has hung up, and of which that was not told, talks on for all that can be seen.
+        let lingered = call.caller_gone.unwrap_or(parted).saturating_sub(parted);
+        let unseen = if unseen.is_zero() { unseen } else { unseen + lingered };
         let told = Duration::from_millis(u64::try_from(record.talk_ms).unwrap_or(0));
         if talked.abs_diff(told) > USUAL + unseen {
             wrong.push(format!("they talked for {talked:?}, the record says {told:?}"));

@@ -1,6 +1,6 @@
 //! What really happened, kept beside the controller and never shown to it; what must hold of it at every moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ pub(super) struct Call {
     pub(super) caller_gone: Option<Duration>,
     /// Faults that touched it.
     pub(super) faults: u32,
-    /// How long the controller could not see it while it lived.
-    pub(super) unseen: Duration,
+    /// The controller, alive, was not told something of it once its parties had met.
+    missed: bool,
 }
 
 /// Who ended a talk.
@@ -71,6 +71,9 @@ pub(super) struct Truth {
     clients: HashMap<ClientId, u32>,
     campaigns: HashMap<CampaignId, u32>,
     longest_talk: Duration,
+    /// Calls of which a controller that was killed took something with it that the journal had not committed yet: an attempt of a link
+    /// without a total may be among it, and its number is then used again.
+    pub(super) forgotten: HashSet<CallId>,
     /// What was found to be wrong.
     pub(super) wrong: Vec<String>,
 }
@@ -79,6 +82,8 @@ pub(super) struct Truth {
 struct Used {
     live: u32,
     counted: u64,
+    /// Of those, how many a living controller could not see.
+    missed: u64,
 }
 
 impl Truth {
@@ -91,6 +96,7 @@ impl Truth {
             clients: HashMap::new(),
             campaigns: HashMap::new(),
             longest_talk,
+            forgotten: HashSet::new(),
             wrong: Vec::new(),
         }
     }
@@ -114,7 +120,7 @@ impl Truth {
             caller_left: None,
             caller_gone: None,
             faults: 0,
-            unseen: Duration::ZERO,
+            missed: false,
         });
         self.calls.len() - 1
     }
@@ -153,6 +159,20 @@ impl Truth {
         }
     }
 
+    /// Nobody was told an event of this channel, although a controller lives.
+    pub(super) fn missed(&mut self, channel: &str) {
+        let by_leg = CallId::parse_leg(channel).and_then(|(call, _)| self.index(call));
+        let Some(index) = by_leg.or_else(|| self.calls.iter().rposition(|call| call.channel == channel)) else { return };
+        let call = &mut self.calls[index];
+        let Some((n, _)) = call.met.filter(|_| !call.missed) else { return };
+        call.missed = true;
+        if let Some(permit) = self.calls[index].dials.get(&n).map(|dial| dial.permit)
+            && self.count_on(permit) == CountOn::Answered
+        {
+            self.links.entry(permit.link).or_default().missed += 1;
+        }
+    }
+
     pub(super) fn entered(&mut self, call: usize, id: CallId, channel: &str, now: Duration) {
         self.by_id.insert(id, call);
         let call = &mut self.calls[call];
@@ -178,10 +198,12 @@ impl Truth {
             return;
         };
         let call = &mut self.calls[index];
-        if call.dials.insert(n, Dial { permit, gone: None }).is_some() {
+        let again = call.dials.insert(n, Dial { permit, gone: None }).is_some();
+        if again && (self.total_of(permit).is_some() || !self.forgotten.contains(&id)) {
             self.wrong.push(format!("{id}-{n} was dialled twice"));
         }
-        if call.met.is_some() {
+        let call = &self.calls[index];
+        if call.met.is_some() && !call.missed {
             self.wrong.push(format!("{id}-{n} was dialled for a caller who had been answered"));
         }
         self.links.entry(permit.link).or_default().live += 1;
@@ -191,6 +213,11 @@ impl Truth {
             self.links.entry(permit.link).or_default().counted += 1;
         }
         self.check_caps(permit, now);
+    }
+
+    fn total_of(&self, permit: Permit) -> Option<u64> {
+        let campaign = &self.snapshot.campaigns[&permit.campaign];
+        campaign.links.iter().find(|link| link.id == permit.link).and_then(|link| link.total_calls_allowed)
     }
 
     fn count_on(&self, permit: Permit) -> CountOn {
@@ -207,7 +234,7 @@ impl Truth {
         let client_max = self.snapshot.clients[&permit.client].max_concurrency;
         let limits = [
             ("link", permit.link.0, u64::from(used.live), link.max_concurrency.map(u64::from)),
-            ("total of link", permit.link.0, used.counted, link.total_calls_allowed),
+            ("total of link", permit.link.0, used.counted - used.missed, link.total_calls_allowed),
             ("client", permit.client.0, u64::from(client), client_max.map(u64::from)),
             ("campaign", permit.campaign.0, u64::from(all), campaign.max_concurrency.map(u64::from)),
         ];
@@ -268,9 +295,18 @@ impl Truth {
         self.calls[index].caller_gone.get_or_insert(now);
     }
 
-    /// Calls of this link that really count.
+    /// Attempts of this call that really count against the link.
+    pub(super) fn counted_of(&self, call: &Call, link: LinkId) -> usize {
+        let counts = |n: u32, permit: Permit| match self.count_on(permit) {
+            CountOn::Answered => call.met.is_some_and(|(met, _)| met == n),
+            CountOn::Attempted => true,
+        };
+        call.dials.iter().filter(|(n, dial)| dial.permit.link == link && counts(**n, dial.permit)).count()
+    }
+
+    /// Calls of this link that really count, and that a controller could know of.
     pub(super) fn counted(&self, link: LinkId) -> u64 {
-        self.links.get(&link).map_or(0, |used| used.counted)
+        self.links.get(&link).map_or(0, |used| used.counted - used.missed)
     }
 
     pub(super) fn leg_gone(&mut self, id: CallId, n: u32, now: Duration) {
@@ -305,9 +341,9 @@ impl Call {
         let id = self.id.map(|id| id.to_string()).unwrap_or_default();
         format!(
             "call {id} (channel {}, node {}): entered {:?}, dials {:?}, met {:?}, parted {:?}, caller left {:?}, gone {:?}, \
-             unseen {:?}, faults {}",
+             missed {}, faults {}",
             self.channel, self.node, self.entered, self.dials.keys().collect::<Vec<_>>(), self.met, self.parted,
-            self.caller_left, self.caller_gone, self.unseen, self.faults
+            self.caller_left, self.caller_gone, self.missed, self.faults
         )
     }
 }

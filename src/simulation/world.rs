@@ -130,6 +130,7 @@ pub(super) struct World {
     /// How far the controller's wall clock is ahead.
     ahead: chrono::Duration,
     lives: usize,
+    controller_lives: bool,
     log: Log,
 }
 
@@ -159,6 +160,7 @@ impl World {
             dies_in: None,
             ahead: chrono::Duration::zero(),
             lives: 0,
+            controller_lives: false,
             setting,
             log,
         };
@@ -341,6 +343,7 @@ impl World {
 
     /// The controller is dead for a while; the rest of the world goes on.
     fn without_controller(&mut self) {
+        self.controller_lives = false;
         for node in 0..self.lines.len() {
             self.disconnect(node, DownReason::Lost, None);
         }

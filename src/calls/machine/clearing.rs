@@ -28,9 +28,21 @@ impl Call {
             CallerLeg::Waiting => {
                 self.caller = CallerLeg::Up;
                 self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
+                self.answered_before_hang_up(now);
             }
             CallerLeg::HangingUp(Some(_)) if self.early_media() => self.answered_in_the_end(now),
             _ => {}
+        }
+    }
+
+    /// The client's answer crossed our hanging it up and went through to the caller: they talk until our request takes effect.
+    fn answered_before_hang_up(&mut self, now: Now) {
+        let dialling = self.phase == Phase::Dialling;
+        let sent = |attempt: &&mut Attempt| dialling && attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent;
+        if let Some(attempt) = self.attempts.last_mut().filter(sent) {
+            attempt.answered = Some(now);
+            attempt.verdict = None;
+            self.phase = Phase::Talking;
         }
     }
 
@@ -201,6 +213,7 @@ impl Call {
         let mut asks = Vec::new();
         for attempt in self.attempts.iter_mut().filter(|a| a.leg == Leg::HangingUp && (compared || !a.hang_up_unsent)) {
             attempt.hang_up_unsent = false;
+            attempt.absent |= compared;
             asks.push(Op::HangUpLeg(attempt.n));
         }
         if let CallerLeg::HangingUp(sip) = self.caller {

@@ -12,6 +12,9 @@ use crate::clock::Now;
 use crate::routing::book::{Offer, counts};
 use crate::routing::decision::Decision;
 
+/// How far events may be behind answers to requests, which travel another way.
+const EVENTS_BEHIND: Duration = Duration::from_secs(1);
+
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
         if self.phase != Phase::New {
@@ -122,7 +125,7 @@ impl Call {
     }
 
     pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
+        let (dialling, early_media) = (matches!(self.phase, Phase::Dialling | Phase::Talking), self.early_media());
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
@@ -130,7 +133,7 @@ impl Call {
             Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
                 attempt.verdict = None;
                 attempt.leg = Leg::Up;
-                attempt.answered = Some(now);
+                attempt.answered.get_or_insert(now);
                 attempt.joining = !early_media;
                 self.phase = Phase::Talking;
                 // Else Asterisk passes the answer on by itself. The bridge first: the caller is not answered to nobody.
@@ -172,13 +175,10 @@ impl Call {
         if attempt.leg == Leg::Gone {
             return;
         }
-        let mut by = HungUpBy::Client;
+        let by = if attempt.leg == Leg::HangingUp { HungUpBy::System } else { HungUpBy::Client };
         if let Some((_, up)) = caller_came_up {
-            // The caller is up, which only this client's answer can have done: its answer and its end went by while the node was away,
-            // or its answer crossed our hanging it up. The caller is not sold twice.
-            if attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent {
-                by = HungUpBy::System;
-            }
+            // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
+            // node was away. The caller is not sold twice.
             attempt.answered = Some(up);
             attempt.verdict = None;
             talking = true;
@@ -255,12 +255,25 @@ impl Call {
                 self.bridge = false;
                 self.give_up_leg(self.last_n(), now, effects);
             }
-            Op::HangUpLeg(n) if absent => self.leg_gone(n, None, None, now, effects),
+            Op::HangUpLeg(n) if absent => self.leg_absent(n, now, effects),
             Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
             // "Channel not found" and "not in Stasis": the caller is on its way out.
             Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
             Op::CreateBridge | Op::AddCaller => self.fail(now, effects),
             _ => {}
+        }
+    }
+
+    /// There is no such channel any more. What it did at last may still be on its way here: if it was answered, no other client is
+    /// dialled. So that is waited for, unless the node was compared meanwhile.
+    fn leg_absent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let unseen = |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.dialled() && attempt.answered.is_none();
+        match self.attempt_mut(n).filter(unseen).filter(|attempt| !attempt.absent) {
+            Some(attempt) => {
+                attempt.absent = true;
+                self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
+            }
+            None => self.leg_gone(n, None, None, now, effects),
         }
     }
 

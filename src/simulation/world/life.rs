@@ -60,6 +60,7 @@ pub(super) fn run(world: &mut World) -> Passed {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without input and output can always be had");
     world.lives += 1;
+    world.controller_lives = true;
     runtime.block_on(async {
         let mut life = start(world);
         let passed = live(world, &mut life).await;
@@ -121,10 +122,8 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
         }
         let dies = world.dies_in.is_some_and(|left| left <= 1);
         world.dies_in = world.dies_in.map(|left| left - 1).filter(|left| *left > 0);
-        if dies && world.chance.percent(50) {
-            return Passed::Killed;
-        }
         match got {
+            Got::Asked(..) if dies && world.chance.percent(50) => {}
             Got::Asked(node, over_http, asked) => world.asked(node, over_http, *asked),
             Got::Entry(entry) => world.give(*entry),
             Got::Nothing => {
@@ -148,6 +147,7 @@ fn killed(world: &mut World, life: &mut Life) {
         world.journal.give(entry);
     }
     world.journal.forget_given();
+    world.truth.forgotten.extend(world.journal.lost.iter().copied());
     world.writing = false;
     world.forget_waiting();
     let calendar = std::mem::take(&mut world.calendar);

@@ -56,13 +56,16 @@ impl World {
         let line = &mut self.lines[node];
         if !line.registered || !line.passing {
             self.say(|| format!("  node {node}: {} is told to nobody", describe(&event)));
+            if self.controller_lives {
+                self.truth.missed(event.channel().map_or("", |channel| &channel.id));
+            }
             return;
         }
         let mut at = line.events_free.max(self.now) + self.chance.millis(0, 3);
         let faults = &self.setting.faults;
         let (late, doubled) = (self.chance.of_10_000(faults.late), self.chance.of_10_000(faults.doubled));
         if late {
-            let delay = self.chance.millis(50, 2_000);
+            let delay = self.chance.millis(50, 900);
             self.lines[node].dark.push((self.now, at + delay));
             at += delay;
         }
@@ -163,9 +166,14 @@ impl World {
             }
             Parcel::Event { generation, event } => {
                 let line = &self.lines[node];
-                if let Some(life) = life.filter(|_| generation == line.generation && line.passing) {
-                    self.say(|| format!("node {node} > {}", describe(&event)));
-                    life.tell(node, NodeEventKind::Event(*event));
+                let passes = generation == line.generation && line.passing;
+                match life {
+                    Some(life) if passes => {
+                        self.say(|| format!("node {node} > {}", describe(&event)));
+                        life.tell(node, NodeEventKind::Event(*event));
+                    }
+                    Some(_) => self.truth.missed(event.channel().map_or("", |channel| &channel.id)),
+                    None => {}
                 }
             }
         }
