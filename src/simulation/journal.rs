@@ -95,6 +95,11 @@ impl Journal {
         behind.map(|(place, record)| Waiting { place: *place, record: record.clone() }).collect()
     }
 
+    /// How often it was told that the database has records, and has not committed that yet.
+    pub(super) fn written_given(&self) -> usize {
+        self.given.iter().filter(|entry| matches!(entry, Entry::Written(_))).count()
+    }
+
     pub(super) fn counted(&self) -> HashMap<LinkId, u64> {
         let mut counted = HashMap::new();
         for attempt in self.waiting.values().flat_map(|record| &record.attempts).filter(|attempt| attempt.counted) {

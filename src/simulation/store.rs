@@ -30,7 +30,8 @@ impl Store {
     /// The writer brings one batch, unless the database is away. It goes on with the next one while the journal still commits that it need
     /// not keep this one. Now and then the database takes a batch and cannot say so any more. Returns what the journal is told.
     pub(super) fn take(&mut self, journal: &Journal, now: Duration, chance: &mut Chance) -> Option<Entry> {
-        if now < self.away_until {
+        // It reads the next batch once the journal has committed what it told it of the one before the last.
+        if now < self.away_until || journal.written_given() > 1 {
             return None;
         }
         let batch = journal.oldest(self.written_to, BATCH);

@@ -87,6 +87,7 @@ fn start(world: &mut World) -> Life {
         sides.push(side);
     }
     let left = world.journal.left();
+    let calls_left = left.calls.clone();
     // As `app.rs` does.
     let book = Book::with_totals(world.store.settle(&mut world.journal, 2 * BATCH));
     let registry = Arc::new(Registry::new(book, world.setting.snapshot.clone(), 16));
@@ -101,6 +102,10 @@ fn start(world: &mut World) -> Life {
         world.later(after, What::Connect(node));
     }
     world.say(|| "the controller starts".to_owned());
+    for open in &calls_left {
+        let counted: Vec<_> = open.counted().collect();
+        world.say(|| format!("left: {} legs {:?}, counted for {counted:?}", open.record.call_id, open.legs));
+    }
     world.write();
     let beginning = began.saturating_sub(world.now);
     Life { sides, events, entries, standing, clock, beginning, began, registry, over: false }

@@ -104,6 +104,10 @@ impl World {
             self.say(|| format!("  node {node}: {} {} will be {fate:?}", asked.method, asked.path));
         }
         let line = &mut self.lines[node];
+        if over_http && matches!(fate, Fate::Unanswered | Fate::Refused) {
+            // A comparison that fails is tried again.
+            line.dark.push((self.now, self.now + self.setting.request_timeout + COMPARED_WITHIN));
+        }
         let free = if over_http { self.now } else { line.requests_free.max(self.now) };
         let mut at = free + self.chance.millis(0, 2);
         if let Fate::Slow(by) = fate {
