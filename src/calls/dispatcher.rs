@@ -22,6 +22,7 @@ use super::{adopt, heartbeat};
 use crate::ari::{Bridge, Channel, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::cdr::journal::Left;
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -232,7 +233,7 @@ impl Dispatcher {
             return;
         }
         let facts = self.nodes[node].intake.facts(&channel, &args);
-        if self.context.registry.has_ended(facts.call_id) {
+        if self.context.registry.has_ended(facts.call_id) && !on(Mistake::ArrivalTwice) {
             debug!(call = %facts.call_id, "arrived again: ended already");
         } else if self.draining || self.refusing {
             self.fall_back(node, app, &channel.id);

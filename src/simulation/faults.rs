@@ -60,13 +60,13 @@ impl Faults {
         // A world of few kinds lets one kind do its worst.
         let kinds = if chance.percent(60) { all.to_vec() } else { (0..2).map(|_| chance.one_of(&all)).collect() };
         Self {
-            every: Some(chance.millis(1_500, 15_000)),
+            every: Some(chance.millis(800, 8_000)),
             kinds,
-            refused: chance.one_of(&[0, 20, 100]),
-            unanswered: chance.one_of(&[0, 20, 100]),
+            refused: chance.one_of(&[0, 30, 150]),
+            unanswered: chance.one_of(&[0, 30, 150]),
             slow: chance.one_of(&[0, 50, 200]),
-            doubled: chance.one_of(&[0, 100, 1_000]),
-            late: chance.one_of(&[0, 50, 200]),
+            doubled: chance.one_of(&[0, 200, 1_000, 2_000]),
+            late: chance.one_of(&[0, 50, 300]),
         }
     }
 }

@@ -68,7 +68,8 @@ impl Journal {
                 call.record.trace = call.record.trace.take().or(trace);
                 self.open.insert(id, call);
                 if let Some(kept) = kept {
-                    drop(kept.send(()));
+                    // Whoever asked may have gone meanwhile.
+                    let _ = kept.send(());
                 }
             }
             Entry::Finished(record) => {
@@ -93,6 +94,11 @@ impl Journal {
     pub(super) fn oldest(&self, after: i64, limit: usize) -> Vec<Waiting> {
         let behind = self.waiting.range(after + 1..).take(limit);
         behind.map(|(place, record)| Waiting { place: *place, record: record.clone() }).collect()
+    }
+
+    /// Whether it has this attempt of a call that is open.
+    pub(super) fn has(&self, call: CallId, n: u32) -> bool {
+        self.open.get(&call).is_some_and(|open| open.record.attempts.iter().any(|attempt| attempt.number == n))
     }
 
     /// How often it was told that the database has records, and has not committed that yet.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::journal::Journal;
 use super::parties::Caller;
 use crate::id::{CallId, CampaignId, ClientId, LinkId};
 use crate::routing::caps::Permit;
@@ -149,20 +150,22 @@ impl Truth {
         self.by_id.get(&id).copied()
     }
 
-    /// A fault touches whatever call this channel belongs to.
-    pub(super) fn fault(&mut self, channel: &str) {
+    /// The call that a channel belongs to. Callers are found from the back: the young ones are asked for mostly.
+    pub(super) fn call_of(&self, node: usize, channel: &str) -> Option<usize> {
         let by_leg = CallId::parse_leg(channel).and_then(|(call, _)| self.index(call));
-        // Callers are found from the back: faults come to the young ones mostly.
-        let call = by_leg.or_else(|| self.calls.iter().rposition(|call| call.channel == channel));
-        if let Some(call) = call {
+        by_leg.or_else(|| self.calls.iter().rposition(|call| call.node == node && call.channel == channel))
+    }
+
+    /// A fault touches whatever call this channel belongs to.
+    pub(super) fn fault(&mut self, node: usize, channel: &str) {
+        if let Some(call) = self.call_of(node, channel) {
             self.calls[call].faults += 1;
         }
     }
 
     /// Nobody was told an event of this channel, although a controller lives.
-    pub(super) fn missed(&mut self, channel: &str) {
-        let by_leg = CallId::parse_leg(channel).and_then(|(call, _)| self.index(call));
-        let Some(index) = by_leg.or_else(|| self.calls.iter().rposition(|call| call.channel == channel)) else { return };
+    pub(super) fn missed(&mut self, node: usize, channel: &str) {
+        let Some(index) = self.call_of(node, channel) else { return };
         let call = &mut self.calls[index];
         let Some((n, _)) = call.met.filter(|_| !call.missed) else { return };
         call.missed = true;
@@ -215,6 +218,15 @@ impl Truth {
         self.check_caps(permit, now);
     }
 
+    /// An attempt that may use up a total is in the journal before it is dialled.
+    pub(super) fn check_kept(&mut self, channel: &str, journal: &Journal) {
+        let Some((id, n)) = CallId::parse_leg(channel) else { return };
+        let dial = self.index(id).and_then(|call| self.calls[call].dials.get(&n));
+        if dial.is_some_and(|dial| self.total_of(dial.permit).is_some()) && !journal.has(id, n) {
+            self.wrong.push(format!("{channel} was dialled before the journal had it"));
+        }
+    }
+
     fn total_of(&self, permit: Permit) -> Option<u64> {
         let campaign = &self.snapshot.campaigns[&permit.campaign];
         campaign.links.iter().find(|link| link.id == permit.link).and_then(|link| link.total_calls_allowed)
@@ -246,6 +258,9 @@ impl Truth {
                         let id = call.id.map(|id| id.to_string()).unwrap_or_default();
                         let _ = write!(text, "\n    lives: {id}-{n} link {} client {}", dial.permit.link, dial.permit.client);
                     }
+                }
+                for call in self.calls.iter().filter(|call| what.starts_with("total") && self.counted_of(call, permit.link) > 0) {
+                    let _ = write!(text, "\n    counts: {}", call.story());
                 }
                 self.wrong.push(text);
             }

@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::parties::Caller;
 use super::setting::{Setting, number};
 use super::store::Store;
-use super::truth::Truth;
+use super::truth::{Call, Truth};
 use crate::ari::DownReason;
 use crate::cdr::journal::Entry;
 use crate::cdr::record::CallRecord;
@@ -99,13 +99,38 @@ pub(super) enum Log {
 /// How a world went.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    pub(super) worlds: usize,
     pub(super) calls: usize,
     pub(super) faulted: usize,
     pub(super) answered: usize,
     pub(super) lives: usize,
+    /// Calls that came into Stasis and ended while no controller could see them: neither record nor fallback line.
+    pub(super) unrecorded: usize,
     /// What was wrong; empty in a correct world.
     pub(super) wrong: Vec<String>,
     pub(super) log: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.worlds += other.worlds;
+        self.calls += other.calls;
+        self.faulted += other.faulted;
+        self.answered += other.answered;
+        self.lives += other.lives;
+        self.unrecorded += other.unrecorded;
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { worlds, calls, faulted, answered, lives, unrecorded, .. } = self;
+        write!(
+            f,
+            "{worlds} worlds: {calls} calls, {faulted} of them faulted, {answered} answered; {lives} lives of the controller; {unrecorded} \
+             calls ended before anybody knew of them"
+        )
+    }
 }
 
 pub(super) struct World {
@@ -189,7 +214,12 @@ impl World {
             }
         }
         let calls = self.truth.calls();
+        let unrecorded = |call: &&Call| {
+            call.entered.is_some() && !call.fell_back && call.id.is_none_or(|id| !self.store.rows.contains_key(&id))
+        };
         Report {
+            worlds: 1,
+            unrecorded: if self.truth.wrong.is_empty() { calls.iter().filter(unrecorded).count() } else { 0 },
             calls: calls.len(),
             faulted: calls.iter().filter(|call| call.faults > 0).count(),
             answered: calls.iter().filter(|call| call.met.is_some()).count(),

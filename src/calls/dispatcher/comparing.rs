@@ -9,9 +9,10 @@ use super::node::Orphan;
 use super::{Dispatcher, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
-use crate::calls::reconcile::{Adoption, Belief, Finding, Ours, compare};
+use crate::calls::reconcile::{Adoption, Belief, Finding, Ours, Sight, compare};
 use crate::calls::{adopt, execute};
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 use crate::routing::caps::PermitKey;
 
 /// How soon a second comparison follows one that left something open.
@@ -94,7 +95,7 @@ impl Dispatcher {
         let state = &mut self.nodes[node];
         state.comparing = None;
         let ended = std::mem::take(&mut state.ended);
-        if generation != state.generation {
+        if generation != state.generation && !on(Mistake::StaleListsCompared) {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
             return;
@@ -102,6 +103,7 @@ impl Dispatcher {
         match lists {
             Ok((mut channels, bridges)) => {
                 let leaving = &self.nodes[node].leaving;
+                let ended = if on(Mistake::StaleListsCompared) { HashSet::new() } else { ended };
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
                 self.compared(node, belief, &channels, &bridges);
             }
@@ -174,6 +176,7 @@ impl Dispatcher {
     fn act_on(&mut self, node: usize, finding: Finding) {
         let registry = &self.context.registry;
         match finding {
+            Finding::Seen(_, Sight::CallerGone) if on(Mistake::MissedEndNotRepaired) => {}
             Finding::Seen(call, sight) => {
                 registry.tell(call, sight.into());
             }
@@ -205,7 +208,7 @@ impl Dispatcher {
             Finding::DeleteBridge(bridge_id)
                 if CallId::parse_bridge(&bridge_id).is_some_and(|call| registry.is_live(call)) => {}
             Finding::HangUp { channel_id, permit } => {
-                if let Some((key, permit)) = permit {
+                if let Some((key, permit)) = permit.filter(|_| !on(Mistake::OrphanWithoutPermit)) {
                     registry.book().ledger.hold(key, permit);
                     let since = self.context.clock.now().mono;
                     self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since, counted: false });
@@ -254,7 +257,9 @@ impl Dispatcher {
         let app = state.app_of(&adoption.caller);
         let registry = &self.context.registry;
         let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
-        registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        if !on(Mistake::AdoptedWithoutPermit) {
+            registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        }
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
         tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));

@@ -14,6 +14,7 @@ use crate::calls::task::measure;
 use crate::cdr::journal::Left;
 use crate::clock::Now;
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 
 impl Dispatcher {
     /// Holds every permit of the calls that were left, and counts what of them counts already. Before anything is decided.
@@ -25,8 +26,15 @@ impl Dispatcher {
             let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
             let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on };
             let mut book = self.context.registry.book();
-            open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
-            open.counted().for_each(|link| book.ledger.count(link));
+            if !on(Mistake::AdoptedWithoutPermit) {
+                open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
+            }
+            if !on(Mistake::NotCountedByNextRun) {
+                open.counted().for_each(|link| book.ledger.count(link));
+            }
+            if on(Mistake::CountedAgain) {
+                open.counted().for_each(|link| book.ledger.count(link));
+            }
             drop(book);
             let Some(node) = self.nodes.iter_mut().find(|node| node.handle.name() == open.record.node) else {
                 warn!(call = %open.record.call_id, node = open.record.node, "a call was left on a node that is not configured any more");
@@ -67,7 +75,7 @@ impl Dispatcher {
 
     fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool, listed: &HashSet<&str>) {
         let channel_id = key.0.leg(key.1);
-        if listed.contains(channel_id.as_str()) {
+        if listed.contains(channel_id.as_str()) && !on(Mistake::OrphanWithoutPermit) {
             let since = self.context.clock.now().mono;
             self.nodes[node].orphans.insert(channel_id.clone(), Orphan { key, since, counted });
             self.hang_up(node, &channel_id, "an outbound channel of an earlier run");

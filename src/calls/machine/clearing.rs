@@ -8,6 +8,7 @@ use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::mistakes::{Mistake, on};
 
 /// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -38,6 +39,7 @@ impl Call {
     /// The client's answer crossed our hanging it up and went through to the caller: they talk until our request takes effect.
     fn answered_before_hang_up(&mut self, now: Now) {
         let dialling = self.phase == Phase::Dialling;
+        let dialling = dialling && !on(Mistake::CrossingAnswerIgnored);
         let sent = |attempt: &&mut Attempt| dialling && attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent;
         if let Some(attempt) = self.attempts.last_mut().filter(sent) {
             attempt.answered = Some(now);
@@ -148,6 +150,9 @@ impl Call {
         self.phase = Phase::Clearing;
         let answered = matches!(ending, Ending::Completed | Ending::MaxDuration) || self.caller == CallerLeg::Up;
         let sip = if answered { 200 } else { rejection(ending, &self.rejections()) };
+        if on(Mistake::EndOverwritten) {
+            self.end = None;
+        }
         self.end.get_or_insert(End { ending, by, at: now, sip, cause });
     }
 
@@ -160,6 +165,9 @@ impl Call {
         }
         attempt.leg = Leg::HangingUp;
         effects.push(Effect::Ask(Op::HangUpLeg(attempt.n)));
+        if on(Mistake::ReleasedBeforeGone) {
+            effects.push(Effect::Release { n: attempt.n, counted: false });
+        }
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
     }
 

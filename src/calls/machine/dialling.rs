@@ -9,6 +9,7 @@ use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::mistakes::{Mistake, on};
 use crate::routing::book::{Offer, counts};
 use crate::routing::decision::Decision;
 
@@ -83,7 +84,7 @@ impl Call {
         let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
-            Leg::Creating if dialling && attempt.uncommitted => attempt.ready = true,
+            Leg::Creating if dialling && attempt.uncommitted && !on(Mistake::DialledBeforeKept) => attempt.ready = true,
             Leg::Creating if dialling => {
                 attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
@@ -188,6 +189,9 @@ impl Call {
         attempt.counted = counted;
         let (position, cause) = (attempt.position, attempt.cause);
         effects.push(Effect::Release { n, counted });
+        if on(Mistake::ReleasedTwice) && self.caller != CallerLeg::Waiting && self.caller != CallerLeg::Up {
+            effects.push(Effect::Release { n, counted: false });
+        }
         match self.phase {
             _ if talking && is_current => {
                 self.close(Ending::Completed, by, cause, now);
@@ -216,6 +220,9 @@ impl Call {
                 // 500 "Allocation failed" is how Asterisk says that the endpoint is unknown or has no contact.
                 Failure::Rejected(500) => self.never_created(n, AttemptOutcome::Unavailable, now, effects),
                 Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
+                Failure::Unknown if on(Mistake::UnknownTakenForFailed) => {
+                    self.never_created(n, AttemptOutcome::Failed, now, effects);
+                }
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
             Op::AnswerCaller if absent => self.caller_gone(now, effects),

@@ -6,7 +6,6 @@ use super::life::Life;
 use super::{What, World};
 use crate::ari::simulated::{Asked, Reply};
 use crate::ari::{DownReason, Event, Info, NodeEventKind};
-use crate::id::CallId;
 use crate::simulation::faults::Fate;
 
 /// A silent socket is given up within this (`ari/connection.rs`).
@@ -50,6 +49,11 @@ pub(in crate::simulation) struct Line {
 /// How long after it is connected again the controller may take to know everything: a comparison, and the second one for what is missing.
 const COMPARED_WITHIN: Duration = Duration::from_secs(8);
 
+/// Lists may take so many times longer than other requests (`ari/node.rs`).
+const LISTS_WITHIN: u32 = 5;
+/// An event that comes later than this is as good as missed: lists, which travel another way, may say earlier that its channel is gone.
+const TOO_LATE: Duration = Duration::from_secs(1);
+
 impl World {
     /// An event of the application, on its way if there is a way.
     pub(super) fn tell(&mut self, node: usize, event: Event) {
@@ -57,7 +61,7 @@ impl World {
         if !line.registered || !line.passing {
             self.say(|| format!("  node {node}: {} is told to nobody", describe(&event)));
             if self.controller_lives {
-                self.truth.missed(event.channel().map_or("", |channel| &channel.id));
+                self.truth.missed(node, event.channel().map_or("", |channel| &channel.id));
             }
             return;
         }
@@ -71,7 +75,10 @@ impl World {
         }
         if late || doubled {
             let about = event.channel().map(|channel| channel.id.clone()).unwrap_or_default();
-            self.truth.fault(&about);
+            self.truth.fault(node, &about);
+        }
+        if at > self.now + TOO_LATE {
+            self.truth.missed(node, event.channel().map_or("", |channel| &channel.id));
         }
         let line = &mut self.lines[node];
         line.events_free = at;
@@ -85,7 +92,7 @@ impl World {
 
     /// A request leaves the controller.
     pub(super) fn asked(&mut self, node: usize, over_http: bool, asked: Asked) {
-        let about = self.note_taken(&asked);
+        let about = self.note_taken(node, &asked);
         let line = &mut self.lines[node];
         if over_http && !line.alive {
             // No connection: it never left.
@@ -100,13 +107,13 @@ impl World {
         }
         let fate = self.setting.faults.fate(&mut self.chance);
         if fate != Fate::Answered {
-            self.truth.fault(&about);
+            self.truth.fault(node, &about);
             self.say(|| format!("  node {node}: {} {} will be {fate:?}", asked.method, asked.path));
         }
         let line = &mut self.lines[node];
         if over_http && matches!(fate, Fate::Unanswered | Fate::Refused) {
             // A comparison that fails is tried again.
-            line.dark.push((self.now, self.now + self.setting.request_timeout + COMPARED_WITHIN));
+            line.dark.push((self.now, self.now + LISTS_WITHIN * self.setting.request_timeout + COMPARED_WITHIN));
         }
         let free = if over_http { self.now } else { line.requests_free.max(self.now) };
         let mut at = free + self.chance.millis(0, 2);
@@ -122,15 +129,14 @@ impl World {
     }
 
     /// Notes which calls the controller takes care of; returns the channel the request is about.
-    fn note_taken(&mut self, asked: &Asked) -> String {
+    fn note_taken(&mut self, node: usize, asked: &Asked) -> String {
         let channel = match (asked.method, asked.path.strip_prefix("channels/")) {
             ("POST", Some("create")) => asked.text("channelId").to_owned(),
             ("DELETE", Some(id)) => id.to_owned(),
             (_, Some(path)) => return path.split('/').next().unwrap_or_default().to_owned(),
             _ => return String::new(),
         };
-        let leg = CallId::parse_leg(&channel).and_then(|(call, _)| self.truth.index(call));
-        if let Some(call) = leg.or_else(|| self.truth.calls().iter().rposition(|call| call.channel == channel)) {
+        if let Some(call) = self.truth.call_of(node, &channel) {
             self.truth.call_mut(call).taken = true;
         }
         channel
@@ -149,6 +155,11 @@ impl World {
                     _ => self.in_node(node, |asterisk, around| asterisk.ask(&asked, around)),
                 };
                 self.say(|| format!("  node {node}: {} {} -> {status}", asked.method, asked.path));
+                if status == 204
+                    && let Some(leg) = asked.path.strip_suffix("/dial").and_then(|path| path.strip_prefix("channels/"))
+                {
+                    self.truth.check_kept(leg, &self.journal);
+                }
                 let reply = asked.reply;
                 let line = &mut self.lines[node];
                 if fate == Fate::Unanswered {
@@ -176,7 +187,7 @@ impl World {
                         self.say(|| format!("node {node} > {}", describe(&event)));
                         life.tell(node, NodeEventKind::Event(*event));
                     }
-                    Some(_) => self.truth.missed(event.channel().map_or("", |channel| &channel.id)),
+                    Some(_) => self.truth.missed(node, event.channel().map_or("", |channel| &channel.id)),
                     None => {}
                 }
             }
