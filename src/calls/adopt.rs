@@ -95,8 +95,9 @@ fn times(noted: &Noted, n: u32) -> Option<Times> {
     Some(Times { arrived, started: at(attempt.started_at), ringing: attempt.ringing_at.map(at), answered })
 }
 
-/// A call whose caller still waits: its selection goes on where an earlier run left it.
-pub(super) fn resume(facts: CallFacts, noted: Noted, context: &Context) -> Call {
+/// A call whose caller still waits: its selection goes on where an earlier run left it. Asterisk may list a later attempt than that run
+/// came to note: its number, `earlier_attempts`, is taken as well.
+pub(super) fn resume(facts: CallFacts, noted: Noted, earlier_attempts: u32, context: &Context) -> Call {
     let now = context.clock.now();
     let snapshot = context.registry.snapshot().clone();
     let mut decision = context.registry.book().decide(&snapshot, &facts.dialled);
@@ -105,7 +106,7 @@ pub(super) fn resume(facts: CallFacts, noted: Noted, context: &Context) -> Call 
         decision.campaign = Some(Arc::clone(campaign));
     }
     let before = Box::new(left::unanswered(noted.call).0);
-    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now)
+    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now).numbered_after(earlier_attempts)
 }
 
 /// The plan that an earlier run decided on, and where in it selection stood: at an attempt that was under way, else behind the last one.

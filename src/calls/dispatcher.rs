@@ -334,7 +334,7 @@ impl Dispatcher {
         };
         let lane = self.nodes[node].handle.lane(app);
         let call = match noted {
-            Some(noted) => adopt::resume(facts, *noted, &self.context),
+            Some(noted) => adopt::resume(facts, *noted, earlier_attempts, &self.context),
             None => Call::new(facts, self.context.limits, earlier_attempts, self.context.clock.now()),
         };
         tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));

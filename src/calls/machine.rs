@@ -187,6 +187,13 @@ impl Call {
         }
     }
 
+    /// The same call, whose next attempt has a number above this one.
+    #[must_use]
+    pub(crate) fn numbered_after(mut self, earlier_attempts: u32) -> Self {
+        self.earlier_attempts = self.earlier_attempts.max(earlier_attempts);
+        self
+    }
+
     /// Where the call stands, for logs: `dialling(2)`.
     #[must_use]
     pub fn label(&self) -> String {

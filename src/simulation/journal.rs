@@ -22,7 +22,7 @@ pub(super) struct Journal {
     /// Calls for which it was given a record, and then another one.
     pub(super) twice: Vec<CallId>,
     finished: HashSet<CallId>,
-    /// Calls of which it was given something that it could not commit before the controller died.
+    /// Calls of which it was given something that it could not commit before the controller died, or that it was told to forget.
     pub(super) lost: HashSet<CallId>,
 }
 
@@ -83,7 +83,10 @@ impl Journal {
                     self.twice.push(id);
                 }
             }
-            Entry::Forget(id) => drop(self.open.remove(&id)),
+            Entry::Forget(id) => {
+                self.lost.insert(id);
+                self.open.remove(&id);
+            }
             Entry::Alive(at) => self.alive = Some(at),
             Entry::Written(places) => places.iter().for_each(|place| drop(self.waiting.remove(place))),
             // The writer's and the import's: the model has its own.

@@ -72,6 +72,8 @@ pub(super) struct Truth {
     clients: HashMap<ClientId, u32>,
     campaigns: HashMap<CampaignId, u32>,
     longest_talk: Duration,
+    /// Until then a controller may have lists of a moment ago: what is answered meanwhile may be hung up as an orphan.
+    pub(super) comparing_until: Duration,
     /// Calls of which a controller that was killed took something with it that the journal had not committed yet: an attempt of a link
     /// without a total may be among it, and its number is then used again.
     pub(super) forgotten: HashSet<CallId>,
@@ -97,6 +99,7 @@ impl Truth {
             clients: HashMap::new(),
             campaigns: HashMap::new(),
             longest_talk,
+            comparing_until: Duration::ZERO,
             forgotten: HashSet::new(),
             wrong: Vec::new(),
         }
@@ -202,7 +205,7 @@ impl Truth {
         };
         let call = &mut self.calls[index];
         let again = call.dials.insert(n, Dial { permit, gone: None }).is_some();
-        if again && (self.total_of(permit).is_some() || !self.forgotten.contains(&id)) {
+        if again && !self.forgotten.contains(&id) {
             self.wrong.push(format!("{id}-{n} was dialled twice"));
         }
         let call = &self.calls[index];
@@ -227,7 +230,7 @@ impl Truth {
         }
     }
 
-    fn total_of(&self, permit: Permit) -> Option<u64> {
+    pub(super) fn total_of(&self, permit: Permit) -> Option<u64> {
         let campaign = &self.snapshot.campaigns[&permit.campaign];
         campaign.links.iter().find(|link| link.id == permit.link).and_then(|link| link.total_calls_allowed)
     }
@@ -274,9 +277,13 @@ impl Truth {
             return false;
         }
         call.met = Some((n, now));
+        call.missed = now < self.comparing_until;
+        let missed = call.missed;
         let Some(permit) = call.dials.get(&n).map(|dial| dial.permit) else { return true };
         if self.count_on(permit) == CountOn::Answered {
-            self.links.entry(permit.link).or_default().counted += 1;
+            let used = self.links.entry(permit.link).or_default();
+            used.counted += 1;
+            used.missed += u64::from(missed);
             self.check_caps(permit, now);
         }
         true

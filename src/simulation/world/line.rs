@@ -52,7 +52,7 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(8);
 /// Lists may take so many times longer than other requests (`ari/node.rs`).
 const LISTS_WITHIN: u32 = 5;
 /// An event that comes later than this is as good as missed: lists, which travel another way, may say earlier that its channel is gone.
-const TOO_LATE: Duration = Duration::from_secs(1);
+const TOO_LATE: Duration = Duration::from_millis(50);
 
 impl World {
     /// An event of the application, on its way if there is a way.
@@ -261,6 +261,7 @@ impl World {
         line.answers_free = at;
         line.events_free = at;
         let generation = line.generation;
+        self.truth.comparing_until = self.truth.comparing_until.max(at);
         self.at(at, What::Up(node, generation));
     }
 
@@ -276,6 +277,7 @@ impl World {
             startup_time: Some(self.nodes[node].started),
         };
         self.say(|| format!("node {node}: connected"));
+        self.truth.comparing_until = self.now + Duration::from_secs(1);
         life.connect(node, info);
     }
 
