@@ -14,6 +14,9 @@ use crate::telemetry::name;
 
 /// Records in one transaction at most.
 pub const BATCH: usize = 1_000;
+/// Records at most of which the database may have what the journal still holds, should the process be killed: those being written, and
+/// those written before them, whose deletion may not be committed (it is, before the next ones are read).
+pub const UNDER_WAY: usize = 2 * BATCH;
 /// How long a first record waits for company.
 const LINGER: Duration = Duration::from_millis(100);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
