@@ -39,6 +39,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the database's connections may take to be closed: a silent one must not keep the next process from starting.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
+/// A database that has not answered for so long does not.
+const SILENT: Duration = Duration::from_secs(60);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -229,7 +231,8 @@ async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Res
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
-    refresh(routing).await
+    // Of a connection that nobody holds any more at the other end no answer ever comes.
+    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
