@@ -20,9 +20,9 @@ use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
-use crate::cdr::writer;
+use crate::cdr::{importer, writer};
 use crate::clock::Clock;
-use crate::config::{Config, DataLock};
+use crate::config::{self, Config, DataLock};
 use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::screen::{self, Resolver, Screen};
@@ -99,6 +99,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
     tokio::spawn(visits.watch());
     tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
+    let importing = follow_spools(&config, &db, &registry, &sockets);
     let heard = Arc::new(Notify::new());
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
@@ -111,6 +112,9 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;
     screening.await.context("the watcher of clients' hosts panicked")?;
+    for importing in importing {
+        importing.await.context("the importer of the fallback's calls panicked")?;
+    }
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending).await?;
     close(db).await?;
@@ -155,6 +159,23 @@ fn connect_nodes(
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()
+}
+
+/// Imports the fallback's calls of every node whose spool is configured.
+fn follow_spools(
+    config: &Config,
+    db: &Db,
+    registry: &Arc<Registry>,
+    shutdown: &CancellationToken,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let follow = |(index, node): (usize, &config::Node)| {
+        let path = node.fallback_spool.clone()?;
+        importer::begin_at_zero(&node.name);
+        let (db, registry, intake) = (db.clone(), Arc::clone(registry), Intake::new(node));
+        let follower = importer::Follower { db, registry, intake, index, path };
+        Some(tokio::spawn(follower.run(shutdown.clone())))
+    };
+    config.nodes.iter().enumerate().filter_map(follow).collect()
 }
 
 /// What follows the stored configuration.

@@ -1,6 +1,9 @@
 //! The call's record: folded from the call's history, written in batches off the call path.
 
+pub mod fallback;
 pub mod fold;
+pub mod importer;
 pub mod legacy;
 pub mod record;
+pub mod spool;
 pub mod writer;
