@@ -8,7 +8,7 @@
 mod tests;
 
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -121,21 +121,48 @@ pub fn lines(path: &Path, position: Position, all: bool) -> io::Result<Option<(V
     }
     file.seek(SeekFrom::Start(position.bytes))?;
     let mut bytes = Vec::new();
-    let read = file.take(CHUNK).read_to_end(&mut bytes)?;
+    let read = Read::by_ref(&mut file).take(CHUNK).read_to_end(&mut bytes)?;
     let is_full = u64::try_from(read).is_ok_and(|read| read == CHUNK);
-    // No line is as long as all that is read at once: such a one is passed over in pieces.
-    let whole = if is_full { !bytes.contains(&b'\n') } else { all };
+    if is_full && !bytes.contains(&b'\n') {
+        return overlong(file, bytes, position, all);
+    }
     let (mut lines, mut next) = (Vec::new(), position);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n').take(LINES) {
         let ended = piece.strip_suffix(b"\n");
-        if ended.is_none() && !whole {
+        if ended.is_none() && (is_full || !all) {
             break;
         }
-        next.bytes += u64::try_from(piece.len()).unwrap_or_default();
+        next.bytes += length(piece.len());
         next.lines += 1;
         lines.push(RawLine { number: next.lines, bytes: ended.unwrap_or(piece).to_vec(), torn: ended.is_none() });
     }
     Ok((!lines.is_empty()).then_some((lines, next)))
+}
+
+/// A line of which all that is read at once is but the beginning: no call's. It is passed over, of whatever length.
+fn overlong(
+    file: File,
+    bytes: Vec<u8>,
+    position: Position,
+    all: bool,
+) -> io::Result<Option<(Vec<RawLine>, Position)>> {
+    let mut rest = BufReader::new(file);
+    let skipped = length(rest.skip_until(b'\n')?);
+    let next = Position { bytes: position.bytes + length(bytes.len()) + skipped, lines: position.lines + 1, ..position };
+    let torn = !line_ends_at(rest.get_mut(), next.bytes)?;
+    Ok((!torn || all).then(|| (vec![RawLine { number: next.lines, bytes, torn }], next)))
+}
+
+/// Whether the byte before `bytes`, which is not 0, ends a line.
+fn line_ends_at(file: &mut File, bytes: u64) -> io::Result<bool> {
+    let mut last = [0];
+    file.seek(SeekFrom::Start(bytes.saturating_sub(1)))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// The beginning of the file at `path`.
@@ -161,11 +188,7 @@ fn continues(path: &Path, file: &Metadata, position: Position) -> io::Result<boo
     if position.bytes == 0 || file.len() < position.bytes {
         return Ok(position.bytes == 0);
     }
-    let mut opened = File::open(path)?;
-    opened.seek(SeekFrom::Start(position.bytes - 1))?;
-    let mut last = [0];
-    opened.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    line_ends_at(&mut File::open(path)?, position.bytes)
 }
 
 /// The files that the spool once was, by the time of their last line.
