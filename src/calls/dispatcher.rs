@@ -262,8 +262,8 @@ impl Dispatcher {
 
     fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
         for caller in &callers {
-            if caller.noted.is_some() {
-                self.context.journal.forget(caller.facts.call_id);
+            if let Some(noted) = &caller.noted {
+                self.hand_over(noted);
             }
             self.fall_back(node, caller.app, &caller.facts.channel_id);
         }
@@ -287,16 +287,6 @@ impl Dispatcher {
         drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: reason }));
         let (context, exten) = ("capconduit-fallback", "s");
         drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
-    }
-
-    /// The dialplan's fallback has a caller of an earlier run now: its line is the call's record.
-    fn forget_left(&mut self, node: usize, channel_id: &str) {
-        let left = &mut self.nodes[node].left;
-        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
-        if let Some(call) = call {
-            left.remove(&call);
-            self.context.journal.forget(call);
-        }
     }
 
     /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.

@@ -14,8 +14,13 @@ use crate::telemetry::name;
 
 /// Records in one transaction at most.
 pub const BATCH: usize = 1_000;
+/// Records at most of which the database may have what the journal still holds, should the process be killed: those being written, and
+/// those written before them, whose deletion may not be committed (it is, before the next ones are read).
+pub const UNDER_WAY: usize = 2 * BATCH;
 /// How long a first record waits for company.
 const LINGER: Duration = Duration::from_millis(100);
+/// A database that has not answered for so long does not: its connection may be one that nobody holds any more at the other end.
+const SILENT: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -68,8 +73,10 @@ async fn write(db: &Db, journal: &Journal, clock: Clock, batch: Vec<Waiting>, gi
     loop {
         metrics::gauge!(name::RECORD_LAG).set(lag(&records, clock).as_secs_f64());
         // Dropping a write half-way is safe: it is one transaction, and idempotent.
-        let Some(written) = give_up.run_until_cancelled(records::write(db, &records)).await else { return false };
-        let Err(failed) = written else {
+        let Some(written) = give_up.run_until_cancelled(timeout(SILENT, records::write(db, &records))).await else {
+            return false;
+        };
+        let Err(failed) = written.unwrap_or(Err(StoreError::Silent(SILENT))) else {
             metrics::counter!(name::RECORDS_WRITTEN).increment(records.len() as u64);
             if tries > 0 {
                 info!(records = records.len(), tries, "records written after all");

@@ -76,6 +76,9 @@ pub enum StoreError {
     /// The journal's file cannot be opened, read or written.
     #[error("the journal in data.dir: {0}; it must be on a disk that this user may write, with space left")]
     Journal(String),
+    /// No answer came.
+    #[error("database: no answer within {} s", .0.as_secs())]
+    Silent(std::time::Duration),
     /// A statement failed.
     #[error("database: {0}")]
     Query(#[from] DbErr),

@@ -191,7 +191,7 @@ impl Dispatcher {
                 self.nodes[node].missing.entry(key).or_insert(now);
             }
             Finding::Arrive { caller, .. } if self.draining => {
-                self.forget_left(node, &caller.id);
+                self.hand_over_left(node, &caller.id);
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
             // Talking on without us: the successor takes it over.

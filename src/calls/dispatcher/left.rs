@@ -84,6 +84,28 @@ impl Dispatcher {
         }
     }
 
+    /// The dialplan's fallback has a caller of an earlier run now.
+    pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
+        let left = &mut self.nodes[node].left;
+        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
+        if let Some(call) = call {
+            if let Some(noted) = left.remove(&call) {
+                self.hand_over(&noted);
+            }
+        }
+    }
+
+    /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
+    /// call that has some keeps its own record, and its line is left out.
+    pub(super) fn hand_over(&self, noted: &Noted) {
+        let call = noted.call.record.call_id;
+        if noted.call.record.attempts.is_empty() {
+            return self.context.journal.forget(call);
+        }
+        let age = self.context.clock.now().mono.saturating_sub(noted.arrived.mono);
+        self.context.journal.finish(left::handed_over(noted.call.clone(), age));
+    }
+
     fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
         let gone = now.mono.saturating_sub(noted.arrived.mono);
         let (record, verdicts) = left::lost(noted.call, noted.lived, gone);
