@@ -117,6 +117,9 @@ impl Connection<'_> {
                 frame = timeout_at(dead_at, frames.next()) => {
                     let at = self.shared.clock.now();
                     heard = at.mono;
+                    if matches!(frame, Ok(Some(Ok(_)))) {
+                        self.app.hear(at.mono);
+                    }
                     let held = opening.as_mut().map(|(_, _, held)| held);
                     self.take(frame.map_err(|_| ()), at, inflight, held)
                 }

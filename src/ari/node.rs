@@ -208,6 +208,12 @@ impl NodeHandle {
         self.app(app).is_up()
     }
 
+    /// Monotonic time of the last frame on an application's socket, of whatever kind: then the node lived. `None` before the first.
+    #[must_use]
+    pub fn heard(&self, app: u16) -> Option<Duration> {
+        self.app(app).heard()
+    }
+
     /// A new ordered way for requests; one per call. `app` counts from 0 and wraps around.
     #[must_use]
     pub fn lane(&self, app: u16) -> Lane {

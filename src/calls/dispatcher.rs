@@ -18,7 +18,7 @@ use super::io::Input;
 use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
-use crate::ari::{Bridge, Channel, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{Bridge, Channel, Error, Event, Info, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::id::CallId;
 
 /// How often each node's lists are compared with ours.
@@ -31,12 +31,21 @@ const LAST_ENDINGS: Duration = Duration::from_secs(2);
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// A node's lists, with what was believed before they were asked for, and in which generation that was.
-    Listed { node: usize, generation: u64, belief: Belief, lists: Result<(Vec<Channel>, Vec<Bridge>), Error> },
+    /// A node's lists, with what was believed before they were asked for, when that was, and in which generation.
+    Listed { node: usize, generation: u64, asked_at: Duration, belief: Belief, lists: Result<Lists, Error> },
     /// Time to compare.
     Compare { node: usize },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
+}
+
+/// What Asterisk says it has, and what it is.
+#[derive(Debug)]
+pub(super) struct Lists {
+    channels: Vec<Channel>,
+    bridges: Vec<Bridge>,
+    /// `None` where it would not say.
+    info: Option<Info>,
 }
 
 /// One node as others see it.
@@ -175,6 +184,9 @@ impl Dispatcher {
         match kind {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
+                if self.nodes[node].is_anew(&info) {
+                    self.end_all(node, "Asterisk started anew");
+                }
                 self.nodes[node].turn(app, true);
                 self.start_comparing(node);
             }
@@ -202,6 +214,7 @@ impl Dispatcher {
 
     fn on_start(&mut self, node: usize, app: u16, channel: Channel, args: Vec<String>) {
         if let Some((call, n)) = CallId::parse_leg(&channel.id) {
+            self.context.registry.leg_seen(call, n);
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
@@ -278,12 +291,16 @@ impl Dispatcher {
         }
         let registry = &self.context.registry;
         if let Some((call, n)) = CallId::parse_leg(&channel.id) {
+            registry.leg_seen(call, n);
             if let Some(input) = leg_input(n, event) {
                 registry.tell(call, input);
             }
         } else if let Some(call) = registry.call_of(node, &channel.id)
             && let Some(input) = caller_input(event)
         {
+            if matches!(input, Input::CallerGone) {
+                registry.caller_seen_to_go(call);
+            }
             registry.tell(call, input);
         }
     }
@@ -294,7 +311,9 @@ impl Dispatcher {
                 self.nodes[node].again = false;
                 self.start_comparing(node);
             }
-            Report::Listed { node, generation, belief, lists } => self.listed(node, generation, &belief, lists),
+            Report::Listed { node, generation, asked_at, belief, lists } => {
+                self.listed(node, generation, asked_at, &belief, lists);
+            }
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
                 if state.ready {

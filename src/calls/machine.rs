@@ -5,6 +5,7 @@
 
 mod clearing;
 mod dialling;
+mod unseen;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,11 @@ pub(crate) enum CallerLeg {
 pub(crate) struct End {
     pub(crate) ending: Ending,
     pub(crate) by: HungUpBy,
+    /// When; where nobody saw it, the last moment at which the call was known to live.
     pub(crate) at: Now,
-    /// SIP status the caller was or will be given.
+    /// Where nobody saw it: the first evidence that the call was gone.
+    pub(crate) before: Option<Now>,
+    /// SIP status the caller was or will be given; 0 where that is not known.
     pub(crate) sip: u16,
     pub(crate) cause: Option<i16>,
 }
@@ -67,6 +71,8 @@ pub struct Call {
     limits: Limits,
     phase: Phase,
     pub(crate) arrived: Now,
+    /// The last sign of life that Asterisk gave of it.
+    heard: Now,
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
@@ -108,6 +114,7 @@ impl Call {
             limits,
             phase: Phase::New,
             arrived: now,
+            heard: now,
             did: None,
             campaign: None,
             trace: None,
@@ -144,6 +151,7 @@ impl Call {
             did: decision.did,
             campaign: decision.campaign,
             attempts: vec![attempt],
+            heard: now,
             bridge: true,
             caller: CallerLeg::Up,
             timeline: vec![adopted],
@@ -225,6 +233,9 @@ impl Call {
             return effects;
         }
         self.note(&input, now);
+        if input.is_sign_of_life() {
+            self.heard = now;
+        }
         match input {
             Input::Arrived { overloaded } => self.arrived(overloaded, now, &mut effects),
             Input::Routed(decision, offer) => self.routed(*decision, offer, now, &mut effects),
@@ -238,6 +249,8 @@ impl Call {
             Input::CallerUp => self.caller_up(),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
+            Input::Missing { since } => self.missing(since, now, &mut effects),
+            Input::LegMissing { n, since } => self.leg_missing(n, since, now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
             Input::Operator => self.operator_hangs_up(now, &mut effects),
@@ -307,7 +320,8 @@ impl Call {
             Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
             // Asterisk tells both twice: once for the request and once for the end.
             Input::CallerHangup { .. } if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) => return,
-            Input::CallerGone if self.caller == CallerLeg::Gone => return,
+            Input::CallerGone | Input::Missing { .. } if self.caller == CallerLeg::Gone => return,
+            Input::LegMissing { n, .. } if self.attempt(*n).is_none_or(|attempt| attempt.leg == Leg::Gone) => return,
             Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
             Input::Routed(_, Some(offer)) => {
                 format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier)

@@ -13,7 +13,14 @@ use crate::clock::Now;
 /// The record of a call; `now` is used for whatever has not ended, so that no call is without a record.
 #[must_use]
 pub fn record(call: &Call, now: Now) -> CallRecord {
-    let end = call.end.unwrap_or(End { ending: Ending::Failed, by: HungUpBy::System, at: now, sip: 0, cause: None });
+    let end = call.end.unwrap_or(End {
+        ending: Ending::Failed,
+        by: HungUpBy::System,
+        at: now,
+        before: None,
+        sip: 0,
+        cause: None,
+    });
     let ringing = call.attempts.iter().filter_map(|a| a.ringing).min_by_key(|at| at.mono);
     let answering = call.attempts.iter().find(|a| a.answered.is_some());
     let answered = answering.and_then(|a| a.answered);
@@ -44,8 +51,8 @@ pub fn record(call: &Call, now: Now) -> CallRecord {
         ringing_at: ringing.map(|at| moment(call.arrived, at)),
         answered_at: answered.map(|at| moment(call.arrived, at)),
         ended_at: moment(call.arrived, end.at),
-        ended_after: None,
-        ended_before: None,
+        ended_after: end.before.map(|_| moment(call.arrived, end.at)),
+        ended_before: end.before.map(|at| moment(call.arrived, at)),
         ring_ms: ringing.map_or(0, |from| millis(from, answered.unwrap_or(end.at))),
         talk_ms: answered.map_or(0, |from| millis(from, end.at)),
         dialstatus: dialstatus(end.ending, last.map(Attempt::outcome)),

@@ -1,16 +1,18 @@
 //! After every (re)connect and at intervals: asks for Asterisk's lists, compares, and acts on what follows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::node::Orphan;
-use super::{Dispatcher, Report, Waiting};
+use super::{Dispatcher, Lists, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
-use crate::calls::reconcile::{Adoption, Belief, Finding, Ours, compare};
+use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
+use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
+use crate::clock::Now;
 use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
@@ -18,7 +20,8 @@ use crate::routing::caps::PermitKey;
 const AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a permit must have been seen without a channel before that is evidence: longer than its creation may take.
+/// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
+/// its creation, or the event of its end, may take.
 const MISSING_FOR: Duration = Duration::from_millis(2_900);
 /// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -40,10 +43,14 @@ impl Dispatcher {
         state.comparing = Some(generation);
         state.ended.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
+        let asked_at = self.context.clock.now().mono;
         tokio::spawn(async move {
-            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges());
+            // Who answers the lists is asked with them: at the socket's connecting it may have been another.
+            let info = async { Ok(handle.info().await.ok()) };
+            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
+            let lists = lists.map(|(channels, bridges, info)| Lists { channels, bridges, info });
             // The receiver lives as long as the dispatcher; after it nobody compares.
-            drop(reports.send(Report::Listed { node, generation, belief, lists }));
+            drop(reports.send(Report::Listed { node, generation, asked_at, belief, lists }));
         });
     }
 
@@ -61,24 +68,29 @@ impl Dispatcher {
     fn belief(&self, node: usize) -> Belief {
         let registry = &self.context.registry;
         let calls = registry.calls_on(node);
-        let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
+        let on_node: HashMap<CallId, &LiveCall> = calls.iter().map(|(call, live)| (*call, live)).collect();
+        let seen = |(call, n): &PermitKey| on_node.get(call).is_some_and(|live| live.saw_leg(*n));
         let state = &self.nodes[node];
         let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
         let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
-        let of_calls = |key: &PermitKey| on_node.contains(&key.0) && !orphaned.contains(key);
+        let of_calls = |key: &PermitKey| on_node.contains_key(&key.0) && !orphaned.contains(key);
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         Belief {
+            permits: held.into_iter().filter(of_calls).map(|key| (key, seen(&key))).collect(),
             calls: calls
-                .into_iter()
-                .map(|(call, live)| (live.channel_id.clone(), (call, live.is_orphaned())))
+                .iter()
+                .map(|(call, live)| {
+                    let (task_gone, caller_gone) = (live.is_orphaned(), live.saw_caller_go());
+                    (live.channel_id.clone(), Known { call: *call, task_gone, caller_gone })
+                })
                 .collect(),
-            permits: held.into_iter().filter(of_calls).collect(),
             missing_before: state
                 .missing
                 .iter()
                 .filter(|(_, since)| **since <= long_ago)
-                .map(|(key, _)| *key)
+                .map(|(channel_id, _)| channel_id.clone())
                 .collect(),
+            hearing: if state.compared { Hearing::All } else { Hearing::Interrupted },
         }
     }
 
@@ -87,8 +99,9 @@ impl Dispatcher {
         &mut self,
         node: usize,
         generation: u64,
+        asked_at: Duration,
         belief: &Belief,
-        lists: Result<(Vec<Channel>, Vec<Bridge>), Error>,
+        lists: Result<Lists, Error>,
     ) {
         let state = &mut self.nodes[node];
         state.comparing = None;
@@ -99,10 +112,15 @@ impl Dispatcher {
             return;
         }
         match lists {
-            Ok((mut channels, bridges)) => {
+            Ok(Lists { mut channels, bridges, info }) => {
+                if info.is_some_and(|info| self.nodes[node].is_anew(&info)) {
+                    self.end_all(node, "Asterisk started anew");
+                }
                 let leaving = &self.nodes[node].leaving;
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
                 self.compared(node, belief, &channels, &bridges);
+                self.nodes[node].was_compared(asked_at);
+                self.open_nodes();
             }
             Err(error) => {
                 warn!(node = self.nodes[node].handle.name(), %error, "Asterisk's lists could not be had");
@@ -121,7 +139,7 @@ impl Dispatcher {
             Finding::HangUp { .. } => 1,
             _ => 2,
         });
-        let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::LegMissing(_)));
+        let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
         self.forget_gone(node, channels, &findings);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
         if open || !self.nodes[node].orphans.is_empty() {
@@ -131,19 +149,33 @@ impl Dispatcher {
         registry.calls_on(node).iter().for_each(|(call, _)| {
             registry.tell(*call, Input::NodeUp);
         });
-        self.nodes[node].compared = true;
-        self.open_nodes();
     }
 
-    /// Orphans that Asterisk does not list any more are gone, and permits that have their channel are not missing.
+    /// Nothing of the node's calls lives any more: they end as not seen, and all permits are free.
+    pub(super) fn end_all(&mut self, node: usize, why: &str) {
+        let belief = Belief { hearing: Hearing::Anew, ..self.belief(node) };
+        let state = &mut self.nodes[node];
+        let (calls, permits) = (belief.calls.len(), belief.permits.len() + state.orphans.len());
+        warn!(node = state.handle.name(), calls, permits, "{why}: its calls end, their permits are free");
+        state.waiting.clear();
+        state.missing.clear();
+        let ours = Ours { node: state.handle.name(), apps: &state.apps };
+        let findings = compare(ours, &belief, &[], &[]);
+        self.forget_gone(node, &[], &findings);
+        findings.into_iter().for_each(|finding| self.act_on(node, finding));
+    }
+
+    /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
     fn forget_gone(&mut self, node: usize, channels: &[Channel], findings: &[Finding]) {
         let listed: HashSet<&str> = channels.iter().map(|c| c.id.as_str()).collect();
         let gone: Vec<String> =
             self.nodes[node].orphans.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));
-        let missing: HashSet<PermitKey> =
-            findings.iter().filter_map(|f| if let Finding::LegMissing(key) = f { Some(*key) } else { None }).collect();
-        self.nodes[node].missing.retain(|key, _| missing.contains(key));
+        let absent =
+            |id: &str| findings.iter().any(|f| matches!(f, Finding::Absent { channel_id } if channel_id == id));
+        self.nodes[node].missing.retain(|channel_id, _| absent(channel_id));
+        let legs = listed.iter().filter_map(|channel_id| CallId::parse_leg(channel_id));
+        legs.for_each(|(call, n)| self.context.registry.leg_seen(call, n));
     }
 
     /// Lets nodes take calls: those that are compared, once all are or enough time has passed since the start.
@@ -175,15 +207,20 @@ impl Dispatcher {
             Finding::Seen(call, sight) => {
                 registry.tell(call, sight.into());
             }
-            Finding::LegGone((call, n)) => {
-                if !registry.tell(call, Input::LegGone { n, cause: None, sip: None }) {
+            Finding::Missing(call) => {
+                let since = self.known_until(node, call);
+                registry.tell(call, Input::Missing { since });
+            }
+            Finding::LegMissing((call, n)) => {
+                let since = self.known_until(node, call);
+                if !registry.tell(call, Input::LegMissing { n, since }) {
                     // Whether it was answered is not known any more: it counts, so that no total is overshot.
                     registry.book().ledger.release((call, n), true);
                 }
             }
-            Finding::LegMissing(key) => {
+            Finding::Absent { channel_id } => {
                 let now = self.context.clock.now().mono;
-                self.nodes[node].missing.entry(key).or_insert(now);
+                self.nodes[node].missing.entry(channel_id).or_insert(now);
             }
             Finding::Arrive { caller, .. } if self.draining => {
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
@@ -213,6 +250,13 @@ impl Dispatcher {
             }
             Finding::Forget(call) => self.forget(call),
         }
+    }
+
+    /// The last moment at which a call's channels are known to have lived.
+    fn known_until(&self, node: usize, call: CallId) -> Now {
+        let now = self.context.clock.now();
+        let app = self.context.registry.app_of(call).unwrap_or_default();
+        now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
     }
 
     fn is_live(&self, node: usize, channel_id: &str) -> bool {
@@ -250,6 +294,7 @@ impl Dispatcher {
         let registry = &self.context.registry;
         let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
         registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        registry.leg_seen(adoption.call, adoption.n);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
         tokio::spawn(adopt::run(facts, adoption, state.handle.lane(app), self.context.clone(), inputs));
