@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::ari::{Channel, Info, NodeHandle};
+use crate::calls::adopt::Noted;
 use crate::calls::facts::CallFacts;
 use crate::calls::intake::Intake;
 use crate::id::CallId;
@@ -18,6 +19,8 @@ pub(super) struct Waiting {
     pub(super) facts: CallFacts,
     /// Attempts that an earlier run made for it.
     pub(super) earlier_attempts: u32,
+    /// What that run noted of it.
+    pub(super) noted: Option<Box<Noted>>,
     /// Monotonic time of arrival.
     pub(super) since: Duration,
 }
@@ -28,6 +31,8 @@ pub(super) struct Orphan {
     pub(super) key: PermitKey,
     /// Monotonic time at which it was found.
     pub(super) since: Duration,
+    /// Whether its attempt counts against its link's total.
+    pub(super) counted: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub(super) struct NodeState {
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
+    /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
+    pub(super) left: HashMap<CallId, Noted>,
 }
 
 impl NodeState {
@@ -86,6 +93,7 @@ impl NodeState {
             orphans: HashMap::new(),
             again: false,
             waiting: Vec::new(),
+            left: HashMap::new(),
         }
     }
 
