@@ -33,12 +33,21 @@ const LAST_ENDINGS: Duration = Duration::from_secs(2);
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// A node's lists, with what was believed before they were asked for, when that was, and in which generation.
-    Listed { node: usize, generation: u64, asked_at: Duration, belief: Belief, lists: Result<Lists, Error> },
+    /// A node's lists, or why they could not be had.
+    Listed { node: usize, asked: Box<Asked>, lists: Result<Lists, Error> },
     /// Time to compare.
     Compare { node: usize },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
+}
+
+/// How things stood when a node's lists were asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    generation: u64,
+    /// Monotonic time.
+    at: Duration,
+    belief: Belief,
 }
 
 /// What Asterisk says it has, and what it is.
@@ -391,9 +400,7 @@ impl Dispatcher {
                 self.nodes[node].again = false;
                 self.start_comparing(node);
             }
-            Report::Listed { node, generation, asked_at, belief, lists } => {
-                self.listed(node, generation, asked_at, &belief, lists);
-            }
+            Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
                 if state.ready {

@@ -138,6 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_lost_already_keeps_its_interval_and_what_may_have_been_answered_counts() {
+        let unseen = |bench: &mut Bench| bench.give(Input::Missing { since: bench.now });
+        let mut bench = Bench::new(&[link(1)]);
+        bench.give(Input::LegReady(1));
+        unseen(&mut bench);
+        let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+        let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+        let (after, before) = (open.record.ended_after, open.record.ended_before);
+        let (record, verdicts) = lost(open, Duration::from_secs(9), Duration::from_secs(12));
+        assert!(after.is_some() && (record.ended_after, record.ended_before) == (after, before));
+        assert_eq!((record.ending.as_str(), verdicts), ("lost", vec![(1, true)]));
+    }
+
+    #[test]
     fn a_caller_that_still_waits_was_not_answered() {
         let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
         for (link, counted) in [(link(1), false), (by_attempt, true)] {

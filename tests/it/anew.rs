@@ -49,7 +49,8 @@ async fn its_calls_are_lost_at_once_and_their_permits_free(database: Database) {
         let lost = of(&records, id);
         assert_eq!((lost.ending.as_str(), lost.attempts[0].outcome), ("lost", outcome));
         let (after, before) = (lost.ended_after.expect("an interval"), lost.ended_before.expect("an interval"));
-        assert!(after <= died && died <= before, "{after} {died} {before}");
+        // The last frame may have been read a moment after it was sent.
+        assert!(after - chrono::Duration::milliseconds(200) <= died && died <= before, "{after} {died} {before}");
         assert!(before - after < chrono::Duration::seconds(3), "{after} {before}");
     }
     assert_eq!(of(&records, next.id()).ending, "completed");

@@ -67,7 +67,8 @@ async fn a_hang_up_missed_while_disconnected_is_found(database: Database) {
     let record = site.records(1).await.remove(0);
     assert_eq!((record.ending.as_str(), record.answered_client_name.as_deref()), ("lost", Some("north")));
     let (after, before) = (record.ended_after.expect("an interval"), record.ended_before.expect("an interval"));
-    assert!(after <= gone && gone <= before, "{after} {gone} {before}");
+    // The last frame may have been read a moment after it was sent.
+    assert!(after - chrono::Duration::milliseconds(200) <= gone && gone <= before, "{after} {gone} {before}");
     assert_eq!((record.ended_at, site.total_of("north").await), (after, 1));
     let talked = record.ended_at - record.answered_at.expect("it was answered");
     assert_eq!(record.talk_ms, talked.num_milliseconds());

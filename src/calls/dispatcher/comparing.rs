@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::node::Orphan;
-use super::{Dispatcher, Lists, Report, Waiting};
+use super::{Asked, Dispatcher, Lists, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
 use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
@@ -43,14 +43,14 @@ impl Dispatcher {
         state.comparing = Some(generation);
         state.ended.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
-        let asked_at = self.context.clock.now().mono;
+        let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
         tokio::spawn(async move {
             // Who answers the lists is asked with them: at the socket's connecting it may have been another.
             let info = async { Ok(handle.info().await.ok()) };
             let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
             let lists = lists.map(|(channels, bridges, info)| Lists { channels, bridges, info });
             // The receiver lives as long as the dispatcher; after it nobody compares.
-            drop(reports.send(Report::Listed { node, generation, asked_at, belief, lists }));
+            drop(reports.send(Report::Listed { node, asked, lists }));
         });
     }
 
@@ -95,18 +95,11 @@ impl Dispatcher {
     }
 
     /// The lists came, or could not be had.
-    pub(super) fn listed(
-        &mut self,
-        node: usize,
-        generation: u64,
-        asked_at: Duration,
-        belief: &Belief,
-        lists: Result<Lists, Error>,
-    ) {
+    pub(super) fn listed(&mut self, node: usize, asked: &Asked, lists: Result<Lists, Error>) {
         let state = &mut self.nodes[node];
         state.comparing = None;
         let ended = std::mem::take(&mut state.ended);
-        if generation != state.generation {
+        if asked.generation != state.generation {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
             return;
@@ -118,8 +111,8 @@ impl Dispatcher {
                 }
                 let leaving = &self.nodes[node].leaving;
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
-                self.compared(node, belief, &channels, &bridges);
-                self.nodes[node].was_compared(asked_at);
+                self.compared(node, &asked.belief, &channels, &bridges);
+                self.nodes[node].was_compared(asked.at);
                 self.open_nodes();
             }
             Err(error) => {
