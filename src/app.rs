@@ -62,7 +62,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let (journal, left) = store::journal::open(config.data_dir.join("journal.db"), config.journal).await?;
+    let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
     store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;

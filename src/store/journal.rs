@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -20,6 +20,9 @@ use crate::clock::Stamp;
 use crate::config;
 use crate::id::{CallId, LinkId};
 use crate::telemetry::name;
+
+/// Its name in `data.dir`.
+pub const FILE: &str = "journal.db";
 
 /// Entries in one commit at most.
 const BATCH: usize = 2_000;
@@ -54,6 +57,37 @@ pub async fn open(path: PathBuf, limits: config::Journal) -> Result<(Journal, Le
         .spawn(move || keeper.run(entries, &standing))
         .map_err(|error| broken(&error))?;
     Ok((journal, left))
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Calls that have not ended.
+    pub open: u64,
+    /// Records that wait for the database.
+    pub waiting: u64,
+    /// Records that the database will never take.
+    pub set_aside: u64,
+}
+
+/// Looks at the journal at `path` without changing it, also while it is in use; `None` where there is none.
+///
+/// # Errors
+/// When it cannot be read, or is no journal.
+pub async fn inspect(path: PathBuf) -> Result<Option<Held>, StoreError> {
+    let look = move || {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(BUSY)?;
+        let count = |table: &str| {
+            let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+            Ok::<_, StoreError>(u64::try_from(count).unwrap_or_default())
+        };
+        Ok(Some(Held { open: count("open_calls")?, waiting: count("waiting")?, set_aside: count("set_aside")? }))
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|died| broken(&died))?
 }
 
 fn broken(error: &dyn std::fmt::Display) -> StoreError {

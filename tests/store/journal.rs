@@ -11,6 +11,7 @@ use capconduit::clock::{Clock, Stamp};
 use capconduit::config;
 use capconduit::id::{CampaignId, ClientId, LinkId};
 use capconduit::routing::snapshot::CountOn;
+use capconduit::store::journal::{Held, inspect};
 use capconduit::store::{self, records, snapshot};
 use serde_json::json;
 use tempfile::TempDir;
@@ -160,8 +161,12 @@ async fn what_cannot_be_kept_is_said_at_once_and_kept_when_that_is_possible_agai
     until(&journal, |standing| standing.refusing == Some(Refusing::Failing)).await;
     thief.execute_batch("COMMIT").expect("the lock is free");
     until(&journal, |standing| *standing == Standing { refusing: None, waiting: 1 }).await;
-    let open: i64 = thief.query_row("SELECT count(*) FROM open_calls", [], |row| row.get(0)).expect("a count");
-    assert_eq!(open, 1, "the second call; the first one's record waits");
+    let held = inspect(file(&folder)).await.expect("readable beside its keeper");
+    assert_eq!(held, Some(Held { open: 1, waiting: 1, set_aside: 0 }), "the second call; the first one's record waits");
+    assert_eq!(inspect(folder.path().join("none.db")).await.expect("no error"), None);
+    let other = folder.path().join("other.db");
+    std::fs::write(&other, "not a database, but long enough to look like one".repeat(100)).expect("a file");
+    assert!(inspect(other).await.expect_err("no journal").to_string().contains("journal"));
 }
 
 /// A database that refuses one record takes the others.
