@@ -85,10 +85,12 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
         nodes: healths,
+        desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
         clock,
@@ -109,7 +111,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
     let screening = tokio::spawn(screening);
 
-    Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
+    dispatcher.run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
+use super::late::Late;
 use super::model::{Bridge, Channel, Info};
 use super::request::{Rendered, Request};
 use super::socket::{App, Socket};
@@ -30,6 +31,8 @@ pub struct NodeEvent {
     pub app: u16,
     /// When it was read from the socket.
     pub at: Now,
+    /// Where that was late: when it happened.
+    pub late: Option<Late>,
     /// What happened.
     pub kind: NodeEventKind,
 }

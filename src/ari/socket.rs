@@ -199,6 +199,7 @@ impl Socket {
             node: self.shared.index,
             app: self.app.index(),
             at: self.shared.clock.now(),
+            late: None,
             kind: NodeEventKind::Down(ended.reason),
         };
         if ended.reason == DownReason::Shutdown {

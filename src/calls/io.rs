@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ari::Late;
 use crate::clock::Now;
 use crate::routing::book::Offer;
 use crate::routing::decision::Decision;
@@ -65,6 +66,8 @@ pub enum Input {
         /// The last moment at which it was known to live.
         since: Now,
     },
+    /// Asterisk told something late, when it had been silent for a while.
+    Late(Late, Box<Input>),
     /// A request did not succeed.
     RequestFailed(Op, Failure),
     /// The drain time is over: a caller who is not answered yet shall try elsewhere.
@@ -78,6 +81,14 @@ pub enum Input {
 }
 
 impl Input {
+    /// The same, as it was read.
+    pub(super) fn read(self, late: Option<Late>) -> Self {
+        match late {
+            Some(late) => Self::Late(late, Box::new(self)),
+            None => self,
+        }
+    }
+
     /// Whether it came from a living Asterisk and proves that the call lived.
     pub(super) fn is_sign_of_life(&self) -> bool {
         matches!(
@@ -128,6 +139,7 @@ impl fmt::Display for Input {
             Self::CallerGone => f.write_str("caller_gone"),
             Self::Missing { .. } => f.write_str("missing"),
             Self::LegMissing { n, .. } => write!(f, "leg_missing({n})"),
+            Self::Late(_, input) => write!(f, "{input} (read late)"),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),

@@ -50,8 +50,8 @@ pub(crate) struct End {
     pub(crate) by: HungUpBy,
     /// When; where nobody saw it, the last moment at which the call was known to live.
     pub(crate) at: Now,
-    /// Where nobody saw it: the first evidence that the call was gone.
-    pub(crate) before: Option<Now>,
+    /// Where nobody saw it, or it was read late: the last moment at which the call was known to live, and the first evidence that it was gone.
+    pub(crate) within: Option<(Now, Now)>,
     /// SIP status the caller was or will be given; 0 where that is not known.
     pub(crate) sip: u16,
     pub(crate) cause: Option<i16>,
@@ -73,6 +73,8 @@ pub struct Call {
     pub(crate) arrived: Now,
     /// The last sign of life that Asterisk gave of it.
     heard: Now,
+    /// While an input is taken that was read late: within which time it happened.
+    late: Option<(Now, Now)>,
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
@@ -105,7 +107,7 @@ pub struct Call {
 /// (`CAPCONDUIT_SETUP_SECONDS`, 300).
 const SETUP_COVERED: Duration = Duration::from_secs(280);
 /// Margin behind the last of Asterisk's own timers.
-const EXPIRY: Duration = Duration::from_secs(600);
+pub(crate) const EXPIRY: Duration = Duration::from_secs(600);
 /// How much later Asterisk's own whole-second timers fire than ours.
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
@@ -119,6 +121,7 @@ impl Call {
             phase: Phase::New,
             arrived: now,
             heard: now,
+            late: None,
             did: None,
             campaign: None,
             trace: None,
@@ -265,6 +268,10 @@ impl Call {
         if self.phase == Phase::Done {
             return effects;
         }
+        let input = match input {
+            Input::Late(late, input) => return self.step_late(late, *input, now),
+            input => input,
+        };
         self.note(&input, now);
         if input.is_sign_of_life() {
             self.heard = now;
@@ -291,6 +298,8 @@ impl Call {
             Input::Operator => self.operator_hangs_up(now, &mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
+            // Unpacked above.
+            Input::Late(..) => {}
         }
         self.finish_if_gone(&mut effects);
         effects

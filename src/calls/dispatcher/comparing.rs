@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::node::Orphan;
+use super::node::{Missed, Orphan};
 use super::{Asked, Dispatcher, Lists, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
@@ -87,7 +87,7 @@ impl Dispatcher {
             missing_before: state
                 .missing
                 .iter()
-                .filter(|(_, since)| **since <= long_ago)
+                .filter(|(_, missed)| missed.since <= long_ago)
                 .map(|(channel_id, _)| channel_id.clone())
                 .collect(),
             hearing: if state.compared { Hearing::All } else { Hearing::Interrupted },
@@ -133,6 +133,8 @@ impl Dispatcher {
             _ => 2,
         });
         let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
+        self.hang_up_released(node, &mut findings);
+        self.note_drift(node, belief, &findings);
         self.forget_gone(node, channels, &findings);
         self.settle_left(node, &findings, channels);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
@@ -163,6 +165,26 @@ impl Dispatcher {
         self.forget_gone(node, &[], &findings);
         self.settle_left(node, &[], &[]);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
+    }
+
+    /// Of a call that an operator took for gone nothing is taken over: its record is written.
+    fn hang_up_released(&mut self, node: usize, findings: &mut [Finding]) {
+        let state = &mut self.nodes[node];
+        let mut seen = HashSet::new();
+        for finding in findings {
+            let (call, channel_id) = match finding {
+                Finding::Adopt(adoption) => (adoption.call, adoption.caller.id.clone()),
+                Finding::Arrive { caller, .. } => {
+                    (CallId::derive(caller.creationtime, state.handle.name(), &caller.id), caller.id.clone())
+                }
+                _ => continue,
+            };
+            if state.released.contains(&call) {
+                seen.insert(call);
+                *finding = Finding::HangUp { channel_id, permit: None };
+            }
+        }
+        state.released = seen;
     }
 
     /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
@@ -219,8 +241,8 @@ impl Dispatcher {
                 }
             }
             Finding::Absent { channel_id } => {
-                let now = self.context.clock.now().mono;
-                self.nodes[node].missing.entry(channel_id).or_insert(now);
+                let (since, state) = (self.context.clock.now().mono, &mut self.nodes[node]);
+                state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
             }
             Finding::Arrive { caller, .. } if self.draining => {
                 self.forget_left(node, &caller.id);
@@ -261,7 +283,7 @@ impl Dispatcher {
         now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
     }
 
-    fn is_live(&self, node: usize, channel_id: &str) -> bool {
+    pub(super) fn is_live(&self, node: usize, channel_id: &str) -> bool {
         let registry = &self.context.registry;
         let Some((call, n)) = CallId::parse_leg(channel_id) else {
             return registry.call_of(node, channel_id).is_some_and(|call| registry.is_live(call));

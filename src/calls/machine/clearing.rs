@@ -124,7 +124,7 @@ impl Call {
             Ending::Lost => 0,
             _ => rejection(ending, &self.rejections()),
         };
-        self.end.get_or_insert(End { ending, by, at: now, before: None, sip, cause });
+        self.end.get_or_insert(End { ending, by, at: now, within: self.late, sip, cause });
     }
 
     pub(super) fn hang_up_leg(&mut self, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {

@@ -3,10 +3,11 @@
 //! What is known stays: a hang-up that was asked for, a caller's own, a leg that was seen to go. Only what is not known is called
 //! lost, with an honest interval, and what may have been answered counts.
 
-use super::{Call, CallerLeg};
+use super::{Call, CallerLeg, Phase};
+use crate::ari::Late;
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
-use crate::calls::io::Effect;
+use crate::calls::io::{Effect, Input};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 
@@ -39,10 +40,28 @@ impl Call {
     /// The call ended, at an unknown moment after `since` and before `now`.
     pub(super) fn lose(&mut self, by: HungUpBy, since: Now, now: Now) {
         let first = self.end.is_none();
-        self.close(Ending::Lost, by, None, self.known_at(since));
+        let since = self.known_at(since);
+        self.close(Ending::Lost, by, None, since);
         if let Some(end) = self.end.as_mut().filter(|_| first) {
-            end.before = Some(now);
+            end.within = Some((since, now));
         }
+    }
+
+    /// Takes what Asterisk told late. An answer, or an end, is taken for when it is likely to have happened; of an end the record says
+    /// within which time. What leads to a further dial happens now.
+    pub(super) fn step_late(&mut self, late: Late, input: Input, now: Now) -> Vec<Effect> {
+        let goes_on = match input {
+            Input::LegAnswered(_) | Input::CallerUp | Input::CallerHangup { .. } | Input::CallerGone => false,
+            Input::LegGone { .. } => self.phase != Phase::Talking,
+            _ => true,
+        };
+        if goes_on {
+            return self.step(input, now);
+        }
+        self.late = Some((self.known_at(late.since), now));
+        let effects = self.step(input, self.known_at(late.likely));
+        self.late = None;
+        effects
     }
 
     /// A leg whose caller went unseen rings on: nobody has answered it.

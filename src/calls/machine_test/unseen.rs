@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::Bench;
+use crate::ari::Late;
 use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
 use crate::routing::decision::tests::{campaign, link};
@@ -27,6 +28,12 @@ impl Bench {
     fn caller_missing(&mut self) -> Vec<Op> {
         self.now.mono += Duration::from_secs(60);
         self.give(Input::Missing { since: self.now.before(Duration::from_secs(20)) })
+    }
+
+    /// Read after 2 s of silence, and likely to have happened in the middle of it.
+    pub(super) fn late(&mut self, input: Input) -> Vec<Op> {
+        let (since, likely) = (self.now.before(Duration::from_secs(2)), self.now.before(Duration::from_secs(1)));
+        self.give(Input::Late(Late { since, likely }, Box::new(input)))
     }
 
     fn leg_missing(&mut self, n: u32) -> Vec<Op> {
@@ -176,4 +183,46 @@ fn a_call_of_a_node_that_stays_silent_is_lost_when_all_of_asterisks_timers_are_o
     let record = bench.record();
     assert_eq!(end(&record), ("lost", 0, 60 + 20 + 3600 + 600));
     assert_eq!(record.attempts[0].outcome, AttemptOutcome::Unknown);
+}
+
+#[test]
+fn an_end_that_was_told_late_is_declared_with_its_interval() {
+    let ends = [
+        (Input::CallerHangup { cause: Some(16), sip: None }, HungUpBy::Caller),
+        (Input::LegGone { n: 1, cause: Some(16), sip: None }, HungUpBy::Client),
+    ];
+    for (told, by) in ends {
+        let mut bench = talking();
+        bench.now.mono += Duration::from_secs(60);
+        bench.late(told);
+        bench.gone(1, 16, 0);
+        bench.give(Input::CallerGone);
+        let record = bench.record();
+        assert_eq!((end(&record), record.hung_up_by), (("completed", 58, 60), by));
+        assert_eq!((record.talk_ms, record.ended_at - record.arrived_at), (59_000, chrono::Duration::seconds(59)));
+    }
+}
+
+#[test]
+fn an_answer_that_was_told_late_is_taken_for_when_it_is_likely_and_its_end_in_the_same_burst_is_not_before_it() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    bench.late(Input::LegAnswered(1));
+    bench.late(Input::CallerUp);
+    bench.late(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!(record.answered_at.map(|at| (at - record.arrived_at).num_seconds()), Some(9));
+    assert_eq!((end(&record), record.talk_ms), (("completed", 9, 10), 0));
+}
+
+#[test]
+fn a_client_that_was_told_late_to_be_busy_is_followed_by_the_next_now() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    let busy = Input::LegGone { n: 1, cause: Some(17), sip: Some(486) };
+    assert_eq!(bench.late(busy), [Op::CreateLeg(2)]);
+    let record = bench.record();
+    assert_eq!(record.attempts[1].started_at - record.arrived_at, chrono::Duration::seconds(10));
 }
