@@ -125,7 +125,8 @@ impl Dispatcher {
     fn compared(&mut self, node: usize, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) {
         let state = &self.nodes[node];
         let ours = Ours { node: state.handle.name(), apps: &state.apps };
-        let mut findings = compare(ours, belief, channels, bridges);
+        let findings = compare(ours, belief, channels, bridges);
+        let mut findings = self.hang_up_released(node, findings);
         // Whatever holds a permit comes first, so that no call is decided on caps that look free.
         findings.sort_by_key(|finding| match finding {
             Finding::Adopt(_) => 0,
@@ -133,7 +134,6 @@ impl Dispatcher {
             _ => 2,
         });
         let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
-        self.hang_up_released(node, &mut findings);
         self.note_drift(node, belief, &findings);
         self.forget_gone(node, channels, &findings);
         self.settle_left(node, &findings, channels);
@@ -168,23 +168,26 @@ impl Dispatcher {
     }
 
     /// Of a call that an operator took for gone nothing is taken over: its record is written.
-    fn hang_up_released(&mut self, node: usize, findings: &mut [Finding]) {
+    fn hang_up_released(&mut self, node: usize, findings: Vec<Finding>) -> Vec<Finding> {
         let state = &mut self.nodes[node];
-        let mut seen = HashSet::new();
-        for finding in findings {
-            let (call, channel_id) = match finding {
-                Finding::Adopt(adoption) => (adoption.call, adoption.caller.id.clone()),
-                Finding::Arrive { caller, .. } => {
-                    (CallId::derive(caller.creationtime, state.handle.name(), &caller.id), caller.id.clone())
-                }
-                _ => continue,
-            };
-            if state.released.contains(&call) {
-                seen.insert(call);
-                *finding = Finding::HangUp { channel_id, permit: None };
+        let released = std::mem::take(&mut state.released);
+        let hang_up = |channel_id: &String, permit| Finding::HangUp { channel_id: channel_id.clone(), permit };
+        let instead = |finding| match &finding {
+            Finding::Adopt(it) if released.contains(&it.call) => {
+                state.released.insert(it.call);
+                vec![hang_up(&it.caller.id, None), hang_up(&it.leg.id, Some(((it.call, it.n), it.permit)))]
             }
-        }
-        state.released = seen;
+            Finding::Arrive { caller, .. } => {
+                let call = CallId::derive(caller.creationtime, state.handle.name(), &caller.id);
+                if !released.contains(&call) {
+                    return vec![finding];
+                }
+                state.released.insert(call);
+                vec![hang_up(&caller.id, None)]
+            }
+            _ => vec![finding],
+        };
+        findings.into_iter().flat_map(instead).collect()
     }
 
     /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
