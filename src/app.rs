@@ -83,8 +83,6 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
-    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
-    let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     let state = api::State {
         registry: Arc::clone(&registry),
@@ -99,7 +97,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
         screen: Arc::clone(&screen),
-        presence,
+        presence: presence(&config, &handles, clock),
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(visits.watch());
@@ -149,6 +147,11 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     store::migrate(&db, &config.realtime).await?;
     info!(database = db.target(), "database ready");
     Ok(db)
+}
+
+fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
+    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    Arc::new(Presence::new(asked, clock, config.calls.request_timeout))
 }
 
 type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
