@@ -9,6 +9,7 @@ use tracing::{debug, error, info};
 
 use super::execute;
 use super::facts::{CallFacts, Limits};
+use super::guard::{self, Remains, trap};
 use super::io::{Effect, Failure, Input, Op};
 use super::live::LiveView;
 use super::machine::Call;
@@ -18,6 +19,7 @@ use crate::ari::{Error, Lane};
 use crate::cdr::fold;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::panics;
 use crate::telemetry::name;
 
 /// What a call's task works with.
@@ -40,6 +42,8 @@ struct CallTask {
     shown: Option<LiveView>,
     /// What listeners were told of it.
     teller: Teller,
+    /// Its record has been handed over.
+    recorded: bool,
 }
 
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
@@ -53,24 +57,36 @@ pub(crate) async fn run(
 ) {
     let now = context.clock.now();
     let call = Call::new(facts, context.limits, earlier_attempts, now);
-    let mut task = CallTask::new(call, lane, context);
-    task.feed(first);
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(Some(first), inputs).await;
 }
 
 /// Runs a call that is already under way to its end.
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    let mut task = CallTask::new(call, lane, context);
-    task.show();
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(None, inputs).await;
 }
 
 impl CallTask {
     fn new(call: Call, lane: Lane, context: Context) -> Self {
-        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default() }
+        let (asked, teller) = (FuturesUnordered::new(), Teller::default());
+        Self { call, lane, context, asked, shown: None, teller, recorded: false }
     }
 
-    async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    /// To the call's end, which is a clean one even if anything of this panics.
+    async fn live(mut self, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let life = async {
+            match first {
+                Some(input) => self.feed(input),
+                None => self.show(),
+            }
+            self.drive(&mut inputs).await;
+        };
+        if let Err(panic) = panics::caught(life).await {
+            let Self { call, lane, context, recorded, .. } = self;
+            guard::clear(Remains { call, lane, context, recorded }, panic, inputs).await;
+        }
+    }
+
+    async fn drive(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) {
         while !self.call.is_done() {
             let deadline = self.call.deadline().map(|at| self.context.clock.instant(at));
             let tick = async {
@@ -99,6 +115,7 @@ impl CallTask {
             let before = self.call.label();
             let event = input.to_string();
             let effects = self.call.step(input, now);
+            trap(&self.call, &event);
             self.log(&before, &event, !effects.is_empty());
             for effect in effects {
                 // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
@@ -110,6 +127,7 @@ impl CallTask {
 
     /// Tells the registry how the call stands, where that has changed, and listeners what happened.
     fn show(&mut self) {
+        trap(&self.call, "show");
         let view = LiveView::of(&self.call);
         if self.shown.as_ref() != Some(&view) {
             self.context.registry.show(view.clone());
@@ -186,18 +204,29 @@ impl CallTask {
         self.feed(Input::RequestFailed(op, failure));
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
         let record = fold::record(&self.call, self.context.clock.now());
+        hand_over(&self.context, record);
+        self.recorded = true;
+    }
+}
+
+/// The call is over: its record goes to the writer, whatever else goes wrong.
+pub(super) fn hand_over(context: &Context, record: CallRecord) {
+    let told = panics::caught_now(|| {
         measure(&record);
         info!(
             call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
             client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
         );
-        self.context.registry.ended(&record);
-        if let Err(lost) = self.context.records.send(record) {
-            // Only when the writer died before the calls; its own death is logged there.
-            error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");
-        }
+    });
+    if let Err(panic) = told {
+        error!(call = %record.call_id, place = panic.place, error = panic.message, "a call's end could not be measured");
+    }
+    context.registry.ended(&record);
+    if let Err(lost) = context.records.send(record) {
+        // Only when the writer died before the calls; its own death is logged there.
+        error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");
     }
 }
 
