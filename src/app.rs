@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
@@ -21,6 +21,7 @@ use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::cdr::journal::Journal;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
@@ -40,6 +41,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the database's connections may take to be closed: a silent one must not keep the next process from starting.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
+/// A database that has not answered for so long does not.
+const SILENT: Duration = Duration::from_secs(60);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -61,18 +64,18 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let registry = Arc::new(read_registry(&db, &config, clock).await?);
+    let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
+    store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
+    let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
     first_admin::ensure(&db, &config, clock).await?;
 
-    let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    // Told when something panicked that the process cannot do without.
-    let lost = CancellationToken::new();
-    let writing = writer::run(db.clone(), Arc::clone(&registry), clock, finished, ending.clone());
+    let lost = watch_keeper(&journal);
+    let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
     let writing = tokio::spawn(vital("the writer of records", lost.clone(), writing));
     let limits = Limits::new(&config.calls, config.rejections);
-    let context = Context { registry: Arc::clone(&registry), records, clock, limits };
+    let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
 
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
@@ -88,6 +91,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
+        journal: journal.clone(),
         nodes: healths,
         metrics: metrics.clone(),
         db: db.clone(),
@@ -105,17 +109,17 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
     let watching = follow(routing, (visits, screen, metrics), &sockets);
 
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health);
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.wait().await;
     let served = api.await;
     // What was recorded is written whatever else went wrong.
-    flush(writing, &ending).await?;
+    flush(writing, &ending, &journal).await?;
     close(db).await?;
     served.context("the API server panicked")?.context("the API server failed")?;
-    anyhow::ensure!(!lost.is_cancelled(), "the dispatcher panicked");
+    anyhow::ensure!(!lost.is_cancelled(), "something panicked that the process cannot go on without; the log says what");
     info!("stopped");
     Ok(())
 }
@@ -128,6 +132,18 @@ async fn dispatch(run: impl Future<Output = ()> + Send + 'static, lost: &Cancell
         ended = &mut dispatching => ended.unwrap_or_default(),
         () = lost.cancelled() => dispatching.abort(),
     }
+}
+
+/// Cancelled when something panicked that must not be missing; the journal's keeper is on a thread of its own, which is watched here.
+fn watch_keeper(journal: &Journal) -> CancellationToken {
+    let lost = CancellationToken::new();
+    let (mut standing, told) = (journal.standing(), lost.clone());
+    // Its keeper lives as long as anyone can give it entries, or until it panics.
+    tokio::spawn(async move {
+        while standing.changed().await.is_ok() {}
+        told.cancel();
+    });
+    lost
 }
 
 /// Starts whatever only follows the world: each begins anew should it panic. They end with `sockets`.
@@ -161,9 +177,13 @@ fn follow(
     tasks
 }
 
-/// The registry as the database has it.
-async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
-    let book = Book::with_totals(store::snapshot::totals(db).await?);
+/// The registry as the database has it, and the records that it does not have yet.
+async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
+    let mut totals = store::snapshot::totals(db).await?;
+    for (link, counted) in journal.counted().await {
+        *totals.entry(link).or_default() += counted;
+    }
+    let book = Book::with_totals(totals);
     let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
     registry.confirm(clock.now().mono);
     note_revision(registry.snapshot().revision);
@@ -261,7 +281,8 @@ async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Res
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
-    refresh(routing).await
+    // Of a connection that nobody holds any more at the other end no answer ever comes.
+    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
@@ -285,7 +306,12 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     Ok(())
 }
 
-async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending) -> anyhow::Result<()> {
+/// What the database takes in time is written; the rest is in the journal, for the next start.
+async fn flush(
+    mut writing: tokio::task::JoinHandle<()>,
+    ending: &writer::Ending,
+    journal: &Journal,
+) -> anyhow::Result<()> {
     ending.closing.cancel();
     let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
         Ok(ended) => ended,
@@ -294,5 +320,9 @@ async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending
             writing.await
         }
     };
-    ended.context("the writer of records panicked")
+    ended.context("the writer of records panicked")?;
+    if tokio::time::timeout(CLOSE_AT_MOST, journal.settled()).await.is_err() {
+        error!("the journal cannot be written, and we stop: what it holds back in memory is lost");
+    }
+    Ok(())
 }

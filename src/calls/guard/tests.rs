@@ -11,6 +11,7 @@ use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::cdr::journal::{Entry, Journal, Left};
 use crate::cdr::record::{AttemptOutcome, CallRecord};
 use crate::clock::Clock;
 use crate::config::{Config, Transport};
@@ -30,7 +31,7 @@ fn set_trap(caller: &str, at: &str) {
     panics::set_trap(&format!("{caller} {at}"), 1);
 }
 
-/// A dispatcher and a fake Asterisk; records come out of the channel that the writer reads elsewhere.
+/// A dispatcher and a fake Asterisk; records come out of what is elsewhere the journal.
 struct Site {
     asterisk: FakeAri,
     registry: Arc<Registry>,
@@ -48,13 +49,25 @@ impl Site {
         let (clock, shutdown) = (Clock::start(), CancellationToken::new());
         let clients: Vec<_> = (1..=9).map(client).collect();
         let registry = Arc::new(Registry::new(Book::default(), snapshot(campaign(links), &clients), 16));
+        let (journal, mut entries, standing) = Journal::new();
         let (sender, records) = mpsc::unbounded_channel();
+        // Keeps nothing, says that it does, and passes the records on.
+        tokio::spawn(async move {
+            while let Some(entry) = entries.recv().await {
+                match entry {
+                    Entry::Finished(record) => drop(sender.send(*record)),
+                    Entry::Open { kept: Some(kept), .. } => drop(kept.send(())),
+                    _ => {}
+                }
+            }
+            drop(standing);
+        });
         let limits = Limits::new(&config.calls, config.rejections);
-        let context = Context { registry: Arc::clone(&registry), records: sender, clock, limits };
+        let context = Context { registry: Arc::clone(&registry), journal, clock, limits };
         let (events, queue) = mpsc::channel(1000);
         let handle = Node::spawn(0, &node, Duration::from_secs(2), &events, clock, &shutdown).expect("a good node");
         let (health, healths) = watch::channel(Vec::new());
-        let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100, health);
+        let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100, health, Left::default());
         tokio::spawn(dispatcher.run(queue, shutdown.clone(), Duration::from_secs(1)));
         asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
         Self { asterisk, registry, records, shutdown, _health: healths }
