@@ -119,7 +119,10 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     flush(writing, &ending, &journal).await?;
     close(db).await?;
     served.context("the API server panicked")?.context("the API server failed")?;
-    anyhow::ensure!(!lost.is_cancelled(), "something panicked that the process cannot go on without; the log says what");
+    anyhow::ensure!(
+        !lost.is_cancelled(),
+        "something panicked that the process cannot go on without; the log says what"
+    );
     info!("stopped");
     Ok(())
 }

@@ -433,6 +433,8 @@ fn read_left(connection: &Connection) -> Result<Left, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -443,6 +445,10 @@ mod tests {
         let at = |seconds| Stamp { since_boot: Duration::from_secs(seconds), wall: chrono::DateTime::UNIX_EPOCH };
         journal.alive(at(7));
         journal.settled().await;
+        for file in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+            let found = std::fs::metadata(folder.path().join(file)).expect(file);
+            assert_eq!(found.permissions().mode() & 0o777, 0o600, "{file}");
+        }
         panics::set_trap(&format!("the journal's keeper in {}", folder.path().display()), 1);
         journal.alive(at(8));
         let mut standing = journal.standing();
