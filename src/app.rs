@@ -118,6 +118,13 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     // What was recorded is written whatever else went wrong.
     flush(writing, &ending, &journal).await?;
     close(db).await?;
+    outcome(served, &lost)
+}
+
+type Served = Result<std::io::Result<()>, tokio::task::JoinError>;
+
+/// What the process ends with.
+fn outcome(served: Served, lost: &CancellationToken) -> anyhow::Result<()> {
     served.context("the API server panicked")?.context("the API server failed")?;
     anyhow::ensure!(
         !lost.is_cancelled(),

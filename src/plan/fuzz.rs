@@ -1,4 +1,4 @@
-//! Plans that went wrong on their way: no panic, every problem by its place, no password in any of it, and what is taken is sound.
+//! PURE: Plans that went wrong on their way: no panic, every problem by its place, no password in any of it, and what is taken is sound.
 
 use proptest::prelude::*;
 use serde_json::Value;

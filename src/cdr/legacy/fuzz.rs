@@ -1,4 +1,4 @@
-//! Whatever the old dialplan's script posts: no panic, every fault by its field, and what is taken makes a sound record.
+//! PURE: Whatever the old dialplan's script posts: no panic, every fault by its field, and what is taken makes a sound record.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};

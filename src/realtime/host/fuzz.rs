@@ -1,4 +1,4 @@
-//! Whatever is written for a host, a user name or a realm: what is taken has only characters that mean nothing else to Asterisk.
+//! PURE: Whatever is written for a host, a user name or a realm: what is taken has only characters that mean nothing else to Asterisk.
 
 use proptest::prelude::*;
 
