@@ -17,6 +17,7 @@
 //! | `status` | HTTP status of an ARI answer |
 //! | `elapsed_ms`, `count`, `revision` | durations; quantities; routing revision |
 //! | `error` | an error's text, logged once, where it is handled |
+//! | `place` | of a panic: where in the source |
 //!
 //! Never logged: passwords, tokens, the database URL, a withheld caller's number.
 
@@ -56,7 +57,7 @@ pub enum TelemetryError {
     Metrics(String),
 }
 
-/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line.
+/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line. A panic is a line, too.
 ///
 /// # Errors
 /// When the process already has a subscriber, or the filter cannot be read.
@@ -74,7 +75,9 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
     } else {
         lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
     };
-    set.map_err(|_| TelemetryError::LogsTaken)
+    set.map_err(|_| TelemetryError::LogsTaken)?;
+    crate::panics::install();
+    Ok(())
 }
 
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
@@ -177,6 +180,8 @@ pub mod name {
     pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
     /// Counter `{outcome}`: calls that the old dialplan reported.
     pub const REPORTS: &str = "capconduit_legacy_reports_total";
+    /// Counter `{node, outcome}`: lines of the fallback's spool that were read: `imported`, `known` (their call has a record) or `unreadable`.
+    pub const FALLBACK_LINES: &str = "capconduit_fallback_lines_total";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -219,6 +224,7 @@ fn describe() {
         "From an API request to its answer, by operation and status class"
     );
     describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
+    describe_counter!(FALLBACK_LINES, "Lines of the fallback's spool that were read, by node and what became of them");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

@@ -14,6 +14,7 @@ use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
 use crate::clock::Now;
 use crate::id::CallId;
+use crate::panics;
 use crate::routing::caps::PermitKey;
 
 /// How soon a second comparison follows one that left something open.
@@ -45,10 +46,15 @@ impl Dispatcher {
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
         tokio::spawn(async move {
-            // Who answers the lists is asked with them: at the socket's connecting it may have been another.
-            let info = async { Ok(handle.info().await.ok()) };
-            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
-            let lists = lists.map(|(channels, bridges, info)| Lists { channels, bridges, info });
+            let listing = async {
+                panics::trap(|| format!("comparing {}", handle.name()));
+                // Who answers the lists is asked with them: at the socket's connecting it may have been another.
+                let info = async { Ok(handle.info().await.ok()) };
+                let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
+                lists.map(|(channels, bridges, info)| Lists { channels, bridges, info })
+            };
+            // Without a report nobody would ever compare again.
+            let lists = panics::caught(listing).await.unwrap_or_else(|panic| Err(Error::Protocol(panic.to_string())));
             // The receiver lives as long as the dispatcher; after it nobody compares.
             drop(reports.send(Report::Listed { node, asked, lists }));
         });
