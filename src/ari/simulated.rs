@@ -4,14 +4,16 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::error::Error;
+use super::late::{Late, Lateness};
 use super::request::Rendered;
 use super::socket::App;
 use super::ticket::{Outgoing, Response, Ticket};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config;
 
 /// A request that has left the controller.
@@ -63,18 +65,39 @@ pub(crate) struct Side {
     app: Arc<App>,
     socket: Option<mpsc::UnboundedReceiver<Outgoing>>,
     http: mpsc::UnboundedReceiver<Outgoing>,
+    lateness: Lateness,
+    heard: Duration,
 }
 
 impl Side {
     pub(super) fn new(app: Arc<App>, http: mpsc::UnboundedReceiver<Outgoing>) -> Self {
-        Self { app, socket: None, http }
+        Self { app, socket: None, http, lateness: Lateness::new(Duration::ZERO), heard: Duration::ZERO }
     }
 
     /// Opens the way for requests.
-    pub(crate) fn connect(&mut self) {
+    pub(crate) fn connect(&mut self, at: Duration) {
+        self.lateness = Lateness::new(at);
+        self.hear(at);
         let (queue, requests) = mpsc::unbounded_channel();
         self.app.set(Some(queue));
         self.socket = Some(requests);
+    }
+
+    /// A frame reaches the controller.
+    pub(crate) fn hear(&mut self, at: Duration) {
+        self.app.hear(at);
+        self.lateness.hear(at);
+        self.heard = at;
+    }
+
+    /// Monotonic time of the last frame.
+    pub(crate) fn heard(&self) -> Duration {
+        self.heard
+    }
+
+    /// Whether what came last came late.
+    pub(crate) fn late(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
+        self.lateness.of(at, timestamp)
     }
 
     /// Whether the controller believes it to be there.

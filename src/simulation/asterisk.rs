@@ -51,6 +51,7 @@ pub(super) enum Due {
 
 /// What an Asterisk does besides changing itself.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "almost every act is an event; a box would be one allocation each")]
 pub(super) enum Act {
     /// An event of the application.
     Tell(Event),

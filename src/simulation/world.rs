@@ -198,11 +198,8 @@ impl World {
     pub(super) fn run(mut self) -> Report {
         let (seed, setting) = (self.seed, format!("{:?}", self.setting));
         self.say(|| format!("world {seed}: {setting}"));
-        loop {
-            match life::run(&mut self) {
-                Passed::Killed => self.without_controller(),
-                Passed::Quiet | Passed::Wrong => break,
-            }
+        while life::run(&mut self) == Passed::Killed {
+            self.without_controller();
         }
         clock::simulated::set(None);
         for wrong in &self.truth.wrong {
@@ -339,7 +336,7 @@ impl World {
         let hour = chrono::Duration::hours(if self.chance.percent(50) { 1 } else { -1 });
         match fault {
             Fault::Disconnect => self.disconnect(node, DownReason::Lost, life),
-            Fault::HalfOpen => self.half_open(node),
+            Fault::HalfOpen => self.half_open(node, life),
             Fault::Stall => {
                 let stall = self.chance.millis(100, 5_000);
                 self.stall(node, stall);

@@ -38,6 +38,7 @@ impl Asterisk {
             ("POST", ["bridges", id]) => self.create_bridge(id, asked),
             ("POST", ["bridges", id, "addChannel"]) => self.add(id, asked, around),
             ("DELETE", ["bridges", id]) => self.delete_bridge(id),
+            ("GET", ["asterisk", "info"]) => (200, self.info().to_string()),
             ("GET", ["channels"]) => (200, self.list_channels().to_string()),
             ("GET", ["bridges"]) => (200, self.list_bridges().to_string()),
             ("GET", ["asterisk", "variable"]) => {
@@ -199,6 +200,11 @@ impl Asterisk {
             }
         }
         done()
+    }
+
+    fn info(&self) -> Value {
+        let startup_time = self.started.format("%Y-%m-%dT%H:%M:%S%.9f+0000").to_string();
+        json!({ "system": { "version": "22.10.1", "entity_id": self.name }, "status": { "startup_time": startup_time } })
     }
 
     fn list_channels(&self) -> Value {

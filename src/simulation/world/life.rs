@@ -14,7 +14,7 @@ use super::line::Parcel;
 use super::{What, World};
 use crate::simulation::store::BATCH;
 use crate::ari::simulated::{Asked, Side};
-use crate::ari::{DownReason, Info, Node, NodeEvent, NodeEventKind};
+use crate::ari::{DownReason, Event, Info, Late, Node, NodeEvent, NodeEventKind};
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
@@ -24,6 +24,9 @@ use crate::clock::simulated::AtStart;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::routing::book::Book;
+
+/// Each second a node is asked for a sign of life (`ari/connection.rs`).
+const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,22 +197,58 @@ impl Life {
         .await
     }
 
-    pub(super) fn tell(&self, node: usize, kind: NodeEventKind) {
-        let event = NodeEvent { node, app: 0, at: self.clock.now(), kind };
+    fn tell(&self, node: usize, late: Option<Late>, kind: NodeEventKind) {
+        let event = NodeEvent { node, app: 0, at: self.clock.now(), late, kind };
         // The queue is far larger than a world; were it full, the events would be missed in the checks.
         drop(self.events.try_send(event));
     }
 
+    /// An event is read from the socket. `stalled`: when nothing came through it last.
+    pub(super) fn event(&mut self, node: usize, stalled: Option<(Duration, Duration)>, event: Event) {
+        self.hear(node, stalled);
+        let at = self.clock.now();
+        let late = self.sides[node].late(at, event.timestamp());
+        self.tell(node, late, NodeEventKind::Event(event));
+    }
+
+    /// A frame comes now, and before it the answers to the pings of each second.
+    pub(super) fn hear(&mut self, node: usize, stalled: Option<(Duration, Duration)>) {
+        let (now, beginning) = (self.clock.now().mono, self.beginning);
+        let side = &mut self.sides[node];
+        let stalled = stalled.map(|(from, to)| (beginning + from, beginning + to)).filter(|(from, _)| side.heard() <= *from);
+        if let Some((from, to)) = stalled {
+            side.hear(from);
+            if now > to + PING_EVERY {
+                side.hear(to);
+            }
+        }
+        if now > side.heard() + PING_EVERY {
+            side.hear(now - PING_EVERY / 2);
+        }
+        side.hear(now);
+    }
+
+    /// Nothing more will come: what was heard until now, unless the socket stands still.
+    pub(super) fn hear_before_the_end(&mut self, node: usize, stalled: Option<(Duration, Duration)>) {
+        let now = self.now();
+        match stalled.filter(|(_, to)| *to > now) {
+            Some((from, _)) if self.beginning + from > self.sides[node].heard() => self.sides[node].hear(self.beginning + from),
+            Some(_) => {}
+            None => self.hear(node, stalled),
+        }
+    }
+
     pub(super) fn connect(&mut self, node: usize, info: Info) {
-        self.sides[node].connect();
-        self.tell(node, NodeEventKind::Up(info));
+        let now = self.clock.now().mono;
+        self.sides[node].connect(now);
+        self.tell(node, None, NodeEventKind::Up(info));
     }
 
     pub(super) fn disconnect(&mut self, node: usize, reason: DownReason) {
         let was_up = self.sides[node].is_connected();
         self.sides[node].disconnect();
         if was_up {
-            self.tell(node, NodeEventKind::Down(reason));
+            self.tell(node, None, NodeEventKind::Down(reason));
         }
     }
 

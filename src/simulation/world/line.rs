@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::life::Life;
 use super::{What, World};
 use crate::ari::simulated::{Asked, Reply};
-use crate::ari::{DownReason, Event, Info, NodeEventKind};
+use crate::ari::{DownReason, Event, Info};
 use crate::simulation::faults::Fate;
 
 /// A silent socket is given up within this (`ari/connection.rs`).
@@ -38,6 +38,8 @@ pub(in crate::simulation) struct Line {
     requests_free: Duration,
     answers_free: Duration,
     events_free: Duration,
+    /// When nothing came through the socket last, although it was there.
+    stalled: Option<(Duration, Duration)>,
     /// Since when the controller sees nothing.
     dark_since: Option<Duration>,
     /// When the controller saw nothing, or saw it late.
@@ -181,11 +183,11 @@ impl World {
             }
             Parcel::Event { generation, event } => {
                 let line = &self.lines[node];
-                let passes = generation == line.generation && line.passing;
+                let (passes, stalled) = (generation == line.generation && line.passing, line.stalled);
                 match life {
                     Some(life) if passes => {
                         self.say(|| format!("node {node} > {}", describe(&event)));
-                        life.tell(node, NodeEventKind::Event(*event));
+                        life.event(node, stalled, *event);
                     }
                     Some(_) => self.truth.missed(node, event.channel().map_or("", |channel| &channel.id)),
                     None => {}
@@ -199,25 +201,31 @@ impl World {
         let now = self.now;
         let still = if self.lines[node].alive { self.chance.millis(0, 20) } else { Duration::ZERO };
         let line = &mut self.lines[node];
+        let passing = std::mem::replace(&mut line.passing, false);
         line.registered = false;
-        line.passing = false;
         line.generation += 1;
         line.carried_until = now + still;
         line.dark_since.get_or_insert(now);
         line.silent.clear();
+        let stalled = line.stalled;
         let Some(life) = life else { return };
+        if passing {
+            life.hear_before_the_end(node, stalled);
+        }
         life.disconnect(node, reason);
         let after = self.chance.millis(50, 2_500);
         self.later(after, What::Connect(node));
     }
 
     /// Nothing passes any more; Asterisk and the controller both believe the socket to be there.
-    pub(super) fn half_open(&mut self, node: usize) {
+    pub(super) fn half_open(&mut self, node: usize, life: Option<&mut Life>) {
         let line = &mut self.lines[node];
-        if !line.passing {
+        if !std::mem::replace(&mut line.passing, false) {
             return;
         }
-        line.passing = false;
+        if let Some(life) = life {
+            life.hear_before_the_end(node, line.stalled);
+        }
         line.dark_since.get_or_insert(self.now);
         let generation = line.generation;
         let after = self.chance.millis(1_000, MISSED_WITHIN);
@@ -238,6 +246,8 @@ impl World {
         let until = self.now + by;
         let line = &mut self.lines[node];
         line.dark.push((self.now, until + Duration::from_secs(1)));
+        let goes_on = line.stalled.filter(|(_, to)| *to >= self.now);
+        line.stalled = Some(goes_on.map_or((self.now, until), |(from, to)| (from, to.max(until))));
         line.requests_free = line.requests_free.max(until);
         line.answers_free = line.answers_free.max(until);
         line.events_free = line.events_free.max(until);
@@ -255,6 +265,7 @@ impl World {
         let at = self.now + self.chance.millis(2, 20);
         let line = &mut self.lines[node];
         line.generation += 1;
+        line.stalled = None;
         line.registered = true;
         line.passing = true;
         line.requests_free = at;
