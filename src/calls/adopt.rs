@@ -30,6 +30,8 @@ pub(super) struct Noted {
     pub(super) arrived: Now,
     /// How old it was when that run was last known to live.
     pub(super) lived: Duration,
+    /// It was sent to the fallback, and nothing has told yet that it is there.
+    pub(super) handed_over: bool,
 }
 
 /// Rebuilds the call and runs it to its end.

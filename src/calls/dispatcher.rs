@@ -41,6 +41,8 @@ pub(super) enum Report {
     Listed { node: usize, asked: Box<Asked>, lists: Result<Lists, Error> },
     /// Time to compare.
     Compare { node: usize },
+    /// A caller that was sent to the fallback may still be in the application.
+    Stays { node: usize, channel_id: String, error: Error },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
     /// An operator asks how the nodes are.
@@ -292,9 +294,9 @@ impl Dispatcher {
     }
 
     fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
-        for caller in &callers {
-            if let Some(noted) = &caller.noted {
-                self.hand_over(noted);
+        for caller in callers {
+            if let Some(noted) = caller.noted {
+                self.nodes[node].left.insert(caller.facts.call_id, *noted);
             }
             self.fall_back(node, caller.app, &caller.facts.channel_id);
         }
@@ -302,7 +304,7 @@ impl Dispatcher {
 
     /// Sends a caller that this process does not take to the dialplan's fallback.
     fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
-        self.nodes[node].leaving.insert(channel_id.to_owned());
+        self.nodes[node].leave(channel_id);
         let lane = self.nodes[node].handle.lane(app);
         let reason = match (self.draining, self.refusing) {
             (true, _) => "draining",
@@ -317,7 +319,17 @@ impl Dispatcher {
         );
         drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: reason }));
         let (context, exten) = ("capconduit-fallback", "s");
-        drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
+        let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
+        let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
+        tokio::spawn(async move {
+            // Who is not there any more has left, and its events say so.
+            if let Err(error) = sent.await
+                && error.status() != Some(404)
+            {
+                // The receiver lives as long as the dispatcher; after it callers are the next start's.
+                drop(reports.send(Report::Stays { node, channel_id, error }));
+            }
+        });
     }
 
     /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.
@@ -365,7 +377,9 @@ impl Dispatcher {
         let Some(channel) = event.channel() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
             self.waiting_caller_left(node, &channel.id);
-            self.nodes[node].leaving.remove(&channel.id);
+            if self.nodes[node].leaving.remove(&channel.id) {
+                self.hand_over_left(node, &channel.id);
+            }
             if self.nodes[node].comparing.is_some() {
                 self.nodes[node].ended.insert(channel.id.clone());
             }
@@ -407,6 +421,12 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            Report::Stays { node, channel_id, error } => {
+                if self.nodes[node].leaving.remove(&channel_id) {
+                    warn!(node = self.nodes[node].handle.name(), channel = channel_id, %error, "the caller could not be sent to the fallback");
+                    self.compare_in(node, comparing::RETRY);
+                }
+            }
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
             Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),

@@ -310,8 +310,14 @@ impl Asterisk {
         if in_stasis {
             self.tell_hangup(id, cause, false, sip, around);
         }
-        // Now and then Asterisk leaves such a channel in its bridge until somebody hangs it up.
-        if !(caller && around.chance.percent(3)) {
+        // Now and then Asterisk leaves such a channel in its bridge until somebody hangs it up, at last the client who hears nobody.
+        if caller && around.chance.percent(3) {
+            let bridge = self.channels.get(id).and_then(|chan| chan.bridge.as_ref()).and_then(|bridge| self.bridges.get(bridge));
+            for client in bridge.iter().flat_map(|bridge| &bridge.members).filter(|member| *member != id) {
+                let after = around.chance.millis(20_000, 120_000);
+                around.later(after, Due::HangsUp(client.clone()));
+            }
+        } else {
             let cause = cause.unwrap_or(0);
             around.soon(0, 12, Due::Destroy { channel: id.to_owned(), cause, sip });
         }

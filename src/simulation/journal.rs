@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::calls::ending::Ending;
 use crate::cdr::journal::{Entry, Left, Waiting};
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
@@ -23,8 +22,6 @@ pub(super) struct Journal {
     /// Calls for which it was given a record, and then another one.
     pub(super) twice: Vec<CallId>,
     finished: HashSet<CallId>,
-    /// Calls that were handed over to the fallback: where Asterisk refuses that, they are taken again in the end, and have a record already.
-    handed_over: HashSet<CallId>,
     /// Calls of which it was given something that it could not commit before the controller died, or that it was told to forget.
     pub(super) lost: HashSet<CallId>,
 }
@@ -78,14 +75,11 @@ impl Journal {
             Entry::Finished(record) => {
                 let id = record.call_id;
                 self.known.insert(id);
-                if record.ending == Ending::Fallback.as_str() {
-                    self.handed_over.insert(id);
-                }
                 self.open.remove(&id);
                 if self.finished.insert(id) {
                     self.places += 1;
                     self.waiting.insert(self.places, *record);
-                } else if !self.handed_over.contains(&id) {
+                } else {
                     self.twice.push(id);
                 }
             }

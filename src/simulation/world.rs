@@ -341,6 +341,7 @@ impl World {
                 let stall = self.chance.millis(100, 5_000);
                 self.stall(node, stall);
             }
+            Fault::AsteriskDies if !self.lines[node].alive => {}
             Fault::AsteriskDies => {
                 self.in_node(node, |asterisk, around| asterisk.crash(around));
                 self.lines[node].alive = false;

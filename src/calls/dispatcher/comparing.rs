@@ -21,7 +21,7 @@ use crate::routing::caps::PermitKey;
 /// How soon a second comparison follows one that left something open.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
 /// its creation, or the event of its end, may take.
 const MISSING_FOR: Duration = Duration::from_millis(2_900);
@@ -61,7 +61,7 @@ impl Dispatcher {
         });
     }
 
-    fn compare_in(&mut self, node: usize, wait: Duration) {
+    pub(super) fn compare_in(&mut self, node: usize, wait: Duration) {
         if std::mem::replace(&mut self.nodes[node].again, true) {
             return;
         }
@@ -162,6 +162,7 @@ impl Dispatcher {
         let calls = belief.calls.len() + state.left.len();
         warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
         state.missing.clear();
+        state.leaving.clear();
         let waiting = std::mem::take(&mut state.waiting);
         for caller in waiting.into_iter().filter(|caller| caller.noted.is_some()) {
             let since = self.known_until(node, caller.facts.call_id);
@@ -257,7 +258,6 @@ impl Dispatcher {
                 state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
             }
             Finding::Arrive { caller, .. } if self.draining => {
-                self.hand_over_left(node, &caller.id);
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
             // Talking on without us: the successor takes it over.

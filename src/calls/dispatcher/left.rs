@@ -25,7 +25,7 @@ impl Dispatcher {
             let ago = left.ago(open.noted, stamp);
             let arrived = Now { mono: now.mono.saturating_sub(ago + open.age), wall: open.record.arrived_at };
             let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
-            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on };
+            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on, handed_over: false };
             let mut book = self.context.registry.book();
             if !on(Mistake::AdoptedWithoutPermit) {
                 open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
@@ -54,7 +54,11 @@ impl Dispatcher {
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
         let calls: Vec<CallId> = self.nodes[node].left.keys().copied().collect();
         for call in calls {
-            let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
+            let Some(mut noted) = self.nodes[node].left.remove(&call) else { continue };
+            if self.nodes[node].leaving.contains(&noted.call.record.uniqueid) {
+                self.nodes[node].left.insert(call, noted);
+                continue;
+            }
             let taken_over = findings.iter().find_map(|finding| match finding {
                 Finding::Adopt(adoption) if adoption.call == call => Some(Some(adoption.n)),
                 Finding::Arrive { caller, .. } if caller.id == noted.call.record.uniqueid => Some(None),
@@ -63,9 +67,14 @@ impl Dispatcher {
             let verdicts = match taken_over {
                 Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
                 Some(None) => left::unanswered(noted.call.clone()).1,
+                None if noted.handed_over => {
+                    self.hand_over(&noted);
+                    continue;
+                }
                 None => self.close_as_lost(noted.clone(), self.context.clock.now()),
             };
             if taken_over.is_some() {
+                noted.handed_over = false;
                 self.nodes[node].left.insert(call, noted);
             }
             for (n, counted) in verdicts {
@@ -85,7 +94,7 @@ impl Dispatcher {
         }
     }
 
-    /// The dialplan's fallback has a caller of an earlier run now.
+    /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
     pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
         let left = &mut self.nodes[node].left;
         let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
@@ -118,7 +127,7 @@ impl Dispatcher {
 
     /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
     /// call that has some keeps its own record, and its line is left out.
-    pub(super) fn hand_over(&self, noted: &Noted) {
+    fn hand_over(&self, noted: &Noted) {
         let call = noted.call.record.call_id;
         if noted.call.record.attempts.is_empty() {
             return self.context.journal.forget(call);

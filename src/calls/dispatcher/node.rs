@@ -158,6 +158,15 @@ impl NodeState {
         self.heard_until.fill(None);
     }
 
+    /// Notes that a caller is sent to the fallback.
+    pub(super) fn leave(&mut self, channel_id: &str) {
+        self.leaving.insert(channel_id.to_owned());
+        let theirs = self.left.values_mut().find(|noted| noted.call.record.uniqueid == channel_id);
+        if let Some(noted) = theirs {
+            noted.handed_over = true;
+        }
+    }
+
     /// Whether every application's socket is connected.
     pub(super) fn is_up(&self) -> bool {
         self.up.iter().all(|up| *up)
