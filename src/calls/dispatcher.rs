@@ -22,7 +22,9 @@ use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
 use super::{adopt, heartbeat};
-use crate::ari::{Bridge, Channel, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{
+    Bridge, Channel, ChannelState, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
+};
 use crate::cdr::journal::Left;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
@@ -382,6 +384,12 @@ impl Dispatcher {
             }
             if self.nodes[node].comparing.is_some() {
                 self.nodes[node].ended.insert(channel.id.clone());
+            }
+        }
+        if matches!(event, Event::ChannelStateChange { .. }) && channel.state == ChannelState::Up {
+            let state = &mut self.nodes[node];
+            if state.comparing.is_some() {
+                state.answered.insert(channel.id.clone());
             }
         }
         if matches!(event, Event::ChannelDestroyed { .. }) {

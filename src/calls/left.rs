@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn a_call_that_the_fallback_gets_keeps_its_attempts_and_what_they_count() {
         let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
-        let record = handed_over(open(by_attempt, vec![Input::LegReady(1), Input::LegRinging(1)]), Duration::from_secs(7));
+        let record =
+            handed_over(open(by_attempt, vec![Input::LegReady(1), Input::LegRinging(1)]), Duration::from_secs(7));
         assert_eq!((record.ending.as_str(), record.ended_at, record.ring_ms), ("fallback", at(7_000), 5_000));
         assert_eq!((record.attempts.len(), record.attempts[0].counted, record.answered_at), (1, true, None));
     }

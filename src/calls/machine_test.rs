@@ -343,7 +343,10 @@ fn an_answer_that_crosses_a_rejection_and_reaches_the_caller_counts() {
     bench.gone(1, 16, 0);
     bench.give(Input::CallerGone);
     let record = bench.record();
-    assert_eq!((record.ending.as_str(), record.hung_up_by, record.sip_code), ("completed", HungUpBy::System, Some(200)));
+    assert_eq!(
+        (record.ending.as_str(), record.hung_up_by, record.sip_code),
+        ("completed", HungUpBy::System, Some(200))
+    );
     assert_eq!(bench.released, [(1, true)]);
 }
 

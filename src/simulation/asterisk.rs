@@ -41,6 +41,8 @@ pub(super) enum Due {
     HangsUp(String),
     /// A party does not wait any longer: the caller for an answer, the client for a caller.
     GivesUp(String),
+    /// Whoever is bridged with a caller that has hung up and stayed hangs up.
+    HearsNobody(String),
     /// What was asked to go is gone.
     Destroy { channel: String, cause: i16, sip: Option<i16> },
     /// Asterisk's time limit of a channel, by the number of its setting.
@@ -214,6 +216,7 @@ impl Asterisk {
             Due::Refuse { channel, sip, cause } => self.destroy(&channel, cause, Some(sip), Place::Party, around),
             Due::HangsUp(id) => self.party_hangs_up(&id, around),
             Due::GivesUp(id) => self.party_gives_up(&id, around),
+            Due::HearsNobody(id) => self.hears_nobody(&id, around),
             Due::Destroy { channel, cause, sip } => self.destroy(&channel, cause, sip, Place::Asterisk, around),
             Due::Limit(id, serial) => {
                 if self.channels.get(&id).is_some_and(|c| c.limits_set == serial) {
@@ -271,7 +274,8 @@ impl Asterisk {
         let up = |id: &&String| self.channels.get(*id).is_some_and(|c| c.state == ChannelState::Up && !c.cancelled);
         let role = |id: &String| self.channels.get(id).map(|c| (id.clone(), c.role));
         let up: Vec<_> = bridge.members.iter().filter(up).filter_map(role).collect();
-        let caller = up.iter().find_map(|(id, role)| if let Role::Caller(call) = role { Some((id, *call)) } else { None });
+        let caller =
+            up.iter().find_map(|(id, role)| if let Role::Caller(call) = role { Some((id, *call)) } else { None });
         let leg = up.iter().find_map(|(id, role)| if let Role::Leg { n, .. } = role { Some((id, *n)) } else { None });
         let (Some((caller, call)), Some((leg, n))) = (caller, leg) else { return };
         if around.truth.met(call, n, around.now) {
@@ -311,16 +315,29 @@ impl Asterisk {
             self.tell_hangup(id, cause, false, sip, around);
         }
         // Now and then Asterisk leaves such a channel in its bridge until somebody hangs it up, at last the client who hears nobody.
-        if caller && around.chance.percent(3) {
-            let bridge = self.channels.get(id).and_then(|chan| chan.bridge.as_ref()).and_then(|bridge| self.bridges.get(bridge));
-            for client in bridge.iter().flat_map(|bridge| &bridge.members).filter(|member| *member != id) {
-                let after = around.chance.millis(20_000, 120_000);
-                around.later(after, Due::HangsUp(client.clone()));
-            }
+        let bridged = self.channels.get(id).is_some_and(|chan| chan.bridge.is_some());
+        if caller && bridged && around.chance.percent(3) {
+            self.linger(id, around);
         } else {
             let cause = cause.unwrap_or(0);
             around.soon(0, 12, Due::Destroy { channel: id.to_owned(), cause, sip });
         }
+    }
+
+    fn linger(&self, id: &str, around: &mut Around<'_>) {
+        let after = around.chance.millis(20_000, 120_000);
+        around.later(after, Due::HearsNobody(id.to_owned()));
+    }
+
+    /// Whoever is in a bridge with a caller that has gone hangs up in the end.
+    fn hears_nobody(&mut self, id: &str, around: &mut Around<'_>) {
+        let Some(chan) = self.channels.get(id) else { return };
+        let Some(bridge) = chan.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge)) else {
+            return self.destroy(id, 16, None, Place::Party, around);
+        };
+        let others: Vec<String> = bridge.members.iter().filter(|member| *member != id).cloned().collect();
+        others.iter().for_each(|client| self.party_hangs_up(client, around));
+        self.linger(id, around);
     }
 
     /// Notes that a channel is on its way out, and by whom.
@@ -344,7 +361,13 @@ impl Asterisk {
         }
         if watched {
             let cause_txt = String::new();
-            around.acts.push(Act::Tell(Event::ChannelDestroyed { timestamp, channel, cause, cause_txt, tech_cause: sip }));
+            around.acts.push(Act::Tell(Event::ChannelDestroyed {
+                timestamp,
+                channel,
+                cause,
+                cause_txt,
+                tech_cause: sip,
+            }));
         }
     }
 

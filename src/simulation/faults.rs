@@ -54,8 +54,17 @@ impl Faults {
     pub(super) fn draw(chance: &mut Chance) -> Self {
         use Fault as F;
         let all = [
-            F::Disconnect, F::Disconnect, F::HalfOpen, F::Stall, F::AsteriskDies, F::ControllerDies, F::ControllerDies,
-            F::OurClockJumps, F::ItsClockJumps, F::DatabaseAway, F::JournalFails,
+            F::Disconnect,
+            F::Disconnect,
+            F::HalfOpen,
+            F::Stall,
+            F::AsteriskDies,
+            F::ControllerDies,
+            F::ControllerDies,
+            F::OurClockJumps,
+            F::ItsClockJumps,
+            F::DatabaseAway,
+            F::JournalFails,
         ];
         // A world of few kinds lets one kind do its worst.
         let kinds = if chance.percent(60) { all.to_vec() } else { (0..2).map(|_| chance.one_of(&all)).collect() };

@@ -20,11 +20,15 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
         match record {
             None => {
                 let why = (!call.fell_back).then(|| missed(call, journal, unseen)).flatten();
-                wrong.extend(why.map(|why| format!("no record of a call {why}: {}\n    unseen {unseen:?}", call.story())));
+                wrong.extend(
+                    why.map(|why| format!("no record of a call {why}: {}\n    unseen {unseen:?}", call.story())),
+                );
             }
-            Some(record) => wrong.extend(faults_of(truth, call, record, unseen).into_iter().map(|fault| {
-                format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())
-            })),
+            Some(record) => wrong.extend(
+                faults_of(truth, call, record, unseen)
+                    .into_iter()
+                    .map(|fault| format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())),
+            ),
         }
     }
     wrong.extend(journal.twice.iter().map(|call| format!("a second record of call {call}")));
@@ -39,11 +43,17 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
         if rows < really && link.total_calls_allowed.is_some() {
             let told_less = truth.calls().iter().filter(|call| {
                 let record = call.id.and_then(|id| store.rows.get(&id));
-                let counted = record.map_or(0, |record| record.attempts.iter().filter(|it| it.counted && it.link_id == link.id).count());
+                let counted = record.map_or(0, |record| {
+                    record.attempts.iter().filter(|it| it.counted && it.link_id == link.id).count()
+                });
                 truth.counted_of(call, link.id) > counted
             });
             let stories: Vec<_> = told_less.map(Call::story).collect();
-            wrong.push(format!("link {}: the records count {rows}, really there were {really}: {}", link.id, stories.join("; ")));
+            wrong.push(format!(
+                "link {}: the records count {rows}, really there were {really}: {}",
+                link.id,
+                stories.join("; ")
+            ));
         }
     }
     truth.wrong.append(&mut wrong);

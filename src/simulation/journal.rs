@@ -131,7 +131,8 @@ impl Journal {
     /// What it holds for the next run: read from text, as it is from the file.
     pub(super) fn left(&self) -> Left {
         let reread = |call: &OpenCall| serde_json::to_string(call).and_then(|text| serde_json::from_str(&text));
-        let calls = self.open.values().map(|call| reread(call).expect("an open call can be written and read")).collect();
+        let calls =
+            self.open.values().map(|call| reread(call).expect("an open call can be written and read")).collect();
         Left { calls, alive: self.alive, same_boot: true }
     }
 

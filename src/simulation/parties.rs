@@ -44,8 +44,17 @@ pub(super) fn talk(chance: &mut Chance, longest: Duration) -> Vec<(Party, Durati
 /// How a client takes one INVITE.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answering {
-    Answers { ringing: Option<Duration>, progress: bool, after: Duration },
-    Refuses { ringing: Option<Duration>, after: Duration, sip: i16, cause: i16 },
+    Answers {
+        ringing: Option<Duration>,
+        progress: bool,
+        after: Duration,
+    },
+    Refuses {
+        ringing: Option<Duration>,
+        after: Duration,
+        sip: i16,
+        cause: i16,
+    },
     /// Rings until somebody gives up.
     Rings(Duration),
     /// Not even a provisional answer.
@@ -62,7 +71,8 @@ impl Answering {
                 Self::Answers { ringing: rings, progress: chance.percent(20), after }
             }
             55..=80 => {
-                let (sip, cause) = chance.one_of(&[(486, 17), (486, 17), (503, 34), (404, 1), (480, 19), (603, 21), (488, 58)]);
+                let (sip, cause) =
+                    chance.one_of(&[(486, 17), (486, 17), (503, 34), (404, 1), (480, 19), (603, 21), (488, 58)]);
                 let rings = chance.percent(30).then_some(ringing);
                 Self::Refuses { ringing: rings, after: rings.unwrap_or_default() + chance.millis(5, 3_000), sip, cause }
             }

@@ -38,7 +38,9 @@ impl Setting {
         let snapshot = Snapshot {
             revision: 1,
             dids: (1..=campaigns).map(|n| (number(n), did(n))).collect(),
-            campaigns: (1..=campaigns).map(|n| (CampaignId(id(n)), Arc::new(campaign(n, clients, calls, chance)))).collect(),
+            campaigns: (1..=campaigns)
+                .map(|n| (CampaignId(id(n)), Arc::new(campaign(n, clients, calls, chance))))
+                .collect(),
             clients: (1..=clients).map(|n| (ClientId(id(n)), Arc::new(client(n, chance)))).collect(),
         };
         Self {

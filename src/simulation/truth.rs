@@ -144,7 +144,8 @@ impl Truth {
     /// Calls that are in Asterisk.
     pub(super) fn living(&mut self) -> impl Iterator<Item = &mut Call> {
         let lives = |call: &&mut Call| {
-            call.entered.is_some() && (call.caller_gone.is_none() || call.dials.values().any(|dial| dial.gone.is_none()))
+            call.entered.is_some()
+                && (call.caller_gone.is_none() || call.dials.values().any(|dial| dial.gone.is_none()))
         };
         self.calls.iter_mut().filter(lives)
     }
@@ -259,10 +260,16 @@ impl Truth {
                 for call in self.calls.iter().filter(|call| call.caller_gone.is_none() || now.is_zero()) {
                     for (n, dial) in call.dials.iter().filter(|(_, dial)| dial.gone.is_none()) {
                         let id = call.id.map(|id| id.to_string()).unwrap_or_default();
-                        let _ = write!(text, "\n    lives: {id}-{n} link {} client {}", dial.permit.link, dial.permit.client);
+                        let _ = write!(
+                            text,
+                            "\n    lives: {id}-{n} link {} client {}",
+                            dial.permit.link, dial.permit.client
+                        );
                     }
                 }
-                for call in self.calls.iter().filter(|call| what.starts_with("total") && self.counted_of(call, permit.link) > 0) {
+                for call in
+                    self.calls.iter().filter(|call| what.starts_with("total") && self.counted_of(call, permit.link) > 0)
+                {
                     let _ = write!(text, "\n    counts: {}", call.story());
                 }
                 self.wrong.push(text);
@@ -293,11 +300,14 @@ impl Truth {
         let call = &mut self.calls[index];
         if call.caller_left.is_none() {
             call.caller_left = Some((by, now));
-            call.part(now, match by {
-                Place::Party => Ended::Caller,
-                Place::Controller => Ended::Controller,
-                Place::Asterisk => Ended::Asterisk,
-            });
+            call.part(
+                now,
+                match by {
+                    Place::Party => Ended::Caller,
+                    Place::Controller => Ended::Controller,
+                    Place::Asterisk => Ended::Asterisk,
+                },
+            );
         }
     }
 
@@ -305,11 +315,14 @@ impl Truth {
         let Some(index) = self.index(id) else { return };
         let call = &mut self.calls[index];
         if call.met.is_some_and(|(met, _)| met == n) {
-            call.part(now, match by {
-                Place::Party => Ended::Client,
-                Place::Controller => Ended::Controller,
-                Place::Asterisk => Ended::Asterisk,
-            });
+            call.part(
+                now,
+                match by {
+                    Place::Party => Ended::Client,
+                    Place::Controller => Ended::Controller,
+                    Place::Asterisk => Ended::Asterisk,
+                },
+            );
         }
     }
 
@@ -364,8 +377,16 @@ impl Call {
         format!(
             "call {id} (channel {}, node {}): entered {:?}, dials {:?}, met {:?}, parted {:?}, caller left {:?}, gone {:?}, \
              missed {}, faults {}",
-            self.channel, self.node, self.entered, self.dials.keys().collect::<Vec<_>>(), self.met, self.parted,
-            self.caller_left, self.caller_gone, self.missed, self.faults
+            self.channel,
+            self.node,
+            self.entered,
+            self.dials.keys().collect::<Vec<_>>(),
+            self.met,
+            self.parted,
+            self.caller_left,
+            self.caller_gone,
+            self.missed,
+            self.faults
         )
     }
 }

@@ -331,7 +331,8 @@ impl World {
         let kinds = self.setting.faults.kinds.clone();
         let fault = self.chance.one_of(&kinds);
         self.say(|| format!("FAULT {fault:?} (node {node})"));
-        let all = matches!(fault, Fault::ControllerDies | Fault::OurClockJumps | Fault::DatabaseAway | Fault::JournalFails);
+        let all =
+            matches!(fault, Fault::ControllerDies | Fault::OurClockJumps | Fault::DatabaseAway | Fault::JournalFails);
         self.truth.living().filter(|call| all || call.node == node).for_each(|call| call.faults += 1);
         let hour = chrono::Duration::hours(if self.chance.percent(50) { 1 } else { -1 });
         match fault {
@@ -448,7 +449,13 @@ impl World {
 fn describe_entry(entry: &Entry) -> String {
     let record = |record: &CallRecord| {
         let counted = record.attempts.iter().filter(|attempt| attempt.counted).count();
-        format!("{} {} by {}, {} attempts, {counted} counted", record.call_id, record.ending, record.hung_up_by, record.attempts.len())
+        format!(
+            "{} {} by {}, {} attempts, {counted} counted",
+            record.call_id,
+            record.ending,
+            record.hung_up_by,
+            record.attempts.len()
+        )
     };
     match entry {
         Entry::Open { call, kept } => {

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::node::{Missed, Orphan};
 use super::{Asked, Dispatcher, Lists, Report, Waiting};
-use crate::ari::{Bridge, Channel, Error, Request};
+use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
 use crate::calls::io::Input;
 use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
 use crate::calls::registry::LiveCall;
@@ -44,6 +44,7 @@ impl Dispatcher {
         let generation = state.generation;
         state.comparing = Some(generation);
         state.ended.clear();
+        state.answered.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
         tokio::spawn(async move {
@@ -105,7 +106,7 @@ impl Dispatcher {
     pub(super) fn listed(&mut self, node: usize, asked: &Asked, lists: Result<Lists, Error>) {
         let state = &mut self.nodes[node];
         state.comparing = None;
-        let ended = std::mem::take(&mut state.ended);
+        let (ended, answered) = (std::mem::take(&mut state.ended), std::mem::take(&mut state.answered));
         if asked.generation != state.generation && !on(Mistake::StaleListsCompared) {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
@@ -119,6 +120,9 @@ impl Dispatcher {
                 let leaving = &self.nodes[node].leaving;
                 let ended = if on(Mistake::StaleListsCompared) { HashSet::new() } else { ended };
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
+                for channel in channels.iter_mut().filter(|channel| answered.contains(&channel.id)) {
+                    channel.state = ChannelState::Up;
+                }
                 self.compared(node, &asked.belief, &channels, &bridges);
                 self.nodes[node].was_compared(asked.at);
                 self.open_nodes();

@@ -64,6 +64,8 @@ pub(super) struct NodeState {
     pub(super) comparing: Option<u64>,
     /// Channels that ended while lists were on their way: the lists may still name them.
     pub(super) ended: HashSet<String>,
+    /// Channels that were answered since the lists were asked for.
+    pub(super) answered: HashSet<String>,
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
     /// Channels that should be there and were not listed, and when first.
@@ -105,6 +107,7 @@ impl NodeState {
             ready: false,
             comparing: None,
             ended: HashSet::new(),
+            answered: HashSet::new(),
             leaving: HashSet::new(),
             missing: BTreeMap::new(),
             since: now,

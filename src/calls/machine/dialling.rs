@@ -291,7 +291,8 @@ impl Call {
     /// There is no such channel any more. What it did at last may still be on its way here: if it was answered, no other client is
     /// dialled. So that is waited for, unless the node was compared meanwhile.
     fn leg_absent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let unseen = |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.dialled() && attempt.answered.is_none();
+        let unseen =
+            |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.dialled() && attempt.answered.is_none();
         match self.attempt_mut(n).filter(unseen).filter(|attempt| !attempt.absent) {
             Some(attempt) => {
                 attempt.absent = true;

@@ -222,9 +222,7 @@ impl Asterisk {
     }
 
     fn list_bridges(&self) -> Value {
-        let bridge = |(id, bridge): (&String, &Bridge)| {
-            json!({ "id": id, "name": bridge.name, "technology": "simple_bridge", "channels": bridge.members })
-        };
+        let bridge = |(id, bridge): (&String, &Bridge)| json!({ "id": id, "name": bridge.name, "technology": "simple_bridge", "channels": bridge.members });
         self.bridges.iter().map(bridge).collect()
     }
 }

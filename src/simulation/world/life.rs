@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::Parcel;
 use super::{What, World};
-use crate::simulation::store::BATCH;
 use crate::ari::simulated::{Asked, Side};
 use crate::ari::{DownReason, Event, Info, Late, Node, NodeEvent, NodeEventKind};
 use crate::calls::dispatcher::Dispatcher;
@@ -24,6 +23,7 @@ use crate::clock::simulated::AtStart;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::routing::book::Book;
+use crate::simulation::store::BATCH;
 
 /// Each second a node is asked for a sign of life (`ari/connection.rs`).
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -215,7 +215,8 @@ impl Life {
     pub(super) fn hear(&mut self, node: usize, stalled: Option<(Duration, Duration)>) {
         let (now, beginning) = (self.clock.now().mono, self.beginning);
         let side = &mut self.sides[node];
-        let stalled = stalled.map(|(from, to)| (beginning + from, beginning + to)).filter(|(from, _)| side.heard() <= *from);
+        let stalled =
+            stalled.map(|(from, to)| (beginning + from, beginning + to)).filter(|(from, _)| side.heard() <= *from);
         if let Some((from, to)) = stalled {
             side.hear(from);
             if now > to + PING_EVERY {
@@ -232,7 +233,9 @@ impl Life {
     pub(super) fn hear_before_the_end(&mut self, node: usize, stalled: Option<(Duration, Duration)>) {
         let now = self.now();
         match stalled.filter(|(_, to)| *to > now) {
-            Some((from, _)) if self.beginning + from > self.sides[node].heard() => self.sides[node].hear(self.beginning + from),
+            Some((from, _)) if self.beginning + from > self.sides[node].heard() => {
+                self.sides[node].hear(self.beginning + from)
+            }
             Some(_) => {}
             None => self.hear(node, stalled),
         }

@@ -302,7 +302,9 @@ pub(super) fn describe(event: &Event) -> String {
     let channel = event.channel().map(|channel| format!("{} {:?}", channel.id, channel.state)).unwrap_or_default();
     match event {
         Event::Dial { dialstatus, .. } => format!("Dial {dialstatus} {channel}"),
-        Event::ChannelHangupRequest { cause, tech_cause, .. } => format!("HangupRequest {channel} {cause:?} {tech_cause:?}"),
+        Event::ChannelHangupRequest { cause, tech_cause, .. } => {
+            format!("HangupRequest {channel} {cause:?} {tech_cause:?}")
+        }
         Event::ChannelDestroyed { cause, tech_cause, .. } => format!("Destroyed {channel} {cause} {tech_cause:?}"),
         other => format!("{} {channel}", other.kind()),
     }
