@@ -391,6 +391,7 @@ impl Dispatcher {
             if state.comparing.is_some() {
                 state.answered.insert(channel.id.clone());
             }
+            self.waiting_caller_answered(node, &channel.id);
         }
         if matches!(event, Event::ChannelDestroyed { .. }) {
             self.orphan_gone(node, &channel.id);

@@ -329,8 +329,12 @@ impl Dispatcher {
     }
 
     fn adopt(&mut self, node: usize, adoption: Adoption) {
-        let noted = self.nodes[node].left.remove(&adoption.call);
-        let state = &self.nodes[node];
+        let state = &mut self.nodes[node];
+        let waits = state.waiting.iter().position(|caller| caller.facts.call_id == adoption.call);
+        let waited = waits.and_then(|at| state.waiting.swap_remove(at).noted);
+        let noted = state.left.remove(&adoption.call).or(waited.map(|noted| *noted));
+        // It was to be hung up, and the client answered before it was.
+        state.orphans.remove(&adoption.leg.id);
         let app = state.app_of(&adoption.caller);
         let registry = &self.context.registry;
         let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };

@@ -184,6 +184,7 @@ impl Call {
             self.withdraw_unjoined(AttemptOutcome::Failed);
         }
         let caller_came_up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
+        let caller_came_up = caller_came_up.filter(|_| !on(Mistake::CrossingAnswerIgnored));
         let mut talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
