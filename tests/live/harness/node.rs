@@ -18,6 +18,11 @@ pub(crate) const ARI_PASSWORD: &str = "only-for-this-test";
 /// UDP ports for the media of one node: room for 40 calls with two legs of RTP and RTCP.
 const MEDIA_PORTS: u16 = 160;
 
+fn spawn(log: &Path, args: &[String]) -> Child {
+    let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
+    Child::spawn("Asterisk", log, &sandbox, args)
+}
+
 /// A running Asterisk.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -30,6 +35,9 @@ pub(crate) struct Node {
     dir: PathBuf,
     http: reqwest::Client,
     child: Child,
+    /// How it was started: once more, and it has the same ports, folder and spool.
+    log: PathBuf,
+    args: Vec<String>,
     /// How much of its log was written before the controller had published the realtime tables.
     preamble: usize,
 }
@@ -37,7 +45,6 @@ pub(crate) struct Node {
 impl Node {
     /// Starts it. `realtime` is the sandbox's SPEC; `more` are further options of the sandbox, each with its value.
     pub(crate) fn start(site: &Path, ports: &Ports, name: &str, realtime: &str, more: &[(&str, String)]) -> Self {
-        let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
         let dir = site.join(name);
         let (http, sip, media) = (ports.one(), ports.one(), ports.run(MEDIA_PORTS));
         let mut args = vec!["run".to_owned()];
@@ -54,7 +61,8 @@ impl Node {
             args.extend([option.to_owned(), value]);
         }
         args.extend(more.iter().flat_map(|(option, value)| [(*option).to_owned(), value.clone()]));
-        let child = Child::spawn("Asterisk", &site.join(format!("{name}.log")), &sandbox, &args);
+        let log = site.join(format!("{name}.log"));
+        let child = spawn(&log, &args);
         Self {
             name: name.to_owned(),
             url: format!("http://127.0.0.1:{http}"),
@@ -62,8 +70,16 @@ impl Node {
             dir,
             http: reqwest::Client::new(),
             child,
+            log,
+            args,
             preamble: 0,
         }
+    }
+
+    /// Starts it again after its process has ended, with the same ports, folder and spool; see [`Node::ready`].
+    #[allow(dead_code, reason = "only the chaos needs it")]
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.log, &self.args);
     }
 
     /// Waits until its ARI answers.

@@ -1,0 +1,19 @@
+//! Chaos on the real thing: real calls while everything around them is killed, stopped, slowed and cut, and then the accounts.
+//!
+//! `scene` is what there is, `load` who calls whom, `fault` and `blow` what happens to it, `run` all of it in order;
+//! `witness` and `ledger` are what was seen and what was written, `verdict` joins them, `report` tells it.
+
+#![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
+#![allow(clippy::panic, reason = "what cannot be measured is no result")]
+
+mod blow;
+mod dice;
+mod fault;
+mod ledger;
+mod load;
+mod report;
+pub(crate) mod run;
+mod scene;
+mod verdict;
+mod wire;
+mod witness;
