@@ -32,10 +32,6 @@ pub(crate) struct Row {
 pub(crate) struct Attempt {
     /// The client's name in the plan.
     pub(crate) client_identifier: String,
-    /// How it came out.
-    pub(crate) outcome: String,
-    /// Whether it counts against the link's total.
-    pub(crate) counted: bool,
 }
 
 /// A link's count and the attempts that make it up.

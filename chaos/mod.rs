@@ -6,14 +6,18 @@
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(clippy::panic, reason = "what cannot be measured is no result")]
 
+pub(crate) mod adoption;
 mod blow;
 mod dice;
 mod fault;
 mod ledger;
 mod load;
+pub(crate) mod outage;
 mod report;
 pub(crate) mod run;
-mod scene;
+pub(crate) mod scene;
 mod verdict;
+#[cfg(test)]
+mod verdict_test;
 mod wire;
 mod witness;

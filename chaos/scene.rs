@@ -82,7 +82,8 @@ impl Stage {
     /// # Panics
     /// When there is none.
     pub(crate) fn named(&self, name: &str) -> &Sipp {
-        named(&self.centres, name)
+        let found = self.centres.iter().find(|(one, _)| *one == name);
+        &found.unwrap_or_else(|| panic!("there is no call centre {name}")).1
     }
 
     /// Starts everything; calls may come when this returns. Where there is a centre `overflow`, it is the last resort.
@@ -125,21 +126,11 @@ impl Stage {
     }
 }
 
-fn named<'a>(centres: &'a [(&'static str, Sipp)], name: &str) -> &'a Sipp {
-    let found = centres.iter().find(|(one, _)| *one == name);
-    &found.unwrap_or_else(|| panic!("there is no call centre {name}")).1
-}
-
 impl Scene {
     /// Begins calls from the carrier and returns at once.
     pub(crate) fn begin(&self, name: &str, scenario: &Scenario, calls: u32, per_second: u32) -> Sipp {
         let target = (CARRIER_IP, self.node.sip.as_str());
         Sipp::calls(self.dir.path(), &self.ports, name, scenario, target, (calls, per_second))
-    }
-
-    /// The call centre of this name.
-    pub(crate) fn centre(&self, name: &str) -> &Sipp {
-        named(&self.centres, name)
     }
 
     /// The folder of its configuration, data and logs.

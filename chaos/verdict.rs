@@ -156,8 +156,10 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
             findings.died_talking += 1;
             continue;
         }
-        let their_legs = row.and_then(|row| legs.get(row.call_id.as_str())).into_iter().flatten();
-        let centre_hung_up = their_legs.into_iter().any(|leg| leg.hung_up_here == Some(true));
+        // Without a record, which is a finding by itself, nobody knows whose leg was whose.
+        let Some(row) = row else { continue };
+        let mut their_legs = legs.get(row.call_id.as_str()).into_iter().flatten();
+        let centre_hung_up = their_legs.any(|leg| leg.hung_up_here == Some(true));
         if call.hung_up_here == Some(false) && !centre_hung_up {
             findings.dropped.push(told(call));
         }
