@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
@@ -20,6 +20,7 @@ use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::cdr::journal::Journal;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
@@ -38,6 +39,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the database's connections may take to be closed: a silent one must not keep the next process from starting.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
+/// A database that has not answered for so long does not.
+const SILENT: Duration = Duration::from_secs(60);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -59,15 +62,16 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let registry = Arc::new(read_registry(&db, &config, clock).await?);
+    let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
+    store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
+    let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
     first_admin::ensure(&db, &config, clock).await?;
 
-    let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), Arc::clone(&registry), clock, finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), journal.clone(), clock, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
-    let context = Context { registry: Arc::clone(&registry), records, clock, limits };
+    let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
 
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
@@ -83,6 +87,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
+        journal: journal.clone(),
         nodes: healths,
         metrics: metrics.clone(),
         db: db.clone(),
@@ -95,10 +100,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         presence,
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
-    tokio::spawn(keep_up(metrics, sockets.clone()));
-    tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
     tokio::spawn(visits.watch());
-    tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
+    spawn_upkeep(metrics, &db, &registry, clock, &sockets);
     let heard = Arc::new(Notify::new());
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
@@ -106,21 +109,25 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
     let screening = tokio::spawn(screening);
 
-    Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
+    Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;
     screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
-    flush(writing, &ending).await?;
+    flush(writing, &ending, &journal).await?;
     close(db).await?;
     info!("stopped");
     Ok(())
 }
 
-/// The registry as the database has it.
-async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
-    let book = Book::with_totals(store::snapshot::totals(db).await?);
+/// The registry as the database has it, and the records that it does not have yet.
+async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
+    let mut totals = store::snapshot::totals(db).await?;
+    for (link, counted) in journal.counted().await {
+        *totals.entry(link).or_default() += counted;
+    }
+    let book = Book::with_totals(totals);
     let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
     registry.confirm(clock.now().mono);
     note_revision(registry.snapshot().revision);
@@ -195,6 +202,12 @@ async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
     }
 }
 
+fn spawn_upkeep(metrics: Metrics, db: &Db, registry: &Arc<Registry>, clock: Clock, shutdown: &CancellationToken) {
+    tokio::spawn(keep_up(metrics, shutdown.clone()));
+    tokio::spawn(forget_keys(db.clone(), clock, shutdown.clone()));
+    tokio::spawn(meter::run(Arc::clone(registry), shutdown.clone()));
+}
+
 async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
@@ -218,7 +231,8 @@ async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Res
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
-    refresh(routing).await
+    // Of a connection that nobody holds any more at the other end no answer ever comes.
+    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
@@ -242,7 +256,12 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     Ok(())
 }
 
-async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending) -> anyhow::Result<()> {
+/// What the database takes in time is written; the rest is in the journal, for the next start.
+async fn flush(
+    mut writing: tokio::task::JoinHandle<()>,
+    ending: &writer::Ending,
+    journal: &Journal,
+) -> anyhow::Result<()> {
     ending.closing.cancel();
     let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
         Ok(ended) => ended,
@@ -251,5 +270,9 @@ async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending
             writing.await
         }
     };
-    ended.context("the writer of records panicked")
+    ended.context("the writer of records panicked")?;
+    if tokio::time::timeout(CLOSE_AT_MOST, journal.settled()).await.is_err() {
+        error!("the journal cannot be written, and we stop: what it holds back in memory is lost");
+    }
+    Ok(())
 }

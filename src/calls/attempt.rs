@@ -47,6 +47,10 @@ pub(crate) struct Attempt {
     pub(crate) hang_up_unsent: bool,
     /// Answered, and not yet in the bridge: until it is, the caller is not answered.
     pub(crate) joining: bool,
+    /// It may not be dialled before the journal has it: it may count against a total.
+    pub(crate) uncommitted: bool,
+    /// Its channel can be dialled; only the journal was waited for.
+    pub(crate) ready: bool,
     was_dialled: bool,
 }
 
@@ -56,7 +60,6 @@ impl Attempt {
             n,
             position: offer.position,
             ring_timeout: offer.link.ring_timeout.unwrap_or(default_timeout),
-            link: offer.link,
             client: offer.client,
             leg: Leg::Creating,
             started: now,
@@ -69,7 +72,10 @@ impl Attempt {
             counted: false,
             hang_up_unsent: false,
             joining: false,
+            uncommitted: offer.link.total_calls_allowed.is_some(),
+            ready: false,
             was_dialled: false,
+            link: offer.link,
         }
     }
 
@@ -79,6 +85,7 @@ impl Attempt {
             leg: Leg::Up,
             answered: Some(answered),
             was_dialled: true,
+            uncommitted: false,
             ..Self::new(n, offer, Duration::ZERO, started)
         }
     }
@@ -118,6 +125,7 @@ impl Attempt {
         match (self.answered, self.verdict) {
             (Some(_), _) => AttemptOutcome::Answered,
             (None, Some(verdict)) => verdict,
+            (None, None) if self.leg != Leg::Gone => AttemptOutcome::Unknown,
             (None, None) => outcome(self.cause, self.sip),
         }
     }

@@ -17,7 +17,7 @@ use crate::routing::decision::tests::{campaign, client, dialled, snapshot};
 use crate::routing::number::Caller;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 
-pub(super) fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         progress_timeout: Duration::from_secs(5),
         setup_budget: Duration::from_secs(60),
@@ -34,7 +34,7 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-pub(super) fn facts() -> CallFacts {
+pub(crate) fn facts() -> CallFacts {
     CallFacts {
         call_id: CallId::derive(DateTime::UNIX_EPOCH, "pbx", "1.1"),
         node: Arc::from("pbx"),
@@ -47,25 +47,33 @@ pub(super) fn facts() -> CallFacts {
 }
 
 /// A call with its book, on a clock of its own: carries out what is synchronous, collects the rest.
-pub(super) struct Bench {
-    pub(super) call: Call,
-    pub(super) book: Book,
-    pub(super) snapshot: Snapshot,
-    pub(super) now: Now,
-    pub(super) asked: Vec<Op>,
-    pub(super) released: Vec<(u32, bool)>,
-    pub(super) finished: u32,
+pub(crate) struct Bench {
+    pub(crate) call: Call,
+    pub(crate) book: Book,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) now: Now,
+    pub(crate) asked: Vec<Op>,
+    pub(crate) released: Vec<(u32, bool)>,
+    pub(crate) finished: u32,
+    /// The journal answers at once; else as the test says.
+    pub(crate) commits: bool,
 }
 
 impl Bench {
-    pub(super) fn new(links: &[Link]) -> Self {
+    pub(crate) fn new(links: &[Link]) -> Self {
         Self::with(campaign(links))
     }
 
-    pub(super) fn with(campaign: Campaign) -> Self {
+    pub(crate) fn with(campaign: Campaign) -> Self {
+        let mut bench = Self::before_arrival(campaign);
+        bench.give(Input::Arrived { overloaded: false });
+        bench
+    }
+
+    pub(crate) fn before_arrival(campaign: Campaign) -> Self {
         let clients: Vec<_> = (1..=9).map(client).collect();
         let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
-        let mut bench = Self {
+        Self {
             call: Call::new(facts(), limits(), 0, now),
             book: Book::default(),
             snapshot: snapshot(campaign, &clients),
@@ -73,13 +81,12 @@ impl Bench {
             asked: Vec::new(),
             released: Vec::new(),
             finished: 0,
-        };
-        bench.give(Input::Arrived { overloaded: false });
-        bench
+            commits: true,
+        }
     }
 
     /// Feeds one input and returns what was asked of Asterisk because of it.
-    pub(super) fn give(&mut self, input: Input) -> Vec<Op> {
+    pub(crate) fn give(&mut self, input: Input) -> Vec<Op> {
         let before = self.asked.len();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
@@ -102,6 +109,7 @@ impl Bench {
                 let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
                 return Some(Input::Taken(self.book.take_next(&self.snapshot, CampaignId(1), &plan, from, (id, n))));
             }
+            Effect::Commit { n } => return self.commits.then_some(Input::Committed(n)),
             Effect::Release { n, counted } => {
                 assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
                 self.released.push((n, counted));
@@ -112,16 +120,16 @@ impl Bench {
         None
     }
 
-    pub(super) fn after(&mut self, wait: Duration) -> Vec<Op> {
+    pub(crate) fn after(&mut self, wait: Duration) -> Vec<Op> {
         self.now.mono += wait;
         self.give(Input::Tick)
     }
 
-    pub(super) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
+    pub(crate) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
         self.give(Input::LegGone { n, cause: Some(cause), sip: Some(sip) })
     }
 
-    pub(super) fn record(&self) -> CallRecord {
+    pub(crate) fn record(&self) -> CallRecord {
         assert_eq!(self.finished, 1, "the call has one end");
         assert!(self.book.ledger.is_empty(), "no permit outlives the call");
         crate::cdr::fold::record(&self.call, self.now)
