@@ -7,6 +7,7 @@
 #![allow(clippy::panic, reason = "what cannot be measured is no result")]
 
 pub(crate) mod adoption;
+pub(crate) mod backlog;
 mod blow;
 mod dice;
 mod fault;
