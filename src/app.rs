@@ -21,7 +21,7 @@ use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::cdr::journal::Journal;
-use crate::cdr::writer;
+use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{Config, DataLock};
 use crate::presence::Presence;
@@ -102,18 +102,15 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
     tokio::spawn(visits.watch());
     spawn_upkeep(metrics, &db, &registry, clock, &sockets);
-    let heard = Arc::new(Notify::new());
-    tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
-    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
-    let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
-    let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
-    let screening = tokio::spawn(screening);
+    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard: Arc::default(), clock };
+    let watchers = spawn_watchers(routing, screen, &journal, &sockets);
 
     Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
-    watching.await.context("the watcher of the configuration panicked")?;
-    screening.await.context("the watcher of clients' hosts panicked")?;
+    for (what, watcher) in watchers {
+        watcher.await.with_context(|| format!("{what} panicked"))?;
+    }
     api.await.context("the API server panicked")?.context("the API server failed")?;
     flush(writing, &ending, &journal).await?;
     close(db).await?;
@@ -162,6 +159,26 @@ fn connect_nodes(
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()
+}
+
+/// What is watched, and by which task.
+type Watchers = Vec<(&'static str, tokio::task::JoinHandle<()>)>;
+
+/// Follows the configuration, the hosts of clients, and every spool of the fallback that is configured.
+fn spawn_watchers(routing: Routing, screen: Arc<Screen>, journal: &Journal, shutdown: &CancellationToken) -> Watchers {
+    let Routing { db, config, registry, heard, clock, .. } = &routing;
+    tokio::spawn(store::listen::run(db.clone(), Arc::clone(heard), shutdown.clone()));
+    let screening = screen::watch(db.clone(), screen, *clock, config.sip.resolve_every, shutdown.clone());
+    let mut watchers = vec![("the watcher of clients' hosts", tokio::spawn(screening))];
+    for (index, node) in config.nodes.iter().enumerate() {
+        let Some(path) = node.fallback_spool.clone() else { continue };
+        importer::begin_at_zero(&node.name);
+        let (db, registry, journal) = (db.clone(), Arc::clone(registry), journal.clone());
+        let follower = importer::Follower { db, registry, journal, intake: Intake::new(node), index, path };
+        watchers.push(("the importer of the fallback's calls", tokio::spawn(follower.run(shutdown.clone()))));
+    }
+    watchers.push(("the watcher of the configuration", tokio::spawn(watch_configuration(routing, shutdown.clone()))));
+    watchers
 }
 
 /// What follows the stored configuration.

@@ -173,6 +173,8 @@ pub mod name {
     pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
     /// Counter `{outcome}`: calls that the old dialplan reported.
     pub const REPORTS: &str = "capconduit_legacy_reports_total";
+    /// Counter `{node, outcome}`: lines of the fallback's spool that were read: `imported`, `known` (their call has a record) or `unreadable`.
+    pub const FALLBACK_LINES: &str = "capconduit_fallback_lines_total";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -210,6 +212,7 @@ fn describe() {
         "From an API request to its answer, by operation and status class"
     );
     describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
+    describe_counter!(FALLBACK_LINES, "Lines of the fallback's spool that were read, by node and what became of them");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

@@ -8,6 +8,7 @@ mod times;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+pub(super) use reading::dialstatus;
 pub use reading::{FIELDS, Fault, read};
 
 use super::record::{AttemptOutcome, AttemptRecord, CallRecord, DialStatus, HungUpBy, Legacy, Presentation};

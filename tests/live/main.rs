@@ -31,6 +31,7 @@ mod clients;
 mod configured;
 mod doctor;
 mod failover;
+mod fallback;
 mod identity;
 mod media;
 mod migrating;

@@ -138,8 +138,13 @@ impl Node {
 
     /// The lines that the dialplan's fallback has written, one for each call that the controller did not take.
     pub(crate) fn spooled(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.dir.join("spool/fallback.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.spool()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The file that it writes them to.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.dir.join("spool/fallback.log")
     }
 
     fn messages(&self) -> String {
