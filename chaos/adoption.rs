@@ -41,7 +41,15 @@ impl Adopted {
     /// Whether every call was adopted, none dropped, the cap held, and all accounts are right.
     pub(crate) fn is_clean(&self) -> bool {
         let findings = &self.findings;
-        let wrong = [&findings.lost, &findings.duplicate, &findings.overruns, &findings.talk, &findings.dropped, &self.left];
+        let wrong = [
+            &findings.lost,
+            &findings.not_imported,
+            &findings.duplicate,
+            &findings.overruns,
+            &findings.talk,
+            &findings.dropped,
+            &self.left,
+        ];
         self.said == self.calls && self.beyond == Some(486) && wrong.iter().all(|found| found.is_empty())
     }
 
@@ -67,7 +75,13 @@ impl Adopted {
             findings.talk.len(),
             self.left.len(),
             self.left,
-            [&findings.dropped, &findings.lost, &findings.talk].into_iter().flatten().take(6).cloned().collect::<Vec<_>>().join("\n"),
+            [&findings.dropped, &findings.lost, &findings.talk]
+                .into_iter()
+                .flatten()
+                .take(6)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n"),
         )
     }
 }
@@ -82,7 +96,8 @@ pub(crate) async fn adopt(calls: u32) -> (Adopted, Scene) {
         .campaign("Long", DID, "")
         .link("marathon", &format!("max_concurrency = {calls}"));
     let mut scene = stage.start(&plan, Realtime::File, "").await;
-    let mut carriers = vec![scene.begin("carrier", &carrier::call().set("did", DID).set("talk_ms", TALK_MS), calls, PER_SECOND)];
+    let mut carriers =
+        vec![scene.begin("carrier", &carrier::call().set("did", DID).set("talk_ms", TALK_MS), calls, PER_SECOND)];
     until_up(&carriers[0], limit).await;
 
     let told = scene.controller.log().len();

@@ -59,7 +59,11 @@ impl Fault {
     /// How long until the next one.
     pub(crate) fn pause(dice: &mut Dice) -> Duration {
         // Sometimes the next blow falls while the last one is still being recovered from.
-        if dice.once_in(4) { Duration::from_millis(dice.between(100, 1500)) } else { Duration::from_millis(dice.between(2500, 9000)) }
+        if dice.once_in(4) {
+            Duration::from_millis(dice.between(100, 1500))
+        } else {
+            Duration::from_millis(dice.between(2500, 9000))
+        }
     }
 }
 
@@ -71,11 +75,15 @@ impl fmt::Display for Fault {
         match self {
             Self::KillController(away) => write!(f, "kill -9 of the controller, started again after {}", s(away)),
             Self::HaltController(time) => write!(f, "SIGSTOP of the controller for {}", s(time)),
-            Self::DrainController(away) => write!(f, "SIGTERM of the controller, started again {} after its end", s(away)),
+            Self::DrainController(away) => {
+                write!(f, "SIGTERM of the controller, started again {} after its end", s(away))
+            }
             Self::KillAsterisk(away) => write!(f, "kill -9 of Asterisk, started again after {}", s(away)),
             Self::StopDatabase(time) => write!(f, "PostgreSQL crashed and away for {}", s(time)),
             Self::MuteDatabase(time) => write!(f, "PostgreSQL silent for {}", s(time)),
-            Self::KillWithoutDatabase(time) => write!(f, "PostgreSQL away for {}, the controller killed meanwhile", s(time)),
+            Self::KillWithoutDatabase(time) => {
+                write!(f, "PostgreSQL away for {}, the controller killed meanwhile", s(time))
+            }
             Self::DelayAri(by, time) => write!(f, "ARI late by {} ms for {}", by.as_millis(), s(time)),
             Self::MuteAri(time) => write!(f, "ARI silent for {}", s(time)),
             Self::MuteAndCutAri(time) => write!(f, "ARI silent for {}, then cut", s(time)),

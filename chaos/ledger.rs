@@ -1,5 +1,7 @@
 //! What was written down: the records in PostgreSQL and the fallback's lines, read past the controller.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -70,9 +72,17 @@ impl Scene {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("psql does not answer as expected: {e}"))
     }
 
-    /// SIP Call-IDs of the fallback's lines that nobody has imported.
+    /// Whether each of the fallback's lines has a record.
+    pub(crate) fn all_imported(&self) -> bool {
+        let rows = self.rows();
+        let recorded: HashSet<&str> = rows.iter().filter_map(|row| row.sip_call_id.as_deref()).collect();
+        self.spooled().iter().all(|id| recorded.contains(id.as_str()))
+    }
+
+    /// SIP Call-IDs of the fallback's lines.
     pub(crate) fn spooled(&self) -> Vec<String> {
-        let value = |line: &String| line.split(' ').find_map(|word| word.strip_prefix("sip_call_id=")).map(str::to_owned);
+        let value =
+            |line: &String| line.split(' ').find_map(|word| word.strip_prefix("sip_call_id=")).map(str::to_owned);
         let ids = self.node.spooled().iter().filter_map(value).collect::<Vec<_>>();
         ids.iter().map(|id| percent_decode_str(id).decode_utf8_lossy().into_owned()).collect()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep};
 
+use super::report::tally;
 use super::run::{come_to_rest, gather};
 use super::scene::{Realtime, Scene, Stage};
 use super::verdict::{Evidence, Findings, judge};
@@ -51,7 +52,9 @@ pub(crate) async fn outage(away: Away, realtime: Realtime, lasting: Duration) ->
         .campaign("Solar", DID, "")
         .link("alpha", "");
     let mut scene = stage.start(&plan, realtime, "").await;
-    let seconds = u32::try_from((lasting + 2 * PEACE).as_secs()).expect("minutes");
+    // Asterisk's driver may take a while to find it again.
+    let afterwards = if realtime == Realtime::Postgres { 6 * PEACE } else { PEACE };
+    let seconds = u32::try_from((lasting + PEACE + afterwards).as_secs()).expect("minutes");
     let calls = carrier::call().set("did", DID).set("talk_ms", 1000);
     let carriers = [scene.begin("carrier", &calls, PER_SECOND * seconds, PER_SECOND)];
     sleep(PEACE).await;
@@ -68,11 +71,13 @@ pub(crate) async fn outage(away: Away, realtime: Realtime, lasting: Duration) ->
     }
     let (to, back) = (Utc::now(), Instant::now());
     // Calls go on: a handful always waits.
-    while scene.metric("capconduit_records_waiting").await.is_none_or(|waiting| waiting > 20.0) && back.elapsed() < 12 * PEACE {
+    while scene.metric("capconduit_records_waiting").await.is_none_or(|waiting| waiting > 20.0)
+        && back.elapsed() < 12 * PEACE
+    {
         sleep(Duration::from_millis(100)).await;
     }
     let written_after = back.elapsed();
-    sleep(PEACE.saturating_sub(back.elapsed())).await;
+    sleep(afterwards.saturating_sub(back.elapsed())).await;
     let left = come_to_rest(&mut scene, carriers.iter()).await;
     let evidence = gather(&scene, &carriers, Vec::new());
     let findings = judge(&evidence);
@@ -84,7 +89,14 @@ impl Survived {
     /// Whether no call was refused and none lost.
     pub(crate) fn is_clean(&self) -> bool {
         let findings = &self.findings;
-        let wrong = [&findings.lost, &findings.duplicate, &findings.unwritten_dials, &findings.talk, &self.left];
+        let wrong = [
+            &findings.lost,
+            &findings.not_imported,
+            &findings.duplicate,
+            &findings.unwritten_dials,
+            &findings.talk,
+            &self.left,
+        ];
         wrong.iter().all(|found| found.is_empty()) && self.evidence.calls.iter().all(|call| call.status == Some(200))
     }
 
@@ -96,10 +108,12 @@ impl Survived {
             let mut waits: Vec<i64> =
                 calls.iter().filter_map(|call| Some((call.answered? - call.began).num_milliseconds())).collect();
             waits.sort_unstable();
-            let at = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1))).copied();
+            let at =
+                |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1))).copied();
             format!(
-                "{name:<8} {:>6} calls, {refused:>5} not answered, INVITE to 200 OK p50 {:?} ms, p99 {:?} ms, most {:?} ms\n",
+                "{name:<8} {:>6} calls, {refused:>5} not answered ({}), INVITE to 200 OK p50 {} ms, p99 {} ms, most {} ms\n",
                 calls.len(),
+                tally(calls.iter().copied()),
                 at(50).unwrap_or_default(),
                 at(99).unwrap_or_default(),
                 waits.last().copied().unwrap_or_default()
@@ -110,6 +124,15 @@ impl Survived {
         text += &phase("before", &|call| call.began < self.from);
         text += &phase("away", &|call| self.from <= call.began && call.began < self.to);
         text += &phase("after", &|call| self.to <= call.began);
+        let answered = |call: &&Seen| self.to <= call.began && call.status == Some(200);
+        let first = self.evidence.calls.iter().filter(answered).map(|call| call.began - self.to).min();
+        text += &match first {
+            Some(first) => format!(
+                "the first call that is answered again began {:.1} s after its return\n",
+                first.as_seconds_f64()
+            ),
+            None => "no call was answered any more\n".to_owned(),
+        };
         let waiting = self.waiting.map_or("unknown".to_owned(), |n| n.to_string());
         text += &format!(
             "records waiting at its return {waiting}, written {:.1} s after it\n\

@@ -16,6 +16,7 @@ impl Outcome {
         let findings = &self.findings;
         vec![
             ("calls lost", &findings.lost),
+            ("lines of the fallback not imported", &findings.not_imported),
             ("calls recorded more than once", &findings.duplicate),
             ("records of no call", &findings.foreign),
             ("dials without an attempt in a record", &findings.unwritten_dials),
@@ -45,19 +46,25 @@ impl Outcome {
         writeln!(out, "seed {}, {} s of calls, {} faults\n", self.seed, self.lasted.as_secs(), self.events.len())?;
         self.write_events(out)?;
         let talked = evidence.calls.iter().filter(|call| call.answered.is_some()).count();
-        writeln!(out, "\ncalls of the carrier's   {:>6}   answered {talked}; told: {}", evidence.calls.len(), tally(&evidence.calls))?;
+        writeln!(
+            out,
+            "\ncalls of the carrier's   {:>6}   answered {talked}; told: {}",
+            evidence.calls.len(),
+            tally(evidence.calls.iter())
+        )?;
         writeln!(out, "legs at call centres     {:>6}", evidence.legs.len())?;
         let mut endings = BTreeMap::<&str, usize>::new();
         evidence.rows.iter().for_each(|row| *endings.entry(&row.ending).or_default() += 1);
         writeln!(out, "records                  {:>6}   {}", evidence.rows.len(), counted(endings))?;
-        writeln!(out, "fallback's lines kept    {:>6}", evidence.spooled.len())?;
+        writeln!(out, "fallback's lines         {:>6}", evidence.spooled.len())?;
         writeln!(out, "talks compared           {:>6}", findings.compared)?;
+        writeln!(out, "ends declared uncertain  {:>6}   the widest by {:.1} s", findings.uncertain, findings.widest)?;
         writeln!(
             out,
-            "ends declared uncertain  {:>6}   the widest by {:.1} s",
-            findings.uncertain, findings.widest
+            "died with Asterisk       {:>6}   talking; without a record: {}",
+            findings.died_talking,
+            findings.died.len()
         )?;
-        writeln!(out, "died with Asterisk       {:>6}   talking; without a record: {}", findings.died_talking, findings.died.len())?;
         writeln!(out, "never heard by Asterisk  {:>6}\n", findings.unheard)?;
         writeln!(out, "cap                                          limit   most seen")?;
         for (cap, most) in &findings.peaks {
@@ -98,7 +105,7 @@ impl Outcome {
 }
 
 /// `12 x 200, 3 x 486`.
-fn tally(calls: &[Seen]) -> String {
+pub(super) fn tally<'a>(calls: impl Iterator<Item = &'a Seen>) -> String {
     let mut counts = BTreeMap::<String, usize>::new();
     for call in calls {
         *counts.entry(call.status.map_or("nothing".to_owned(), |status| status.to_string())).or_default() += 1;

@@ -126,8 +126,8 @@ pub(crate) async fn come_to_rest<'a>(scene: &mut Scene, carriers: impl Iterator<
     left.extend(scene.rest().await);
     // Whoever imports the fallback's lines looks for them every few seconds.
     let begun = Instant::now();
-    while !scene.spooled().is_empty() && begun.elapsed() < Duration::from_secs(20) {
-        sleep(Duration::from_millis(250)).await;
+    while !scene.all_imported() && begun.elapsed() < Duration::from_secs(20) {
+        sleep(Duration::from_millis(500)).await;
     }
     left.extend(scene.rest().await);
     left.dedup();

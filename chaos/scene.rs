@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wire::Wire;
-use crate::harness::controller::{Controller, Settings};
+use crate::harness::controller::{Address, Controller, Settings};
 use crate::harness::node::Node;
 use crate::harness::plan::Plan;
 use crate::harness::ports::Ports;
@@ -100,7 +100,10 @@ impl Stage {
                 (format!("sqlite:{}", file.display()), format!("mode = \"sqlite\"\npath = \"{}\"", file.display()))
             }
             Realtime::Postgres => {
-                let spec = format!("pgsql:host=127.0.0.1;port={sql_port};dbname={};user=postgres;password=any", database.name());
+                let spec = format!(
+                    "pgsql:host=127.0.0.1;port={sql_port};dbname={};user=postgres;password=any",
+                    database.name()
+                );
                 (spec, "mode = \"postgres\"".to_owned())
             }
         };
@@ -116,7 +119,8 @@ impl Stage {
             calls: calls.to_owned(),
             ..Settings::default()
         };
-        let address = (node.name.clone(), format!("http://127.0.0.1:{ari_port}"));
+        let url = format!("http://127.0.0.1:{ari_port}");
+        let address = Address { name: node.name.clone(), url, spool: node.spool() };
         let mut controller = Controller::new(dir.path(), api_port, &settings, &[address]);
         controller.run(&["migrate"]).await;
         controller.apply(&plan.toml()).await;

@@ -22,7 +22,7 @@ pub(crate) struct Evidence {
     pub(crate) legs: Vec<Seen>,
     /// The records.
     pub(crate) rows: Vec<Row>,
-    /// SIP Call-IDs of the fallback's lines that are not imported.
+    /// SIP Call-IDs of the fallback's lines.
     pub(crate) spooled: Vec<String>,
     /// Every link's count.
     pub(crate) counts: Vec<Count>,
@@ -37,7 +37,9 @@ pub(crate) struct Evidence {
 pub(crate) struct Findings {
     /// Calls that came into the dialplan and have neither record nor line.
     pub(crate) lost: Vec<String>,
-    /// Calls with more than one.
+    /// Calls of which the fallback has left a line that did not become a record.
+    pub(crate) not_imported: Vec<String>,
+    /// Calls with more than one record.
     pub(crate) duplicate: Vec<String>,
     /// Records that no call of the carrier's belongs to.
     pub(crate) foreign: Vec<String>,
@@ -76,21 +78,25 @@ pub(crate) fn judge(evidence: &Evidence) -> Findings {
     caps(evidence, &mut findings);
     for count in evidence.counts.iter().filter(|count| count.current_total_calls != count.counted) {
         let Count { campaign, client, current_total_calls, counted } = count;
-        findings.miscounted.push(format!("{campaign} to {client}: {current_total_calls} counted, {counted} attempts are"));
+        findings
+            .miscounted
+            .push(format!("{campaign} to {client}: {current_total_calls} counted, {counted} attempts are"));
     }
     findings
 }
 
-/// Each call has one record or one line.
+/// Each call has one record; a line of the fallback says at least what became of it.
 fn accounts(evidence: &Evidence, findings: &mut Findings) {
     let mut written: HashMap<&str, usize> = HashMap::new();
-    let recorded = evidence.rows.iter().map(|row| row.sip_call_id.as_deref().unwrap_or_default());
-    for id in recorded.chain(evidence.spooled.iter().map(String::as_str)) {
-        *written.entry(id).or_default() += 1;
+    for row in &evidence.rows {
+        *written.entry(row.sip_call_id.as_deref().unwrap_or_default()).or_default() += 1;
     }
+    let mut lines: HashSet<&str> = evidence.spooled.iter().map(String::as_str).collect();
     for call in &evidence.calls {
+        let line = lines.remove(call.sip_call_id.as_str());
         match written.remove(call.sip_call_id.as_str()).unwrap_or(0) {
             1 => {}
+            0 if line => findings.not_imported.push(told(call)),
             0 if call.status.is_none() => findings.unheard += 1,
             0 if call.died_at(&evidence.deaths).is_some() => findings.died.push(told(call)),
             0 => findings.lost.push(told(call)),
@@ -98,6 +104,7 @@ fn accounts(evidence: &Evidence, findings: &mut Findings) {
         }
     }
     findings.foreign = written.into_iter().map(|(id, n)| format!("{n} records of {id:?}")).collect();
+    findings.foreign.extend(lines.into_iter().map(|id| format!("a line of {id:?}")));
 }
 
 fn told(seen: &Seen) -> String {
@@ -182,7 +189,8 @@ fn talk_is_off(call: &Seen, row: &Row, deaths: &[DateTime<Utc>]) -> Option<Strin
             format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
         });
     }
-    ((row.talk_ms - talked).abs() > SLACK.num_milliseconds()).then(|| format!("{talked} ms talked, {} recorded", row.talk_ms))
+    ((row.talk_ms - talked).abs() > SLACK.num_milliseconds())
+        .then(|| format!("{talked} ms talked, {} recorded", row.talk_ms))
 }
 
 /// No cap is exceeded by the call centres' own count.

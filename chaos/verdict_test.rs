@@ -69,12 +69,15 @@ fn sound_accounts_have_no_findings() {
 }
 
 #[test]
-fn a_missing_record_is_a_loss_and_a_line_of_the_fallback_makes_up_for_it() {
+fn a_missing_record_is_a_loss_and_beside_a_line_of_the_fallback_it_is_not_imported() {
     let mut evidence = sound();
     evidence.rows.remove(1);
     assert_eq!(found(&evidence), [1, 0, 0, 1, 0, 0, 0], "its dial is in no record either");
     evidence.spooled.push("b".to_owned());
     assert_eq!(found(&evidence), [0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(judge(&evidence).not_imported.len(), 1);
+    evidence.spooled.push("a".to_owned());
+    assert_eq!(found(&evidence), [0, 0, 0, 1, 0, 0, 0], "a record and the line that it was made of are one");
     evidence.spooled.push("nobody's".to_owned());
     assert_eq!(found(&evidence)[2], 1);
 }

@@ -78,7 +78,11 @@ async fn relay(near: TcpStream, target: SocketAddr, condition: watch::Receiver<C
 }
 
 /// One direction, until its sender closes.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, condition: watch::Receiver<Condition>) -> std::io::Result<()> {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    condition: watch::Receiver<Condition>,
+) -> std::io::Result<()> {
     let (send, mut receive) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let (reading, writing) = (condition.clone(), condition);
     let read = async move {

@@ -31,7 +31,8 @@ async fn no_call_fails_but_in_the_fallback(backend: Backend) {
     let answered = calls.iter().filter(|call| call.outcome() == Some(200)).count();
     let fallen: Vec<_> = calls.iter().filter(|call| call.outcome() == Some(503)).collect();
     assert_eq!(answered + fallen.len(), calls.len(), "nobody heard anything else");
-    let by_controller = |call: &str| records.iter().any(|one| one["sip_call_id"] == call && one["ending"] != "fallback");
+    let by_controller =
+        |call: &str| records.iter().any(|one| one["sip_call_id"] == call && one["ending"] != "fallback");
     let refused: Vec<&str> = fallen.iter().map(|call| call.call_id.as_str()).filter(|id| by_controller(id)).collect();
     assert_eq!(refused, Vec::<&str>::new(), "only the fallback refuses: {}", site.controller.log());
     assert!(calls.iter().filter(|call| call.outcome() == Some(200)).all(|call| call.hung_up_here() == Some(true)));
