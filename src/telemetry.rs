@@ -17,6 +17,7 @@
 //! | `status` | HTTP status of an ARI answer |
 //! | `elapsed_ms`, `count`, `revision` | durations; quantities; routing revision |
 //! | `error` | an error's text, logged once, where it is handled |
+//! | `place` | of a panic: where in the source |
 //!
 //! Never logged: passwords, tokens, the database URL, a withheld caller's number.
 
@@ -56,7 +57,7 @@ pub enum TelemetryError {
     Metrics(String),
 }
 
-/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line.
+/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line. A panic is a line, too.
 ///
 /// # Errors
 /// When the process already has a subscriber, or the filter cannot be read.
@@ -74,7 +75,9 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
     } else {
         lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
     };
-    set.map_err(|_| TelemetryError::LogsTaken)
+    set.map_err(|_| TelemetryError::LogsTaken)?;
+    crate::panics::install();
+    Ok(())
 }
 
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {

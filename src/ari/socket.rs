@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Ended};
@@ -17,6 +17,7 @@ use super::request::Request;
 use super::ticket::Outgoing;
 use super::ws;
 use crate::clock;
+use crate::panics::{self, Panic};
 use crate::telemetry::name;
 
 /// Longest wait for TCP, TLS and the WebSocket handshake together.
@@ -107,7 +108,12 @@ impl Socket {
                 Some(Err(failure)) => self.log_failure(&mut last_failure, failure),
                 Some(Ok((stream, found))) => {
                     let since = self.shared.clock.now().mono;
-                    let ended = self.connection().hold(stream, found).await;
+                    let held = panics::caught(async {
+                        panics::trap(|| format!("the connection of {}", self.app.name()));
+                        self.connection().hold(stream, found).await
+                    });
+                    let held = held.await;
+                    let ended = held.unwrap_or_else(|panic| self.panicked(&panic));
                     if self.shared.clock.now().mono.saturating_sub(since) >= GOOD_AFTER {
                         backoff.reset();
                         wait = backoff.next(clock::jitter());
@@ -130,6 +136,15 @@ impl Socket {
                 return;
             }
         }
+    }
+
+    /// A panic while it was read or written ends the connection alone; what was missed is found by comparing, as after any other.
+    fn panicked(&self, panic: &Panic) -> Ended {
+        let (node, app) = (&self.shared.name, self.app.name());
+        error!(%node, app, place = panic.place, error = panic.message, "the connection to Asterisk panicked");
+        let was_up = self.app.is_up();
+        self.app.set(None);
+        Ended { reason: DownReason::Lost, detail: "it panicked".to_owned(), was_up }
     }
 
     fn connection(&self) -> Connection<'_> {

@@ -144,4 +144,31 @@ mod tests {
             assert_eq!((record.attempts[0].counted, verdicts), (counted, vec![(1, counted)]));
         }
     }
+
+    #[test]
+    fn an_hour_s_jump_of_the_clock_bends_no_duration() {
+        use crate::cdr::journal::Left;
+        let told = |hours: i64| {
+            let mut bench = Bench::new(&[link(1)]);
+            let mut opened = Vec::new();
+            for input in [talking(), vec![Input::CallerGone]].concat() {
+                bench.now.mono += Duration::from_secs(1);
+                bench.now.wall += TimeDelta::hours(hours);
+                bench.give(input);
+                let noted = Stamp { since_boot: bench.now.mono, wall: bench.now.wall };
+                opened.push(OpenCall::of(&bench.call, true, bench.now, noted));
+            }
+            let looked = Stamp { since_boot: Duration::from_secs(120), wall: bench.now.wall + TimeDelta::hours(hours) };
+            let left = Left { calls: Vec::new(), alive: None, same_boot: true };
+            let close = |open: OpenCall| {
+                let gone = open.age + left.ago(open.noted, looked);
+                (gone, lost(open, Duration::ZERO, gone))
+            };
+            opened.into_iter().map(close).collect::<Vec<_>>()
+        };
+        let straight = told(0);
+        let (gone, (last, _)) = straight.last().expect("it ended");
+        assert_eq!((*gone, last.talk_ms, last.ring_ms), (Duration::from_secs(20), 2_000, 1_000));
+        assert_eq!((told(1), told(-1)), (straight.clone(), straight));
+    }
 }

@@ -213,6 +213,18 @@ impl Call {
         }
     }
 
+    /// The inbound channel, as far as is known.
+    #[must_use]
+    pub(crate) fn caller_leg(&self) -> CallerLeg {
+        self.caller
+    }
+
+    /// The call as it was when it arrived, with how it ended.
+    #[must_use]
+    pub(crate) fn bare(&self) -> Self {
+        Self { end: self.end, ..Self::new(self.facts.clone(), self.limits, self.earlier_attempts, self.arrived) }
+    }
+
     /// Whether the call is over and its record can be written.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -10,6 +10,7 @@ use tracing::{debug, error, info};
 use super::attempt::Leg;
 use super::execute;
 use super::facts::Limits;
+use super::guard::{self, Remains, trap};
 use super::io::{Effect, Failure, Input, Op};
 use super::live::LiveView;
 use super::machine::Call;
@@ -21,6 +22,7 @@ use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::panics;
 use crate::telemetry::name;
 
 /// What a call's task works with.
@@ -73,6 +75,8 @@ struct CallTask {
     shown: Option<LiveView>,
     /// What listeners were told of it.
     teller: Teller,
+    /// Its record has been handed over.
+    recorded: bool,
     /// What the journal was told of it; `None`: nothing yet.
     told: Option<Told>,
 }
@@ -85,25 +89,39 @@ pub(crate) async fn run(
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
-    let mut task = CallTask::new(call, lane, context);
-    task.feed(first);
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(Some(first), inputs).await;
 }
 
 /// Runs a call that is already under way to its end.
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    let mut task = CallTask::new(call, lane, context);
-    task.show();
-    task.note();
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(None, inputs).await;
 }
 
 impl CallTask {
     fn new(call: Call, lane: Lane, context: Context) -> Self {
-        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default(), told: None }
+        let (asked, teller) = (FuturesUnordered::new(), Teller::default());
+        Self { call, lane, context, asked, shown: None, teller, recorded: false, told: None }
     }
 
-    async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    /// To the call's end, which is a clean one even if anything of this panics.
+    async fn live(mut self, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let life = async {
+            match first {
+                Some(input) => self.feed(input),
+                None => {
+                    self.show();
+                    self.note();
+                }
+            }
+            self.drive(&mut inputs).await;
+        };
+        if let Err(panic) = panics::caught(life).await {
+            let Self { call, lane, context, recorded, .. } = self;
+            guard::clear(Remains { call, lane, context, recorded }, panic, inputs).await;
+        }
+    }
+
+    async fn drive(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) {
         while !self.call.is_done() {
             let deadline = self.call.deadline().map(|at| self.context.clock.instant(at));
             let tick = async {
@@ -132,6 +150,7 @@ impl CallTask {
             let before = self.call.label();
             let event = input.to_string();
             let effects = self.call.step(input, now);
+            trap(&self.call, &event);
             self.log(&before, &event, !effects.is_empty());
             for effect in effects {
                 // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
@@ -159,6 +178,7 @@ impl CallTask {
 
     /// Tells the registry how the call stands, where that has changed, and listeners what happened.
     fn show(&mut self) {
+        trap(&self.call, "show");
         let view = LiveView::of(&self.call);
         if self.shown.as_ref() != Some(&view) {
             self.context.registry.show(view.clone());
@@ -245,11 +265,19 @@ impl CallTask {
         self.feed(Input::RequestFailed(op, failure));
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
         let record = fold::record(&self.call, self.context.clock.now());
-        measure(&record);
-        self.context.journal.finish(record);
+        hand_over(&self.context, record);
+        self.recorded = true;
     }
+}
+
+/// The call is over: its record goes to the journal, whatever else goes wrong.
+pub(super) fn hand_over(context: &Context, record: CallRecord) {
+    if let Err(panic) = panics::caught_now(|| measure(&record)) {
+        error!(call = %record.call_id, place = panic.place, error = panic.message, "a call's end could not be measured");
+    }
+    context.journal.finish(record);
 }
 
 /// Counts and logs a call that has ended.

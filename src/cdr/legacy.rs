@@ -1,5 +1,7 @@
 //! PURE: calls that the old dialplan handled, as its AGI script reports them, and the records that are made of them.
 
+#[cfg(test)]
+mod fuzz;
 mod reading;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ mod events;
 mod exports;
 mod guards;
 mod idempotency;
+mod injection;
 mod internal;
 mod legacy_ids;
 mod lifecycle;

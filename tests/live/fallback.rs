@@ -119,7 +119,9 @@ async fn fallen(site: &Site, call_id: &str) -> Record {
             sleep(Duration::from_millis(100)).await;
         }
     });
-    let Ok(record) = found.await else { panic!("no record of {call_id}:\n{}", site.controller.log()) };
+    let found = found.await;
+    assert!(found.is_ok(), "no record of {call_id}:\n{}", site.controller.log());
+    let record = found.expect("asserted above");
     assert_eq!(record.text("ending"), "fallback", "{record:?}");
     record
 }

@@ -12,6 +12,7 @@ use crate::calls::io::Input;
 use crate::calls::reconcile::{Adoption, Belief, Finding, Ours, compare};
 use crate::calls::{adopt, execute};
 use crate::id::CallId;
+use crate::panics;
 use crate::routing::caps::PermitKey;
 
 /// How soon a second comparison follows one that left something open.
@@ -41,7 +42,12 @@ impl Dispatcher {
         state.ended.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         tokio::spawn(async move {
-            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges());
+            let asked = async {
+                panics::trap(|| format!("comparing {}", handle.name()));
+                tokio::try_join!(handle.list_channels(), handle.list_bridges())
+            };
+            // Without a report nobody would ever compare again.
+            let lists = panics::caught(asked).await.unwrap_or_else(|panic| Err(Error::Protocol(panic.to_string())));
             // The receiver lives as long as the dispatcher; after it nobody compares.
             drop(reports.send(Report::Listed { node, generation, belief, lists }));
         });

@@ -130,6 +130,15 @@ impl Node {
         assert!(stale.await.is_ok(), "the heartbeat goes on without a controller");
     }
 
+    /// Lets the controller's last beat be so many seconds ahead of the node's clock, as after that was put back.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn beat_from_the_future(&self, seconds: i64) {
+        let beat = capconduit::clock::Clock::start().now().wall.timestamp() + seconds;
+        let url = format!("{}/ari/asterisk/variable?variable=CAPCONDUIT_HEARTBEAT&value={beat}", self.url);
+        let sent = self.http.post(url).basic_auth(ARI_USER, Some(ARI_PASSWORD)).send().await;
+        assert!(sent.is_ok_and(|answer| answer.status().is_success()), "the node takes no beat");
+    }
+
     /// Asterisk's own process.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn process(&mut self) -> &mut Child {
