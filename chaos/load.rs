@@ -101,8 +101,11 @@ const FAILING: &str = "+442079460004";
 const NIGHTLY: &str = "+442079460005";
 const LONG: &str = "+442079460006";
 
+/// A name, calls a second, and what each of them does.
+type Flow = (&'static str, u32, fn() -> Scenario);
+
 /// The carrier's callers: 14 calls a second together.
-const FLOWS: &[(&str, u32, fn() -> Scenario)] = &[
+const FLOWS: &[Flow] = &[
     ("solar", 2, || carrier::call().set("did", SOLAR).set("talk_ms", 1800)),
     ("solar-impatient", 1, || carrier::impatient().set("did", SOLAR).set("cancel_ms", 230)),
     ("broadband", 2, || carrier::call().set("did", BROADBAND).set("talk_ms", 2500)),
@@ -125,8 +128,7 @@ pub(crate) fn begin(scene: &Scene, seconds: u32, dice: &mut Dice) -> Vec<Sipp> {
         let other = usize::try_from(dice.between(0, n as u64)).unwrap_or_default();
         flows.swap(n, other);
     }
-    let start = |(name, rate, scenario): &&(&str, u32, fn() -> Scenario)| {
-        scene.begin(&format!("carrier-{name}"), &scenario(), rate * seconds, *rate)
-    };
+    let start =
+        |(name, rate, scenario): &&Flow| scene.begin(&format!("carrier-{name}"), &scenario(), rate * seconds, *rate);
     flows.iter().map(start).collect()
 }

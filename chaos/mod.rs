@@ -4,7 +4,7 @@
 //! `witness` and `ledger` are what was seen and what was written, `verdict` joins them, `report` tells it.
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
-#![allow(clippy::panic, reason = "what cannot be measured is no result")]
+#![allow(clippy::panic, clippy::print_stderr, reason = "what cannot be measured is no result, and says so")]
 
 pub(crate) mod adoption;
 pub(crate) mod backlog;

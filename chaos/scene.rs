@@ -130,6 +130,15 @@ impl Stage {
     }
 }
 
+impl Drop for Scene {
+    /// What the program itself gave up on can be looked at, too.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the logs are kept in {}", self.keep().display());
+        }
+    }
+}
+
 impl Scene {
     /// Begins calls from the carrier and returns at once.
     pub(crate) fn begin(&self, name: &str, scenario: &Scenario, calls: u32, per_second: u32) -> Sipp {

@@ -243,7 +243,9 @@ fn most_at_once<'a>(
         if over.is_none_or(|over| over > began) {
             // At the same moment an end comes before a beginning.
             edges.entry((began, true)).or_default().push(leg);
-            over.map(|over| edges.entry((over, false)).or_default().push(leg));
+            if let Some(over) = over {
+                edges.entry((over, false)).or_default().push(leg);
+            }
         }
     }
     let (mut now, mut most) = (0, 0);

@@ -8,7 +8,7 @@ use super::verdict::{Evidence, judge};
 use super::witness::Seen;
 
 fn at(seconds: f64) -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH + TimeDelta::microseconds((seconds * 1e6) as i64)
+    DateTime::UNIX_EPOCH + TimeDelta::from_std(std::time::Duration::from_secs_f64(seconds)).expect("a few seconds")
 }
 
 /// A call that began at `began`, was answered a second later and hung up by its caller at `ended`, with its leg and its record.
