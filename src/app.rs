@@ -87,12 +87,12 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
-    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
-    let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
         nodes: healths,
+        desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
         clock,
@@ -101,14 +101,13 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
         screen: Arc::clone(&screen),
-        presence,
+        presence: presence(&config, &handles, clock),
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
     let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard: Arc::default(), clock };
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
 
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
@@ -225,6 +224,11 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     store::migrate(&db, &config.realtime).await?;
     info!(database = db.target(), "database ready");
     Ok(db)
+}
+
+fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
+    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    Arc::new(Presence::new(asked, clock, config.calls.request_timeout))
 }
 
 type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;

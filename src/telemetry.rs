@@ -134,6 +134,10 @@ pub mod name {
     pub const ATTEMPTS: &str = "capconduit_attempts_total";
     /// Gauge: permits held.
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
+    /// Gauge `{node}`: channels that did not agree with their permits at the last comparison; 0 in a correct run.
+    pub const DRIFT: &str = "capconduit_drift";
+    /// Counter `{node}`: such channels found, and repaired.
+    pub const DRIFT_REPAIRED: &str = "capconduit_drift_repaired_total";
     /// Gauge: clients suspended because their host leads where no client may be.
     pub const CLIENTS_SUSPENDED: &str = "capconduit_clients_suspended";
     /// Gauge `{cap, id}`: slots in use of a cap that has a limit; `cap` is `link`, `link_total`, `client` or `campaign`, `id` its row.
@@ -188,6 +192,11 @@ fn describe() {
     describe_gauge!(CALLS_LIVE, "Live calls, by node");
     describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
     describe_gauge!(PERMITS_HELD, "Permits held");
+    describe_gauge!(
+        DRIFT,
+        "Channels that did not agree with their permits at the last comparison, by node; 0 in a correct run"
+    );
+    describe_counter!(DRIFT_REPAIRED, "Channels that did not agree with their permits, found and repaired, by node");
     describe_gauge!(CLIENTS_SUSPENDED, "Clients suspended because their host leads where no client may be");
     describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
     describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");

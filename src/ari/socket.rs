@@ -1,6 +1,7 @@
 //! One application's socket over time: connect, hold, tell, and connect again.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ use crate::telemetry::name;
 
 /// Longest wait for TCP, TLS and the WebSocket handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Shortest and longest wait before connecting again.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+/// Shortest and longest wait before connecting again. The longest leaves most of the two seconds in which calls are routed again
+/// after Asterisk answers again for connecting and comparing; to be refused twice a second costs neither side anything.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 /// A connection that lived this long was good: the next wait is the shortest again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Wait after another controller took the application over, so that two of them do not snatch it from each other
@@ -39,11 +41,13 @@ pub(super) struct App {
     name: String,
     /// `Some` while the socket is up.
     requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
+    /// Monotonic time in microseconds of the last frame from the other side; 0 before the first.
+    heard: AtomicU64,
 }
 
 impl App {
     pub(super) fn new(index: u16, name: String) -> Self {
-        Self { index, name, requests: Mutex::new(None) }
+        Self { index, name, requests: Mutex::new(None), heard: AtomicU64::new(0) }
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -52,6 +56,16 @@ impl App {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A frame came: the node lives.
+    pub(super) fn hear(&self, mono: Duration) {
+        self.heard.store(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When the last frame came; `None` before the first.
+    pub(super) fn heard(&self) -> Option<Duration> {
+        Some(Duration::from_micros(self.heard.load(Ordering::Relaxed))).filter(|heard| !heard.is_zero())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -200,6 +214,7 @@ impl Socket {
             node: self.shared.index,
             app: self.app.index(),
             at: self.shared.clock.now(),
+            late: None,
             kind: NodeEventKind::Down(ended.reason),
         };
         if ended.reason == DownReason::Shutdown {

@@ -63,7 +63,7 @@ pub(super) async fn clear(remains: Remains, panic: Panic, mut inputs: mpsc::Unbo
     error!(call = %id, place = panic.place, error = panic.message, "the call's task panicked; the call is ended");
     let answered = call.caller_leg() == CallerLeg::Up || call.attempts.iter().any(|attempt| attempt.answered.is_some());
     let sip = if answered { 200 } else { rejection(Ending::Failed, &context.limits.rejections) };
-    call.end.get_or_insert(End { ending: Ending::Failed, by: HungUpBy::System, at, sip, cause: None });
+    call.end.get_or_insert(End { ending: Ending::Failed, by: HungUpBy::System, at, within: None, sip, cause: None });
     call.timeline.push(Moment { at, event: "failed inside the controller".to_owned() });
     let legs = context.registry.book().ledger.held().filter(|((of, _), _)| *of == id).map(|((_, n), _)| n).collect();
     let caller_gone = call.caller_leg() == CallerLeg::Gone;

@@ -17,7 +17,8 @@ pub(crate) type Verdict = (u32, bool);
 /// that may have been answered counts, so that no total is overshot.
 pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallRecord, Vec<Verdict>) {
     let OpenCall { ended, mut record, age, legs, .. } = open;
-    let verdicts = close_legs(&mut record, &legs, |answered| answered || !ended);
+    let unseen = !ended || record.ending == Ending::Lost.as_str();
+    let verdicts = close_legs(&mut record, &legs, |answered| answered || unseen);
     if ended {
         // Only that its channels are gone was not seen.
         return (record, verdicts);
@@ -134,6 +135,20 @@ mod tests {
         let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
         let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
+    }
+
+    #[test]
+    fn a_call_that_was_lost_already_keeps_its_interval_and_what_may_have_been_answered_counts() {
+        let unseen = |bench: &mut Bench| bench.give(Input::Missing { since: bench.now });
+        let mut bench = Bench::new(&[link(1)]);
+        bench.give(Input::LegReady(1));
+        unseen(&mut bench);
+        let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+        let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+        let (after, before) = (open.record.ended_after, open.record.ended_before);
+        let (record, verdicts) = lost(open, Duration::from_secs(9), Duration::from_secs(12));
+        assert!(after.is_some() && (record.ended_after, record.ended_before) == (after, before));
+        assert_eq!((record.ending.as_str(), verdicts), ("lost", vec![(1, true)]));
     }
 
     #[test]

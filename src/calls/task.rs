@@ -251,8 +251,10 @@ impl CallTask {
             Answer::Commit(n, false) => return self.feed(Input::NotCommitted(n)),
         };
         let Err(error) = outcome else {
-            if let Op::AddLeg(n) = op {
-                self.feed(Input::Joined(n));
+            match op {
+                Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),
+                Op::AddLeg(n) => self.feed(Input::Joined(n)),
+                _ => {}
             }
             return;
         };

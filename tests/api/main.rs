@@ -31,6 +31,7 @@ mod lifecycle;
 mod links;
 mod live;
 mod matrix;
+mod nodes;
 mod readiness;
 mod refusals;
 mod route;

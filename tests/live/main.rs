@@ -23,6 +23,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+mod anew;
 mod answered;
 mod cancelled;
 mod caps;

@@ -18,9 +18,8 @@ pub(crate) const ARI_PASSWORD: &str = "only-for-this-test";
 /// UDP ports for the media of one node: room for 40 calls with two legs of RTP and RTCP.
 const MEDIA_PORTS: u16 = 160;
 
-fn spawn(log: &Path, args: &[String]) -> Child {
-    let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
-    Child::spawn("Asterisk", log, &sandbox, args)
+fn sandbox() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox")
 }
 
 /// A running Asterisk.
@@ -33,11 +32,11 @@ pub(crate) struct Node {
     /// Where it takes SIP: `127.0.0.1:PORT`.
     pub(crate) sip: String,
     dir: PathBuf,
+    /// How the sandbox is called.
+    args: Vec<String>,
+    log: PathBuf,
     http: reqwest::Client,
     child: Child,
-    /// How it was started: once more, and it has the same ports, folder and spool.
-    log: PathBuf,
-    args: Vec<String>,
     /// How much of its log was written before the controller had published the realtime tables.
     preamble: usize,
 }
@@ -62,24 +61,25 @@ impl Node {
         }
         args.extend(more.iter().flat_map(|(option, value)| [(*option).to_owned(), value.clone()]));
         let log = site.join(format!("{name}.log"));
-        let child = spawn(&log, &args);
+        let child = Child::spawn("Asterisk", &log, &sandbox(), &args);
         Self {
             name: name.to_owned(),
             url: format!("http://127.0.0.1:{http}"),
             sip: format!("127.0.0.1:{sip}"),
             dir,
+            args,
+            log,
             http: reqwest::Client::new(),
             child,
-            log,
-            args,
             preamble: 0,
         }
     }
 
-    /// Starts it again after its process has ended, with the same ports, folder and spool; see [`Node::ready`].
-    #[allow(dead_code, reason = "only the chaos needs it")]
+    /// Starts it again after its death, on the same ports.
+    #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.log, &self.args);
+        assert!(self.child.ended().is_some(), "{} still runs", self.name);
+        self.child = Child::spawn("Asterisk", &self.log, &sandbox(), &self.args);
     }
 
     /// Waits until its ARI answers.

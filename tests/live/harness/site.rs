@@ -332,6 +332,8 @@ impl Site {
     /// has one record and nothing else has any, and Asterisk had nothing to say about the realtime tables.
     pub(crate) async fn finish(mut self) {
         self.idle().await;
+        let drift = self.controller.gauge("capconduit_drift_repaired_total").await;
+        assert_eq!(drift, 0.0, "permits and channels did not agree:\n{}", self.controller.log());
         // It writes what it still holds before it ends: what is not there now, will never be, and what is, all is seen.
         self.controller.process().signal("TERM");
         let stopped = self.controller.process().wait(LIMIT).await;
