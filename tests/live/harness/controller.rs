@@ -104,6 +104,12 @@ impl Controller {
         self.serve = Some(serve);
     }
 
+    /// Starts `serve` and waits for nothing.
+    #[allow(dead_code, reason = "only the chaos needs it")]
+    pub(crate) fn launch(&mut self) {
+        self.serve = Some(Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]));
+    }
+
     /// The status of `/readyz`; `None` when nobody answers.
     pub(crate) async fn readiness(&self) -> Option<u16> {
         let response = self.http.get(format!("http://{}/readyz", self.api)).send().await;
@@ -161,20 +167,28 @@ impl Controller {
     /// # Panics
     /// When there is no such gauge: a misspelt one would always be zero.
     pub(crate) async fn gauge(&self, name: &str) -> f64 {
-        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN).send().await;
-        let response = response.expect("metrics answer");
-        let text = response.text().await.expect("metrics are text");
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        let values: Vec<f64> = text.lines().filter(of_name).filter_map(value).collect();
-        assert!(!values.is_empty(), "no gauge {name} in:\n{text}");
-        values.iter().sum()
+        let text = self.metrics().await.expect("metrics answer");
+        sum(&text, name).unwrap_or_else(|| panic!("no gauge {name} in:\n{text}"))
+    }
+
+    /// Everything measured, in Prometheus' text format; `None` when nobody answers.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN);
+        response.timeout(LIMIT).send().await.ok()?.text().await.ok()
     }
 
     /// What `serve` has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("serve.log")).unwrap_or_default()
     }
+}
+
+/// The sum of a metric over its labels; `None` when there is none of that name.
+pub(crate) fn sum(metrics: &str, name: &str) -> Option<f64> {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    let values: Vec<f64> = metrics.lines().filter(of_name).filter_map(value).collect();
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 async fn all_fresh(nodes: &[Node]) -> bool {
