@@ -94,7 +94,12 @@ fn times(noted: &Noted, n: u32) -> Option<Times> {
     let at = |wall| noted_at(noted, wall);
     let attempt = noted.call.record.attempts.iter().find(|attempt| attempt.number == n)?;
     let answered = at(attempt.answered_at?);
-    Some(Times { arrived: noted.arrived, started: at(attempt.started_at), ringing: attempt.ringing_at.map(at), answered })
+    Some(Times {
+        arrived: noted.arrived,
+        started: at(attempt.started_at),
+        ringing: attempt.ringing_at.map(at),
+        answered,
+    })
 }
 
 /// When an attempt that the journal has began.
