@@ -41,5 +41,6 @@ mod over_the_api;
 mod readme;
 mod refused;
 mod resilience;
+mod secrets;
 mod upgrade;
 mod withheld;
