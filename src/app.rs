@@ -22,7 +22,7 @@ use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::cdr::writer;
 use crate::clock::Clock;
-use crate::config::{Config, DataLock};
+use crate::config::{self, Config, DataLock};
 use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::screen::{self, Resolver, Screen};
@@ -72,7 +72,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
     let (events, queue) = mpsc::channel(config.calls.event_queue);
-    let nodes = connect_nodes(&config, &events, clock, &sockets)?;
+    let instance = config::instance(&config.data_dir)?;
+    let nodes = connect_nodes(&config, &instance, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
     let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
@@ -120,8 +121,9 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
 
 /// The registry as the database has it.
 async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
-    let book = Book::with_totals(store::snapshot::totals(db).await?);
-    let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
+    let book = Book::new(store::snapshot::totals(db).await?, config.breaker.client);
+    let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog)
+        .guarding_nodes(config.breaker.node);
     registry.confirm(clock.now().mono);
     note_revision(registry.snapshot().revision);
     Ok(registry)
@@ -146,12 +148,14 @@ type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
 
 fn connect_nodes(
     config: &Config,
+    instance: &str,
     events: &mpsc::Sender<NodeEvent>,
     clock: Clock,
     sockets: &CancellationToken,
 ) -> anyhow::Result<Nodes> {
     let spawn = |(index, node)| {
-        let handle = Node::spawn(index, node, config.calls.request_timeout, events, clock, sockets)?;
+        let timeout = config.calls.request_timeout;
+        let handle = Node::spawn_claiming(index, node, timeout, events, clock, sockets, instance)?;
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()

@@ -15,6 +15,7 @@ use crate::ari::{Lane, Request, Variable};
 use crate::clock::Now;
 use crate::id::ClientId;
 use crate::routing::book::Offer;
+use crate::routing::breaker::At;
 use crate::routing::caps::Permit;
 use crate::routing::snapshot::{CallerId, Campaign, Client, ClientIdentifier, CountOn, Link, Snapshot, Status};
 
@@ -29,7 +30,8 @@ pub(super) async fn run(
     let left = time_left(&lane, &adoption.caller.id).await;
     let now = context.clock.now();
     let snapshot = context.registry.snapshot().clone();
-    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled);
+    let at = At { node: &facts.node, now };
+    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
     let campaign = snapshot.campaigns.get(&adoption.permit.campaign).cloned();
     decision.campaign = campaign.or(decision.campaign);
     let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());

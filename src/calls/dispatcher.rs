@@ -2,6 +2,7 @@
 
 mod comparing;
 mod node;
+mod watching;
 
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use super::io::Input;
 use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
-use crate::ari::{Bridge, Channel, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{Bridge, Channel, DownReason, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
 use crate::id::CallId;
+use crate::routing::snapshot::words;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -37,6 +39,8 @@ pub(super) enum Report {
     Compare { node: usize },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
+    /// The channels of a node that another controller has.
+    Elsewhere { node: usize, channels: Result<Vec<Channel>, Error> },
 }
 
 /// One node as others see it.
@@ -44,8 +48,28 @@ pub(super) enum Report {
 pub struct NodeHealth {
     /// Configured name.
     pub name: String,
-    /// Connected and compared: its calls are decided here.
+    /// Connected and compared, and its requests do not fail: its calls are decided here.
     pub ready: bool,
+    /// How it stands.
+    pub standing: NodeStanding,
+}
+
+words! {
+    /// How a node stands.
+    NodeStanding {
+        /// Its calls are decided here.
+        Ready = "ready",
+        /// It is not connected.
+        Away = "away",
+        /// It is connected; what Asterisk lists is being compared with what is known.
+        Comparing = "comparing",
+        /// Its requests fail for everybody: new calls take the dialplan's fallback.
+        Failing = "failing",
+        /// Another controller has its applications.
+        Taken = "taken",
+        /// This process is ending: running calls go on.
+        Draining = "draining",
+    }
 }
 
 /// Consumes events until shutdown, then until the last call has ended or the drain time is over.
@@ -92,7 +116,11 @@ impl Dispatcher {
     }
 
     fn tell_health(&self) {
-        let health = self.nodes.iter().map(|n| NodeHealth { name: n.handle.name().to_owned(), ready: n.ready });
+        let health = self.nodes.iter().map(|node| {
+            let standing = self.standing(node);
+            let ready = standing == NodeStanding::Ready;
+            NodeHealth { name: node.handle.name().to_owned(), ready, standing }
+        });
         self.health.send_replace(health.collect());
     }
 
@@ -111,7 +139,10 @@ impl Dispatcher {
                     // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
                     Some(drain) => if self.is_drained(drain) { return; }
                 },
-                _ = compare.tick() => (0..self.nodes.len()).for_each(|node| self.start_comparing(node)),
+                _ = compare.tick() => (0..self.nodes.len()).for_each(|node| {
+                    self.start_comparing(node);
+                    self.look_elsewhere(node);
+                }),
                 () = shutdown.cancelled(), if draining.is_none() => {
                     self.withdraw().await;
                     second.reset();
@@ -123,6 +154,8 @@ impl Dispatcher {
 
     fn every_second(&mut self) {
         self.open_nodes();
+        self.watch_breakers();
+        self.hold_left();
         self.ask_epochs();
         let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
         for node in 0..self.nodes.len() {
@@ -161,6 +194,9 @@ impl Dispatcher {
             let waiting = std::mem::take(&mut self.nodes[node].waiting);
             self.fall_back_all(node, waiting);
         }
+        for node in self.nodes.iter().filter(|n| n.up[0]) {
+            heartbeat::release(&node.handle).await;
+        }
         for node in self.nodes.iter_mut().filter(|n| n.ready) {
             node.ready = false;
             if let Err(error) = heartbeat::withdraw(&node.handle.lane(0)).await {
@@ -176,8 +212,11 @@ impl Dispatcher {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
                 self.nodes[node].turn(app, true);
+                self.connected(node, app);
                 self.start_comparing(node);
             }
+            NodeEventKind::Down(DownReason::Replaced) => self.replaced(node, app),
+            NodeEventKind::Taken => self.taken(node),
             NodeEventKind::Down(reason) => {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
@@ -217,8 +256,13 @@ impl Dispatcher {
     /// A caller is decided at once where the node is ready and no channel of an earlier run holds its slot; else it waits.
     fn decide_or_wait(&mut self, node: usize, caller: Waiting) {
         let state = &mut self.nodes[node];
+        let now = self.context.clock.now();
         if state.ready && !state.has_orphan_of(caller.facts.call_id) {
-            self.arrive(node, caller.app, caller.facts, caller.earlier_attempts);
+            if self.context.registry.node_breakers.admits(state.handle.name(), now) {
+                self.arrive(node, caller.app, caller.facts, caller.earlier_attempts);
+            } else {
+                self.fall_back(node, caller.app, &caller.facts.channel_id);
+            }
         } else if state.waiting.iter().all(|other| other.facts.call_id != caller.facts.call_id) {
             state.waiting.push(caller);
         }
@@ -239,7 +283,12 @@ impl Dispatcher {
     fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
         self.nodes[node].leaving.insert(channel_id.to_owned());
         let lane = self.nodes[node].handle.lane(app);
-        let reason = if self.draining { "draining" } else { "not_ready" };
+        let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
+        let reason = match (self.draining, failing && self.nodes[node].ready) {
+            (true, _) => "draining",
+            (false, true) => "node_failing",
+            (false, false) => "not_ready",
+        };
         info!(
             node = self.nodes[node].handle.name(),
             channel = channel_id,
@@ -297,15 +346,19 @@ impl Dispatcher {
             Report::Listed { node, generation, belief, lists } => self.listed(node, generation, &belief, lists),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
-                if state.ready {
+                if state.up[0] && !self.draining {
+                    heartbeat::mark(&state.handle, &epoch);
+                }
+                if state.beats() {
                     heartbeat::beat(&state.handle.lane(0), &epoch);
                 }
             }
+            Report::Elsewhere { node, channels } => self.seen_elsewhere(node, channels),
         }
     }
 
     fn ask_epochs(&self) {
-        for state in self.nodes.iter().filter(|state| state.ready) {
+        for state in self.nodes.iter().filter(|state| state.up[0]) {
             let node = state.handle.index();
             tokio::spawn(heartbeat::ask_epoch(node, state.handle.lane(0), self.reports.clone()));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::dispatcher::Report;
-use crate::ari::{Error, Lane, Request, Variable};
+use crate::ari::{Error, Lane, NodeHandle, Request, Variable};
 
 /// How often. The dialplan falls back when the last beat is more than 3 s old.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -19,6 +19,22 @@ pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedS
     match answer.ok().and_then(|response| response.json::<Variable>().ok()) {
         Some(variable) => drop(reports.send(Report::Epoch { node, epoch: variable.value })),
         None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
+    }
+}
+
+/// Tells other controllers that this one has the node, whether it takes calls or not. On the first application's socket, so that a
+/// process that has lost it cannot say so.
+pub(super) fn mark(node: &NodeHandle, epoch: &str) {
+    if let Some((variable, value)) = node.mark(epoch) {
+        drop(node.lane(0).send(Request::SetGlobal { variable: &variable, value: &value }));
+    }
+}
+
+/// Another controller may take the node over at once.
+pub(super) async fn release(node: &NodeHandle) {
+    if let Some((variable, _)) = node.mark("0") {
+        // If it does not arrive, the mark expires by itself.
+        drop(node.lane(0).send(Request::SetGlobal { variable: &variable, value: "0" }).await);
     }
 }
 

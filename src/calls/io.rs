@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::routing::book::Offer;
+use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
 
 /// Something that happened to a call.
@@ -54,6 +55,8 @@ pub enum Input {
     Shed,
     /// An operator wants the call to end.
     Operator,
+    /// Another controller has taken the node over, and the call with it: nothing more is done for it here, and nothing is recorded.
+    Yield,
     /// The node can be reached again: what is being torn down is asked for once more.
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
@@ -93,6 +96,7 @@ impl fmt::Display for Input {
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),
+            Self::Yield => f.write_str("yielded"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),
         }
@@ -114,6 +118,13 @@ pub enum Effect {
         /// Position in the plan.
         from: usize,
     },
+    /// What attempt `n` has shown of its client: once for each attempt, before its permit is free.
+    Sign {
+        /// Attempt number.
+        n: u32,
+        /// What it showed.
+        sign: Sign,
+    },
     /// Attempt n's leg is gone: its permit is free.
     Release {
         /// Attempt number.
@@ -121,9 +132,14 @@ pub enum Effect {
         /// Whether it counts against the link's total.
         counted: bool,
     },
+    /// Attempt n is left to another controller; its permit stays held until its channel is gone.
+    Leave {
+        /// Attempt number.
+        n: u32,
+    },
     /// A request to Asterisk.
     Ask(Op),
-    /// The call is over: write its record. Always the last effect of a call.
+    /// The call is over: write its record. Always the last effect of a call, unless it was yielded: then there is none.
     Finish,
 }
 

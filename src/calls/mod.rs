@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod attempt;
+mod breakers;
 pub mod dispatcher;
 pub mod ending;
 pub(crate) mod execute;
@@ -13,6 +14,7 @@ pub mod live;
 pub mod machine;
 pub(crate) mod meter;
 pub mod news;
+pub mod node_breaker;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;

@@ -9,12 +9,15 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{broadcast, mpsc};
 
+use super::breakers::NodeBreakers;
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
 use crate::cdr::record::CallRecord;
 use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
+use crate::routing::breaker::Terms;
+use crate::routing::caps::PermitKey;
 use crate::routing::snapshot::Snapshot;
 use crate::routing::usage::InUse;
 
@@ -30,6 +33,10 @@ pub struct Registry {
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
     news: broadcast::Sender<News>,
+    /// Which nodes fail for everybody.
+    pub(super) node_breakers: NodeBreakers,
+    /// Permits of attempts that were left to another controller, each with its node: until the dispatcher takes them.
+    left: Mutex<Vec<(usize, PermitKey)>>,
     /// Use of caps as listeners know it; `None` while there are none.
     told_use: Mutex<Option<InUse>>,
     /// Calls that have ended and whose records are in memory only, by node and channel.
@@ -75,7 +82,27 @@ impl Registry {
             told_use: Mutex::new(None),
             unwritten: DashMap::new(),
             unsure: DashMap::new(),
+            node_breakers: NodeBreakers::default(),
+            left: Mutex::default(),
         }
+    }
+
+    /// The same registry, where nodes that fail are left alone on these terms.
+    #[must_use]
+    pub fn guarding_nodes(self, terms: Terms) -> Self {
+        Self { node_breakers: NodeBreakers::new(terms), ..self }
+    }
+
+    /// An attempt of a call is left to another controller: its permit is held until its channel is gone, which that one sees to.
+    pub(super) fn leave(&self, key: PermitKey) {
+        if let Some(live) = self.calls.get(&key.0) {
+            self.left.lock().unwrap_or_else(PoisonError::into_inner).push((live.node, key));
+        }
+    }
+
+    /// The permits that were left since the last time.
+    pub(super) fn take_left(&self) -> Vec<(usize, PermitKey)> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Everything that happens from now on.

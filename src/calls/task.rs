@@ -7,6 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
+use super::breakers;
 use super::execute;
 use super::facts::{CallFacts, Limits};
 use super::io::{Effect, Failure, Input, Op};
@@ -18,6 +19,7 @@ use crate::ari::{Error, Lane};
 use crate::cdr::fold;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::routing::breaker::At;
 use crate::telemetry::name;
 
 /// What a call's task works with.
@@ -137,23 +139,29 @@ impl CallTask {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         let id = self.call.facts.call_id;
         let registry = &self.context.registry;
+        let at = At { node: &self.call.facts.node, now: self.context.clock.now() };
         match effect {
             Effect::Route { n } => {
                 let snapshot = registry.snapshot();
-                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, (id, n));
+                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, at, (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
                 let snapshot = registry.snapshot();
                 let campaign = self.call.campaign.as_ref().map(|c| c.id)?;
-                let offer = registry.book().take_next(&snapshot, campaign, &self.call.plan, from, (id, n));
+                let offer = registry.book().take_next(&snapshot, campaign, (&self.call.plan, from), at, (id, n));
                 return Some(Input::Taken(offer));
+            }
+            Effect::Sign { n, sign } => {
+                let attempt = self.call.attempt(n)?;
+                breakers::note_sign(registry, at, &attempt.client, (id, n), sign);
             }
             Effect::Release { n, counted } => {
                 if !registry.book().ledger.release((id, n), counted) {
                     error!(call = %id, n, "a permit was released that was not held");
                 }
             }
+            Effect::Leave { n } => registry.leave((id, n)),
             Effect::Ask(op) => self.ask(op),
             Effect::Finish => self.finish(),
         }
@@ -171,6 +179,7 @@ impl CallTask {
     }
 
     fn answered(&mut self, op: Op, outcome: Result<(), Error>) {
+        self.context.registry.node_breakers.note(&self.call, op, &outcome, self.context.clock.now());
         let Err(error) = outcome else {
             if let Op::AddLeg(n) = op {
                 self.feed(Input::Joined(n));

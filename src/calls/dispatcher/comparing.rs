@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a permit must have been seen without a channel before that is evidence: longer than its creation may take.
-const MISSING_FOR: Duration = Duration::from_millis(2_900);
+pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
 /// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 

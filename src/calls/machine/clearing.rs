@@ -169,6 +169,12 @@ impl Call {
         }
     }
 
+    /// The call is another controller's from now on.
+    pub(super) fn leave(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Done;
+        effects.extend(self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| Effect::Leave { n: a.n }));
+    }
+
     /// Nothing of this call can be alive any more.
     pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.close(Ending::Failed, HungUpBy::System, None, now);

@@ -84,6 +84,7 @@ impl Call {
     pub(super) fn leg_rings(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) else { return };
         attempt.ringing.get_or_insert(now);
+        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         // Once told, the caller's phone rings on through the attempts that follow.
         if !self.early_media() && !self.caller_rings {
             self.caller_rings = true;
@@ -95,6 +96,7 @@ impl Call {
         let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
+        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         match attempt.leg {
             // Answered while the node was away and our own hang-up could not be sent: they talk, so let them.
             Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
@@ -153,6 +155,7 @@ impl Call {
         let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
         attempt.counted = counted;
         let (position, cause) = (attempt.position, attempt.cause);
+        effects.extend(attempt.last_sign().map(|sign| Effect::Sign { n, sign }));
         effects.push(Effect::Release { n, counted });
         match self.phase {
             _ if talking && is_current => {

@@ -13,7 +13,8 @@ use crate::clock::Now;
 use crate::config::Rejections;
 use crate::id::{CallId, CampaignId, LinkId};
 use crate::routing::book::Book;
-use crate::routing::decision::tests::{campaign, client, dialled, snapshot};
+use crate::routing::breaker::{At, Sign};
+use crate::routing::decision::tests::{campaign, client, dialled, node, snapshot};
 use crate::routing::number::Caller;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 
@@ -54,6 +55,10 @@ pub(super) struct Bench {
     pub(super) now: Now,
     pub(super) asked: Vec<Op>,
     pub(super) released: Vec<(u32, bool)>,
+    /// Attempts left to another controller.
+    pub(super) left: Vec<u32>,
+    /// What each attempt has shown of its client.
+    pub(super) signs: Vec<(u32, Sign)>,
     pub(super) finished: u32,
 }
 
@@ -72,6 +77,8 @@ impl Bench {
             now,
             asked: Vec::new(),
             released: Vec::new(),
+            left: Vec::new(),
+            signs: Vec::new(),
             finished: 0,
         };
         bench.give(Input::Arrived { overloaded: false });
@@ -95,17 +102,26 @@ impl Bench {
         let id = self.call.facts.call_id;
         match effect {
             Effect::Route { n } => {
-                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, n));
+                let at = At { node: &node(), now: self.now };
+                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), at, (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
                 let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
-                return Some(Input::Taken(self.book.take_next(&self.snapshot, CampaignId(1), &plan, from, (id, n))));
+                let at = At { node: &node(), now: self.now };
+                let offer = self.book.take_next(&self.snapshot, CampaignId(1), (&plan, from), at, (id, n));
+                return Some(Input::Taken(offer));
+            }
+            Effect::Sign { n, sign } => {
+                assert!(self.signs.iter().all(|(earlier, _)| *earlier != n), "attempt {n} told twice: {:?}", self.signs);
+                self.signs.push((n, sign));
             }
             Effect::Release { n, counted } => {
+                assert!(self.signs.iter().any(|(told, _)| *told == n), "attempt {n} ends without a sign");
                 assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
                 self.released.push((n, counted));
             }
+            Effect::Leave { n } => self.left.push(n),
             Effect::Ask(op) => self.asked.push(op),
             Effect::Finish => self.finished += 1,
         }

@@ -1,0 +1,127 @@
+//! Nodes that fail for everybody, and nodes that another controller has taken.
+
+use std::collections::HashSet;
+
+use tracing::{debug, info, warn};
+
+use super::node::{NodeState, Orphan};
+use super::{Dispatcher, NodeStanding, Report};
+use crate::ari::{Channel, DownReason, Error};
+use crate::calls::heartbeat;
+use crate::calls::io::Input;
+
+use super::comparing::MISSING_FOR;
+
+impl Dispatcher {
+    /// How a node stands, for people.
+    pub(super) fn standing(&self, node: &NodeState) -> NodeStanding {
+        let failing = self.context.registry.node_breakers.outage(node.handle.name()).is_some();
+        match () {
+            () if node.taken => NodeStanding::Taken,
+            () if !node.is_up() => NodeStanding::Away,
+            () if self.draining => NodeStanding::Draining,
+            () if node.ready && failing => NodeStanding::Failing,
+            () if node.ready => NodeStanding::Ready,
+            () => NodeStanding::Comparing,
+        }
+    }
+
+    /// Withdraws the heartbeat of nodes whose breaker has opened, and lets those beat whose pause is over: a call that comes tries them.
+    pub(super) fn watch_breakers(&mut self) {
+        let now = self.context.clock.now().mono;
+        for state in &mut self.nodes {
+            let outage = self.context.registry.node_breakers.outage(state.handle.name());
+            let tripped = outage.is_some_and(|outage| now < outage.until.mono);
+            if tripped && !state.tripped && state.ready {
+                let lane = state.handle.lane(0);
+                // If it does not arrive, the heartbeat expires by itself.
+                tokio::spawn(async move { heartbeat::withdraw(&lane).await });
+            }
+            state.tripped = tripped;
+        }
+        let standings = self.nodes.iter().map(|node| self.standing(node));
+        if standings.ne(self.health.borrow().iter().map(|node| node.standing)) {
+            self.tell_health();
+        }
+    }
+
+    /// An application's socket is connected: with the first one, the node is ours.
+    pub(super) fn connected(&mut self, node: usize, app: u16) {
+        let state = &mut self.nodes[node];
+        self.context.registry.node_breakers.forget(state.handle.name());
+        state.tripped = false;
+        if app == 0 {
+            state.taken = false;
+            if !self.draining {
+                // At once: whoever looks now shall see that it is taken.
+                let (index, lane) = (state.handle.index(), state.handle.lane(0));
+                tokio::spawn(heartbeat::ask_epoch(index, lane, self.reports.clone()));
+            }
+        }
+    }
+
+    /// Another controller has this node; the socket waits until it leaves.
+    pub(super) fn taken(&mut self, node: usize) {
+        self.nodes[node].taken = true;
+        self.tell_health();
+    }
+
+    /// Another controller has taken an application over. With the first one go the node and its calls: the other finds them in Asterisk's
+    /// lists. Here nothing more is sent for them, no heartbeat is withdrawn, which is the other's by now, and nothing is recorded.
+    pub(super) fn replaced(&mut self, node: usize, app: u16) {
+        let reason = DownReason::Replaced.as_str();
+        let state = &mut self.nodes[node];
+        warn!(node = state.handle.name(), app, reason, "node disconnected: another controller has taken it over");
+        state.turn(app, false);
+        if app == 0 {
+            state.taken = true;
+            state.waiting.clear();
+            state.missing.clear();
+            let calls = self.context.registry.calls_on(node);
+            info!(node = state.handle.name(), count = calls.len(), "leaving the node's calls to the other controller");
+            for (call, _) in calls {
+                self.context.registry.tell(call, Input::Yield);
+            }
+        }
+        self.tell_health();
+    }
+
+    /// What calls that were left still hold, they hold until their channels are gone.
+    pub(super) fn hold_left(&mut self) {
+        let since = self.context.clock.now().mono;
+        for (node, key) in self.context.registry.take_left() {
+            self.nodes[node].orphans.entry(key.0.leg(key.1)).or_insert(Orphan { key, since });
+        }
+    }
+
+    /// Asks a node that another controller has for its channels, where permits here wait for some of them to go.
+    pub(super) fn look_elsewhere(&self, node: usize) {
+        let state = &self.nodes[node];
+        if !state.taken || state.orphans.is_empty() {
+            return;
+        }
+        let (handle, reports) = (state.handle.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            let channels = handle.list_channels().await;
+            // The receiver lives as long as the dispatcher; after it nobody looks.
+            drop(reports.send(Report::Elsewhere { node, channels }));
+        });
+    }
+
+    pub(super) fn seen_elsewhere(&mut self, node: usize, channels: Result<Vec<Channel>, Error>) {
+        let channels = match channels {
+            Ok(channels) => channels,
+            Err(error) => {
+                debug!(node = self.nodes[node].handle.name(), %error, "the node's channels could not be had; asking again");
+                return;
+            }
+        };
+        let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        // One that was just being made when the node was taken is not listed yet.
+        let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
+        let orphans = self.nodes[node].orphans.iter();
+        let gone = orphans.filter(|(id, orphan)| !listed.contains(id.as_str()) && orphan.since <= long_ago);
+        let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
+        gone.iter().for_each(|id| self.orphan_gone(node, id));
+    }
+}
