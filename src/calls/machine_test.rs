@@ -3,6 +3,7 @@
 mod any_order;
 mod bench;
 mod media;
+mod signs;
 
 use std::time::Duration;
 

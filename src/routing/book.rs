@@ -212,7 +212,7 @@ mod tests {
         let links = [full, link(2), Link { status: Status::Paused, ..link(3) }, link(4)];
         let snapshot = snapshot(campaign(&links), &[client(1), client(2), client(3), client(4)]);
         let mut book = with_breakers();
-        [1, 2, 3, 4].map(|client| fail(&mut book, client));
+        (1..=4).for_each(|client| fail(&mut book, client));
         let (decision, offer) = book.admit(&snapshot, &dialled(), at(&node(), 0), key(1));
         let trace = decision.trace.expect("a campaign was reached").view();
         assert_eq!(verdicts(&trace), ["link_full", "client_unreachable", "link_paused", "client_unreachable"]);
