@@ -8,18 +8,19 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
-use crate::calls::dispatcher::Dispatcher;
+use crate::calls::dispatcher::{Dispatcher, NodeHealth, NodeStanding};
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::cdr::journal::Journal;
 use crate::cdr::writer;
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
@@ -38,6 +39,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the database's connections may take to be closed: a silent one must not keep the next process from starting.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
+/// A database that has not answered for so long does not.
+const SILENT: Duration = Duration::from_secs(60);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -59,21 +62,21 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let registry = Arc::new(read_registry(&db, &config, clock).await?);
+    let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
+    store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
+    let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
     first_admin::ensure(&db, &config, clock).await?;
 
-    let (records, finished) = mpsc::unbounded_channel();
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), Arc::clone(&registry), clock, finished, ending.clone()));
+    let writing = tokio::spawn(writer::run(db.clone(), journal.clone(), clock, ending.clone()));
     let limits = Limits::new(&config.calls, config.rejections);
-    let context = Context { registry: Arc::clone(&registry), records, clock, limits };
+    let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
 
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
     let (events, queue) = mpsc::channel(config.calls.event_queue);
-    let instance = config::instance(&config.data_dir)?;
-    let nodes = connect_nodes(&config, &instance, &events, clock, &sockets)?;
+    let nodes = connect_nodes(&config, &events, clock, &sockets)?;
     drop(events);
     let (health, healths) = watch::channel(Vec::new());
     let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
@@ -84,7 +87,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
     let state = api::State {
         registry: Arc::clone(&registry),
-        nodes: healths,
+        journal: journal.clone(),
+        nodes: healths.clone(),
         metrics: metrics.clone(),
         db: db.clone(),
         clock,
@@ -96,32 +100,34 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         presence,
     };
     let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
-    tokio::spawn(keep_up(metrics, sockets.clone()));
-    tokio::spawn(forget_keys(db.clone(), clock, sockets.clone()));
     tokio::spawn(visits.watch());
-    tokio::spawn(meter::run(Arc::clone(&registry), sockets.clone()));
+    spawn_upkeep(metrics, &db, &registry, clock, &sockets);
     let heard = Arc::new(Notify::new());
     tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
-    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock };
+    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock, nodes: healths };
     let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
     let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
     let screening = tokio::spawn(screening);
 
-    Dispatcher::new(nodes, context, config.calls.max_live, health).run(queue, shutdown, config.calls.drain).await;
+    Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
     watching.await.context("the watcher of the configuration panicked")?;
     screening.await.context("the watcher of clients' hosts panicked")?;
     api.await.context("the API server panicked")?.context("the API server failed")?;
-    flush(writing, &ending).await?;
+    flush(writing, &ending, &journal).await?;
     close(db).await?;
     info!("stopped");
     Ok(())
 }
 
-/// The registry as the database has it.
-async fn read_registry(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
-    let book = Book::new(store::snapshot::totals(db).await?, config.breaker.client);
+/// The registry as the database has it, and the records that it does not have yet.
+async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock) -> anyhow::Result<Registry> {
+    let mut totals = store::snapshot::totals(db).await?;
+    for (link, counted) in journal.counted().await {
+        *totals.entry(link).or_default() += counted;
+    }
+    let book = Book::new(totals, config.breaker.client);
     let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog)
         .guarding_nodes(config.breaker.node);
     registry.confirm(clock.now().mono);
@@ -148,14 +154,14 @@ type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
 
 fn connect_nodes(
     config: &Config,
-    instance: &str,
     events: &mpsc::Sender<NodeEvent>,
     clock: Clock,
     sockets: &CancellationToken,
 ) -> anyhow::Result<Nodes> {
+    let instance = config::instance(&config.data_dir)?;
     let spawn = |(index, node)| {
         let timeout = config.calls.request_timeout;
-        let handle = Node::spawn_claiming(index, node, timeout, events, clock, sockets, instance)?;
+        let handle = Node::spawn_claiming(index, node, timeout, events, clock, sockets, &instance)?;
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()
@@ -170,6 +176,7 @@ struct Routing {
     /// Told when the configuration may have changed.
     heard: Arc<Notify>,
     clock: Clock,
+    nodes: watch::Receiver<Vec<NodeHealth>>,
 }
 
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
@@ -199,6 +206,12 @@ async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
     }
 }
 
+fn spawn_upkeep(metrics: Metrics, db: &Db, registry: &Arc<Registry>, clock: Clock, shutdown: &CancellationToken) {
+    tokio::spawn(keep_up(metrics, shutdown.clone()));
+    tokio::spawn(forget_keys(db.clone(), clock, shutdown.clone()));
+    tokio::spawn(meter::run(Arc::clone(registry), shutdown.clone()));
+}
+
 async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
@@ -222,7 +235,8 @@ async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Res
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
-    refresh(routing).await
+    // Of a connection that nobody holds any more at the other end no answer ever comes.
+    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
@@ -230,7 +244,13 @@ fn note_revision(revision: i64) {
     metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
 }
 
-async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyhow::Result<()> {
+async fn refresh(Routing { db, config, registry, sight, nodes, .. }: &Routing) -> anyhow::Result<()> {
+    let elsewhere = nodes.borrow().iter().any(|node| node.standing == NodeStanding::Taken);
+    if elsewhere {
+        // Whoever has the node counts calls that are not ours; when it leaves, its totals are to be known here.
+        let totals = store::snapshot::totals(db).await?;
+        registry.book().ledger.raise_totals(&totals);
+    }
     if store::snapshot::revision(db).await? == registry.snapshot().revision {
         return Ok(());
     }
@@ -246,7 +266,12 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     Ok(())
 }
 
-async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending) -> anyhow::Result<()> {
+/// What the database takes in time is written; the rest is in the journal, for the next start.
+async fn flush(
+    mut writing: tokio::task::JoinHandle<()>,
+    ending: &writer::Ending,
+    journal: &Journal,
+) -> anyhow::Result<()> {
     ending.closing.cancel();
     let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
         Ok(ended) => ended,
@@ -255,5 +280,9 @@ async fn flush(mut writing: tokio::task::JoinHandle<()>, ending: &writer::Ending
             writing.await
         }
     };
-    ended.context("the writer of records panicked")
+    ended.context("the writer of records panicked")?;
+    if tokio::time::timeout(CLOSE_AT_MOST, journal.settled()).await.is_err() {
+        error!("the journal cannot be written, and we stop: what it holds back in memory is lost");
+    }
+    Ok(())
 }

@@ -30,6 +30,15 @@ impl Now {
     }
 }
 
+/// A moment that another process on this machine can compare with its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// The system's monotonic clock (`CLOCK_MONOTONIC`): one for all processes until the machine is started anew.
+    pub since_boot: Duration,
+    /// UTC wall time.
+    pub wall: DateTime<Utc>,
+}
+
 /// Monotonic time at process start: calls that began before us have a monotonic time too.
 const HEADROOM: Duration = Duration::from_secs(400 * 24 * 3600);
 
@@ -37,6 +46,8 @@ const HEADROOM: Duration = Duration::from_secs(400 * 24 * 3600);
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
+    /// The system's monotonic clock at the origin.
+    since_boot: Duration,
 }
 
 impl Clock {
@@ -44,7 +55,10 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn start() -> Self {
-        Self { origin: Instant::now() }
+        let system = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(system.tv_sec).unwrap_or_default();
+        let since_boot = Duration::new(seconds, u32::try_from(system.tv_nsec).unwrap_or_default());
+        Self { origin: Instant::now(), since_boot }
     }
 
     /// Both clocks, now.
@@ -52,6 +66,13 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn now(&self) -> Now {
         Now { mono: HEADROOM + self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
+    }
+
+    /// Now, as other processes on this machine can understand it.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn stamp(&self) -> Stamp {
+        Stamp { since_boot: self.since_boot + self.origin.elapsed(), wall: self.now().wall }
     }
 
     /// The tokio instant of a monotonic moment, for `sleep_until`.

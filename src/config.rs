@@ -58,6 +58,8 @@ pub struct Config {
     pub rejections: Rejections,
     /// Answers of the API that go on for long.
     pub limits: Limits,
+    /// What waits on this machine for the database.
+    pub journal: Journal,
     /// What users may do.
     pub policy: Policy,
 }
@@ -77,6 +79,15 @@ pub struct Limits {
     pub exports_per_user: usize,
     /// `export_seconds`, default 3600: how long one export may take.
     pub export: Duration,
+}
+
+/// Section `[journal]`: what calls have committed to, on this machine (`journal.db` in `data.dir`) until the database has their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Journal {
+    /// `max_records`, default 1000000: finished records that may wait for the database; past it new calls take the dialplan's fallback.
+    pub max_records: u64,
+    /// `min_free_mb`, default 200: with less space left on its disk new calls take the dialplan's fallback.
+    pub min_free_bytes: u64,
 }
 
 /// Section `[policy]`: what users may do.

@@ -171,7 +171,11 @@ pub mod name {
     pub const RECORDS_WRITTEN: &str = "capconduit_records_written_total";
     /// Counter: failed tries to write a batch of records.
     pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
-    /// Gauge: records of ended calls that are in memory only, until the database takes them.
+    /// Counter: records that the database will never take; they stand in the journal's table `set_aside`.
+    pub const RECORDS_SET_ASIDE: &str = "capconduit_records_set_aside_total";
+    /// Counter: failed tries to write to the journal.
+    pub const JOURNAL_FAILURES: &str = "capconduit_journal_failures_total";
+    /// Gauge: records of ended calls that wait in the journal, until the database takes them.
     pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
     /// Gauge: seconds since the end of the oldest call whose record is not in the database; 0 when all are.
     pub const RECORD_LAG: &str = "capconduit_record_lag_seconds";
@@ -206,7 +210,9 @@ fn describe() {
     describe_counter!(HEARTBEAT_FAILURES, "Heartbeats that did not reach the node");
     describe_counter!(RECORDS_WRITTEN, "Records written to the database");
     describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
-    describe_gauge!(RECORDS_WAITING, "Records of ended calls that are in memory only, until the database takes them");
+    describe_counter!(RECORDS_SET_ASIDE, "Records that the database refuses, kept apart in the journal");
+    describe_counter!(JOURNAL_FAILURES, "Failed tries to write to the journal");
+    describe_gauge!(RECORDS_WAITING, "Records of ended calls that wait in the journal, until the database takes them");
     describe_gauge!(
         RECORD_LAG,
         Unit::Seconds,
@@ -229,7 +235,13 @@ fn begin_at_zero() {
     for outcome in AttemptOutcome::ALL {
         metrics::counter!(name::ATTEMPTS, "outcome" => outcome.as_str()).increment(0);
     }
-    for counter in [name::HEARTBEAT_FAILURES, name::RECORDS_WRITTEN, name::RECORD_FAILURES] {
+    for counter in [
+        name::HEARTBEAT_FAILURES,
+        name::RECORDS_WRITTEN,
+        name::RECORD_FAILURES,
+        name::RECORDS_SET_ASIDE,
+        name::JOURNAL_FAILURES,
+    ] {
         metrics::counter!(counter).increment(0);
     }
     metrics::gauge!(name::RECORDS_WAITING).set(0.0);

@@ -43,6 +43,10 @@ struct ReadinessDetails {
     database: bool,
     /// The Asterisk nodes, in the order of the configuration.
     nodes: Vec<NodeReadiness>,
+    /// Records of ended calls that wait on this machine until the database takes them.
+    records_waiting: u64,
+    /// Why no new calls are taken although nodes may be connected: what they commit to could not be kept. Null when they are.
+    refusing: Option<String>,
     /// Routing revision in force; grows with every change of the configuration.
     routing_revision: i64,
     /// Seconds since the configuration in force was last known to be the database's; below 1 where all is well.
@@ -64,10 +68,11 @@ struct NodeReadiness {
 
 #[derive(ApiResponse)]
 enum ReadinessResponse {
-    /// Every node is ready, and the database answers.
+    /// Every node is ready, what calls commit to can be kept, and the database answers.
     #[oai(status = 200)]
     Ready(Json<Readiness>),
-    /// At least one node is not: its callers take the dialplan's fallback. Or the database does not answer.
+    /// At least one node is not, or the journal cannot keep what calls commit to: callers take the dialplan's fallback. Or the database
+    /// does not answer.
     #[oai(status = 503)]
     NotReady(Json<Readiness>),
 }
@@ -85,13 +90,13 @@ impl Health {
 
     /// Calls are taken
     ///
-    /// 200 when every configured Asterisk node is connected and compared and the database answers, else 503. Needs no credential, and
+    /// 200 when every configured Asterisk node is connected and compared, the journal can be written and the database answers, else 503. Needs no credential, and
     /// tells no more than a word; to an admin's credential it answers with `details`. Example: `{"status": "ready"}`.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     #[allow(clippy::unused_async, reason = "poem-openapi wants async handlers")]
     async fn readyz(&self, request: &Request, Data(state): Data<&State>) -> ReadinessResponse {
         let found = details(state);
-        let ready = found.database && found.nodes.iter().all(|node| node.ready);
+        let ready = found.database && found.refusing.is_none() && found.nodes.iter().all(|node| node.ready);
         let admin = security::who(request).is_some_and(|who| who.role == Role::Admin && !who.must_change_password);
         let status = if ready { "ready" } else { "not_ready" }.to_owned();
         let readiness = Json(Readiness { status, details: admin.then_some(found) });
@@ -108,10 +113,13 @@ fn details(state: &State) -> ReadinessDetails {
         standing: node.standing.to_string(),
     });
     let nodes = nodes.collect();
+    let journal = state.journal.standing().borrow().clone();
     let age = state.clock.now().mono.saturating_sub(state.registry.confirmed());
     ReadinessDetails {
         database: age < AWAY_AFTER,
         nodes,
+        records_waiting: journal.waiting,
+        refusing: journal.refusing.map(|why| why.as_str().to_owned()),
         routing_revision: state.registry.snapshot().revision,
         snapshot_age_seconds: age.as_secs_f64(),
     }

@@ -146,8 +146,13 @@ fn reported(report: Report, nodes: &[Node]) -> Result<Reported, ApiError> {
 
 async fn log(state: &State, call: Reported, received: DateTime<Utc>) -> Result<LogAnswer, ApiError> {
     let index = state.config.nodes.iter().position(|known| known.name == call.node);
-    // Asked before the database is: a record that is written in between is found there.
-    if let Some(here) = state.registry.unrecorded(index, &call.node, &call.report.uniqueid) {
+    // Asked in this order: the call that ends in between is found in the journal, the record that is written in between in the database.
+    let live = index.and_then(|index| state.registry.to_be_recorded(index, &call.report.uniqueid));
+    let here = match live {
+        Some(live) => Some(live),
+        None => state.journal.find(&call.node, &call.report.uniqueid).await,
+    };
+    if let Some(here) = here {
         return Ok(LogAnswer::Known(Json(LoggedCall::handled_here(here))));
     }
     let state = state.clone();

@@ -58,6 +58,7 @@ use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
 use crate::calls::dispatcher::NodeHealth;
 use crate::calls::registry::Registry;
+use crate::cdr::journal::Journal;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::presence::Presence;
@@ -73,6 +74,8 @@ pub use visits::Visits;
 pub struct State {
     /// Live calls and permits.
     pub registry: Arc<Registry>,
+    /// What waits on this machine for the database.
+    pub journal: Journal,
     /// The dispatcher's view of each node.
     pub nodes: watch::Receiver<Vec<NodeHealth>>,
     /// The process's metrics.

@@ -14,8 +14,8 @@ use super::render::{ClientName, Obstacle, Viewer};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::Operation;
-use crate::id::CampaignId;
 use crate::clock::Now;
+use crate::id::CampaignId;
 use crate::routing::book::Book;
 use crate::routing::breaker::At;
 use crate::routing::snapshot::{Campaign, Link, Snapshot, Status};
@@ -81,9 +81,8 @@ impl Api {
             let (book, now) = (state.registry.book(), state.clock.now());
             let seen = |campaign: &Arc<Campaign>| look(campaign, &snapshot, &book, &state.node_names(), now);
             let used = |campaign: &Arc<Campaign>| book.ledger.campaign_live(campaign.id);
-            let links = |campaign: &Arc<Campaign>| {
-                of_links(campaign, seen(campaign), used(campaign), &snapshot, &viewer)
-            };
+            let links =
+                |campaign: &Arc<Campaign>| of_links(campaign, seen(campaign), used(campaign), &snapshot, &viewer);
             in_force.map(links).unwrap_or_default()
         };
         let mut obstacles = of_campaign(stored.values.status, in_force, &snapshot);

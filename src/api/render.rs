@@ -232,7 +232,9 @@ impl Viewer {
                     time.map_or_else(|| "?".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
                 };
                 let (since, until) = (at(link.unreachable_since), at(link.unreachable_until));
-                format!("The client cannot be reached since {since}; it is tried again from {until}, and before that where nobody else is left.")
+                format!(
+                    "The client cannot be reached since {since}; it is tried again from {until}, and before that where nobody else is left."
+                )
             }
             other => other.to_owned(),
         }

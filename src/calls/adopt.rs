@@ -1,4 +1,4 @@
-//! Takes over a call whose parties an earlier run of the controller had bridged.
+//! Takes over calls of an earlier run of the controller: those whose parties are bridged, and those whose callers still wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,40 +8,116 @@ use tokio::sync::mpsc;
 use super::attempt::Attempt;
 use super::facts::CallFacts;
 use super::io::Input;
+use super::left;
 use super::machine::{BEHIND, Call};
 use super::reconcile::Adoption;
 use super::task::{self, Context};
 use crate::ari::{Lane, Request, Variable};
+use crate::cdr::open::OpenCall;
+use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
-use crate::id::ClientId;
+use crate::id::{ClientId, LinkId};
 use crate::routing::book::Offer;
 use crate::routing::breaker::At;
 use crate::routing::caps::Permit;
 use crate::routing::snapshot::{CallerId, Campaign, Client, ClientIdentifier, CountOn, Link, Snapshot, Status};
+use crate::routing::trace::TraceView;
+
+/// What an earlier run noted of a call.
+#[derive(Debug, Clone)]
+pub(super) struct Noted {
+    pub(super) call: OpenCall,
+    /// When it arrived: by monotonic time, so that no jump of the clock makes it older or younger.
+    pub(super) arrived: Now,
+    /// How old it was when that run was last known to live.
+    pub(super) lived: Duration,
+}
 
 /// Rebuilds the call and runs it to its end.
 pub(super) async fn run(
     facts: CallFacts,
     adoption: Adoption,
+    noted: Option<Noted>,
     lane: Lane,
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
-    let left = time_left(&lane, &adoption.caller.id).await;
+    let snapshot = context.registry.snapshot().clone();
+    let at = At { node: &facts.node, now: context.clock.now() };
+    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
+    let campaign = snapshot.campaigns.get(&adoption.permit.campaign).cloned();
+    decision.campaign = campaign.or(decision.campaign);
+    // What is in force now may be another decision than the one that brought the call here.
+    decision.trace = None;
+    let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(context.limits.max_duration);
+    let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
+    let known = noted.as_ref().and_then(|noted| times(noted, adoption.n));
+    let (arrived, attempt) = match known {
+        Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
+        None => {
+            let left = time_left(&lane, &adoption.caller.id).await;
+            let now = context.clock.now();
+            let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());
+            let (arrived, started) = (since(adoption.caller.creationtime), since(adoption.leg.creationtime));
+            let arrived = noted.as_ref().map_or(arrived, |noted| noted.arrived);
+            let answered = answered_at(now, limit, left).filter(|at| at.mono >= started.mono).unwrap_or(started);
+            (arrived, Attempt::adopt(adoption.n, offer, started, answered))
+        }
+    };
+    let before = noted.map(|noted| Box::new(left::all_but(noted.call, adoption.n).0));
+    let call = Call::adopt(facts, context.limits, arrived, decision, attempt, before, context.clock.now());
+    task::drive(call, lane, context, inputs).await;
+}
+
+/// What an earlier run knew of an answered attempt.
+struct Times {
+    arrived: Now,
+    started: Now,
+    ringing: Option<Now>,
+    answered: Now,
+}
+
+impl Times {
+    fn attempt(&self, n: u32, offer: Offer) -> Attempt {
+        let mut attempt = Attempt::adopt(n, offer, self.started, self.answered);
+        attempt.ringing = self.ringing;
+        attempt
+    }
+}
+
+/// `None` where the journal did not come to note the answer.
+fn times(noted: &Noted, n: u32) -> Option<Times> {
+    let arrived = noted.arrived;
+    let at = |wall: chrono::DateTime<chrono::Utc>| {
+        let since = (wall - noted.call.record.arrived_at).to_std().unwrap_or_default();
+        Now { mono: arrived.mono + since, wall }
+    };
+    let attempt = noted.call.record.attempts.iter().find(|attempt| attempt.number == n)?;
+    let answered = at(attempt.answered_at?);
+    Some(Times { arrived, started: at(attempt.started_at), ringing: attempt.ringing_at.map(at), answered })
+}
+
+/// A call whose caller still waits: its selection goes on where an earlier run left it.
+pub(super) fn resume(facts: CallFacts, noted: Noted, context: &Context) -> Call {
     let now = context.clock.now();
     let snapshot = context.registry.snapshot().clone();
     let at = At { node: &facts.node, now };
     let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
-    let campaign = snapshot.campaigns.get(&adoption.permit.campaign).cloned();
-    decision.campaign = campaign.or(decision.campaign);
-    let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());
-    let (arrived, started) = (since(adoption.caller.creationtime), since(adoption.leg.creationtime));
-    let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(context.limits.max_duration);
-    let answered = answered_at(now, limit, left).filter(|at| at.mono >= started.mono).unwrap_or(started);
-    let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
-    let attempt = Attempt::adopt(adoption.n, offer, started, answered);
-    let call = Call::adopt(facts, context.limits, arrived, decision, attempt, now);
-    task::drive(call, lane, context, inputs).await;
+    let plan = plan(&noted.call);
+    if let Some(campaign) = noted.call.record.campaign_id.and_then(|id| snapshot.campaigns.get(&id)) {
+        decision.campaign = Some(Arc::clone(campaign));
+    }
+    let before = Box::new(left::unanswered(noted.call).0);
+    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now)
+}
+
+/// The plan that an earlier run decided on, and where in it selection stood: at an attempt that was under way, else behind the last one.
+fn plan(open: &OpenCall) -> Option<(Vec<LinkId>, usize)> {
+    let trace: TraceView = serde_json::from_value(open.record.trace.clone()?).ok()?;
+    let Some(last) = open.record.attempts.last() else { return Some((trace.candidates, 0)) };
+    let position = trace.candidates.iter().position(|link| *link == last.link_id)?;
+    let under_way = open.legs.iter().any(|leg| leg.n == last.number) && last.outcome == AttemptOutcome::Unknown;
+    Some((trace.candidates, if under_way { position } else { position + 1 }))
 }
 
 /// Seconds until Asterisk would end the caller's channel by itself: set at the answer, so it tells when that was.

@@ -48,6 +48,10 @@ pub(crate) struct Attempt {
     pub(crate) hang_up_unsent: bool,
     /// Answered, and not yet in the bridge: until it is, the caller is not answered.
     pub(crate) joining: bool,
+    /// It may not be dialled before the journal has it: it may count against a total.
+    pub(crate) uncommitted: bool,
+    /// Its channel can be dialled; only the journal was waited for.
+    pub(crate) ready: bool,
     was_dialled: bool,
     /// What it shows of its client was told.
     sign_told: bool,
@@ -59,7 +63,6 @@ impl Attempt {
             n,
             position: offer.position,
             ring_timeout: offer.link.ring_timeout.unwrap_or(default_timeout),
-            link: offer.link,
             client: offer.client,
             leg: Leg::Creating,
             started: now,
@@ -72,8 +75,11 @@ impl Attempt {
             counted: false,
             hang_up_unsent: false,
             joining: false,
+            uncommitted: offer.link.total_calls_allowed.is_some(),
+            ready: false,
             was_dialled: false,
             sign_told: false,
+            link: offer.link,
         }
     }
 
@@ -84,6 +90,7 @@ impl Attempt {
             answered: Some(answered),
             was_dialled: true,
             sign_told: true,
+            uncommitted: false,
             ..Self::new(n, offer, Duration::ZERO, started)
         }
     }
@@ -140,6 +147,7 @@ impl Attempt {
         match (self.answered, self.verdict) {
             (Some(_), _) => AttemptOutcome::Answered,
             (None, Some(verdict)) => verdict,
+            (None, None) if self.leg != Leg::Gone => AttemptOutcome::Unknown,
             (None, None) => outcome(self.cause, self.sip),
         }
     }

@@ -1,6 +1,7 @@
 //! The one front door: the only consumer of every node's events, and the only place where calls begin.
 
 mod comparing;
+mod left;
 mod node;
 mod watching;
 
@@ -12,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::node::{NodeState, Waiting};
-use super::facts::CallFacts;
-use super::heartbeat;
 use super::intake::Intake;
 use super::io::Input;
+use super::machine::Call;
 use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
+use super::{adopt, heartbeat};
 use crate::ari::{Bridge, Channel, DownReason, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::cdr::journal::Left;
 use crate::id::CallId;
 use crate::routing::snapshot::words;
 
@@ -87,6 +89,8 @@ pub struct Dispatcher {
     opened: bool,
     /// Set once and for ever by the shutdown: no new calls.
     draining: bool,
+    /// The journal cannot keep what new calls commit to.
+    refusing: bool,
 }
 
 /// How far a drain has come.
@@ -105,12 +109,15 @@ impl Dispatcher {
         context: Context,
         max_live: usize,
         health: watch::Sender<Vec<NodeHealth>>,
+        left: Left,
     ) -> Self {
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake)).collect();
         let (reports, inbox) = mpsc::unbounded_channel();
         let started = context.clock.now().mono;
-        let dispatcher =
-            Self { nodes, context, max_live, health, reports, inbox, started, opened: false, draining: false };
+        let (opened, draining, refusing) = (false, false, false);
+        let mut dispatcher =
+            Self { nodes, context, max_live, health, reports, inbox, started, opened, draining, refusing };
+        dispatcher.hold_left(left);
         dispatcher.tell_health();
         dispatcher
     }
@@ -130,15 +137,23 @@ impl Dispatcher {
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
         let mut draining = None;
+        let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
                 Some(event) = events.recv() => self.on_event(event),
                 Some(report) = self.inbox.recv() => self.on_report(report),
-                _ = second.tick() => match &mut draining {
-                    None => self.every_second(),
-                    // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
-                    Some(drain) => if self.is_drained(drain) { return; }
-                },
+                _ = second.tick() => {
+                    self.context.journal.alive(self.context.clock.stamp());
+                    match &mut draining {
+                        None => self.every_second(),
+                        // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
+                        Some(drain) => if self.is_drained(drain) { return; }
+                    }
+                }
+                Ok(()) = journal.changed() => {
+                    let refusing = journal.borrow_and_update().refusing.is_some();
+                    self.refuse(refusing);
+                }
                 _ = compare.tick() => (0..self.nodes.len()).for_each(|node| {
                     self.start_comparing(node);
                     self.look_elsewhere(node);
@@ -155,13 +170,20 @@ impl Dispatcher {
     fn every_second(&mut self) {
         self.open_nodes();
         self.watch_breakers();
-        self.hold_left();
+        self.hold_yielded();
         self.ask_epochs();
         let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
         for node in 0..self.nodes.len() {
-            let (late, waiting) =
+            let (late, waiting): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.nodes[node].waiting).into_iter().partition(|caller| caller.since <= since);
+            // What an earlier run has begun is not the fallback's: it goes on, beside the channel that does not go.
+            let (begun, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|caller: &Waiting| caller.noted.is_some());
             self.nodes[node].waiting = waiting;
+            let ready = self.nodes[node].ready;
+            begun.into_iter().for_each(|caller| match ready {
+                true => self.arrive(node, caller),
+                false => self.nodes[node].waiting.push(caller),
+            });
             self.fall_back_all(node, late);
             self.expire_orphans(node);
         }
@@ -221,7 +243,7 @@ impl Dispatcher {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
                 state.turn(app, false);
-                self.withdraw_through_others(node);
+                self.stop_beating(node);
                 self.tell_health();
             }
             NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
@@ -229,8 +251,9 @@ impl Dispatcher {
         }
     }
 
-    /// One of several sockets is gone: the dialplan, which picks applications at random, shall fall back at once.
-    fn withdraw_through_others(&self, node: usize) {
+    /// Withdraws a node's heartbeat through whichever socket is there: the dialplan, which picks applications at random, shall fall back
+    /// at once.
+    fn stop_beating(&self, node: usize) {
         let state = &self.nodes[node];
         if let Some(app) = state.up.iter().position(|up| *up).and_then(|app| u16::try_from(app).ok()) {
             let lane = state.handle.lane(app);
@@ -244,12 +267,12 @@ impl Dispatcher {
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
-        } else if self.draining {
+        } else if self.draining || self.refusing {
             self.fall_back(node, app, &channel.id);
         } else {
             let facts = self.nodes[node].intake.facts(&channel, &args);
             let since = self.context.clock.now().mono;
-            self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, since });
+            self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, noted: None, since });
         }
     }
 
@@ -258,8 +281,9 @@ impl Dispatcher {
         let state = &mut self.nodes[node];
         let now = self.context.clock.now();
         if state.ready && !state.has_orphan_of(caller.facts.call_id) {
-            if self.context.registry.node_breakers.admits(state.handle.name(), now) {
-                self.arrive(node, caller.app, caller.facts, caller.earlier_attempts);
+            // What an earlier run has begun goes on.
+            if caller.noted.is_some() || self.context.registry.node_breakers.admits(state.handle.name(), now) {
+                self.arrive(node, caller);
             } else {
                 self.fall_back(node, caller.app, &caller.facts.channel_id);
             }
@@ -276,7 +300,12 @@ impl Dispatcher {
     }
 
     fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
-        callers.iter().for_each(|caller| self.fall_back(node, caller.app, &caller.facts.channel_id));
+        for caller in &callers {
+            if caller.noted.is_some() {
+                self.context.journal.forget(caller.facts.call_id);
+            }
+            self.fall_back(node, caller.app, &caller.facts.channel_id);
+        }
     }
 
     /// Sends a caller that this process does not take to the dialplan's fallback.
@@ -284,9 +313,10 @@ impl Dispatcher {
         self.nodes[node].leaving.insert(channel_id.to_owned());
         let lane = self.nodes[node].handle.lane(app);
         let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
-        let reason = match (self.draining, failing && self.nodes[node].ready) {
+        let reason = match (self.draining, self.refusing) {
             (true, _) => "draining",
-            (false, true) => "node_failing",
+            (false, true) => "journal",
+            (false, false) if failing && self.nodes[node].ready => "node_failing",
             (false, false) => "not_ready",
         };
         info!(
@@ -300,23 +330,59 @@ impl Dispatcher {
         drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
     }
 
+    /// The dialplan's fallback has a caller of an earlier run now: its line is the call's record.
+    fn forget_left(&mut self, node: usize, channel_id: &str) {
+        let left = &mut self.nodes[node].left;
+        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
+        if let Some(call) = call {
+            left.remove(&call);
+            self.context.journal.forget(call);
+        }
+    }
+
+    /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.
+    fn refuse(&mut self, refusing: bool) {
+        if std::mem::replace(&mut self.refusing, refusing) == refusing {
+            return;
+        }
+        if !refusing {
+            return self.open_nodes();
+        }
+        for node in 0..self.nodes.len() {
+            let waiting = std::mem::take(&mut self.nodes[node].waiting);
+            self.fall_back_all(node, waiting);
+            if std::mem::take(&mut self.nodes[node].ready) {
+                self.stop_beating(node);
+            }
+        }
+        self.tell_health();
+    }
+
     /// A call begins: register, so that it is found; check the load; start its task.
-    fn arrive(&mut self, node: usize, app: u16, facts: CallFacts, earlier_attempts: u32) {
+    fn arrive(&mut self, node: usize, caller: Waiting) {
+        let overloaded = self.context.registry.live() >= self.max_live;
+        self.begin(node, caller, Input::Arrived { overloaded });
+    }
+
+    fn begin(&mut self, node: usize, caller: Waiting, first: Input) {
+        let Waiting { app, facts, earlier_attempts, noted, .. } = caller;
         let registry = &self.context.registry;
-        let overloaded = registry.live() >= self.max_live;
         let Some(inputs) = registry.register(facts.call_id, node, app, &facts.channel_id) else {
             debug!(call = %facts.call_id, "arrived again: known already");
             return;
         };
         let lane = self.nodes[node].handle.lane(app);
-        let first = Input::Arrived { overloaded };
-        tokio::spawn(task::run(facts, earlier_attempts, first, lane, self.context.clone(), inputs));
+        let call = match noted {
+            Some(noted) => adopt::resume(facts, *noted, &self.context),
+            None => Call::new(facts, self.context.limits, earlier_attempts, self.context.clock.now()),
+        };
+        tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
     }
 
     fn on_channel_event(&mut self, node: usize, event: &Event) {
         let Some(channel) = event.channel() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
-            self.nodes[node].waiting.retain(|caller| caller.facts.channel_id != channel.id);
+            self.waiting_caller_left(node, &channel.id);
             self.nodes[node].leaving.remove(&channel.id);
             if self.nodes[node].comparing.is_some() {
                 self.nodes[node].ended.insert(channel.id.clone());
@@ -334,6 +400,17 @@ impl Dispatcher {
             && let Some(input) = caller_input(event)
         {
             registry.tell(call, input);
+        }
+    }
+
+    /// A caller that waits has gone. Nothing was begun for it, unless by an earlier run: then it has its record.
+    fn waiting_caller_left(&mut self, node: usize, channel_id: &str) {
+        let waiting = &mut self.nodes[node].waiting;
+        if let Some(at) = waiting.iter().position(|caller| caller.facts.channel_id == channel_id) {
+            let caller = waiting.swap_remove(at);
+            if caller.noted.is_some() {
+                self.begin(node, caller, Input::CallerGone);
+            }
         }
     }
 

@@ -19,6 +19,10 @@ pub enum Input {
     Routed(Box<Decision>, Option<Offer>),
     /// Answer to [`Effect::TakeNext`]: the next candidate whose permit was taken.
     Taken(Option<Offer>),
+    /// Answer to [`Effect::Commit`]: a killed process would not forget the attempt.
+    Committed(u32),
+    /// Answer to [`Effect::Commit`]: the attempt cannot be kept.
+    NotCommitted(u32),
     /// Attempt n's channel entered our Stasis application: it can be bridged and dialled.
     LegReady(u32),
     /// Attempt n rings (180).
@@ -78,6 +82,8 @@ impl fmt::Display for Input {
             },
             Self::Taken(Some(offer)) => write!(f, "taken({})", offer.client.identifier),
             Self::Taken(None) => f.write_str("none_left"),
+            Self::Committed(n) => write!(f, "committed({n})"),
+            Self::NotCommitted(n) => write!(f, "not_committed({n})"),
             Self::LegReady(n) => write!(f, "leg_ready({n})"),
             Self::LegRinging(n) => write!(f, "ringing({n})"),
             Self::LegProgress(n) => write!(f, "progress({n})"),
@@ -125,6 +131,11 @@ pub enum Effect {
         /// What it showed.
         sign: Sign,
     },
+    /// Write attempt `n` to the journal before it is dialled, so that a killed process does not forget that it may count.
+    Commit {
+        /// Attempt number.
+        n: u32,
+    },
     /// Attempt n's leg is gone: its permit is free.
     Release {
         /// Attempt number.
@@ -136,10 +147,14 @@ pub enum Effect {
     Leave {
         /// Attempt number.
         n: u32,
+        /// Whether it counts against the link's total then.
+        counted: bool,
     },
     /// A request to Asterisk.
     Ask(Op),
-    /// The call is over: write its record. Always the last effect of a call, unless it was yielded: then there is none.
+    /// The call is another controller's: the journal forgets it, and no record is written. The last effect of such a call.
+    Forget,
+    /// The call is over: write its record. The last effect of every other call.
     Finish,
 }
 

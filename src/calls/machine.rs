@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::facts::{CallFacts, Limits};
 use super::io::{Effect, Input};
 use super::live::State;
-use crate::cdr::record::HungUpBy;
+use crate::cdr::record::{CallRecord, HungUpBy};
 use crate::clock::Now;
 use crate::config::Rejections;
 use crate::id::LinkId;
@@ -74,6 +74,10 @@ pub struct Call {
     pub(crate) attempts: Vec<Attempt>,
     /// Attempts that an earlier run of the controller made: their numbers, and channel ids, are taken.
     earlier_attempts: u32,
+    /// What an earlier run noted of the call.
+    pub(crate) before: Option<Box<CallRecord>>,
+    /// Where in the plan an earlier run's selection goes on.
+    resume_from: Option<usize>,
     bridge: bool,
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
@@ -114,6 +118,8 @@ impl Call {
             plan: Vec::new(),
             attempts: Vec::new(),
             earlier_attempts,
+            before: None,
+            resume_from: None,
             bridge: false,
             limit_owed: false,
             answer_unknown: false,
@@ -128,7 +134,7 @@ impl Call {
     }
 
     /// A call found talking: its parties were bridged by an earlier run of the controller. `decision` tells whose it is
-    /// by today's configuration; what was decided then is not known.
+    /// by today's configuration, `before` what that run noted.
     #[must_use]
     pub(crate) fn adopt(
         facts: CallFacts,
@@ -136,6 +142,7 @@ impl Call {
         arrived: Now,
         decision: Decision,
         attempt: Attempt,
+        before: Option<Box<CallRecord>>,
         now: Now,
     ) -> Self {
         let adopted = Moment { at: now, event: format!("adopted while talking({})", attempt.n) };
@@ -144,6 +151,7 @@ impl Call {
             did: decision.did,
             campaign: decision.campaign,
             attempts: vec![attempt],
+            before,
             bridge: true,
             caller: CallerLeg::Up,
             timeline: vec![adopted],
@@ -151,6 +159,31 @@ impl Call {
             limit_owed: true,
             retry: Some((now.mono, Duration::from_secs(2))),
             ..Self::new(facts, limits, 0, arrived)
+        }
+    }
+
+    /// A call that an earlier run left unanswered. Its selection goes on at position `from` of the plan, or begins anew.
+    #[must_use]
+    pub(crate) fn resume(
+        facts: CallFacts,
+        limits: Limits,
+        arrived: Now,
+        decision: Decision,
+        before: Box<CallRecord>,
+        plan: Option<(Vec<LinkId>, usize)>,
+        now: Now,
+    ) -> Self {
+        let earlier_attempts = before.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0);
+        let (plan, resume_from) = plan.map_or_else(Default::default, |(plan, from)| (plan, Some(from)));
+        let resumed = Moment { at: now, event: "taken over by another run".to_owned() };
+        Self {
+            did: decision.did,
+            campaign: decision.campaign,
+            plan,
+            resume_from,
+            before: Some(before),
+            timeline: vec![resumed],
+            ..Self::new(facts, limits, earlier_attempts, arrived)
         }
     }
 
@@ -230,6 +263,8 @@ impl Call {
             Input::Routed(decision, offer) => self.routed(*decision, offer, now, &mut effects),
             Input::Taken(Some(offer)) => self.start_attempt(offer, now, &mut effects),
             Input::Taken(None) => self.reject(Ending::NobodyAnswered, now, &mut effects),
+            Input::Committed(n) => self.committed(n, now, &mut effects),
+            Input::NotCommitted(n) => self.not_committed(n, now, &mut effects),
             Input::LegReady(n) => self.leg_ready(n, now, &mut effects),
             Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
@@ -303,7 +338,7 @@ impl Call {
     fn note(&mut self, input: &Input, now: Now) {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
-            Input::Tick | Input::NodeUp => return,
+            Input::Tick | Input::NodeUp | Input::Committed(_) => return,
             // Where it was asked for before the answer nobody waits for it.
             Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
             // Asterisk tells both twice: once for the request and once for the end.

@@ -1,7 +1,7 @@
 //! Tests of the call's machine: each path by hand here, any order of events in `any_order`.
 
 mod any_order;
-mod bench;
+pub(crate) mod bench;
 mod media;
 mod signs;
 
@@ -42,6 +42,34 @@ fn an_answered_call_from_arrival_to_record() {
     assert_eq!((record.ring_ms, record.talk_ms), (2_000, 30_000));
     assert_eq!(record.answered_link_id, Some(LinkId(1)));
     assert_eq!(bench.released, [(1, true)]);
+}
+
+#[test]
+fn an_attempt_that_may_use_up_a_total_is_dialled_only_when_the_journal_has_it() {
+    let mut bench = Bench::before_arrival(campaign(&[Link { total_calls_allowed: Some(1), ..link(1) }, link(2)]));
+    bench.commits = false;
+    let asked = bench.give(Input::Arrived { overloaded: false });
+    assert_eq!(asked, SETTLED, "its channel is created meanwhile");
+    assert_eq!(bench.give(Input::LegReady(1)), [], "and waits");
+    assert!(matches!(bench.give(Input::Committed(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
+    bench.gone(1, 17, 486);
+    assert!(
+        matches!(bench.give(Input::LegReady(2))[..], [Op::AddLeg(2), Op::Dial { n: 2, .. }]),
+        "no total, no waiting"
+    );
+}
+
+#[test]
+fn an_attempt_that_the_journal_cannot_keep_sends_the_caller_elsewhere() {
+    let mut bench = Bench::before_arrival(campaign(&[Link { total_calls_allowed: Some(1), ..link(1) }]));
+    bench.commits = false;
+    bench.give(Input::Arrived { overloaded: false });
+    bench.give(Input::LegReady(1));
+    assert_eq!(bench.give(Input::NotCommitted(1)), [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 0, 0);
+    assert_eq!(bench.record().ending, "overloaded");
+    assert_eq!(bench.released, [(1, false)]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod facts;
 pub(crate) mod heartbeat;
 pub mod intake;
 pub mod io;
+pub(crate) mod left;
 pub mod live;
 pub mod machine;
 pub(crate) mod meter;

@@ -13,7 +13,6 @@ use super::breakers::NodeBreakers;
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
-use crate::cdr::record::CallRecord;
 use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::breaker::Terms;
@@ -35,12 +34,10 @@ pub struct Registry {
     news: broadcast::Sender<News>,
     /// Which nodes fail for everybody.
     pub(super) node_breakers: NodeBreakers,
-    /// Permits of attempts that were left to another controller, each with its node: until the dispatcher takes them.
-    left: Mutex<Vec<(usize, PermitKey)>>,
+    /// Permits of attempts that were yielded to another controller, each with its node and whether it counts: until the dispatcher takes them.
+    yielded: Mutex<Vec<(usize, PermitKey, bool)>>,
     /// Use of caps as listeners know it; `None` while there are none.
     told_use: Mutex<Option<InUse>>,
-    /// Calls that have ended and whose records are in memory only, by node and channel.
-    unwritten: DashMap<(String, String), CallId>,
     /// Reported calls that are counted although it is not known whether the database has them, by node and channel.
     unsure: DashMap<(String, String), ()>,
 }
@@ -80,10 +77,9 @@ impl Registry {
             inbound: DashMap::new(),
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
-            unwritten: DashMap::new(),
             unsure: DashMap::new(),
             node_breakers: NodeBreakers::default(),
-            left: Mutex::default(),
+            yielded: Mutex::default(),
         }
     }
 
@@ -93,16 +89,16 @@ impl Registry {
         Self { node_breakers: NodeBreakers::new(terms), ..self }
     }
 
-    /// An attempt of a call is left to another controller: its permit is held until its channel is gone, which that one sees to.
-    pub(super) fn leave(&self, key: PermitKey) {
+    /// An attempt of a call is yielded to another controller: its permit is held until its channel is gone, which that one sees to.
+    pub(super) fn yield_permit(&self, key: PermitKey, counted: bool) {
         if let Some(live) = self.calls.get(&key.0) {
-            self.left.lock().unwrap_or_else(PoisonError::into_inner).push((live.node, key));
+            self.yielded.lock().unwrap_or_else(PoisonError::into_inner).push((live.node, key, counted));
         }
     }
 
-    /// The permits that were left since the last time.
-    pub(super) fn take_left(&self) -> Vec<(usize, PermitKey)> {
-        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The permits that were yielded since the last time.
+    pub(super) fn take_yielded(&self) -> Vec<(usize, PermitKey, bool)> {
+        std::mem::take(&mut *self.yielded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Everything that happens from now on.
@@ -238,24 +234,11 @@ impl Registry {
         self.inbound.get(&(node, channel_id.to_owned())).map(|call| *call)
     }
 
-    /// A call has ended: until [`written`](Self::written) its record is in memory only. Said before the record is handed over.
-    pub fn ended(&self, record: &CallRecord) {
-        self.unwritten.insert((record.node.clone(), record.uniqueid.clone()), record.call_id);
-    }
-
-    /// These records are in the database.
-    pub fn written(&self, records: &[CallRecord]) {
-        for record in records {
-            self.unwritten.remove(&(record.node.clone(), record.uniqueid.clone()));
-        }
-    }
-
-    /// The call of a channel that is handled here and may have no record in the database yet. `index` is the node's, where it is one of ours.
+    /// The call of a channel of one of our nodes, if its record is still to come.
     #[must_use]
-    pub fn unrecorded(&self, index: Option<usize>, node: &str, channel_id: &str) -> Option<CallId> {
+    pub fn to_be_recorded(&self, node: usize, channel_id: &str) -> Option<CallId> {
         // The record of a call whose task is gone is never written.
-        let live = index.and_then(|index| self.call_of(index, channel_id)).filter(|call| self.is_live(*call));
-        live.or_else(|| self.unwritten.get(&(node.to_owned(), channel_id.to_owned())).map(|call| *call))
+        self.call_of(node, channel_id).filter(|call| self.is_live(*call))
     }
 
     /// The old dialplan has reported a call of this channel; `counted` is the link whose stored total grows by it. Unless it is `sure`
@@ -299,9 +282,9 @@ mod tests {
     fn a_call_whose_task_is_gone_has_no_record_to_come() {
         let (registry, call) = (registry(), CallId(uuid::Uuid::nil()));
         let inputs = registry.register(call, 0, 0, "1.1").expect("it is new");
-        assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), Some(call));
+        assert_eq!(registry.to_be_recorded(0, "1.1"), Some(call));
         drop(inputs);
-        assert_eq!(registry.unrecorded(Some(0), "pbx", "1.1"), None);
+        assert_eq!(registry.to_be_recorded(0, "1.1"), None);
     }
 
     #[test]

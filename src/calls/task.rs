@@ -7,9 +7,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
+use super::attempt::Leg;
 use super::breakers;
 use super::execute;
-use super::facts::{CallFacts, Limits};
+use super::facts::Limits;
 use super::io::{Effect, Failure, Input, Op};
 use super::live::LiveView;
 use super::machine::Call;
@@ -17,6 +18,8 @@ use super::news::{CallNews, Happening, Step, Teller};
 use super::registry::Registry;
 use crate::ari::{Error, Lane};
 use crate::cdr::fold;
+use crate::cdr::journal::Journal;
+use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
 use crate::routing::breaker::At;
@@ -26,12 +29,42 @@ use crate::telemetry::name;
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) records: mpsc::UnboundedSender<CallRecord>,
+    pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
 }
 
-type Asked = BoxFuture<'static, (Op, Result<(), Error>)>;
+/// What a call waits for, and what came of it.
+type Asked = BoxFuture<'static, Answer>;
+
+enum Answer {
+    /// Of Asterisk.
+    Request(Op, Result<(), Error>),
+    /// Of the journal: whether it has this attempt.
+    Commit(u32, bool),
+}
+
+/// What the journal was told of the call last: only what another run would have to know is told it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    routed: bool,
+    attempts: usize,
+    gone: usize,
+    answered: bool,
+    ended: bool,
+}
+
+impl Told {
+    fn of(call: &Call) -> Self {
+        Self {
+            routed: call.trace.is_some(),
+            attempts: call.attempts.len(),
+            gone: call.attempts.iter().filter(|attempt| attempt.leg == Leg::Gone).count(),
+            answered: call.attempts.last().is_some_and(|attempt| attempt.answered.is_some()),
+            ended: call.end.is_some(),
+        }
+    }
+}
 
 struct CallTask {
     call: Call,
@@ -42,19 +75,18 @@ struct CallTask {
     shown: Option<LiveView>,
     /// What listeners were told of it.
     teller: Teller,
+    /// What the journal was told of it; `None`: nothing yet.
+    told: Option<Told>,
 }
 
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
 pub(crate) async fn run(
-    facts: CallFacts,
-    earlier_attempts: u32,
+    call: Call,
     first: Input,
     lane: Lane,
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
-    let now = context.clock.now();
-    let call = Call::new(facts, context.limits, earlier_attempts, now);
     let mut task = CallTask::new(call, lane, context);
     task.feed(first);
     task.drive(inputs).await;
@@ -64,12 +96,13 @@ pub(crate) async fn run(
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
     let mut task = CallTask::new(call, lane, context);
     task.show();
+    task.note();
     task.drive(inputs).await;
 }
 
 impl CallTask {
     fn new(call: Call, lane: Lane, context: Context) -> Self {
-        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default() }
+        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default(), told: None }
     }
 
     async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
@@ -85,7 +118,7 @@ impl CallTask {
                 // What happened comes before what has not: an answer in the inbox beats the timer that expired meanwhile.
                 biased;
                 Some(input) = inputs.recv() => self.feed(input),
-                Some((op, outcome)) = self.asked.next(), if !self.asked.is_empty() => self.answered(op, outcome),
+                Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.answered(answer),
                 () = tick => self.feed(Input::Tick),
             }
         }
@@ -108,6 +141,22 @@ impl CallTask {
             }
         }
         self.show();
+        self.note();
+    }
+
+    /// Tells the journal how the call stands, where another run would have to know.
+    fn note(&mut self) {
+        if !self.call.is_done() && self.told != Some(Told::of(&self.call)) {
+            let open = self.open();
+            self.context.journal.note(open);
+        }
+    }
+
+    /// The call as the journal is now told of it.
+    fn open(&mut self) -> OpenCall {
+        let before = self.told.replace(Told::of(&self.call));
+        let with_trace = before.is_none_or(|before| !before.routed);
+        OpenCall::of(&self.call, with_trace, self.context.clock.now(), self.context.clock.stamp())
     }
 
     /// Tells the registry how the call stands, where that has changed, and listeners what happened.
@@ -156,12 +205,18 @@ impl CallTask {
                 let attempt = self.call.attempt(n)?;
                 breakers::note_sign(registry, at, &attempt.client, (id, n), sign);
             }
+            Effect::Commit { n } => {
+                let open = self.open();
+                let kept = self.context.journal.commit(open);
+                self.asked.push(Box::pin(async move { Answer::Commit(n, kept.await.is_ok()) }));
+            }
             Effect::Release { n, counted } => {
                 if !registry.book().ledger.release((id, n), counted) {
                     error!(call = %id, n, "a permit was released that was not held");
                 }
             }
-            Effect::Leave { n } => registry.leave((id, n)),
+            Effect::Leave { n, counted } => registry.yield_permit((id, n), counted),
+            Effect::Forget => self.context.journal.forget(id),
             Effect::Ask(op) => self.ask(op),
             Effect::Finish => self.finish(),
         }
@@ -174,11 +229,16 @@ impl CallTask {
             metrics::histogram!(name::ROUTE_SECONDS).record(took.as_secs_f64());
         }
         if let Some(pending) = execute::ask(&self.call, &self.lane, op) {
-            self.asked.push(Box::pin(async move { (op, pending.await.map(drop)) }));
+            self.asked.push(Box::pin(async move { Answer::Request(op, pending.await.map(drop)) }));
         }
     }
 
-    fn answered(&mut self, op: Op, outcome: Result<(), Error>) {
+    fn answered(&mut self, answer: Answer) {
+        let (op, outcome) = match answer {
+            Answer::Request(op, outcome) => (op, outcome),
+            Answer::Commit(n, true) => return self.feed(Input::Committed(n)),
+            Answer::Commit(n, false) => return self.feed(Input::NotCommitted(n)),
+        };
         self.context.registry.node_breakers.note(&self.call, op, &outcome, self.context.clock.now());
         let Err(error) = outcome else {
             if let Op::AddLeg(n) = op {
@@ -198,19 +258,16 @@ impl CallTask {
     fn finish(&self) {
         let record = fold::record(&self.call, self.context.clock.now());
         measure(&record);
-        info!(
-            call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
-            client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
-        );
-        self.context.registry.ended(&record);
-        if let Err(lost) = self.context.records.send(record) {
-            // Only when the writer died before the calls; its own death is logged there.
-            error!(call = %lost.0.call_id, record = ?lost.0, "no writer takes the record; it stands here");
-        }
+        self.context.journal.finish(record);
     }
 }
 
-fn measure(record: &CallRecord) {
+/// Counts and logs a call that has ended.
+pub(super) fn measure(record: &CallRecord) {
+    info!(
+        call = %record.call_id, ending = record.ending, hung_up_by = %record.hung_up_by,
+        client = record.answered_client_name, talk_ms = record.talk_ms, attempts = record.attempts.len(), "call ended"
+    );
     metrics::counter!(name::CALLS, "ending" => record.ending.clone()).increment(1);
     for attempt in &record.attempts {
         metrics::counter!(name::ATTEMPTS, "outcome" => attempt.outcome.as_str()).increment(1);

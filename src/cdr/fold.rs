@@ -13,11 +13,22 @@ use crate::clock::Now;
 /// The record of a call; `now` is used for whatever has not ended, so that no call is without a record.
 #[must_use]
 pub fn record(call: &Call, now: Now) -> CallRecord {
+    let trace = call.trace.as_ref().and_then(|trace| serde_json::to_value(trace.view()).ok());
+    let earlier = || call.before.as_ref().and_then(|before| before.trace.clone());
+    CallRecord { trace: trace.or_else(earlier), ..so_far(call, now) }
+}
+
+/// The same without its trace, which is long and changes only once.
+#[must_use]
+pub fn so_far(call: &Call, now: Now) -> CallRecord {
     let end = call.end.unwrap_or(End { ending: Ending::Failed, by: HungUpBy::System, at: now, sip: 0, cause: None });
-    let ringing = call.attempts.iter().filter_map(|a| a.ringing).min_by_key(|at| at.mono);
+    let attempts = attempts(call, now);
+    let ringing_at = attempts.iter().filter_map(|attempt| attempt.ringing_at).min();
     let answering = call.attempts.iter().find(|a| a.answered.is_some());
-    let answered = answering.and_then(|a| a.answered);
+    let answered_at = answering.and_then(|a| a.answered).map(|at| moment(call.arrived, at));
+    let ended_at = moment(call.arrived, end.at);
     let last = call.attempts.last();
+    let before = call.before.as_deref();
     let facts = &call.facts;
     CallRecord {
         call_id: facts.call_id,
@@ -31,33 +42,40 @@ pub fn record(call: &Call, now: Now) -> CallRecord {
         caller_number: facts.caller.e164.clone(),
         caller_name: facts.caller_name.clone(),
         caller_presentation: facts.caller.presentation,
-        seller_id: call.did.as_ref().map(|d| d.seller),
-        seller_name: call.did.as_ref().map(|d| d.seller_name.clone()),
-        did_id: call.did.as_ref().map(|d| d.id),
-        campaign_id: call.campaign.as_ref().map(|c| c.id),
-        campaign_name: call.campaign.as_ref().map(|c| c.name.clone()),
-        last_link_id: last.map(|a| a.link.id),
+        seller_id: before.and_then(|b| b.seller_id).or(call.did.as_ref().map(|d| d.seller)),
+        seller_name: before.and_then(|b| b.seller_name.clone()).or(call.did.as_ref().map(|d| d.seller_name.clone())),
+        did_id: before.and_then(|b| b.did_id).or(call.did.as_ref().map(|d| d.id)),
+        campaign_id: before.and_then(|b| b.campaign_id).or(call.campaign.as_ref().map(|c| c.id)),
+        campaign_name: before.and_then(|b| b.campaign_name.clone()).or(call.campaign.as_ref().map(|c| c.name.clone())),
+        last_link_id: attempts.last().map(|a| a.link_id),
         answered_link_id: answering.map(|a| a.link.id),
         answered_client_id: answering.map(|a| a.client.id),
         answered_client_name: answering.map(|a| a.client.name.clone()),
         arrived_at: call.arrived.wall,
-        ringing_at: ringing.map(|at| moment(call.arrived, at)),
-        answered_at: answered.map(|at| moment(call.arrived, at)),
-        ended_at: moment(call.arrived, end.at),
+        ringing_at,
+        answered_at,
+        ended_at,
         ended_after: None,
         ended_before: None,
-        ring_ms: ringing.map_or(0, |from| millis(from, answered.unwrap_or(end.at))),
-        talk_ms: answered.map_or(0, |from| millis(from, end.at)),
+        ring_ms: ringing_at.map_or(0, |from| (answered_at.unwrap_or(ended_at) - from).num_milliseconds()),
+        talk_ms: answered_at.map_or(0, |from| (ended_at - from).num_milliseconds()),
         dialstatus: dialstatus(end.ending, last.map(Attempt::outcome)),
         q850_cause: end.cause.or_else(|| last.and_then(|a| a.cause)),
         sip_code: i16::try_from(end.sip).ok().filter(|sip| *sip != 0),
         hung_up_by: end.by,
         ending: end.ending.to_string(),
-        trace: call.trace.as_ref().and_then(|t| serde_json::to_value(t.view()).ok()),
+        trace: None,
         timeline: timeline(call),
         legacy: None,
-        attempts: call.attempts.iter().map(|a| attempt(call, a, now)).collect(),
+        attempts,
     }
+}
+
+/// What an earlier run noted of its attempts, then those of this one.
+fn attempts(call: &Call, now: Now) -> Vec<AttemptRecord> {
+    let own = |number| call.attempt(number).is_some();
+    let earlier = call.before.iter().flat_map(|before| before.attempts.iter()).filter(|it| !own(it.number)).cloned();
+    earlier.chain(call.attempts.iter().map(|it| attempt(call, it, now))).collect()
 }
 
 fn attempt(call: &Call, attempt: &Attempt, now: Now) -> AttemptRecord {
@@ -80,15 +98,21 @@ fn attempt(call: &Call, attempt: &Attempt, now: Now) -> AttemptRecord {
 
 /// Wall time by the clock as it was when the call arrived: a clock that jumps later bends no record.
 fn moment(arrived: Now, at: Now) -> DateTime<Utc> {
-    let since = at.mono.saturating_sub(arrived.mono);
-    let since = Duration::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-    arrived.wall + chrono::Duration::from_std(since).unwrap_or_default()
-}
-
-fn millis(from: Now, to: Now) -> i64 {
-    i64::try_from(to.mono.saturating_sub(from.mono).as_millis()).unwrap_or(i64::MAX)
+    label(arrived.wall, at.mono.saturating_sub(arrived.mono))
 }
 
 fn timeline(call: &Call) -> serde_json::Value {
-    call.timeline.iter().map(|m| serde_json::json!({ "at_ms": millis(call.arrived, m.at), "event": m.event })).collect()
+    let earlier = call.before.iter().flat_map(|before| before.timeline.as_array()).flatten().cloned();
+    let own = call.timeline.iter().map(|moment| {
+        let at_ms = i64::try_from(moment.at.mono.saturating_sub(call.arrived.mono).as_millis()).unwrap_or(i64::MAX);
+        serde_json::json!({ "at_ms": at_ms, "event": moment.event })
+    });
+    earlier.chain(own).collect()
+}
+
+/// Wall time of a moment of a call, by the clock as it was when the call arrived.
+#[must_use]
+pub(crate) fn label(arrived: DateTime<Utc>, since: Duration) -> DateTime<Utc> {
+    let since = Duration::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
+    arrived + chrono::Duration::from_std(since).unwrap_or_default()
 }

@@ -1,6 +1,8 @@
 //! The call's record: folded from the call's history, written in batches off the call path.
 
 pub mod fold;
+pub mod journal;
 pub mod legacy;
+pub mod open;
 pub mod record;
 pub mod writer;

@@ -1,23 +1,26 @@
-//! Writes finished calls to the database in batches, off the call path.
+//! Brings finished records from the journal to the database in batches, off the call path.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::journal::{Journal, Waiting};
 use super::record::CallRecord;
-use crate::calls::registry::Registry;
 use crate::clock::{Clock, jitter};
-use crate::store::{Db, records};
+use crate::store::{Db, StoreError, records};
 use crate::telemetry::name;
 
 /// Records in one transaction at most.
-const BATCH: usize = 500;
+pub const BATCH: usize = 1_000;
+/// Records at most of which the database may have what the journal still holds, should the process be killed: those being written, and
+/// those written before them, whose deletion may not be committed (it is, before the next ones are read).
+pub const UNDER_WAY: usize = 2 * BATCH;
 /// How long a first record waits for company.
 const LINGER: Duration = Duration::from_millis(100);
+/// A database that has not answered for so long does not: its connection may be one that nobody holds any more at the other end.
+const SILENT: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -26,94 +29,95 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub struct Ending {
     /// No more records will come: write what is there, then return.
     pub closing: CancellationToken,
-    /// A database that is away is not waited for any longer: what cannot be written is logged whole.
+    /// The database is not waited for any longer: what it does not have stays in the journal, for the next start.
     pub give_up: CancellationToken,
 }
 
-/// Writes what comes until it is told to end.
-pub async fn run(
-    db: Db,
-    registry: Arc<Registry>,
-    clock: Clock,
-    mut finished: mpsc::UnboundedReceiver<CallRecord>,
-    ending: Ending,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
+/// Writes what waits in the journal until it is told to end.
+pub async fn run(db: Db, journal: Journal, clock: Clock, ending: Ending) {
+    let mut standing = journal.standing();
+    let mut next = Vec::new();
     loop {
-        let more = tokio::select! {
-            biased;
-            count = finished.recv_many(&mut batch, BATCH) => count > 0,
-            // Calls that go on without us keep their senders, so the end of the channel cannot be waited for.
-            () = ending.closing.cancelled() => false,
+        let batch = match std::mem::take(&mut next) {
+            fresh if fresh.is_empty() => journal.oldest(0, BATCH).await,
+            read_ahead => read_ahead,
         };
-        if !more {
+        if batch.is_empty() {
+            metrics::gauge!(name::RECORD_LAG).set(0.0);
+            tokio::select! {
+                biased;
+                changed = standing.wait_for(|standing| standing.waiting > 0) => if changed.is_err() { return },
+                () = ending.closing.cancelled() => return,
+            }
+            // Either way what came is written; in company where there is time.
+            drop(timeout(LINGER, ending.closing.cancelled()).await);
+            continue;
+        }
+        let last = batch.last().map_or(0, |it| it.place);
+        // The next batch is read while this one is written.
+        let (written, ahead) =
+            tokio::join!(write(&db, &journal, clock, batch, &ending.give_up), journal.oldest(last, BATCH));
+        if !written {
             return;
         }
-        if batch.len() < BATCH && !ending.closing.is_cancelled() {
-            fill(&mut batch, &mut finished).await;
-        }
-        metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(batch.len() + finished.len()));
-        write(&db, clock, &batch, &ending.give_up).await;
-        registry.written(&batch);
-        batch.clear();
-        metrics::gauge!(name::RECORD_LAG).set(0.0);
-        metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(finished.len()));
+        next = ahead;
     }
 }
 
-async fn fill(batch: &mut Vec<CallRecord>, finished: &mut mpsc::UnboundedReceiver<CallRecord>) {
-    let more = async {
-        while batch.len() < BATCH {
-            match finished.recv().await {
-                Some(record) => batch.push(record),
-                None => return,
-            }
-        }
-    };
-    // Either way the batch holds what came.
-    drop(timeout(LINGER, more).await);
-}
-
-/// Writing is idempotent by call id, so a batch whose outcome is unknown is simply written again.
-async fn write(db: &Db, clock: Clock, batch: &[CallRecord], give_up: &CancellationToken) {
+/// Writes one batch, whatever that takes; `false` when it was given up. Writing is idempotent by call id, so a batch whose outcome is
+/// unknown is simply written again.
+async fn write(db: &Db, journal: &Journal, clock: Clock, batch: Vec<Waiting>, give_up: &CancellationToken) -> bool {
+    let (places, records): (Vec<i64>, Vec<CallRecord>) = batch.into_iter().map(|it| (it.place, it.record)).unzip();
     let mut wait = RETRY_FIRST;
     let mut tries = 0_u32;
     loop {
-        metrics::gauge!(name::RECORD_LAG).set(lag(batch, clock).as_secs_f64());
-        let written = tokio::select! {
-            written = records::write(db, batch) => written.map_err(|error| error.to_string()),
-            // Dropping a write half-way is safe: it is one transaction, and idempotent.
-            () = give_up.cancelled() => Err("no answer from the database".to_owned()),
+        metrics::gauge!(name::RECORD_LAG).set(lag(&records, clock).as_secs_f64());
+        // Dropping a write half-way is safe: it is one transaction, and idempotent.
+        let Some(written) = give_up.run_until_cancelled(timeout(SILENT, records::write(db, &records))).await else {
+            return false;
         };
-        let Err(failed) = written else {
-            metrics::counter!(name::RECORDS_WRITTEN).increment(batch.len() as u64);
+        let Err(failed) = written.unwrap_or(Err(StoreError::Silent(SILENT))) else {
+            metrics::counter!(name::RECORDS_WRITTEN).increment(records.len() as u64);
             if tries > 0 {
-                info!(records = batch.len(), tries, "records written after all");
+                info!(records = records.len(), tries, "records written after all");
             }
-            return;
+            journal.written(places);
+            return true;
         };
-        tries += 1;
         metrics::counter!(name::RECORD_FAILURES).increment(1);
-        if give_up.is_cancelled() {
-            error!(error = %failed, records = ?batch, "the database is away and we must stop: these records stand here only");
-            return;
+        if failed.is_refusal() && one_by_one(db, journal, &places, &records).await.is_ok() {
+            return true;
         }
-        warn!(error = %failed, records = batch.len(), tries, "records could not be written; trying again");
-        tokio::select! {
-            () = sleep(wait.mul_f64(0.5 + jitter() / 2.0)) => {}
-            () = give_up.cancelled() => {}
+        tries += 1;
+        // Once per outage: the lag is a metric.
+        if tries == 1 {
+            warn!(error = %failed, records = records.len(), "records cannot be written; they wait in the journal");
+        }
+        if give_up.run_until_cancelled(sleep(wait.mul_f64(0.5 + jitter() / 2.0))).await.is_none() {
+            return false;
         }
         wait = (wait * 2).min(RETRY_MAX);
     }
 }
 
-/// How long ago the oldest call of the batch ended.
-fn lag(batch: &[CallRecord], clock: Clock) -> Duration {
-    let oldest = batch.iter().map(|record| record.ended_at).min();
-    oldest.and_then(|ended| (clock.now().wall - ended).to_std().ok()).unwrap_or_default()
+/// One record that the database refuses must not keep the others from being written: it is set aside.
+async fn one_by_one(db: &Db, journal: &Journal, places: &[i64], records: &[CallRecord]) -> Result<(), StoreError> {
+    for (place, record) in places.iter().zip(records) {
+        match records::write(db, std::slice::from_ref(record)).await {
+            Ok(_) => journal.written(vec![*place]),
+            Err(refused) if refused.is_refusal() => {
+                error!(call = %record.call_id, error = %refused, "the database refuses this record: it is kept in the journal's table set_aside");
+                metrics::counter!(name::RECORDS_SET_ASIDE).increment(1);
+                journal.set_aside(*place, refused.to_string());
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 records do not fit into memory")]
-fn as_gauge(count: usize) -> f64 {
-    count as f64
+/// How long ago the oldest call of the batch ended.
+fn lag(records: &[CallRecord], clock: Clock) -> Duration {
+    let oldest = records.iter().map(|record| record.ended_at).min();
+    oldest.and_then(|ended| (clock.now().wall - ended).to_std().ok()).unwrap_or_default()
 }

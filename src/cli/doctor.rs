@@ -22,6 +22,7 @@ pub use report::{Check, Outcome, failures, render};
 pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
     let (mut checks, clients) = database(config).await;
     checks.push(realtime_file(&config.realtime).await);
+    checks.push(journal(config).await);
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
@@ -102,6 +103,32 @@ async fn realtime_file(realtime: &Realtime) -> Check {
             format!(
                 "stop Asterisk, remove {shown} if Asterisk made it, let this user and Asterisk's group own {folder} with mode 2770, \
                  run `capconduit migrate`, start Asterisk {readme}"
+            ),
+        ),
+    }
+}
+
+/// What waits on this machine for the database.
+async fn journal(config: &Config) -> Check {
+    const SUBJECT: &str = "journal";
+    let path = config.data_dir.join(store::journal::FILE);
+    let shown = path.display().to_string();
+    match store::journal::inspect(path).await {
+        Ok(None) => Check::ok(SUBJECT, format!("{shown} is made at the first start")),
+        Ok(Some(held)) if held.set_aside > 0 => Check::warning(
+            SUBJECT,
+            format!("{shown} holds {} records that the database refused", held.set_aside),
+            "see why in its table set_aside (`sqlite3`), mend the database, and move their rows to the table waiting; then restart",
+        ),
+        Ok(Some(held)) => Check::ok(
+            SUBJECT,
+            format!("{shown}: {} calls under way, {} records wait for the database", held.open, held.waiting),
+        ),
+        Err(error) => Check::failed(
+            SUBJECT,
+            error.to_string(),
+            format!(
+                "let this user own {shown}; a damaged file can be moved away, and with it go the records that wait in it"
             ),
         ),
     }

@@ -28,7 +28,8 @@ pub fn instance(dir: &Path) -> Result<String, LockError> {
         let _ = write!(name, "{byte:02x}");
     }
     let half = dir.join("instance.new");
-    let written = std::fs::File::create(&half).and_then(|mut file| writeln!(file, "{name}").and_then(|()| file.sync_all()));
+    let written =
+        std::fs::File::create(&half).and_then(|mut file| writeln!(file, "{name}").and_then(|()| file.sync_all()));
     written.and_then(|()| std::fs::rename(&half, &path)).map_err(unusable)?;
     Ok(name)
 }

@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
 use super::{
-    Api, Auth, Breaker, Calls, Config, Database, DidFrom, Internal, Limits, Log, LogFormat, Node, Policy, Realtime,
-    Rejections, Sip, Transport,
+    Api, Auth, Breaker, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy,
+    Realtime, Rejections, Sip, Transport,
 };
 use crate::auth::password;
 use crate::routing::breaker::Terms;
@@ -29,8 +29,8 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
     let [data, database, realtime, api, auth, sip, log, asterisk, calls, rejections] =
         ["data", "database", "realtime", "api", "auth", "sip", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
-    let [limits, policy, internal, breaker] =
-        ["limits", "policy", "internal", "breaker"].map(|key| root.take(key));
+    let [limits, policy, internal, breaker, journal] =
+        ["limits", "policy", "internal", "breaker", "journal"].map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -50,6 +50,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         breaker: read_breaker(Section::new("breaker", breaker, file, faults)),
         rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
         limits: read_limits(Section::new("limits", limits, file, faults)),
+        journal: read_journal(Section::new("journal", journal, file, faults)),
         policy: read_policy(Section::new("policy", policy, file, faults)),
         data_dir,
         database,
@@ -357,6 +358,13 @@ fn read_rejections(mut section: Section<'_>) -> Rejections {
     };
     section.finish();
     rejections
+}
+
+fn read_journal(mut section: Section<'_>) -> Journal {
+    let max_records = section.whole("max_records", 1_000_000, 1_000..=100_000_000).into();
+    let min_free_bytes = u64::from(section.whole("min_free_mb", 200, 10..=1_000_000)) << 20;
+    section.finish();
+    Journal { max_records, min_free_bytes }
 }
 
 fn read_limits(mut section: Section<'_>) -> Limits {

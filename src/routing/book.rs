@@ -35,11 +35,7 @@ impl Book {
     /// A book that starts from the totals counted so far, with every client reachable.
     #[must_use]
     pub fn new(totals: HashMap<LinkId, u64>, breakers: Terms) -> Self {
-        Self {
-            ledger: Ledger::with_totals(totals),
-            rotations: HashMap::new(),
-            breakers: Breakers::new(breakers),
-        }
+        Self { ledger: Ledger::with_totals(totals), rotations: HashMap::new(), breakers: Breakers::new(breakers) }
     }
 
     /// Decides, and takes the first candidate's permit for `key`.

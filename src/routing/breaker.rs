@@ -196,11 +196,10 @@ mod tests {
 
     use super::*;
     use crate::id::CallId;
-    use crate::routing::caps::Permit;
     use crate::id::{CampaignId, LinkId};
+    use crate::routing::caps::Permit;
 
-    const TERMS: Terms =
-        Terms { failures: 3, pause: Duration::from_secs(10), pause_max: Duration::from_secs(35) };
+    const TERMS: Terms = Terms { failures: 3, pause: Duration::from_secs(10), pause_max: Duration::from_secs(35) };
     const CLIENT: ClientId = ClientId(1);
 
     fn key(n: u128) -> PermitKey {

@@ -79,6 +79,14 @@ impl Ledger {
         Self { links, ..Self::default() }
     }
 
+    /// Takes over what others have counted: a total here never falls.
+    pub fn raise_totals(&mut self, totals: &HashMap<LinkId, u64>) {
+        for (link, counted) in totals {
+            let used = self.links.entry(*link).or_default();
+            used.counted = used.counted.max(*counted);
+        }
+    }
+
     /// Attempts of this link that ring or talk.
     #[must_use]
     pub fn link_live(&self, link: LinkId) -> u32 {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use entity::{call_attempts, call_logs, campaigns, clients};
 use futures_util::stream::{Stream, try_unfold};
 use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, JoinType, Order, Query, SelectStatement};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use super::audit::{self, Object};
 use super::{Db, StoreError, records};
@@ -134,6 +134,11 @@ impl Filter {
     }
 }
 
+/// A page is read in the order of an index, and no further than it goes. Where PostgreSQL takes a filter for rarer than it is, it would
+/// rather find all that matches and sort it (measured: 450 ms instead of 8 for a large seller's calls to a busy client). What it cannot do
+/// without a sort looks so dear to it then that it would compile the query, which takes longer than to run it (19 ms).
+const IN_ORDER: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashagg = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
 /// Calls that match, newest arrival first, with their attempts: at most `limit`, from `after` on.
 ///
 /// # Errors
@@ -147,6 +152,9 @@ pub async fn page(
     use call_attempts::Column as A;
     use call_logs::Column as C;
     let transaction = db.read().await?;
+    if db.is_postgres() {
+        transaction.execute_unprepared(IN_ORDER).await?;
+    }
     let mut select = call_logs::Entity::find().limit(limit);
     if let Some(attempts) = filter.of_attempt() {
         // Calls in the order of their attempts' index; a call with two attempts that match is one row.

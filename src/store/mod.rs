@@ -9,6 +9,7 @@ pub mod clients;
 mod connect;
 pub mod dids;
 pub mod idempotency;
+pub mod journal;
 pub mod legacy_ids;
 pub mod links;
 pub mod listen;
@@ -28,8 +29,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use sea_orm::{
-    AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 pub use migrate::{migrate, pending};
@@ -72,6 +73,12 @@ pub enum StoreError {
         /// What to do, naming the key.
         mend: &'static str,
     },
+    /// The journal's file cannot be opened, read or written.
+    #[error("the journal in data.dir: {0}; it must be on a disk that this user may write, with space left")]
+    Journal(String),
+    /// No answer came.
+    #[error("database: no answer within {} s", .0.as_secs())]
+    Silent(std::time::Duration),
     /// A statement failed.
     #[error("database: {0}")]
     Query(#[from] DbErr),
@@ -85,6 +92,21 @@ pub enum StoreError {
         /// The value.
         value: String,
     },
+}
+
+impl StoreError {
+    /// Whether it is what the database was given that is at fault, and not how the database is: trying again is of no use.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::Query(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = self
+        else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+        // PostgreSQL: classes "data exception" and "integrity constraint violation". SQLite: too big, constraint, mismatch.
+        let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
+        code.len() == 5 && (code.starts_with("22") || code.starts_with("23")) || matches!(sqlite, Some(18..=20))
+    }
 }
 
 impl Db {

@@ -6,7 +6,9 @@ use crate::site::{DID, Database, Site, plan};
 
 on_both_databases!(
     a_talking_call_is_adopted_with_its_permit,
-    a_ringing_call_is_routed_anew,
+    a_ringing_call_goes_on_where_it_stood,
+    a_talk_that_ended_meanwhile_is_lost_and_counts,
+    a_caller_who_gave_up_meanwhile_has_a_record,
     a_stop_lets_calls_end,
     a_drain_takes_no_new_calls
 );
@@ -25,13 +27,19 @@ async fn a_talking_call_is_adopted_with_its_permit(database: Database) {
     let records = site.records(2).await;
     let adopted = records.iter().find(|r| r.uniqueid == call.id()).expect("the adopted call's record");
     assert_eq!((adopted.ending.as_str(), adopted.answered_client_name.as_deref()), ("completed", Some("north")));
+    assert!(adopted.trace.is_some(), "why it went there is known still");
+    let events: Vec<&str> =
+        adopted.timeline.as_array().into_iter().flatten().filter_map(|it| it["event"].as_str()).collect();
+    assert_eq!(events[0], "arrived");
+    assert!(events.iter().any(|event| event.starts_with("adopted")), "{events:?}");
     assert_eq!(site.total_of("north").await, 1);
     site.settle().await;
 }
 
-async fn a_ringing_call_is_routed_anew(database: Database) {
-    let mut site = Site::start(database, &plan("priority", &[("north", "max_concurrency = 1")])).await;
-    site.clients(&[("north", Behaviour::no_answer())]);
+async fn a_ringing_call_goes_on_where_it_stood(database: Database) {
+    let links = [("south", "max_concurrency = 1"), ("north", "max_concurrency = 1\nforwarding_priority = 2")];
+    let mut site = Site::start(database, &plan("priority", &links)).await;
+    site.clients(&[("north", Behaviour::no_answer()), ("south", Behaviour::busy())]);
     let call = site.call(DID);
     call.ringing().await;
     site.kill().await;
@@ -42,6 +50,53 @@ async fn a_ringing_call_is_routed_anew(database: Database) {
     assert_eq!(site.asterisk.stats("north").max_live, 1, "its old leg held the slot until it was gone");
     let record = site.records(1).await.remove(0);
     assert_eq!((record.uniqueid.as_str(), record.ending.as_str()), (call.id(), "completed"));
+    let attempts: Vec<_> = record.attempts.iter().map(|it| (it.client_name.as_str(), it.outcome.as_str())).collect();
+    assert_eq!(
+        attempts,
+        [("south", "busy"), ("north", "unknown"), ("north", "answered")],
+        "who was busy is not asked again"
+    );
+    assert_eq!(record.attempts.iter().map(|it| it.counted).collect::<Vec<_>>(), [false, false, true]);
+    assert!(record.trace.is_some() && record.ringing_at < record.answered_at);
+    site.settle().await;
+}
+
+async fn a_talk_that_ended_meanwhile_is_lost_and_counts(database: Database) {
+    let caps = "max_concurrency = 1\ntotal_calls_allowed = 1";
+    let mut site = Site::start(database, &plan("priority", &[("north", caps)])).await;
+    site.clients(&[("north", Behaviour::answers(0))]);
+    let call = site.call(DID);
+    call.answered().await;
+    // The controller has seen it, too: it asks for the longest duration of a talk.
+    site.asterisk.until_request(&format!("channels/{}/variable", call.id())).await;
+    site.kill().await;
+    call.hang_up();
+    site.run().await;
+    assert_eq!(site.call(DID).ended().await, CallerEnd::Ended { sip: 486, cause: 17 }, "its total is used up");
+    let records = site.records(2).await;
+    let lost = records.iter().find(|record| record.uniqueid == call.id()).expect("a record");
+    assert_eq!((lost.ending.as_str(), lost.dialstatus.as_str()), ("lost", "ANSWER"));
+    let (after, before) = (lost.ended_after.expect("an interval"), lost.ended_before.expect("an interval"));
+    assert!(lost.answered_at.is_some_and(|at| at <= after) && after <= before);
+    assert_eq!(lost.ended_at, after);
+    assert!(lost.attempts[0].counted);
+    assert_eq!(site.total_of("north").await, 1);
+    site.settle().await;
+}
+
+async fn a_caller_who_gave_up_meanwhile_has_a_record(database: Database) {
+    let mut site = Site::start(database, &plan("priority", &[("north", "max_concurrency = 1")])).await;
+    site.clients(&[("north", Behaviour::no_answer())]);
+    let call = site.call(DID);
+    call.ringing().await;
+    site.kill().await;
+    call.hang_up();
+    site.run().await;
+    let record = site.records(1).await.remove(0);
+    assert_eq!((record.uniqueid.as_str(), record.ending.as_str()), (call.id(), "lost"));
+    assert_eq!(record.attempts[0].outcome.as_str(), "unknown");
+    site.clients(&[("north", Behaviour::answers(0).hanging_up_after(50))]);
+    assert!(matches!(site.call(DID).ended().await, CallerEnd::Ended { sip: 200, .. }), "the slot is free again");
     site.settle().await;
 }
 

@@ -89,7 +89,8 @@ async fn a_killed_controller_starts_again_at_once(database: Database) {
     let mut site = site(database).await;
     let mark = site.asterisk.global(OWNER).expect("a mark");
     site.kill().await;
-    site.asterisk.set_global(OWNER, &mark.replace(mark.rsplit('@').next().expect("a time"), &site.asterisk.epoch().to_string()));
+    site.asterisk
+        .set_global(OWNER, &mark.replace(mark.rsplit('@').next().expect("a time"), &site.asterisk.epoch().to_string()));
     let before = tokio::time::Instant::now();
     site.run().await;
     assert!(before.elapsed() < Duration::from_secs(2), "its own mark is no obstacle: {:?}", before.elapsed());

@@ -176,7 +176,8 @@ impl Site {
 
     /// Waits until no metric's line begins so.
     pub(crate) async fn until_no_metric(&self, beginning: &str) {
-        self.until("metrics", |text| text.contains("capconduit_") && !text.lines().any(|l| l.starts_with(beginning))).await;
+        self.until("metrics", |text| text.contains("capconduit_") && !text.lines().any(|l| l.starts_with(beginning)))
+            .await;
     }
 
     /// Waits until the application says that it takes no calls.

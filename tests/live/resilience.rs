@@ -3,11 +3,17 @@
 use tokio::time::{Duration, sleep, timeout};
 
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{Sipp, carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, Sipp, carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::{LIMIT, until};
 
-crate::on_both!(killed_while_a_call_is_up, stopped_controller_is_bypassed, told_to_stop_while_a_call_is_up);
+crate::on_both!(
+    killed_while_a_call_is_up,
+    killed_while_a_call_rings,
+    killed_and_away_while_a_talk_ends,
+    stopped_controller_is_bypassed,
+    told_to_stop_while_a_call_is_up,
+);
 
 const DID: &str = "+442079460001";
 
@@ -41,6 +47,56 @@ async fn killed_while_a_call_is_up(backend: Backend) {
     site.idle().await;
     let after = site.call("after", &carrier::call().set("did", DID)).await;
     assert_eq!(after.outcome(), Some(200), "the slot is free again");
+    site.finish().await;
+}
+
+/// kill -9 while a client rings, after another was busy: the caller hears nothing of it, the next start goes on with the client that rang.
+async fn killed_while_a_call_rings(backend: Backend) {
+    let site = Preparation::new(backend);
+    let busy = site.centre("busy", centre::reject()).await;
+    let alpha = site.centre("alpha", centre::answer().set("ring_ms", FOREVER_MS)).await;
+    let beta = site.centre("beta", centre::answer()).await;
+    let caps =
+        |priority: u8| format!("forwarding_priority = {priority}\nmax_concurrency = 1\nring_timeout_seconds = 4");
+    let plan = Plan::new()
+        .client("busy", &busy, ("", ""))
+        .client("alpha", &alpha, ("", ""))
+        .client("beta", &beta, ("", ""))
+        .campaign("Solar", DID, "")
+        .link("busy", &caps(1))
+        .link("alpha", &caps(2))
+        .link("beta", &caps(3));
+    let mut site = site.start(&plan).await;
+    let mut caller = site.begin("caller", &carrier::call().set("did", DID), 1, 1);
+    caller.reach("alpha rings", |calls| calls.iter().any(|call| call.statuses().contains(&180))).await;
+    until("alpha rings", || alpha.trace.dialogs().len() == 1).await;
+    site.controller.process().kill();
+    site.controller.serve(&site.nodes).await;
+    let answered = caller.finish(LIMIT).await.remove(0);
+    assert_eq!(answered.outcome(), Some(200), "{:?}", answered.statuses());
+    let record = site.record(&answered).await;
+    assert_eq!(record.attempts(), ["busy busy", "alpha unknown", "alpha no_answer", "beta answered"], "{record:?}");
+    assert_eq!((busy.trace.dialogs().len(), alpha.trace.most_at_once()), (1, 1));
+    site.finish().await;
+}
+
+/// kill -9, and the caller hangs up before the next start: the call is lost to us, not to the books.
+async fn killed_and_away_while_a_talk_ends(backend: Backend) {
+    let (mut site, alpha) = site_of(backend, "max_concurrency = 1\ntotal_calls_allowed = 1").await;
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 3000), 1, 1);
+    talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
+    until("the controller knows", || site.controller.log().contains("-> talking(1)")).await;
+    site.controller.process().kill();
+    let talked = talking.finish(LIMIT).await.remove(0);
+    assert_eq!(talked.hung_up_here(), Some(true));
+    site.controller.serve(&site.nodes).await;
+    let record = site.record(&talked).await;
+    assert_eq!((record.text("ending"), record.text("dialstatus")), ("lost", "ANSWER"), "{record:?}");
+    let full = site.call("full", &carrier::call().set("did", DID)).await;
+    assert_eq!(full.outcome(), Some(486), "its total is used up: {:?}", full.statuses());
+    let why = site.controller.run(&["why", record.text("call_id")]).await;
+    assert!(why.contains("its end was not seen: between"), "{why}");
+    assert_eq!(alpha.trace.answered(), 1);
     site.finish().await;
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod connecting;
 mod editing;
 mod helpers;
+mod journal;
 mod listening;
 mod migrating;
 #[path = "../support/postgres.rs"]

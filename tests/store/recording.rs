@@ -14,6 +14,7 @@ on_both!(
     late_attempts_of_a_known_call_are_added_and_counted,
     large_batches_and_two_writers_count_exactly,
     newest_first_by_arrival,
+    every_outcome_can_be_stored,
 );
 
 pub(crate) fn moment(micros: i64) -> DateTime<Utc> {
@@ -166,4 +167,15 @@ async fn newest_first_by_arrival(home: Home) {
     records::write(&db, &written).await.expect("written");
     all.reverse();
     assert_eq!(records::recent(&db, 4).await.expect("listed"), all[..4]);
+}
+
+/// The database checks the words, too: it must know those that the code knows.
+async fn every_outcome_can_be_stored(home: Home) {
+    let db = home.migrated().await;
+    two_links(&home).await;
+    for (n, outcome) in (1..).zip(AttemptOutcome::ALL) {
+        let attempt = AttemptRecord { outcome: *outcome, ..attempt(1, 1, false) };
+        let written = records::write(&db, &[record(n, vec![attempt])]).await;
+        assert_eq!(written.unwrap_or_else(|refused| panic!("{outcome}: {refused}")), 1);
+    }
 }

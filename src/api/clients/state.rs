@@ -94,9 +94,7 @@ impl From<Standing> for Breaker {
             until: Some(outage.until.wall),
         };
         match standing {
-            Standing::Closed { failures } => {
-                Self { state: BreakerState::Closed, failures, since: None, until: None }
-            }
+            Standing::Closed { failures } => Self { state: BreakerState::Closed, failures, since: None, until: None },
             Standing::Open(outage) => open(BreakerState::Open, outage),
             Standing::Due(outage) => open(BreakerState::Due, outage),
             Standing::Probing(outage) => open(BreakerState::Probing, outage),

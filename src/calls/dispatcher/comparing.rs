@@ -123,6 +123,7 @@ impl Dispatcher {
         });
         let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::LegMissing(_)));
         self.forget_gone(node, channels, &findings);
+        self.settle_left(node, &findings, channels);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
         if open || !self.nodes[node].orphans.is_empty() {
             self.compare_in(node, AGAIN);
@@ -151,7 +152,7 @@ impl Dispatcher {
         let now = self.context.clock.now().mono;
         let waited = now.saturating_sub(self.started) >= WAIT_FOR_OTHERS;
         self.opened = self.opened || waited || self.nodes.iter().all(|n| n.compared);
-        if self.draining || !self.opened {
+        if self.draining || self.refusing || !self.opened {
             return;
         }
         let mut newly_ready = Vec::new();
@@ -186,6 +187,7 @@ impl Dispatcher {
                 self.nodes[node].missing.entry(key).or_insert(now);
             }
             Finding::Arrive { caller, .. } if self.draining => {
+                self.forget_left(node, &caller.id);
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
             // Talking on without us: the successor takes it over.
@@ -193,7 +195,8 @@ impl Dispatcher {
             Finding::Arrive { caller, earlier_attempts } => {
                 let facts = self.nodes[node].intake.facts_of_listed(&caller);
                 let (app, since) = (self.nodes[node].app_of(&caller), self.context.clock.now().mono);
-                self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, since });
+                let noted = self.nodes[node].left.remove(&facts.call_id).map(Box::new);
+                self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, noted, since });
             }
             Finding::Adopt(adoption) => self.adopt(node, *adoption),
             // Of a call that began, or was taken over, after the lists were asked for.
@@ -204,7 +207,7 @@ impl Dispatcher {
                 if let Some((key, permit)) = permit {
                     registry.book().ledger.hold(key, permit);
                     let since = self.context.clock.now().mono;
-                    self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since });
+                    self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since, counted: false });
                 }
                 self.hang_up(node, &channel_id, "a channel of ours without a call");
             }
@@ -228,7 +231,7 @@ impl Dispatcher {
     /// An orphan's channel is gone: its permit is free, and its caller can be routed anew.
     pub(super) fn orphan_gone(&mut self, node: usize, channel_id: &str) {
         if let Some(orphan) = self.nodes[node].orphans.remove(channel_id) {
-            self.context.registry.book().ledger.release(orphan.key, false);
+            self.context.registry.book().ledger.release(orphan.key, orphan.counted);
             self.serve_waiting(node);
         }
     }
@@ -244,7 +247,8 @@ impl Dispatcher {
         over.iter().for_each(|id| self.orphan_gone(node, id));
     }
 
-    fn adopt(&self, node: usize, adoption: Adoption) {
+    fn adopt(&mut self, node: usize, adoption: Adoption) {
+        let noted = self.nodes[node].left.remove(&adoption.call);
         let state = &self.nodes[node];
         let app = state.app_of(&adoption.caller);
         let registry = &self.context.registry;
@@ -252,7 +256,7 @@ impl Dispatcher {
         registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
-        tokio::spawn(adopt::run(facts, adoption, state.handle.lane(app), self.context.clone(), inputs));
+        tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));
     }
 
     fn forget(&self, call: CallId) {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::ari::{Channel, NodeHandle};
+use crate::calls::adopt::Noted;
 use crate::calls::facts::CallFacts;
 use crate::calls::intake::Intake;
 use crate::id::CallId;
@@ -16,6 +17,8 @@ pub(super) struct Waiting {
     pub(super) facts: CallFacts,
     /// Attempts that an earlier run made for it.
     pub(super) earlier_attempts: u32,
+    /// What that run noted of it.
+    pub(super) noted: Option<Box<Noted>>,
     /// Monotonic time of arrival.
     pub(super) since: Duration,
 }
@@ -26,6 +29,8 @@ pub(super) struct Orphan {
     pub(super) key: PermitKey,
     /// Monotonic time at which it was found.
     pub(super) since: Duration,
+    /// Whether its attempt counts against its link's total.
+    pub(super) counted: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +63,8 @@ pub(super) struct NodeState {
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
+    /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
+    pub(super) left: HashMap<CallId, Noted>,
 }
 
 impl NodeState {
@@ -81,6 +88,7 @@ impl NodeState {
             orphans: HashMap::new(),
             again: false,
             waiting: Vec::new(),
+            left: HashMap::new(),
         }
     }
 

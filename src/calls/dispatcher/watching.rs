@@ -29,15 +29,13 @@ impl Dispatcher {
     /// Withdraws the heartbeat of nodes whose breaker has opened, and lets those beat whose pause is over: a call that comes tries them.
     pub(super) fn watch_breakers(&mut self) {
         let now = self.context.clock.now().mono;
-        for state in &mut self.nodes {
-            let outage = self.context.registry.node_breakers.outage(state.handle.name());
+        for node in 0..self.nodes.len() {
+            let outage = self.context.registry.node_breakers.outage(self.nodes[node].handle.name());
             let tripped = outage.is_some_and(|outage| now < outage.until.mono);
-            if tripped && !state.tripped && state.ready {
-                let lane = state.handle.lane(0);
-                // If it does not arrive, the heartbeat expires by itself.
-                tokio::spawn(async move { heartbeat::withdraw(&lane).await });
+            if tripped && self.nodes[node].beats() {
+                self.stop_beating(node);
             }
-            state.tripped = tripped;
+            self.nodes[node].tripped = tripped;
         }
         let standings = self.nodes.iter().map(|node| self.standing(node));
         if standings.ne(self.health.borrow().iter().map(|node| node.standing)) {
@@ -86,11 +84,11 @@ impl Dispatcher {
         self.tell_health();
     }
 
-    /// What calls that were left still hold, they hold until their channels are gone.
-    pub(super) fn hold_left(&mut self) {
+    /// What calls that were yielded still hold, they hold until their channels are gone.
+    pub(super) fn hold_yielded(&mut self) {
         let since = self.context.clock.now().mono;
-        for (node, key) in self.context.registry.take_left() {
-            self.nodes[node].orphans.entry(key.0.leg(key.1)).or_insert(Orphan { key, since });
+        for (node, key, counted) in self.context.registry.take_yielded() {
+            self.nodes[node].orphans.entry(key.0.leg(key.1)).or_insert(Orphan { key, since, counted });
         }
     }
 

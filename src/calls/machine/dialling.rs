@@ -21,8 +21,19 @@ impl Call {
         if overloaded {
             self.reject(Ending::Overloaded, now, effects);
         } else {
-            effects.push(Effect::Route { n: self.last_n() + 1 });
+            match self.resume_from {
+                Some(from) => {
+                    self.owe_limit(now, effects);
+                    effects.push(Effect::TakeNext { n: self.last_n() + 1, from });
+                }
+                None => effects.push(Effect::Route { n: self.last_n() + 1 }),
+            }
         }
+    }
+
+    /// A caller from an earlier run has used up part of the time that the dialplan gave it.
+    fn owe_limit(&self, now: Now, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Ask(Op::LimitCaller(self.setup_deadline().saturating_sub(now.mono) + BEHIND)));
     }
 
     pub(super) fn routed(&mut self, decision: Decision, offer: Option<Offer>, now: Now, effects: &mut Vec<Effect>) {
@@ -33,9 +44,8 @@ impl Call {
             (Ok(plan), Some(offer)) => {
                 self.plan = plan;
                 let budget = self.setup_deadline().saturating_sub(self.arrived.mono);
-                // A caller from an earlier run has used up part of what the dialplan gave it.
-                if budget > SETUP_COVERED || self.earlier_attempts > 0 {
-                    effects.push(Effect::Ask(Op::LimitCaller(budget + BEHIND)));
+                if budget > SETUP_COVERED || self.before.is_some() || self.earlier_attempts > 0 {
+                    self.owe_limit(now, effects);
                 }
                 self.start_attempt(offer, now, effects);
             }
@@ -54,6 +64,9 @@ impl Call {
             return;
         }
         self.phase = Phase::Dialling;
+        if self.attempt(n).is_some_and(|attempt| attempt.uncommitted) {
+            effects.push(Effect::Commit { n });
+        }
         effects.push(Effect::Ask(Op::CreateLeg(n)));
         if !self.bridge {
             self.bridge = true;
@@ -67,6 +80,7 @@ impl Call {
         let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
+            Leg::Creating if dialling && attempt.uncommitted => attempt.ready = true,
             Leg::Creating if dialling => {
                 attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
@@ -78,6 +92,22 @@ impl Call {
             // Gone: it was created after all, after there had been evidence that it was not.
             Leg::HangingUp | Leg::Gone => effects.push(Effect::Ask(Op::HangUpLeg(n))),
             _ => {}
+        }
+    }
+
+    /// The journal has the attempt: it can be dialled as soon as its channel can.
+    pub(super) fn committed(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.uncommitted) else { return };
+        attempt.uncommitted = false;
+        if attempt.ready {
+            self.leg_ready(n, now, effects);
+        }
+    }
+
+    /// The journal cannot keep the attempt, nor any other: the caller shall try elsewhere.
+    pub(super) fn not_committed(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Dialling && self.current().is_some_and(|it| it.n == n && it.uncommitted) {
+            self.reject(Ending::Overloaded, now, effects);
         }
     }
 

@@ -9,7 +9,7 @@ use super::bench::Bench;
 use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::record::AttemptOutcome;
 use crate::routing::decision::tests::{campaign, link};
-use crate::routing::snapshot::Campaign;
+use crate::routing::snapshot::{Campaign, Link};
 
 /// Anything that may happen to a call with up to four attempts, in any order.
 fn any_input() -> impl Generator<Value = (Input, u64)> {
@@ -33,6 +33,8 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
     });
     let input = prop_oneof![
         4 => n.clone().prop_map(Input::LegReady),
+        1 => n.clone().prop_map(Input::Committed),
+        1 => n.clone().prop_map(Input::NotCommitted),
         2 => n.clone().prop_map(Input::LegRinging),
         1 => n.clone().prop_map(Input::LegProgress),
         3 => n.clone().prop_map(Input::LegAnswered),
@@ -56,8 +58,11 @@ proptest! {
     /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
     /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
     #[test]
-    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60), early_media: bool) {
-        let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
+    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60), early_media: bool, commits: bool) {
+        let few = |id| Link { total_calls_allowed: Some(9), ..link(id) };
+        let mut bench = Bench::before_arrival(Campaign { early_media, ..campaign(&[few(1), link(2), few(3), link(4)]) });
+        bench.commits = commits;
+        bench.give(Input::Arrived { overloaded: false });
         let mut joined = false;
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);

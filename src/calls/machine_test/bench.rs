@@ -18,7 +18,7 @@ use crate::routing::decision::tests::{campaign, client, dialled, node, snapshot}
 use crate::routing::number::Caller;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 
-pub(super) fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         progress_timeout: Duration::from_secs(5),
         setup_budget: Duration::from_secs(60),
@@ -35,7 +35,7 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-pub(super) fn facts() -> CallFacts {
+pub(crate) fn facts() -> CallFacts {
     CallFacts {
         call_id: CallId::derive(DateTime::UNIX_EPOCH, "pbx", "1.1"),
         node: Arc::from("pbx"),
@@ -48,29 +48,39 @@ pub(super) fn facts() -> CallFacts {
 }
 
 /// A call with its book, on a clock of its own: carries out what is synchronous, collects the rest.
-pub(super) struct Bench {
-    pub(super) call: Call,
-    pub(super) book: Book,
-    pub(super) snapshot: Snapshot,
-    pub(super) now: Now,
-    pub(super) asked: Vec<Op>,
-    pub(super) released: Vec<(u32, bool)>,
-    /// Attempts left to another controller.
-    pub(super) left: Vec<u32>,
+pub(crate) struct Bench {
+    pub(crate) call: Call,
+    pub(crate) book: Book,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) now: Now,
+    pub(crate) asked: Vec<Op>,
+    pub(crate) released: Vec<(u32, bool)>,
+    /// Attempts left to another controller, and whether they count.
+    pub(crate) left: Vec<(u32, bool)>,
     /// What each attempt has shown of its client.
-    pub(super) signs: Vec<(u32, Sign)>,
-    pub(super) finished: u32,
+    pub(crate) signs: Vec<(u32, Sign)>,
+    pub(crate) finished: u32,
+    /// How often the journal was told to forget it.
+    pub(crate) forgotten: u32,
+    /// The journal answers at once; else as the test says.
+    pub(crate) commits: bool,
 }
 
 impl Bench {
-    pub(super) fn new(links: &[Link]) -> Self {
+    pub(crate) fn new(links: &[Link]) -> Self {
         Self::with(campaign(links))
     }
 
-    pub(super) fn with(campaign: Campaign) -> Self {
+    pub(crate) fn with(campaign: Campaign) -> Self {
+        let mut bench = Self::before_arrival(campaign);
+        bench.give(Input::Arrived { overloaded: false });
+        bench
+    }
+
+    pub(crate) fn before_arrival(campaign: Campaign) -> Self {
         let clients: Vec<_> = (1..=9).map(client).collect();
         let now = Now { mono: Duration::from_secs(100), wall: DateTime::UNIX_EPOCH };
-        let mut bench = Self {
+        Self {
             call: Call::new(facts(), limits(), 0, now),
             book: Book::default(),
             snapshot: snapshot(campaign, &clients),
@@ -80,13 +90,13 @@ impl Bench {
             left: Vec::new(),
             signs: Vec::new(),
             finished: 0,
-        };
-        bench.give(Input::Arrived { overloaded: false });
-        bench
+            forgotten: 0,
+            commits: true,
+        }
     }
 
     /// Feeds one input and returns what was asked of Asterisk because of it.
-    pub(super) fn give(&mut self, input: Input) -> Vec<Op> {
+    pub(crate) fn give(&mut self, input: Input) -> Vec<Op> {
         let before = self.asked.len();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
@@ -113,31 +123,37 @@ impl Bench {
                 return Some(Input::Taken(offer));
             }
             Effect::Sign { n, sign } => {
-                assert!(self.signs.iter().all(|(earlier, _)| *earlier != n), "attempt {n} told twice: {:?}", self.signs);
+                assert!(
+                    self.signs.iter().all(|(earlier, _)| *earlier != n),
+                    "attempt {n} told twice: {:?}",
+                    self.signs
+                );
                 self.signs.push((n, sign));
             }
+            Effect::Commit { n } => return self.commits.then_some(Input::Committed(n)),
             Effect::Release { n, counted } => {
                 assert!(self.signs.iter().any(|(told, _)| *told == n), "attempt {n} ends without a sign");
                 assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
                 self.released.push((n, counted));
             }
-            Effect::Leave { n } => self.left.push(n),
+            Effect::Leave { n, counted } => self.left.push((n, counted)),
             Effect::Ask(op) => self.asked.push(op),
+            Effect::Forget => self.forgotten += 1,
             Effect::Finish => self.finished += 1,
         }
         None
     }
 
-    pub(super) fn after(&mut self, wait: Duration) -> Vec<Op> {
+    pub(crate) fn after(&mut self, wait: Duration) -> Vec<Op> {
         self.now.mono += wait;
         self.give(Input::Tick)
     }
 
-    pub(super) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
+    pub(crate) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {
         self.give(Input::LegGone { n, cause: Some(cause), sip: Some(sip) })
     }
 
-    pub(super) fn record(&self) -> CallRecord {
+    pub(crate) fn record(&self) -> CallRecord {
         assert_eq!(self.finished, 1, "the call has one end");
         assert!(self.book.ledger.is_empty(), "no permit outlives the call");
         crate::cdr::fold::record(&self.call, self.now)

@@ -59,7 +59,10 @@ fn a_caller_that_goes_early_and_a_short_patience_show_nothing() {
     bench.give(Input::LegReady(1));
     bench.after(Duration::from_secs(2));
     bench.gone(1, 16, 0);
-    assert_eq!((bench.call.attempt(1).map(Attempt::outcome), &bench.signs[..]), (Some(O::NoAnswer), &[(1, Sign::Unclear)][..]));
+    assert_eq!(
+        (bench.call.attempt(1).map(Attempt::outcome), &bench.signs[..]),
+        (Some(O::NoAnswer), &[(1, Sign::Unclear)][..])
+    );
 }
 
 #[test]
@@ -69,7 +72,25 @@ fn a_call_left_to_another_controller_asks_for_nothing_keeps_its_permit_and_has_n
     bench.give(Input::LegAnswered(1));
     assert!(bench.give(Input::Yield).is_empty());
     assert!(bench.call.is_done());
-    assert_eq!((bench.finished, &bench.left[..], bench.book.ledger.len()), (0, &[1][..], 1));
+    assert_eq!(
+        (bench.finished, bench.forgotten, &bench.left[..], bench.book.ledger.len()),
+        (0, 1, &[(1, true)][..], 1)
+    );
     assert!(bench.give(Input::CallerGone).is_empty() && bench.gone(1, 16, 0).is_empty());
-    assert_eq!(bench.finished, 0);
+    assert_eq!((bench.finished, bench.forgotten), (0, 1));
+}
+
+#[test]
+fn a_call_whose_caller_is_gone_is_recorded_by_whoever_saw_it_go() {
+    for (answered, counted) in [(false, false), (true, true)] {
+        let mut bench = Bench::new(&[link(1)]);
+        bench.give(Input::LegReady(1));
+        if answered {
+            bench.give(Input::LegAnswered(1));
+            bench.give(Input::CallerUp);
+        }
+        bench.give(Input::CallerGone);
+        assert!(bench.give(Input::Yield).is_empty());
+        assert_eq!((bench.finished, bench.forgotten, &bench.left[..]), (1, 0, &[(1, counted)][..]));
+    }
 }

@@ -172,6 +172,17 @@ fn why_tells_the_decision_in_words_with_its_figures() {
 }
 
 #[test]
+fn why_says_within_which_time_an_unseen_end_was() {
+    let mut lost = answered();
+    assert!(!why(&lost).contains("not seen"));
+    (lost.ended_after, lost.ended_before) = (Some(at(46_100)), Some(at(136_100)));
+    let text = why(&lost);
+    let line = text.lines().find(|line| line.contains("not seen")).unwrap();
+    let (after, before) = (instant(at(46_100)), instant(at(136_100)));
+    assert!(line.ends_with(&format!("between {after} and {before}")), "{line}");
+}
+
+#[test]
 fn why_bears_a_trace_it_does_not_know_and_a_call_without_one() {
     let mut record = answered();
     record.trace = Some(json!({"later": "form"}));

@@ -66,6 +66,9 @@ fn head(record: &CallRecord) -> String {
     );
     let rang = record.ringing_at.map_or_else(String::new, |_| format!(", rang {} s", seconds(record.ring_ms)));
     text += &line("ended", &format!("{} by {}: {answered}{rang}", record.ending, record.hung_up_by));
+    if let (Some(after), Some(before)) = (record.ended_after, record.ended_before) {
+        text += &line("unseen", &format!("its end was not seen: between {} and {}", instant(after), instant(before)));
+    }
     text += &line(
         "signalled",
         &format!(

@@ -1,0 +1,83 @@
+//! Calls that an earlier run left in the journal: their permits are held from the start, until Asterisk's lists say what became of them.
+
+use std::collections::HashSet;
+
+use tracing::{info, warn};
+
+use super::Dispatcher;
+use super::node::Orphan;
+use crate::ari::Channel;
+use crate::calls::adopt::Noted;
+use crate::calls::left;
+use crate::calls::reconcile::Finding;
+use crate::calls::task::measure;
+use crate::cdr::journal::Left;
+use crate::clock::Now;
+use crate::id::CallId;
+
+impl Dispatcher {
+    /// Holds every permit of the calls that were left. Before anything is decided.
+    pub(super) fn hold_left(&mut self, left: Left) {
+        let (now, stamp) = (self.context.clock.now(), self.context.clock.stamp());
+        for open in &left.calls {
+            let ago = left.ago(open.noted, stamp);
+            let arrived = Now { mono: now.mono.saturating_sub(ago + open.age), wall: open.record.arrived_at };
+            let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
+            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on };
+            let Some(node) = self.nodes.iter_mut().find(|node| node.handle.name() == open.record.node) else {
+                warn!(call = %open.record.call_id, node = open.record.node, "a call was left on a node that is not configured any more");
+                self.close_as_lost(noted, now);
+                continue;
+            };
+            node.left.insert(open.record.call_id, noted);
+            let mut book = self.context.registry.book();
+            open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
+        }
+    }
+
+    /// Says of each call that was left on this node what Asterisk's lists tell: taken over by one of the findings, or lost. Permits of
+    /// legs that are not there any more are given back.
+    pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], channels: &[Channel]) {
+        let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        let calls: Vec<CallId> = self.nodes[node].left.keys().copied().collect();
+        for call in calls {
+            let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
+            let taken_over = findings.iter().find_map(|finding| match finding {
+                Finding::Adopt(adoption) if adoption.call == call => Some(Some(adoption.n)),
+                Finding::Arrive { caller, .. } if caller.id == noted.call.record.uniqueid => Some(None),
+                _ => None,
+            });
+            let verdicts = match taken_over {
+                Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
+                Some(None) => left::unanswered(noted.call.clone()).1,
+                None => self.close_as_lost(noted.clone(), self.context.clock.now()),
+            };
+            if taken_over.is_some() {
+                self.nodes[node].left.insert(call, noted);
+            }
+            for (n, counted) in verdicts {
+                self.settle_leg(node, (call, n), counted, &listed);
+            }
+        }
+    }
+
+    fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool, listed: &HashSet<&str>) {
+        let channel_id = key.0.leg(key.1);
+        if listed.contains(channel_id.as_str()) {
+            let since = self.context.clock.now().mono;
+            self.nodes[node].orphans.insert(channel_id.clone(), Orphan { key, since, counted });
+            self.hang_up(node, &channel_id, "an outbound channel of an earlier run");
+        } else {
+            self.context.registry.book().ledger.release(key, counted);
+        }
+    }
+
+    fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
+        let gone = now.mono.saturating_sub(noted.arrived.mono);
+        let (record, verdicts) = left::lost(noted.call, noted.lived, gone);
+        info!(call = %record.call_id, node = record.node, "left by an earlier run, and gone");
+        measure(&record);
+        self.context.journal.finish(record);
+        verdicts
+    }
+}

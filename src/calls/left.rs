@@ -1,0 +1,147 @@
+//! PURE: calls that an earlier run of the controller left in the journal, and how they are closed when they are not taken over.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::ending::{Ending, dialstatus};
+use crate::cdr::fold::label;
+use crate::cdr::open::{OpenCall, OpenLeg};
+use crate::cdr::record::{AttemptOutcome, CallRecord, HungUpBy};
+use crate::routing::book::counts;
+
+/// What becomes of the permit of an attempt that was left: its number, and whether it counts against the link's total.
+pub(crate) type Verdict = (u32, bool);
+
+/// The record of a call of which nothing is there any more. It lived for at least `lived` and at most `gone` after its arrival. An attempt
+/// that may have been answered counts, so that no total is overshot.
+pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallRecord, Vec<Verdict>) {
+    let OpenCall { ended, mut record, age, legs, .. } = open;
+    let verdicts = close_legs(&mut record, &legs, |answered| answered || !ended);
+    if ended {
+        // Only that its channels are gone was not seen.
+        return (record, verdicts);
+    }
+    let after = label(record.arrived_at, lived.max(age));
+    let before = label(record.arrived_at, gone).max(after);
+    record.ended_at = after;
+    (record.ended_after, record.ended_before) = (Some(after), Some(before));
+    record.talk_ms = record.answered_at.map_or(0, |from| (after - from).num_milliseconds());
+    let rang_until = record.answered_at.unwrap_or(after);
+    record.ring_ms = record.ringing_at.map_or(0, |from| (rang_until - from).num_milliseconds());
+    record.ending = Ending::Lost.to_string();
+    record.hung_up_by = HungUpBy::System;
+    record.dialstatus = dialstatus(Ending::Lost, record.attempts.last().map(|attempt| attempt.outcome));
+    (record.q850_cause, record.sip_code) = (None, record.answered_at.map(|_| 200));
+    remember(&mut record, before, "lost: nothing of it was left when another run looked");
+    (record, verdicts)
+}
+
+/// Closes what an earlier run noted of a call whose caller still waits, unanswered: none of its attempts was answered.
+pub(crate) fn unanswered(open: OpenCall) -> (CallRecord, Vec<Verdict>) {
+    let mut record = open.record;
+    for attempt in &mut record.attempts {
+        attempt.answered_at = None;
+    }
+    (record.answered_at, record.talk_ms) = (None, 0);
+    let verdicts = close_legs(&mut record, &open.legs, |_| false);
+    (record, verdicts)
+}
+
+/// Closes the attempts that another run of a call, which goes on, is done with: all but attempt `n`.
+pub(crate) fn all_but(open: OpenCall, n: u32) -> (CallRecord, Vec<Verdict>) {
+    let mut record = open.record;
+    let others: Vec<_> = open.legs.into_iter().filter(|leg| leg.n != n).collect();
+    let verdicts = close_legs(&mut record, &others, |_| false);
+    (record, verdicts)
+}
+
+/// `may_count` says whether an attempt is to be taken for answered, given whether it was noted as answered.
+fn close_legs(record: &mut CallRecord, legs: &[OpenLeg], may_count: impl Fn(bool) -> bool) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for leg in legs {
+        let Some(attempt) = record.attempts.iter_mut().find(|attempt| attempt.number == leg.n) else { continue };
+        let unknown = attempt.outcome == AttemptOutcome::Unknown;
+        let answered = attempt.answered_at.is_some();
+        attempt.counted = counts(leg.count_on, true, may_count(answered) && (answered || unknown));
+        verdicts.push((leg.n, attempt.counted));
+    }
+    verdicts
+}
+
+fn remember(record: &mut CallRecord, at: chrono::DateTime<chrono::Utc>, event: &str) {
+    if let Some(lines) = record.timeline.as_array_mut() {
+        lines.push(json!({ "at_ms": (at - record.arrived_at).num_milliseconds(), "event": event }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    use super::*;
+    use crate::calls::io::Input;
+    use crate::calls::machine_test::bench::Bench;
+    use crate::clock::Stamp;
+    use crate::routing::decision::tests::link;
+    use crate::routing::snapshot::{CountOn, Link};
+
+    fn at(millis: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::milliseconds(millis)
+    }
+
+    /// A call 5 s after its arrival, after these inputs.
+    fn open(link: Link, inputs: Vec<Input>) -> OpenCall {
+        let mut bench = Bench::new(&[link]);
+        for input in inputs {
+            bench.now.mono += Duration::from_secs(1);
+            bench.give(input);
+        }
+        bench.now.mono = Duration::from_secs(105);
+        OpenCall::of(&bench.call, true, bench.now, Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH })
+    }
+
+    fn talking() -> Vec<Input> {
+        vec![Input::LegReady(1), Input::LegRinging(1), Input::LegAnswered(1), Input::CallerUp]
+    }
+
+    #[test]
+    fn a_talk_that_is_gone_ended_between_the_last_sign_and_the_look() {
+        let (record, verdicts) = lost(open(link(1), talking()), Duration::from_secs(9), Duration::from_secs(12));
+        assert_eq!((record.ending.as_str(), record.dialstatus.as_str()), ("lost", "ANSWER"));
+        assert_eq!((record.ended_after, record.ended_before), (Some(at(9_000)), Some(at(12_000))));
+        assert_eq!((record.ended_at, record.answered_at, record.talk_ms), (at(9_000), Some(at(3_000)), 6_000));
+        assert_eq!((record.ring_ms, verdicts), (1_000, vec![(1, true)]));
+        assert_eq!((record.attempts[0].outcome, record.attempts[0].counted), (AttemptOutcome::Answered, true));
+        let last = record.timeline.as_array().and_then(|lines| lines.last()).map(|line| line["at_ms"].clone());
+        assert_eq!(last, Some(json!(12_000)));
+    }
+
+    #[test]
+    fn a_dial_of_unknown_outcome_counts_and_is_named_so() {
+        let (record, verdicts) = lost(open(link(1), vec![Input::LegReady(1)]), Duration::ZERO, Duration::from_secs(7));
+        assert_eq!(record.ended_after, Some(at(5_000)), "it was noted later than the last sign of life");
+        assert_eq!((record.attempts[0].outcome, verdicts), (AttemptOutcome::Unknown, vec![(1, true)]));
+        assert_eq!((record.talk_ms, record.sip_code), (0, None));
+    }
+
+    #[test]
+    fn a_call_that_had_ended_keeps_its_end() {
+        let inputs = [talking(), vec![Input::CallerGone]].concat();
+        let (record, verdicts) = lost(open(link(1), inputs), Duration::from_secs(9), Duration::from_secs(12));
+        assert_eq!((record.ending.as_str(), record.ended_after, record.ended_at), ("completed", None, at(5_000)));
+        assert_eq!((record.talk_ms, verdicts), (2_000, vec![(1, true)]));
+        let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
+        let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
+        assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
+    }
+
+    #[test]
+    fn a_caller_that_still_waits_was_not_answered() {
+        let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
+        for (link, counted) in [(link(1), false), (by_attempt, true)] {
+            let (record, verdicts) = unanswered(open(link, vec![Input::LegReady(1), Input::LegRinging(1)]));
+            assert_eq!((record.attempts[0].counted, verdicts), (counted, vec![(1, counted)]));
+        }
+    }
+}

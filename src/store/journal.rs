@@ -1,0 +1,430 @@
+//! Keeps the journal's file: SQLite, on a thread of its own, many entries in one commit.
+//!
+//! Write-ahead log without a sync at each commit: what is committed survives the death of the process at any instant; the death of the
+//! machine can cost the last moments, never the file (SQLite, `PRAGMA synchronous`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::connect::create_file;
+use super::{Db, StoreError, records};
+use crate::cdr::journal::{Entry, Journal, Left, Refusing, Standing, Waiting};
+use crate::cdr::open::OpenCall;
+use crate::cdr::record::CallRecord;
+use crate::clock::Stamp;
+use crate::config;
+use crate::id::{CallId, LinkId};
+use crate::telemetry::name;
+
+/// Its name in `data.dir`.
+pub const FILE: &str = "journal.db";
+
+/// Entries in one commit at most.
+const BATCH: usize = 2_000;
+/// How long a journal that cannot be written is left alone before the next try.
+const RETRY: Duration = Duration::from_millis(500);
+/// How often the disk's free space is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long another process (a backup, say) may hold the file.
+const BUSY: Duration = Duration::from_secs(1);
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS open_calls (call BLOB PRIMARY KEY, body TEXT NOT NULL, trace TEXT) STRICT;
+    CREATE TABLE IF NOT EXISTS waiting (place INTEGER PRIMARY KEY AUTOINCREMENT, call BLOB NOT NULL UNIQUE, node TEXT NOT NULL,
+        uniqueid TEXT NOT NULL, counted TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+    CREATE INDEX IF NOT EXISTS waiting_channel ON waiting (node, uniqueid);
+    CREATE INDEX IF NOT EXISTS waiting_counted ON waiting (counted) WHERE counted <> '';
+    CREATE TABLE IF NOT EXISTS set_aside (call BLOB PRIMARY KEY, why TEXT NOT NULL, body TEXT NOT NULL) STRICT;";
+
+/// Opens the journal at `path`, made where there is none, and starts its keeper. Returns what an earlier run left in it.
+///
+/// # Errors
+/// When the file cannot be made, opened or read.
+pub async fn open(path: PathBuf, limits: config::Journal) -> Result<(Journal, Left), StoreError> {
+    let opened = tokio::task::spawn_blocking(move || Keeper::open(&path, limits));
+    let (mut keeper, left) = opened.await.map_err(|died| broken(&died))??;
+    let (journal, entries, standing) = Journal::new();
+    standing.send_replace(keeper.standing());
+    // A thread, and not a task: it blocks on the disk, and on entries.
+    std::thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || keeper.run(entries, &standing))
+        .map_err(|error| broken(&error))?;
+    Ok((journal, left))
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Calls that have not ended.
+    pub open: u64,
+    /// Records that wait for the database.
+    pub waiting: u64,
+    /// Records that the database will never take.
+    pub set_aside: u64,
+}
+
+/// Looks at the journal at `path` without changing it, also while it is in use; `None` where there is none.
+///
+/// # Errors
+/// When it cannot be read, or is no journal.
+pub async fn inspect(path: PathBuf) -> Result<Option<Held>, StoreError> {
+    let look = move || {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(BUSY)?;
+        let count = |table: &str| {
+            let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+            Ok::<_, StoreError>(u64::try_from(count).unwrap_or_default())
+        };
+        Ok(Some(Held { open: count("open_calls")?, waiting: count("waiting")?, set_aside: count("set_aside")? }))
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|died| broken(&died))?
+}
+
+fn broken(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Journal(error.to_string())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        broken(&error)
+    }
+}
+
+/// Brings the records into the database that an earlier run may have been writing when it was killed, so that from here on every waiting
+/// record is known not to be there.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn settle(db: &Db, journal: &Journal, batch: usize) -> Result<(), StoreError> {
+    let (places, found): (Vec<i64>, Vec<CallRecord>) =
+        journal.oldest(0, batch).await.into_iter().map(|it| (it.place, it.record)).unzip();
+    if let Err(error) = records::write(db, &found).await {
+        if !error.is_refusal() {
+            return Err(error);
+        }
+        // The writer finds out which one it is. What of them is there already is counted twice in memory until the next start: not too few.
+        warn!(%error, "the database refuses one of the records that wait");
+        return Ok(());
+    }
+    journal.written(places);
+    Ok(())
+}
+
+struct Keeper {
+    connection: Connection,
+    folder: PathBuf,
+    limits: config::Journal,
+    waiting: u64,
+    failing: bool,
+    disk_low: bool,
+}
+
+impl Keeper {
+    fn open(path: &Path, limits: config::Journal) -> Result<(Self, Left), StoreError> {
+        create_file(path, 0o600)?;
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.execute_batch(TABLES)?;
+        let left = read_left(&connection)?;
+        let waiting: i64 = connection.query_row("SELECT count(*) FROM waiting", [], |row| row.get(0))?;
+        let waiting = u64::try_from(waiting).unwrap_or_default();
+        if waiting > 0 || !left.calls.is_empty() {
+            info!(waiting, open = left.calls.len(), "the journal holds what an earlier run left");
+        }
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        Ok((Self { connection, folder, limits, waiting, failing: false, disk_low: false }, left))
+    }
+
+    fn standing(&self) -> Standing {
+        let refusing = if self.failing {
+            Some(Refusing::Failing)
+        } else if self.disk_low {
+            Some(Refusing::DiskLow)
+        } else {
+            (self.waiting >= self.limits.max_records).then_some(Refusing::Full)
+        };
+        Standing { refusing, waiting: self.waiting }
+    }
+
+    /// Works until every handle is gone.
+    fn run(&mut self, mut entries: mpsc::UnboundedReceiver<Entry>, standing: &watch::Sender<Standing>) {
+        let mut batch = Vec::new();
+        let mut looked = Duration::ZERO;
+        while let Some(first) = entries.blocking_recv() {
+            batch.push(first);
+            while batch.len() < BATCH
+                && let Ok(entry) = entries.try_recv()
+            {
+                batch.push(entry);
+            }
+            self.look_at_disk(&batch, &mut looked);
+            self.keep(&mut batch, &mut entries, standing);
+            self.tell(standing);
+        }
+    }
+
+    /// Commits a batch, however often that must be tried; what comes meanwhile goes with it.
+    fn keep(
+        &mut self,
+        batch: &mut Vec<Entry>,
+        entries: &mut mpsc::UnboundedReceiver<Entry>,
+        standing: &watch::Sender<Standing>,
+    ) {
+        loop {
+            match self.commit(batch) {
+                Ok(()) => break,
+                Err(error) => {
+                    metrics::counter!(name::JOURNAL_FAILURES).increment(1);
+                    if !std::mem::replace(&mut self.failing, true) {
+                        error!(%error, "the journal cannot be written: no new calls are taken until it can; what it holds back is in memory");
+                    }
+                    self.tell(standing);
+                    // Nobody waits for what may take long: those calls go elsewhere.
+                    for entry in batch.iter_mut() {
+                        if let Entry::Open { kept, .. } = entry {
+                            drop(kept.take());
+                        }
+                    }
+                    pause();
+                    batch.extend(std::iter::from_fn(|| entries.try_recv().ok()));
+                }
+            }
+        }
+        if std::mem::take(&mut self.failing) {
+            info!("the journal can be written again");
+        }
+        for entry in batch.drain(..) {
+            self.answer(entry);
+        }
+    }
+
+    fn commit(&mut self, batch: &[Entry]) -> rusqlite::Result<()> {
+        let asks = |entry: &Entry| matches!(entry, Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. });
+        if batch.iter().all(asks) {
+            return Ok(());
+        }
+        let mut waiting = self.waiting;
+        let transaction = self.connection.transaction()?;
+        for entry in batch {
+            carry_out(&transaction, entry, &mut waiting)?;
+        }
+        transaction.commit()?;
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    /// Answers what was asked, after everything before it is committed.
+    fn answer(&mut self, entry: Entry) {
+        // Whoever asked may have gone meanwhile.
+        match entry {
+            Entry::Open { kept: Some(kept), .. } => drop(kept.send(())),
+            Entry::Oldest { after, limit, reply } => reply_with(reply, self.oldest(after, limit)),
+            Entry::Find { node, uniqueid, reply } => reply_with(reply, self.find(&node, &uniqueid)),
+            Entry::Counted { reply } => reply_with(reply, self.counted()),
+            _ => {}
+        }
+    }
+
+    fn oldest(&mut self, after: i64, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT place, body FROM waiting WHERE place > ?1 ORDER BY place LIMIT ?2")?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        for row in rows {
+            let (place, body) = row?;
+            match serde_json::from_str(&body) {
+                Ok(record) => found.push(Waiting { place, record }),
+                Err(error) => unreadable.push((place, error.to_string())),
+            }
+        }
+        drop(statement);
+        for (place, why) in unreadable {
+            error!(
+                place,
+                error = why,
+                "a record in the journal cannot be read by this version: it is kept in its table set_aside"
+            );
+            set_aside(&self.connection, place, &why, &mut self.waiting)?;
+        }
+        Ok(found)
+    }
+
+    fn find(&self, node: &str, uniqueid: &str) -> rusqlite::Result<Option<CallId>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT call FROM waiting WHERE node = ?1 AND uniqueid = ?2")?;
+        let found: Option<Vec<u8>> = statement.query_row(params![node, uniqueid], |row| row.get(0)).optional()?;
+        Ok(found.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok()).map(CallId))
+    }
+
+    fn counted(&self) -> rusqlite::Result<HashMap<LinkId, u64>> {
+        let mut statement = self.connection.prepare_cached("SELECT counted FROM waiting WHERE counted <> ''")?;
+        let mut counted = HashMap::new();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        for row in rows {
+            for link in row?.split(',').filter_map(|link| link.parse().ok()) {
+                *counted.entry(LinkId(link)).or_default() += 1;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// The controller's sign of life comes each second: as good a time as any to look at the disk.
+    fn look_at_disk(&mut self, batch: &[Entry], looked: &mut Duration) {
+        let alive = |entry: &Entry| if let Entry::Alive(at) = entry { Some(at.since_boot) } else { None };
+        let Some(now) = batch.iter().find_map(alive).filter(|now| *now >= *looked + LOOK_EVERY) else { return };
+        *looked = now;
+        let Ok(disk) = rustix::fs::statvfs(&self.folder) else { return };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let low = free < self.limits.min_free_bytes;
+        if low != std::mem::replace(&mut self.disk_low, low) {
+            if low {
+                error!(free_mb = free >> 20, "the journal's disk is nearly full: no new calls are taken");
+            } else {
+                info!(free_mb = free >> 20, "the journal's disk has space again");
+            }
+        }
+    }
+
+    fn tell(&self, standing: &watch::Sender<Standing>) {
+        let now = self.standing();
+        metrics::gauge!(name::RECORDS_WAITING).set(as_gauge(now.waiting));
+        standing.send_if_modified(|told| {
+            if *told == now {
+                return false;
+            }
+            if let Some(why) = now.refusing.filter(|why| told.refusing != Some(*why)) {
+                warn!(why = why.as_str(), waiting = now.waiting, "no new calls are taken");
+            }
+            *told = now;
+            true
+        });
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the keeper has a thread of its own; no call waits for it")]
+fn pause() {
+    std::thread::sleep(RETRY);
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 records do not fit onto a disk")]
+fn as_gauge(count: u64) -> f64 {
+    count as f64
+}
+
+fn reply_with<T: Default>(reply: oneshot::Sender<T>, found: rusqlite::Result<T>) {
+    let found = found.unwrap_or_else(|error| {
+        error!(%error, "the journal cannot be read");
+        T::default()
+    });
+    drop(reply.send(found));
+}
+
+fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) -> rusqlite::Result<()> {
+    match entry {
+        Entry::Open { call, .. } => {
+            // The trace is noted once, when it is new: it is the longest part and does not change.
+            let trace = call.record.trace.as_ref().map(serde_json::Value::to_string);
+            let statement =
+                "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
+                SET body = excluded.body, trace = coalesce(excluded.trace, trace)";
+            let mut statement = transaction.prepare_cached(statement)?;
+            let record = CallRecord { trace: None, ..call.record.clone() };
+            let body = as_json(&OpenCall { record, ..call.as_ref().clone() })?;
+            statement.execute(params![call.record.call_id.0.as_bytes(), body, trace])?;
+        }
+        Entry::Finished(record) => finish(transaction, record, waiting)?,
+        Entry::Forget(call) => {
+            transaction
+                .prepare_cached("DELETE FROM open_calls WHERE call = ?1")?
+                .execute(params![call.0.as_bytes()])?;
+        }
+        Entry::Alive(at) => {
+            let mut statement = transaction.prepare_cached(
+                "INSERT INTO about (key, value) VALUES ('alive', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            )?;
+            statement.execute(params![as_json(at)?])?;
+        }
+        Entry::Written(places) => {
+            let mut statement = transaction.prepare_cached("DELETE FROM waiting WHERE place = ?1")?;
+            for place in places {
+                let gone = statement.execute(params![place])?;
+                *waiting = waiting.saturating_sub(u64::try_from(gone).unwrap_or_default());
+            }
+        }
+        Entry::SetAside(place, why) => set_aside(transaction, *place, why, waiting)?,
+        Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. } => {}
+    }
+    Ok(())
+}
+
+fn set_aside(connection: &Connection, place: i64, why: &str, waiting: &mut u64) -> rusqlite::Result<()> {
+    let copy = "INSERT OR REPLACE INTO set_aside (call, why, body) SELECT call, ?2, body FROM waiting WHERE place = ?1";
+    connection.prepare_cached(copy)?.execute(params![place, why])?;
+    let gone = connection.prepare_cached("DELETE FROM waiting WHERE place = ?1")?.execute(params![place])?;
+    *waiting = waiting.saturating_sub(u64::try_from(gone).unwrap_or_default());
+    Ok(())
+}
+
+fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64) -> rusqlite::Result<()> {
+    let call = record.call_id.0.as_bytes();
+    transaction.prepare_cached("DELETE FROM open_calls WHERE call = ?1")?.execute(params![call])?;
+    let counted: Vec<String> =
+        record.attempts.iter().filter(|attempt| attempt.counted).map(|attempt| attempt.link_id.to_string()).collect();
+    let insert =
+        "INSERT INTO waiting (call, node, uniqueid, counted, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let new = transaction.prepare_cached(insert)?.execute(params![
+        call,
+        record.node,
+        record.uniqueid,
+        counted.join(","),
+        as_json(record)?
+    ])?;
+    *waiting += u64::try_from(new).unwrap_or_default();
+    Ok(())
+}
+
+fn as_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// What an earlier run left, and from here on this boot's identity.
+fn read_left(connection: &Connection) -> Result<Left, StoreError> {
+    let about = |key: &str| {
+        let mut statement = connection.prepare("SELECT value FROM about WHERE key = ?1")?;
+        statement.query_row(params![key], |row| row.get::<_, String>(0)).optional()
+    };
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let same_boot = !boot.is_empty() && about("boot")?.as_deref() == Some(boot.as_str());
+    let alive: Option<Stamp> = about("alive")?.and_then(|text| serde_json::from_str(&text).ok());
+    connection.execute("INSERT OR REPLACE INTO about (key, value) VALUES ('boot', ?1)", params![boot])?;
+    let mut statement = connection.prepare("SELECT body, trace FROM open_calls ORDER BY call")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))?;
+    let mut calls = Vec::new();
+    for row in rows {
+        let (body, trace) = row?;
+        match serde_json::from_str::<OpenCall>(&body) {
+            Ok(mut call) => {
+                call.record.trace = trace.and_then(|trace| serde_json::from_str(&trace).ok());
+                calls.push(call);
+            }
+            Err(error) => {
+                error!(%error, body, "an open call in the journal cannot be read by this version; it stays there")
+            }
+        }
+    }
+    Ok(Left { calls, alive, same_boot })
+}
