@@ -39,6 +39,17 @@ check:
     cargo clippy --workspace --all-targets --quiet -- -D warnings
     scripts/check-layers
 
+# Licences, sources, banned and vulnerable crates (the list of vulnerabilities is fetched), unused dependencies
+deny:
+    @command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+    @command -v cargo-machete >/dev/null || cargo install --quiet --locked cargo-machete
+    cargo deny check
+    cargo machete
+
+# Random input to all that reads what comes from outside, for about so many seconds; a failure is kept and tried first from then on
+fuzz seconds="60":
+    scripts/fuzz {{ seconds }}
+
 # Write openapi/*.yaml from the code: the whole document, and one for each role
 openapi:
     @cargo build --quiet --bin capconduit

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api;
@@ -21,9 +22,10 @@ use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::cdr::journal::Journal;
-use crate::cdr::writer;
+use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
+use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::screen::{self, Resolver, Screen};
@@ -69,7 +71,9 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     first_admin::ensure(&db, &config, clock).await?;
 
     let ending = writer::Ending::default();
-    let writing = tokio::spawn(writer::run(db.clone(), journal.clone(), clock, ending.clone()));
+    let lost = watch_keeper(&journal);
+    let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
+    let writing = tokio::spawn(vital("the writer of records", lost.clone(), writing));
     let limits = Limits::new(&config.calls, config.rejections);
     let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
 
@@ -83,12 +87,12 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
-    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
-    let presence = Arc::new(Presence::new(asked, clock, config.calls.request_timeout));
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
         nodes: healths.clone(),
+        desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
         clock,
@@ -97,28 +101,101 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
         screen: Arc::clone(&screen),
-        presence,
+        presence: presence(&config, &handles, clock),
     };
-    let api = tokio::spawn(api::serve(config.api.listen, state, sockets.clone()).await?);
-    tokio::spawn(visits.watch());
-    spawn_upkeep(metrics, &db, &registry, clock, &sockets);
-    let heard = Arc::new(Notify::new());
-    tokio::spawn(store::listen::run(db.clone(), Arc::clone(&heard), sockets.clone()));
-    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard, clock, nodes: healths };
-    let watching = tokio::spawn(watch_configuration(routing, sockets.clone()));
-    let screening = screen::watch(db.clone(), screen, clock, config.sip.resolve_every, sockets.clone());
-    let screening = tokio::spawn(screening);
+    let api = api::serve(config.api.listen, state, sockets.clone()).await?;
+    let api = tokio::spawn(vital("the API server", lost.clone(), api));
+    let routing = Routing::new(&db, &config, registry, sight, healths, clock);
+    let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
 
-    Dispatcher::new(nodes, context, config.calls.max_live, health, left).run(queue, shutdown, config.calls.drain).await;
+    dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
-    watching.await.context("the watcher of the configuration panicked")?;
-    screening.await.context("the watcher of clients' hosts panicked")?;
-    api.await.context("the API server panicked")?.context("the API server failed")?;
+    watching.wait().await;
+    let served = api.await;
+    // What was recorded is written whatever else went wrong.
     flush(writing, &ending, &journal).await?;
     close(db).await?;
+    outcome(served, &lost)
+}
+
+type Served = Result<std::io::Result<()>, tokio::task::JoinError>;
+
+/// What the process ends with.
+fn outcome(served: Served, lost: &CancellationToken) -> anyhow::Result<()> {
+    served.context("the API server panicked")?.context("the API server failed")?;
+    anyhow::ensure!(
+        !lost.is_cancelled(),
+        "something panicked that the process cannot go on without; the log says what"
+    );
     info!("stopped");
     Ok(())
+}
+
+/// Dispatches to the end, or until something panicked that must not be missing: then at once, without a drain. The dialplan falls back,
+/// talks go on, and the next start adopts them.
+async fn dispatch(run: impl Future<Output = ()> + Send + 'static, lost: &CancellationToken) {
+    let mut dispatching = tokio::spawn(vital("the dispatcher", lost.clone(), run));
+    tokio::select! {
+        ended = &mut dispatching => ended.unwrap_or_default(),
+        () = lost.cancelled() => dispatching.abort(),
+    }
+}
+
+/// Cancelled when something panicked that must not be missing; the journal's keeper is on a thread of its own, which is watched here.
+fn watch_keeper(journal: &Journal) -> CancellationToken {
+    let lost = CancellationToken::new();
+    let (mut standing, told) = (journal.standing(), lost.clone());
+    // Its keeper lives as long as anyone can give it entries, or until it panics.
+    tokio::spawn(async move {
+        while standing.changed().await.is_ok() {}
+        told.cancel();
+    });
+    lost
+}
+
+/// Starts whatever only follows the world: each begins anew should it panic. They end with `sockets`.
+fn follow(
+    routing: Routing,
+    journal: &Journal,
+    (visits, screen, metrics): (Arc<api::Visits>, Arc<Screen>, Metrics),
+    sockets: &CancellationToken,
+) -> TaskTracker {
+    let (tasks, ends) = (TaskTracker::new(), || sockets.clone());
+    let (db, clock, every) = (routing.db.clone(), routing.clock, routing.config.sip.resolve_every);
+    let (registry, heard) = (Arc::clone(&routing.registry), Arc::clone(&routing.heard));
+    for (index, node) in routing.config.nodes.iter().enumerate() {
+        let Some(path) = node.fallback_spool.clone() else { continue };
+        importer::begin_at_zero(&node.name);
+        let (db, registry, journal, node) = (db.clone(), Arc::clone(&registry), journal.clone(), node.clone());
+        let stop = ends();
+        let import = move || {
+            let (db, registry, journal) = (db.clone(), Arc::clone(&registry), journal.clone());
+            let intake = Intake::new(&node);
+            importer::Follower { db, registry, journal, intake, index, path: path.clone() }.run(stop.clone())
+        };
+        tasks.spawn(restarted("the importer of the fallback's calls", ends(), import));
+    }
+    let (routing, stop) = (Arc::new(routing), ends());
+    let watch = move || watch_configuration(Arc::clone(&routing), stop.clone());
+    tasks.spawn(restarted("the watcher of the configuration", ends(), watch));
+    let (of, stop) = (db.clone(), ends());
+    let look = move || screen::watch(of.clone(), Arc::clone(&screen), clock, every, stop.clone());
+    tasks.spawn(restarted("the watcher of clients' hosts", ends(), look));
+    let (of, stop) = (db.clone(), ends());
+    let listen = move || store::listen::run(of.clone(), Arc::clone(&heard), stop.clone());
+    tasks.spawn(restarted("the listener to the database", ends(), listen));
+    let stop = ends();
+    let forget = move || forget_keys(db.clone(), clock, stop.clone());
+    tasks.spawn(restarted("the removal of old Idempotency-Keys", ends(), forget));
+    tasks.spawn(restarted("the watcher of rights", ends(), move || Arc::clone(&visits).watch()));
+    let stop = ends();
+    let meter = move || meter::run(Arc::clone(&registry), stop.clone());
+    tasks.spawn(restarted("the meter of caps", ends(), meter));
+    let stop = ends();
+    tasks.spawn(restarted("the upkeep of metrics", ends(), move || keep_up(metrics.clone(), stop.clone())));
+    tasks.close();
+    tasks
 }
 
 /// The registry as the database has it, and the records that it does not have yet.
@@ -150,6 +227,11 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     Ok(db)
 }
 
+fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
+    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    Arc::new(Presence::new(asked, clock, config.calls.request_timeout))
+}
+
 type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
 
 fn connect_nodes(
@@ -179,8 +261,21 @@ struct Routing {
     nodes: watch::Receiver<Vec<NodeHealth>>,
 }
 
+impl Routing {
+    fn new(
+        db: &Db,
+        config: &Config,
+        registry: Arc<Registry>,
+        sight: Arc<ArcSwap<Sight>>,
+        nodes: watch::Receiver<Vec<NodeHealth>>,
+        clock: Clock,
+    ) -> Self {
+        Self { db: db.clone(), config: config.clone(), registry, sight, heard: Arc::default(), clock, nodes }
+    }
+}
+
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
-async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
+async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
@@ -204,12 +299,6 @@ async fn watch_configuration(routing: Routing, shutdown: CancellationToken) {
             },
         }
     }
-}
-
-fn spawn_upkeep(metrics: Metrics, db: &Db, registry: &Arc<Registry>, clock: Clock, shutdown: &CancellationToken) {
-    tokio::spawn(keep_up(metrics, shutdown.clone()));
-    tokio::spawn(forget_keys(db.clone(), clock, shutdown.clone()));
-    tokio::spawn(meter::run(Arc::clone(registry), shutdown.clone()));
 }
 
 async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {

@@ -6,6 +6,7 @@
 
 mod calls;
 pub mod doctor;
+mod fallback;
 mod plan;
 mod serve;
 mod table;
@@ -36,6 +37,7 @@ Examples:
   capconduit serve                             route calls until SIGTERM or Ctrl-C, then drain
   capconduit calls --limit 20
   capconduit why 0199a8b0-4f3a                 the start of a call id is enough
+  capconduit import-fallback --node pbx-2 f.log  record what a distant node's fallback took
   capconduit user add ann --role staff         who may use the API
 
 Configuration: defaults, then capconduit.toml (or --config FILE), then CAPCONDUIT__SECTION__KEY from the environment.
@@ -98,6 +100,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Record the calls that a node's fallback took, from a copy of its spool: for nodes on other hosts, whose file `serve` cannot follow.
+    ///
+    /// Safe to repeat: a call that has a record gets no second one. Exit code 1 when a line cannot be read; the others are recorded.
+    ImportFallback {
+        /// The node's name in the configuration.
+        #[arg(long, value_name = "NAME")]
+        node: String,
+        /// What its dialplan wrote (CAPCONDUIT_SPOOL), or a part of it.
+        file: PathBuf,
+    },
     /// Make a user, give it a password, or keep it from signing in; a running `serve` follows at once.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -138,6 +150,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
+        Command::ImportFallback { node, file } => fallback::import(&config, &node, &file).await,
         Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
         Command::Openapi { role } => print(&api::spec(role)?),
     }
@@ -234,6 +247,7 @@ mod tests {
             "doctor",
             "calls",
             "why",
+            "import-fallback",
             "user",
             "openapi",
             "CAPCONDUIT__ASTERISK__0__PASSWORD",
@@ -253,6 +267,7 @@ mod tests {
             "capconduit calls --limit -1",
             "capconduit why",
             "capconduit apply",
+            "capconduit import-fallback spool.log",
             "capconduit dial",
             "capconduit user",
             "capconduit user add ann",

@@ -222,6 +222,9 @@ pub struct Node {
     pub default_region: Option<String>,
     /// Replacement of leading digits before normalisation, longest prefix first: `{"00" = "+", "0044" = "+44"}`.
     pub prefix_rules: BTreeMap<String, String>,
+    /// `fallback_spool`: the file that the node's dialplan writes (`CAPCONDUIT_SPOOL`), as this process reads it; `None`: the calls of its
+    /// fallback are not imported.
+    pub fallback_spool: Option<PathBuf>,
 }
 
 words! {
@@ -331,5 +334,7 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,13 @@
 //!
 //! Modules in call-path order; ARCHITECTURE.md walks one call through them.
 
+// What tests share with the crate's own names it as they do.
+#[cfg(test)]
+extern crate self as capconduit;
+#[cfg(test)]
+#[path = "../tests/support/mutations.rs"]
+mod mutations;
+
 pub mod api;
 pub mod app;
 pub mod ari;
@@ -12,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod id;
+pub mod panics;
 pub mod plan;
 pub mod presence;
 pub mod realtime;

@@ -30,4 +30,6 @@ impl fmt::Display for Problems {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

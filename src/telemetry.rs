@@ -17,6 +17,7 @@
 //! | `status` | HTTP status of an ARI answer |
 //! | `elapsed_ms`, `count`, `revision` | durations; quantities; routing revision |
 //! | `error` | an error's text, logged once, where it is handled |
+//! | `place` | of a panic: where in the source |
 //!
 //! Never logged: passwords, tokens, the database URL, a withheld caller's number.
 
@@ -56,7 +57,7 @@ pub enum TelemetryError {
     Metrics(String),
 }
 
-/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line.
+/// Sends log lines to standard error as configured: for people on a terminal, else one JSON object a line. A panic is a line, too.
 ///
 /// # Errors
 /// When the process already has a subscriber, or the filter cannot be read.
@@ -74,7 +75,9 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
     } else {
         lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
     };
-    set.map_err(|_| TelemetryError::LogsTaken)
+    set.map_err(|_| TelemetryError::LogsTaken)?;
+    crate::panics::install();
+    Ok(())
 }
 
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
@@ -131,6 +134,10 @@ pub mod name {
     pub const ATTEMPTS: &str = "capconduit_attempts_total";
     /// Gauge: permits held.
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
+    /// Gauge `{node}`: channels that did not agree with their permits at the last comparison; 0 in a correct run.
+    pub const DRIFT: &str = "capconduit_drift";
+    /// Counter `{node}`: such channels found, and repaired.
+    pub const DRIFT_REPAIRED: &str = "capconduit_drift_repaired_total";
     /// Gauge: clients suspended because their host leads where no client may be.
     pub const CLIENTS_SUSPENDED: &str = "capconduit_clients_suspended";
     /// Gauge `{cap, id}`: slots in use of a cap that has a limit; `cap` is `link`, `link_total`, `client` or `campaign`, `id` its row.
@@ -183,6 +190,8 @@ pub mod name {
     pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
     /// Counter `{outcome}`: calls that the old dialplan reported.
     pub const REPORTS: &str = "capconduit_legacy_reports_total";
+    /// Counter `{node, outcome}`: lines of the fallback's spool that were read: `imported`, `known` (their call has a record) or `unreadable`.
+    pub const FALLBACK_LINES: &str = "capconduit_fallback_lines_total";
     /// Gauge: routing revision in use.
     pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
 }
@@ -193,6 +202,11 @@ fn describe() {
     describe_gauge!(CALLS_LIVE, "Live calls, by node");
     describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
     describe_gauge!(PERMITS_HELD, "Permits held");
+    describe_gauge!(
+        DRIFT,
+        "Channels that did not agree with their permits at the last comparison, by node; 0 in a correct run"
+    );
+    describe_counter!(DRIFT_REPAIRED, "Channels that did not agree with their permits, found and repaired, by node");
     describe_gauge!(CLIENTS_SUSPENDED, "Clients suspended because their host leads where no client may be");
     describe_counter!(CLIENT_BREAKER_OPENINGS, "Times that a client's breaker on a node has opened");
     describe_gauge!(NODE_BREAKER_OPEN, "Whether the node's requests fail for everybody");
@@ -224,6 +238,7 @@ fn describe() {
         "From an API request to its answer, by operation and status class"
     );
     describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
+    describe_counter!(FALLBACK_LINES, "Lines of the fallback's spool that were read, by node and what became of them");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
 }
 

@@ -10,6 +10,7 @@ pub mod campaigns;
 pub mod client_sellers;
 pub mod clients;
 pub mod dids;
+pub mod fallback_spools;
 pub mod idempotency_keys;
 pub mod retired_identifiers;
 pub mod routing_revision;

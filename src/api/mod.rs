@@ -28,6 +28,7 @@ mod links;
 mod live;
 mod methods;
 mod metrics;
+mod nodes;
 mod operations;
 mod page;
 mod rates;
@@ -56,7 +57,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
-use crate::calls::dispatcher::NodeHealth;
+use crate::calls::dispatcher::{Desk, NodeHealth};
 use crate::calls::registry::Registry;
 use crate::cdr::journal::Journal;
 use crate::clock::Clock;
@@ -78,6 +79,8 @@ pub struct State {
     pub journal: Journal,
     /// The dispatcher's view of each node.
     pub nodes: watch::Receiver<Vec<NodeHealth>>,
+    /// Where the dispatcher is asked how the nodes are.
+    pub desk: Desk,
     /// The process's metrics.
     pub metrics: Metrics,
     /// The main database.
@@ -147,6 +150,8 @@ enum Tag {
     Calls,
     /// Calls that have not ended, and the caps they use. A seller sees the calls to its own DIDs.
     Live,
+    /// Asterisk nodes. Admins and staff.
+    Nodes,
     /// Previews of decisions.
     Routing,
     /// Who changed what.
@@ -158,14 +163,14 @@ enum Tag {
 /// What routing is made of.
 type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
 /// What comes of it.
-type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
+type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api, nodes::Nodes);
 /// What moving over from the old platform needs.
 type Legacy = (legacy_ids::LegacyIds, internal::Internal);
 type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic, Legacy);
 
 fn nouns() -> Nouns {
     let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
-    let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api);
+    let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api, nodes::Nodes);
     let legacy = (legacy_ids::LegacyIds, internal::Internal);
     (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic, legacy)
 }

@@ -104,6 +104,9 @@ impl<K: Serialize + DeserializeOwned> Window<K> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -13,6 +13,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 pub(super) use self::shapes::{Attempt, Call, CallDetail, ClientName, Decision, LinkVerdict, Obstacle, TimelineEvent};
 use crate::auth::roles::Role;
+use crate::cdr::fallback::LAST_RESORT;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::id::ClientId;
 use crate::routing::trace::{CLIENT_UNREACHABLE, CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
@@ -148,8 +149,11 @@ impl Viewer {
         events.map(line).collect()
     }
 
-    /// `attempt 2 to north` names the client's endpoint: sellers read the name they know it by.
+    /// `attempt 2 to north` names the client's endpoint: sellers read the name they know it by. Of the last resort they read no address.
     fn event(&self, text: &str, attempts: &[AttemptRecord]) -> String {
+        if self.is_seller && text.starts_with(LAST_RESORT) {
+            return LAST_RESORT.to_owned();
+        }
         let split = text.find("attempt ").and_then(|at| text[at..].find(" to ").map(|to| (at, at + to)));
         let Some((at, to)) = split.filter(|_| self.is_seller) else { return text.to_owned() };
         let number: Option<u32> = text[at + "attempt ".len()..to].parse().ok();

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::error::Error;
 use super::event::{Event, Frame, RestResponse, decode};
+use super::late::{Late, Lateness};
 use super::model::Info;
 use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
 use super::request::{DISALLOWED_EVENTS, Request};
@@ -116,6 +117,7 @@ impl Connection<'_> {
         let mut filter_set = pin!(self.shared.http.call(&filter, self.shared.request_timeout));
         let mut opening = Some((queue, found, Vec::new()));
         let mut heard = self.shared.clock.now().mono;
+        let mut lateness = Lateness::new(heard);
         loop {
             let dead_at = self.shared.clock.instant(heard + DEAD_AFTER);
             let step = tokio::select! {
@@ -127,8 +129,12 @@ impl Connection<'_> {
                 frame = timeout_at(dead_at, frames.next()) => {
                     let at = self.shared.clock.now();
                     heard = at.mono;
+                    if matches!(frame, Ok(Some(Ok(_)))) {
+                        self.app.hear(at.mono);
+                        lateness.hear(at.mono);
+                    }
                     let held = opening.as_mut().map(|(_, _, held)| held);
-                    self.take(frame.map_err(|_| ()), at, inflight, held)
+                    self.take(frame.map_err(|_| ()), at, &mut lateness, inflight, held)
                 }
             };
             if let Err(ended) = step {
@@ -158,8 +164,8 @@ impl Connection<'_> {
         if self.app.index() == 0 {
             self.shared.holds.send_replace(true);
         }
-        self.tell(self.shared.clock.now(), NodeEventKind::Up(found))?;
-        held.into_iter().try_for_each(|(at, event)| self.publish(at, event))
+        self.tell(self.shared.clock.now(), None, NodeEventKind::Up(found))?;
+        held.into_iter().try_for_each(|(at, event)| self.publish(at, None, event))
     }
 
     /// One frame, or none in time (`Err`).
@@ -167,6 +173,7 @@ impl Connection<'_> {
         &self,
         frame: Result<Option<Result<Message, tungstenite::Error>>, ()>,
         at: Now,
+        lateness: &mut Lateness,
         inflight: &Inflight,
         held: Option<&mut Vec<(Now, Event)>>,
     ) -> Step {
@@ -181,7 +188,7 @@ impl Connection<'_> {
         };
         match (decode(&text), held) {
             (Ok(Frame::Response(response)), _) => inflight.answer(response),
-            (Ok(Frame::Event(event)), None) => return self.publish(at, event),
+            (Ok(Frame::Event(event)), None) => return self.publish(at, lateness.of(at, event.timestamp()), event),
             (Ok(Frame::Event(_)), Some(held)) if held.len() >= HELD_MAX => {
                 return Err((DownReason::Lagged, format!("more than {HELD_MAX} events before the filter was set")));
             }
@@ -195,12 +202,12 @@ impl Connection<'_> {
     }
 
     /// Passes an event on; the one that says the application was taken over is the connection's last.
-    fn publish(&self, at: Now, event: Event) -> Step {
+    fn publish(&self, at: Now, late: Option<Late>, event: Event) -> Step {
         let node = self.shared.name.to_string();
         metrics::counter!(name::ARI_EVENTS, "node" => node, "type" => event.kind()).increment(1);
         let replaced =
             matches!(&event, Event::ApplicationReplaced { application, .. } if application == self.app.name());
-        self.tell(at, NodeEventKind::Event(event))?;
+        self.tell(at, late, NodeEventKind::Event(event))?;
         if replaced {
             return Err((DownReason::Replaced, "another controller uses the same application name".to_owned()));
         }
@@ -208,8 +215,8 @@ impl Connection<'_> {
     }
 
     /// Never waits: a full queue ends the connection.
-    fn tell(&self, at: Now, kind: NodeEventKind) -> Step {
-        let event = NodeEvent { node: self.shared.index, app: self.app.index(), at, kind };
+    fn tell(&self, at: Now, late: Option<Late>, kind: NodeEventKind) -> Step {
+        let event = NodeEvent { node: self.shared.index, app: self.app.index(), at, late, kind };
         let told = self.events.try_send(event).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => (DownReason::Lagged, "the event queue is full".to_owned()),
             mpsc::error::TrySendError::Closed(_) => (DownReason::Shutdown, "nobody reads the events".to_owned()),

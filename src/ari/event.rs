@@ -265,6 +265,9 @@ fn of_channel(kind: &str, body: Body) -> Event {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;

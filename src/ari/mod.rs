@@ -21,6 +21,7 @@ mod connection;
 mod error;
 mod event;
 mod http;
+mod late;
 mod model;
 mod node;
 mod request;
@@ -30,6 +31,7 @@ mod ws;
 
 pub use error::{BadNode, Error};
 pub use event::Event;
+pub use late::Late;
 pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Variable};
 pub use node::{DownReason, Lane, Node, NodeEvent, NodeEventKind, NodeHandle};
 pub use request::{DISALLOWED_EVENTS, HangUpReason, Request};

@@ -12,6 +12,7 @@ use super::claim::Claim;
 use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
+use super::late::Late;
 use super::model::{Bridge, Channel, Info};
 use super::request::{Rendered, Request};
 use super::socket::{App, Socket};
@@ -31,6 +32,8 @@ pub struct NodeEvent {
     pub app: u16,
     /// When it was read from the socket.
     pub at: Now,
+    /// Where that was late: when it happened.
+    pub late: Option<Late>,
     /// What happened.
     pub kind: NodeEventKind,
 }
@@ -241,6 +244,12 @@ impl NodeHandle {
     #[must_use]
     pub fn is_up(&self, app: u16) -> bool {
         self.app(app).is_up()
+    }
+
+    /// Monotonic time of the last frame on an application's socket, of whatever kind: then the node lived. `None` before the first.
+    #[must_use]
+    pub fn heard(&self, app: u16) -> Option<Duration> {
+        self.app(app).heard()
     }
 
     /// A new ordered way for requests; one per call. `app` counts from 0 and wraps around.

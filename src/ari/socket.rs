@@ -1,13 +1,14 @@
 //! One application's socket over time: connect, hold, tell, and connect again.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::claim::{Claim, Globals, LOOK_EVERY, YIELD};
@@ -19,12 +20,14 @@ use super::request::Request;
 use super::ticket::Outgoing;
 use super::ws;
 use crate::clock;
+use crate::panics::{self, Panic};
 use crate::telemetry::name;
 
 /// Longest wait for TCP, TLS and the WebSocket handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Shortest and longest wait before connecting again.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+/// Shortest and longest wait before connecting again. The longest leaves most of the two seconds in which calls are routed again
+/// after Asterisk answers again for connecting and comparing; to be refused twice a second costs neither side anything.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 /// A connection that lived this long was good: the next wait is the shortest again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Wait after another controller took over an application that is not claimed, so that two of them do not snatch it from each other many
@@ -40,11 +43,13 @@ pub(super) struct App {
     name: String,
     /// `Some` while the socket is up.
     requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
+    /// Monotonic time in microseconds of the last frame from the other side; 0 before the first.
+    heard: AtomicU64,
 }
 
 impl App {
     pub(super) fn new(index: u16, name: String) -> Self {
-        Self { index, name, requests: Mutex::new(None) }
+        Self { index, name, requests: Mutex::new(None), heard: AtomicU64::new(0) }
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -53,6 +58,16 @@ impl App {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A frame came: the node lives.
+    pub(super) fn hear(&self, mono: Duration) {
+        self.heard.store(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When the last frame came; `None` before the first.
+    pub(super) fn heard(&self) -> Option<Duration> {
+        Some(Duration::from_micros(self.heard.load(Ordering::Relaxed))).filter(|heard| !heard.is_zero())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -114,7 +129,12 @@ impl Socket {
                 Some(Err(failure)) => self.log_failure(&mut last_failure, failure),
                 Some(Ok((stream, found))) => {
                     let since = self.shared.clock.now().mono;
-                    let ended = self.connection().hold(stream, found).await;
+                    let held = panics::caught(async {
+                        panics::trap(|| format!("the connection of {}", self.app.name()));
+                        self.connection().hold(stream, found).await
+                    });
+                    let held = held.await;
+                    let ended = held.unwrap_or_else(|panic| self.panicked(&panic));
                     if self.shared.clock.now().mono.saturating_sub(since) >= GOOD_AFTER {
                         backoff.reset();
                         wait = backoff.next(clock::jitter());
@@ -138,6 +158,15 @@ impl Socket {
                 return;
             }
         }
+    }
+
+    /// A panic while it was read or written ends the connection alone; what was missed is found by comparing, as after any other.
+    fn panicked(&self, panic: &Panic) -> Ended {
+        let (node, app) = (&self.shared.name, self.app.name());
+        error!(%node, app, place = panic.place, error = panic.message, "the connection to Asterisk panicked");
+        let was_up = self.app.is_up();
+        self.app.set(None);
+        Ended { reason: DownReason::Lost, detail: "it panicked".to_owned(), was_up }
     }
 
     fn connection(&self) -> Connection<'_> {
@@ -205,7 +234,7 @@ impl Socket {
     async fn tell_taken(&self) {
         let (node, app, at) = (self.shared.index, self.app.index(), self.shared.clock.now());
         // Fails only when the consumer is gone, which ends this task, too.
-        drop(self.events.send(NodeEvent { node, app, at, kind: NodeEventKind::Taken }).await);
+        drop(self.events.send(NodeEvent { node, app, at, late: None, kind: NodeEventKind::Taken }).await);
     }
 
     /// The same failure over and over is one line in the log.
@@ -252,6 +281,7 @@ impl Socket {
             node: self.shared.index,
             app: self.app.index(),
             at: self.shared.clock.now(),
+            late: None,
             kind: NodeEventKind::Down(ended.reason),
         };
         if ended.reason == DownReason::Shutdown {

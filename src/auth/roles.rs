@@ -107,6 +107,10 @@ operations! {
     StreamLiveEvents = "streamLiveEvents": look by token, [All, All, Own];
     /// `DELETE /live/calls/{id}`
     HangUpCall = "hangUpCall": change by token, [All, All, Own];
+    /// `GET /nodes`
+    ListNodes = "listNodes": look by token, [All, All, None];
+    /// `POST /nodes/{name}/release`
+    ReleaseNode = "releaseNode": change by token, [All, None, None];
     /// `POST /route`
     PreviewRoute = "previewRoute": look by token, [All, All, Own];
     /// `GET /audit`

@@ -1,17 +1,20 @@
 //! The one front door: the only consumer of every node's events, and the only place where calls begin.
 
 mod comparing;
+mod desk;
+mod drift;
 mod left;
 mod node;
 mod watching;
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use self::desk::{Desk, NodeView, NotReleased, Order};
 use self::node::{NodeState, Waiting};
 use super::intake::Intake;
 use super::io::Input;
@@ -20,7 +23,9 @@ use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
 use super::{adopt, heartbeat};
-use crate::ari::{Bridge, Channel, DownReason, Error, Event, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{
+    Bridge, Channel, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
+};
 use crate::cdr::journal::Left;
 use crate::id::CallId;
 use crate::routing::snapshot::words;
@@ -35,14 +40,36 @@ const LAST_ENDINGS: Duration = Duration::from_secs(2);
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// A node's lists, with what was believed before they were asked for, and in which generation that was.
-    Listed { node: usize, generation: u64, belief: Belief, lists: Result<(Vec<Channel>, Vec<Bridge>), Error> },
+    /// A node's lists, or why they could not be had.
+    Listed { node: usize, asked: Box<Asked>, lists: Result<Lists, Error> },
     /// Time to compare.
     Compare { node: usize },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
     /// The channels of a node that another controller has.
     Elsewhere { node: usize, channels: Result<Vec<Channel>, Error> },
+    /// An operator asks how the nodes are.
+    View(oneshot::Sender<Vec<NodeView>>),
+    /// An operator says that nothing of a silent node's calls lives any more; only asks whether that may be said unless `carry_out`.
+    Release { order: Order, carry_out: bool, answer: oneshot::Sender<Result<NodeView, NotReleased>> },
+}
+
+/// How things stood when a node's lists were asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    generation: u64,
+    /// Monotonic time.
+    at: Duration,
+    belief: Belief,
+}
+
+/// What Asterisk says it has, and what it is.
+#[derive(Debug)]
+pub(super) struct Lists {
+    channels: Vec<Channel>,
+    bridges: Vec<Bridge>,
+    /// `None` where it would not say.
+    info: Option<Info>,
 }
 
 /// One node as others see it.
@@ -111,9 +138,9 @@ impl Dispatcher {
         health: watch::Sender<Vec<NodeHealth>>,
         left: Left,
     ) -> Self {
-        let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake)).collect();
         let (reports, inbox) = mpsc::unbounded_channel();
         let started = context.clock.now().mono;
+        let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake, started)).collect();
         let (opened, draining, refusing) = (false, false, false);
         let mut dispatcher =
             Self { nodes, context, max_live, health, reports, inbox, started, opened, draining, refusing };
@@ -186,6 +213,7 @@ impl Dispatcher {
             });
             self.fall_back_all(node, late);
             self.expire_orphans(node);
+            self.expire_left(node);
         }
     }
 
@@ -229,25 +257,29 @@ impl Dispatcher {
     }
 
     fn on_event(&mut self, event: NodeEvent) {
-        let NodeEvent { node, app, kind, .. } = event;
+        let NodeEvent { node, app, kind, at, late } = event;
         match kind {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
-                self.nodes[node].turn(app, true);
+                if self.nodes[node].is_anew(&info) {
+                    self.end_all(node, "Asterisk started anew");
+                }
+                self.nodes[node].version = Some(info.version);
+                self.nodes[node].turn(app, true, at);
                 self.connected(node, app);
                 self.start_comparing(node);
             }
-            NodeEventKind::Down(DownReason::Replaced) => self.replaced(node, app),
+            NodeEventKind::Down(DownReason::Replaced) => self.replaced(node, app, at),
             NodeEventKind::Taken => self.taken(node),
             NodeEventKind::Down(reason) => {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
-                state.turn(app, false);
+                state.turn(app, false, at);
                 self.stop_beating(node);
                 self.tell_health();
             }
             NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
-            NodeEventKind::Event(event) => self.on_channel_event(node, &event),
+            NodeEventKind::Event(event) => self.on_channel_event(node, &event, late),
         }
     }
 
@@ -264,6 +296,7 @@ impl Dispatcher {
 
     fn on_start(&mut self, node: usize, app: u16, channel: Channel, args: Vec<String>) {
         if let Some((call, n)) = CallId::parse_leg(&channel.id) {
+            self.context.registry.leg_seen(call, n);
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
@@ -379,7 +412,7 @@ impl Dispatcher {
         tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
     }
 
-    fn on_channel_event(&mut self, node: usize, event: &Event) {
+    fn on_channel_event(&mut self, node: usize, event: &Event, late: Option<Late>) {
         let Some(channel) = event.channel() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
             self.waiting_caller_left(node, &channel.id);
@@ -393,13 +426,17 @@ impl Dispatcher {
         }
         let registry = &self.context.registry;
         if let Some((call, n)) = CallId::parse_leg(&channel.id) {
+            registry.leg_seen(call, n);
             if let Some(input) = leg_input(n, event) {
-                registry.tell(call, input);
+                registry.tell(call, input.read(late));
             }
         } else if let Some(call) = registry.call_of(node, &channel.id)
             && let Some(input) = caller_input(event)
         {
-            registry.tell(call, input);
+            if matches!(input, Input::CallerGone) {
+                registry.caller_seen_to_go(call);
+            }
+            registry.tell(call, input.read(late));
         }
     }
 
@@ -420,7 +457,10 @@ impl Dispatcher {
                 self.nodes[node].again = false;
                 self.start_comparing(node);
             }
-            Report::Listed { node, generation, belief, lists } => self.listed(node, generation, &belief, lists),
+            Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            // Whoever asked may have gone.
+            Report::View(answer) => drop(answer.send(self.view())),
+            Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
                 if state.up[0] && !self.draining {

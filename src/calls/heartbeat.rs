@@ -6,14 +6,17 @@ use tokio::sync::mpsc;
 
 use super::dispatcher::Report;
 use crate::ari::{Error, Lane, NodeHandle, Request, Variable};
+use crate::panics;
 
 /// How often. The dialplan falls back when the last beat is more than 3 s old.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// The global variable that `asterisk/etc/extensions.conf` checks.
 const VARIABLE: &str = "CAPCONDUIT_HEARTBEAT";
 
-/// Asks for the node's time; the beat itself is sent by the dispatcher, so that it proves the dispatcher alive.
+/// Asks for the node's time; the beat itself is sent by the dispatcher, so that it proves the dispatcher alive. Should this panic, one
+/// beat is missing: the next second asks again.
 pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
+    panics::trap(|| format!("the heartbeat of {node}"));
     let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
     // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
     match answer.ok().and_then(|response| response.json::<Variable>().ok()) {

@@ -7,7 +7,7 @@ use crate::ari::Channel;
 use crate::cdr::record::Presentation;
 use crate::config::DidFrom;
 use crate::id::CallId;
-use crate::routing::number::{Normaliser, user_of_to};
+use crate::routing::number::{Caller, Dialled, Normaliser, user_of_to};
 
 /// How one node's inbound channels are read.
 #[derive(Debug)]
@@ -33,24 +33,45 @@ impl Intake {
     #[must_use]
     pub fn facts(&self, channel: &Channel, args: &[String]) -> CallFacts {
         let arg = |at: usize| args.get(at).map_or("", String::as_str);
-        let dialled = match self.did_from {
-            DidFrom::RequestUri => channel.exten.clone(),
-            DidFrom::To => {
-                let to = percent_encoding::percent_decode_str(arg(2)).decode_utf8_lossy();
-                user_of_to(&to).unwrap_or_default()
-            }
-        };
-        let caller = self.normaliser.caller(&channel.caller.number, arg(1));
+        let to = percent_encoding::percent_decode_str(arg(2)).decode_utf8_lossy();
+        let caller = self.caller(&channel.caller.number, arg(1));
         let shown = caller.presentation != Presentation::Withheld;
         CallFacts {
             call_id: CallId::derive(channel.creationtime, &self.node, &channel.id),
             node: Arc::clone(&self.node),
             channel_id: channel.id.clone(),
             sip_call_id: (!channel.protocol_id.is_empty()).then(|| channel.protocol_id.clone()),
-            dialled: self.normaliser.dialled(&dialled),
+            dialled: self.dialled(&channel.exten, &to),
             caller_name: (shown && !channel.caller.name.is_empty()).then(|| channel.caller.name.clone()),
             caller,
         }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What was dialled, by the user part of the Request-URI or by the To header, whichever names the node's DIDs.
+    #[must_use]
+    pub fn dialled(&self, exten: &str, to: &str) -> Dialled {
+        match self.did_from {
+            DidFrom::RequestUri => self.dialled_exten(exten),
+            DidFrom::To => self.normaliser.dialled(&user_of_to(to).unwrap_or_default()),
+        }
+    }
+
+    /// What was dialled, where nothing but the user part of the Request-URI is known.
+    #[must_use]
+    pub fn dialled_exten(&self, exten: &str) -> Dialled {
+        self.normaliser.dialled(exten)
+    }
+
+    /// Who calls, by number and Asterisk's `CALLERID(num-pres)`.
+    #[must_use]
+    pub fn caller(&self, number: &str, presentation: &str) -> Caller {
+        self.normaliser.caller(number, presentation)
     }
 
     /// As [`Self::facts`], for a channel found in Asterisk's list: the arguments stand in its application data.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ari::Late;
+use crate::clock::Now;
 use crate::routing::book::Offer;
 use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
@@ -53,6 +55,20 @@ pub enum Input {
     },
     /// There is evidence that the inbound channel is gone.
     CallerGone,
+    /// The inbound channel is gone, and nobody saw it go.
+    Missing {
+        /// The last moment at which it was known to live.
+        since: Now,
+    },
+    /// Attempt n's channel is gone, and nobody saw it go.
+    LegMissing {
+        /// Attempt number.
+        n: u32,
+        /// The last moment at which it was known to live.
+        since: Now,
+    },
+    /// Asterisk told something late, when it had been silent for a while.
+    Late(Late, Box<Input>),
     /// A request did not succeed.
     RequestFailed(Op, Failure),
     /// The drain time is over: a caller who is not answered yet shall try elsewhere.
@@ -65,6 +81,31 @@ pub enum Input {
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
     Tick,
+}
+
+impl Input {
+    /// The same, as it was read.
+    pub(super) fn read(self, late: Option<Late>) -> Self {
+        match late {
+            Some(late) => Self::Late(late, Box::new(self)),
+            None => self,
+        }
+    }
+
+    /// Whether it came from a living Asterisk and proves that the call lived.
+    pub(super) fn is_sign_of_life(&self) -> bool {
+        matches!(
+            self,
+            Self::LegReady(_)
+                | Self::LegRinging(_)
+                | Self::LegProgress(_)
+                | Self::LegAnswered(_)
+                | Self::Joined(_)
+                | Self::LegGone { .. }
+                | Self::CallerUp
+                | Self::CallerHangup { .. }
+        )
+    }
 }
 
 impl fmt::Display for Input {
@@ -99,6 +140,9 @@ impl fmt::Display for Input {
                 causes(f, cause, sip)
             }
             Self::CallerGone => f.write_str("caller_gone"),
+            Self::Missing { .. } => f.write_str("missing"),
+            Self::LegMissing { n, .. } => write!(f, "leg_missing({n})"),
+            Self::Late(_, input) => write!(f, "{input} (read late)"),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),

@@ -17,7 +17,8 @@ pub(crate) type Verdict = (u32, bool);
 /// that may have been answered counts, so that no total is overshot.
 pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallRecord, Vec<Verdict>) {
     let OpenCall { ended, mut record, age, legs, .. } = open;
-    let verdicts = close_legs(&mut record, &legs, |answered| answered || !ended);
+    let unseen = !ended || record.ending == Ending::Lost.as_str();
+    let verdicts = close_legs(&mut record, &legs, |answered| answered || unseen);
     if ended {
         // Only that its channels are gone was not seen.
         return (record, verdicts);
@@ -137,11 +138,52 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_lost_already_keeps_its_interval_and_what_may_have_been_answered_counts() {
+        let unseen = |bench: &mut Bench| bench.give(Input::Missing { since: bench.now });
+        let mut bench = Bench::new(&[link(1)]);
+        bench.give(Input::LegReady(1));
+        unseen(&mut bench);
+        let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+        let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+        let (after, before) = (open.record.ended_after, open.record.ended_before);
+        let (record, verdicts) = lost(open, Duration::from_secs(9), Duration::from_secs(12));
+        assert!(after.is_some() && (record.ended_after, record.ended_before) == (after, before));
+        assert_eq!((record.ending.as_str(), verdicts), ("lost", vec![(1, true)]));
+    }
+
+    #[test]
     fn a_caller_that_still_waits_was_not_answered() {
         let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
         for (link, counted) in [(link(1), false), (by_attempt, true)] {
             let (record, verdicts) = unanswered(open(link, vec![Input::LegReady(1), Input::LegRinging(1)]));
             assert_eq!((record.attempts[0].counted, verdicts), (counted, vec![(1, counted)]));
         }
+    }
+
+    #[test]
+    fn an_hour_s_jump_of_the_clock_bends_no_duration() {
+        use crate::cdr::journal::Left;
+        let told = |hours: i64| {
+            let mut bench = Bench::new(&[link(1)]);
+            let mut opened = Vec::new();
+            for input in [talking(), vec![Input::CallerGone]].concat() {
+                bench.now.mono += Duration::from_secs(1);
+                bench.now.wall += TimeDelta::hours(hours);
+                bench.give(input);
+                let noted = Stamp { since_boot: bench.now.mono, wall: bench.now.wall };
+                opened.push(OpenCall::of(&bench.call, true, bench.now, noted));
+            }
+            let looked = Stamp { since_boot: Duration::from_secs(120), wall: bench.now.wall + TimeDelta::hours(hours) };
+            let left = Left { calls: Vec::new(), alive: None, same_boot: true };
+            let close = |open: OpenCall| {
+                let gone = open.age + left.ago(open.noted, looked);
+                (gone, lost(open, Duration::ZERO, gone))
+            };
+            opened.into_iter().map(close).collect::<Vec<_>>()
+        };
+        let straight = told(0);
+        let (gone, (last, _)) = straight.last().expect("it ended");
+        assert_eq!((*gone, last.talk_ms, last.ring_ms), (Duration::from_secs(20), 2_000, 1_000));
+        assert_eq!((told(1), told(-1)), (straight.clone(), straight));
     }
 }

@@ -5,6 +5,7 @@
 
 mod clearing;
 mod dialling;
+mod unseen;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,11 @@ pub(crate) enum CallerLeg {
 pub(crate) struct End {
     pub(crate) ending: Ending,
     pub(crate) by: HungUpBy,
+    /// When; where nobody saw it, the last moment at which the call was known to live.
     pub(crate) at: Now,
-    /// SIP status the caller was or will be given.
+    /// Where nobody saw it, or it was read late: the last moment at which the call was known to live, and the first evidence that it was gone.
+    pub(crate) within: Option<(Now, Now)>,
+    /// SIP status the caller was or will be given; 0 where that is not known.
     pub(crate) sip: u16,
     pub(crate) cause: Option<i16>,
 }
@@ -67,6 +71,10 @@ pub struct Call {
     limits: Limits,
     phase: Phase,
     pub(crate) arrived: Now,
+    /// The last sign of life that Asterisk gave of it.
+    heard: Now,
+    /// While an input is taken that was read late: within which time it happened.
+    late: Option<(Now, Now)>,
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
@@ -99,7 +107,7 @@ pub struct Call {
 /// (`CAPCONDUIT_SETUP_SECONDS`, 300).
 const SETUP_COVERED: Duration = Duration::from_secs(280);
 /// Margin behind the last of Asterisk's own timers.
-const EXPIRY: Duration = Duration::from_secs(600);
+pub(crate) const EXPIRY: Duration = Duration::from_secs(600);
 /// How much later Asterisk's own whole-second timers fire than ours.
 pub(crate) const BEHIND: Duration = Duration::from_secs(5);
 
@@ -112,6 +120,8 @@ impl Call {
             limits,
             phase: Phase::New,
             arrived: now,
+            heard: now,
+            late: None,
             did: None,
             campaign: None,
             trace: None,
@@ -151,6 +161,7 @@ impl Call {
             did: decision.did,
             campaign: decision.campaign,
             attempts: vec![attempt],
+            heard: now,
             before,
             bridge: true,
             caller: CallerLeg::Up,
@@ -213,6 +224,18 @@ impl Call {
         }
     }
 
+    /// The inbound channel, as far as is known.
+    #[must_use]
+    pub(crate) fn caller_leg(&self) -> CallerLeg {
+        self.caller
+    }
+
+    /// The call as it was when it arrived, with how it ended.
+    #[must_use]
+    pub(crate) fn bare(&self) -> Self {
+        Self { end: self.end, ..Self::new(self.facts.clone(), self.limits, self.earlier_attempts, self.arrived) }
+    }
+
     /// Whether the call is over and its record can be written.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -257,7 +280,14 @@ impl Call {
         if self.phase == Phase::Done {
             return effects;
         }
+        let input = match input {
+            Input::Late(late, input) => return self.step_late(late, *input, now),
+            input => input,
+        };
         self.note(&input, now);
+        if input.is_sign_of_life() {
+            self.heard = now;
+        }
         match input {
             Input::Arrived { overloaded } => self.arrived(overloaded, now, &mut effects),
             Input::Routed(decision, offer) => self.routed(*decision, offer, now, &mut effects),
@@ -273,12 +303,16 @@ impl Call {
             Input::CallerUp => self.caller_up(),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
+            Input::Missing { since } => self.missing(since, now, &mut effects),
+            Input::LegMissing { n, since } => self.leg_missing(n, since, now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
             Input::Operator => self.operator_hangs_up(now, &mut effects),
             Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
+            // Unpacked above.
+            Input::Late(..) => {}
         }
         self.finish_if_gone(&mut effects);
         effects
@@ -343,7 +377,8 @@ impl Call {
             Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
             // Asterisk tells both twice: once for the request and once for the end.
             Input::CallerHangup { .. } if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) => return,
-            Input::CallerGone if self.caller == CallerLeg::Gone => return,
+            Input::CallerGone | Input::Missing { .. } if self.caller == CallerLeg::Gone => return,
+            Input::LegMissing { n, .. } if self.attempt(*n).is_none_or(|attempt| attempt.leg == Leg::Gone) => return,
             Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
             Input::Routed(_, Some(offer)) => {
                 format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier)

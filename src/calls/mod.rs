@@ -7,6 +7,7 @@ pub mod dispatcher;
 pub mod ending;
 pub(crate) mod execute;
 pub mod facts;
+pub(crate) mod guard;
 pub(crate) mod heartbeat;
 pub mod intake;
 pub mod io;

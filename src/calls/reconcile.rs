@@ -1,6 +1,7 @@
 //! PURE: compares Asterisk's channels and bridges with ours, after every (re)connect and at intervals.
 //!
-//! What Asterisk lists is evidence; what it does not list is gone. Channels of other applications are never touched.
+//! What Asterisk lists is evidence. What it does not list is gone where its end may have gone unheard; else the event of its end, or
+//! its creation, may be on the way, and it is looked for again. Channels of other applications are never touched.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,12 +14,48 @@ use crate::routing::caps::{Permit, PermitKey};
 /// What we believe about one node, taken before its lists were asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Belief {
-    /// Live calls by their inbound channel; `true` = its task is gone.
-    pub calls: HashMap<String, (CallId, bool)>,
-    /// Permits held by those calls.
-    pub permits: Vec<PermitKey>,
-    /// Permits that were found without a channel long enough ago.
-    pub missing_before: HashSet<PermitKey>,
+    /// Live calls by their inbound channel.
+    pub calls: HashMap<String, Known>,
+    /// Permits held by those calls, and whether Asterisk had the channel of each.
+    pub permits: HashMap<PermitKey, bool>,
+    /// Channels that were missed long enough ago.
+    pub missing_before: HashSet<String>,
+    /// What was heard of the node since the last comparison.
+    pub hearing: Hearing,
+}
+
+/// A live call before the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The call.
+    pub call: CallId,
+    /// Its task is gone.
+    pub task_gone: bool,
+    /// Its inbound channel was seen to go.
+    pub caller_gone: bool,
+}
+
+/// What was heard of the node since the last comparison: it says what it means that a channel is not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// Everything: the event of its end is on its way, or it is to be missed twice.
+    #[default]
+    All,
+    /// Not everything: a channel that was there before is gone, without an event.
+    Interrupted,
+    /// Asterisk started anew: nothing of before lives.
+    Anew,
+}
+
+impl Belief {
+    /// Whether a channel that is not listed is gone; `seen` = Asterisk had it.
+    fn takes_for_gone(&self, channel_id: &str, seen: bool) -> bool {
+        match self.hearing {
+            Hearing::Anew => true,
+            Hearing::Interrupted if seen => true,
+            Hearing::Interrupted | Hearing::All => self.missing_before.contains(channel_id),
+        }
+    }
 }
 
 /// What follows from the comparison.
@@ -26,10 +63,15 @@ pub struct Belief {
 pub enum Finding {
     /// What a live call should know, and does unless the socket was away when it happened.
     Seen(CallId, Sight),
-    /// The attempt's channel is gone, missed for long enough.
-    LegGone(PermitKey),
-    /// The attempt has no channel; it may still be on its way.
+    /// The call's inbound channel is gone, and nobody saw it go.
+    Missing(CallId),
+    /// The attempt's channel is gone, and nobody saw it go.
     LegMissing(PermitKey),
+    /// A channel that should be there is not listed: to be looked for again.
+    Absent {
+        /// Its id.
+        channel_id: String,
+    },
     /// A caller waits in our application and nobody knows it: route it.
     Arrive {
         /// Its channel.
@@ -55,8 +97,6 @@ pub enum Finding {
 /// A state in which a live call's channel was listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// The caller's channel is not listed.
-    CallerGone,
     /// The caller is answered.
     CallerUp,
     /// Attempt n rings.
@@ -68,7 +108,6 @@ pub enum Sight {
 impl From<Sight> for Input {
     fn from(sight: Sight) -> Self {
         match sight {
-            Sight::CallerGone => Self::CallerGone,
             Sight::CallerUp => Self::CallerUp,
             Sight::LegRinging(n) => Self::LegRinging(n),
             Sight::LegAnswered(n) => Self::LegAnswered(n),
@@ -104,7 +143,7 @@ pub struct Ours<'a> {
 #[must_use]
 pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) -> Vec<Finding> {
     let listed: HashMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
-    let live: HashSet<CallId> = belief.calls.values().map(|(call, _)| *call).collect();
+    let live: HashSet<CallId> = belief.calls.values().map(|known| known.call).collect();
     let mut findings = Vec::new();
     findings.extend(known_calls(ours, belief, &listed));
     findings.extend(permits(belief, &listed));
@@ -130,11 +169,19 @@ pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &
 
 fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (channel_id, (call, task_gone)) in &belief.calls {
+    for (channel_id, Known { call, task_gone, caller_gone }) in &belief.calls {
         let caller = listed.get(channel_id.as_str());
         let legs = listed.values().filter_map(|c| our_leg(ours, c).filter(|(of, _)| of == call).map(|key| (key, *c)));
         if !task_gone {
-            findings.extend(caller_seen(caller.copied()).map(|sight| Finding::Seen(*call, sight)));
+            match caller {
+                None if *caller_gone => {}
+                None if belief.takes_for_gone(channel_id, true) => findings.push(Finding::Missing(*call)),
+                None => findings.push(Finding::Absent { channel_id: channel_id.clone() }),
+                Some(caller) if caller.state == ChannelState::Up => {
+                    findings.push(Finding::Seen(*call, Sight::CallerUp));
+                }
+                Some(_) => {}
+            }
             findings.extend(legs.filter_map(|(key, leg)| leg_seen(belief, key, leg)));
             continue;
         }
@@ -148,17 +195,9 @@ fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &HashMap<&str, &Channel>
     findings
 }
 
-fn caller_seen(caller: Option<&Channel>) -> Option<Sight> {
-    match caller.map(|c| c.state) {
-        None => Some(Sight::CallerGone),
-        Some(ChannelState::Up) => Some(Sight::CallerUp),
-        Some(_) => None,
-    }
-}
-
 /// A live call's leg: how it stands, or that no attempt of the call holds it.
 fn leg_seen(belief: &Belief, key: PermitKey, leg: &Channel) -> Option<Finding> {
-    if !belief.permits.contains(&key) {
+    if !belief.permits.contains_key(&key) {
         return Some(Finding::HangUp { channel_id: leg.id.clone(), permit: None });
     }
     match leg.state {
@@ -174,11 +213,11 @@ fn stray_leg(key: PermitKey, leg: &Channel) -> Finding {
 }
 
 fn permits(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
-    let missing = belief.permits.iter().filter(|(call, n)| !listed.contains_key(call.leg(*n).as_str()));
-    missing
-        .map(|key| match belief.missing_before.contains(key) {
-            true => Finding::LegGone(*key),
-            false => Finding::LegMissing(*key),
+    let legs = belief.permits.iter().map(|((call, n), seen)| ((*call, *n), *seen, call.leg(*n)));
+    legs.filter(|(_, _, channel_id)| !listed.contains_key(channel_id.as_str()))
+        .map(|(key, seen, channel_id)| match belief.takes_for_gone(&channel_id, seen) {
+            true => Finding::LegMissing(key),
+            false => Finding::Absent { channel_id },
         })
         .collect()
 }
@@ -274,6 +313,10 @@ mod tests {
         Bridge { id: call().bridge(), name: "capconduit-1".into(), technology: "native_rtp".into(), channels }
     }
 
+    fn absent(channel_id: &str) -> Finding {
+        Finding::Absent { channel_id: channel_id.into() }
+    }
+
     fn hang_up(channel_id: &str) -> Finding {
         Finding::HangUp { channel_id: channel_id.into(), permit: None }
     }
@@ -291,9 +334,9 @@ mod tests {
 
     fn known(task_gone: bool) -> Belief {
         Belief {
-            calls: [("1.1".to_owned(), (call(), task_gone))].into(),
-            permits: vec![(call(), 2)],
-            missing_before: HashSet::new(),
+            calls: [("1.1".to_owned(), Known { call: call(), task_gone, caller_gone: false })].into(),
+            permits: [((call(), 2), true)].into(),
+            ..Belief::default()
         }
     }
 
@@ -306,14 +349,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listed_is_gone_a_leg_only_when_missed_twice() {
+    fn what_is_not_listed_after_the_socket_was_away_is_gone_a_leg_only_where_it_was_there() {
+        let mut belief = Belief { hearing: Hearing::Interrupted, ..known(false) };
+        let both = [Finding::Missing(call()), Finding::LegMissing((call(), 2))];
+        assert_eq!(found(&belief, &[], &[]), both);
+        belief.permits.insert((call(), 2), false);
+        let unconfirmed = [Finding::Missing(call()), absent(&call().leg(2))];
+        assert_eq!(found(&belief, &[], &[]), unconfirmed, "its creation may be on its way");
+        belief.missing_before.insert(call().leg(2));
+        assert_eq!(found(&belief, &[], &[]), both);
+        assert_eq!(found(&Belief { hearing: Hearing::Anew, ..known(false) }, &[], &[]), both);
+    }
+
+    #[test]
+    fn what_is_not_listed_while_the_socket_was_up_is_looked_for_again() {
         let mut belief = known(false);
-        assert_eq!(
-            found(&belief, &[], &[]),
-            [Finding::Seen(call(), Sight::CallerGone), Finding::LegMissing((call(), 2))]
-        );
-        belief.missing_before.insert((call(), 2));
-        assert_eq!(found(&belief, &[caller(ChannelState::Ring)], &[]), [Finding::LegGone((call(), 2))]);
+        assert_eq!(found(&belief, &[], &[]), [absent("1.1"), absent(&call().leg(2))]);
+        belief.missing_before.extend(["1.1".to_owned(), call().leg(2)]);
+        assert_eq!(found(&belief, &[], &[]), [Finding::Missing(call()), Finding::LegMissing((call(), 2))]);
+        for known in belief.calls.values_mut() {
+            known.caller_gone = true;
+        }
+        assert_eq!(found(&belief, &[], &[]), [Finding::LegMissing((call(), 2))], "its end was seen");
     }
 
     #[test]
@@ -363,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_leg_that_no_attempt_of_its_live_call_holds_is_hung_up() {
-        let belief = Belief { permits: Vec::new(), ..known(false) };
+        let belief = Belief { permits: HashMap::new(), ..known(false) };
         let findings = found(&belief, &[caller(ChannelState::Ring), leg(ChannelState::Ringing)], &[]);
         assert_eq!(findings, [hang_up(&call().leg(2))]);
     }

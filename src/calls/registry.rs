@@ -1,6 +1,6 @@
 //! The live calls and the one book of permits. Whoever wants to tell a call something does it here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,11 +52,32 @@ pub struct LiveCall {
     /// Its inbound channel.
     pub channel_id: String,
     inputs: mpsc::UnboundedSender<Input>,
+    sights: Arc<Sights>,
     /// `None` in the moment before its task has begun.
     view: Option<Arc<LiveView>>,
 }
 
+/// What Asterisk was seen to say of a call's channels.
+#[derive(Debug, Default)]
+struct Sights {
+    /// The latest attempt whose channel is known to have been there; 0 for none.
+    leg: AtomicU32,
+    caller_gone: AtomicBool,
+}
+
 impl LiveCall {
+    /// Whether Asterisk had attempt n's channel: an event of it came, or the request to create it succeeded.
+    #[must_use]
+    pub fn saw_leg(&self, n: u32) -> bool {
+        self.sights.leg.load(Ordering::Relaxed) >= n
+    }
+
+    /// Whether its inbound channel was seen to go.
+    #[must_use]
+    pub fn saw_caller_go(&self) -> bool {
+        self.sights.caller_gone.load(Ordering::Relaxed)
+    }
+
     /// Whether its task is gone although the call did not end properly.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
@@ -185,7 +206,14 @@ impl Registry {
             return None;
         };
         let (inputs, receiver) = mpsc::unbounded_channel();
-        place.insert(LiveCall { node, app, channel_id: channel_id.to_owned(), inputs, view: None });
+        place.insert(LiveCall {
+            node,
+            app,
+            channel_id: channel_id.to_owned(),
+            inputs,
+            sights: Arc::default(),
+            view: None,
+        });
         self.inbound.insert((node, channel_id.to_owned()), call);
         Some(receiver)
     }
@@ -200,6 +228,26 @@ impl Registry {
     /// Tells a call something; `false` when no such call is live.
     pub fn tell(&self, call: CallId, input: Input) -> bool {
         self.calls.get(&call).is_some_and(|live| live.inputs.send(input).is_ok())
+    }
+
+    /// Asterisk has, or had, the channel of a call's attempt n.
+    pub fn leg_seen(&self, call: CallId, n: u32) {
+        if let Some(live) = self.calls.get(&call) {
+            live.sights.leg.fetch_max(n, Ordering::Relaxed);
+        }
+    }
+
+    /// A call's inbound channel was seen to go.
+    pub fn caller_seen_to_go(&self, call: CallId) {
+        if let Some(live) = self.calls.get(&call) {
+            live.sights.caller_gone.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Index of the application that a live call is in.
+    #[must_use]
+    pub fn app_of(&self, call: CallId) -> Option<u16> {
+        self.calls.get(&call).map(|live| live.app)
     }
 
     /// Notes how a call stands.

@@ -11,6 +11,7 @@ use super::attempt::Leg;
 use super::breakers;
 use super::execute;
 use super::facts::Limits;
+use super::guard::{self, Remains, trap};
 use super::io::{Effect, Failure, Input, Op};
 use super::live::LiveView;
 use super::machine::Call;
@@ -22,6 +23,7 @@ use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::panics;
 use crate::routing::breaker::At;
 use crate::telemetry::name;
 
@@ -75,6 +77,8 @@ struct CallTask {
     shown: Option<LiveView>,
     /// What listeners were told of it.
     teller: Teller,
+    /// Its record has been handed over.
+    recorded: bool,
     /// What the journal was told of it; `None`: nothing yet.
     told: Option<Told>,
 }
@@ -87,25 +91,39 @@ pub(crate) async fn run(
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
-    let mut task = CallTask::new(call, lane, context);
-    task.feed(first);
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(Some(first), inputs).await;
 }
 
 /// Runs a call that is already under way to its end.
 pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    let mut task = CallTask::new(call, lane, context);
-    task.show();
-    task.note();
-    task.drive(inputs).await;
+    CallTask::new(call, lane, context).live(None, inputs).await;
 }
 
 impl CallTask {
     fn new(call: Call, lane: Lane, context: Context) -> Self {
-        Self { call, lane, context, asked: FuturesUnordered::new(), shown: None, teller: Teller::default(), told: None }
+        let (asked, teller) = (FuturesUnordered::new(), Teller::default());
+        Self { call, lane, context, asked, shown: None, teller, recorded: false, told: None }
     }
 
-    async fn drive(&mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    /// To the call's end, which is a clean one even if anything of this panics.
+    async fn live(mut self, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let life = async {
+            match first {
+                Some(input) => self.feed(input),
+                None => {
+                    self.show();
+                    self.note();
+                }
+            }
+            self.drive(&mut inputs).await;
+        };
+        if let Err(panic) = panics::caught(life).await {
+            let Self { call, lane, context, recorded, .. } = self;
+            guard::clear(Remains { call, lane, context, recorded }, panic, inputs).await;
+        }
+    }
+
+    async fn drive(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) {
         while !self.call.is_done() {
             let deadline = self.call.deadline().map(|at| self.context.clock.instant(at));
             let tick = async {
@@ -134,6 +152,7 @@ impl CallTask {
             let before = self.call.label();
             let event = input.to_string();
             let effects = self.call.step(input, now);
+            trap(&self.call, &event);
             self.log(&before, &event, !effects.is_empty());
             for effect in effects {
                 // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
@@ -161,6 +180,7 @@ impl CallTask {
 
     /// Tells the registry how the call stands, where that has changed, and listeners what happened.
     fn show(&mut self) {
+        trap(&self.call, "show");
         let view = LiveView::of(&self.call);
         if self.shown.as_ref() != Some(&view) {
             self.context.registry.show(view.clone());
@@ -241,8 +261,10 @@ impl CallTask {
         };
         self.context.registry.node_breakers.note(&self.call, op, &outcome, self.context.clock.now());
         let Err(error) = outcome else {
-            if let Op::AddLeg(n) = op {
-                self.feed(Input::Joined(n));
+            match op {
+                Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),
+                Op::AddLeg(n) => self.feed(Input::Joined(n)),
+                _ => {}
             }
             return;
         };
@@ -255,11 +277,19 @@ impl CallTask {
         self.feed(Input::RequestFailed(op, failure));
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
         let record = fold::record(&self.call, self.context.clock.now());
-        measure(&record);
-        self.context.journal.finish(record);
+        hand_over(&self.context, record);
+        self.recorded = true;
     }
+}
+
+/// The call is over: its record goes to the journal, whatever else goes wrong.
+pub(super) fn hand_over(context: &Context, record: CallRecord) {
+    if let Err(panic) = panics::caught_now(|| measure(&record)) {
+        error!(call = %record.call_id, place = panic.place, error = panic.message, "a call's end could not be measured");
+    }
+    context.journal.finish(record);
 }
 
 /// Counts and logs a call that has ended.

@@ -21,7 +21,14 @@ pub fn record(call: &Call, now: Now) -> CallRecord {
 /// The same without its trace, which is long and changes only once.
 #[must_use]
 pub fn so_far(call: &Call, now: Now) -> CallRecord {
-    let end = call.end.unwrap_or(End { ending: Ending::Failed, by: HungUpBy::System, at: now, sip: 0, cause: None });
+    let end = call.end.unwrap_or(End {
+        ending: Ending::Failed,
+        by: HungUpBy::System,
+        at: now,
+        within: None,
+        sip: 0,
+        cause: None,
+    });
     let attempts = attempts(call, now);
     let ringing_at = attempts.iter().filter_map(|attempt| attempt.ringing_at).min();
     let answering = call.attempts.iter().find(|a| a.answered.is_some());
@@ -55,8 +62,8 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
         ringing_at,
         answered_at,
         ended_at,
-        ended_after: None,
-        ended_before: None,
+        ended_after: end.within.map(|(after, _)| moment(call.arrived, after)),
+        ended_before: end.within.map(|(_, before)| moment(call.arrived, before)),
         ring_ms: ringing_at.map_or(0, |from| (answered_at.unwrap_or(ended_at) - from).num_milliseconds()),
         talk_ms: answered_at.map_or(0, |from| (ended_at - from).num_milliseconds()),
         dialstatus: dialstatus(end.ending, last.map(Attempt::outcome)),

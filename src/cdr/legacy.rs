@@ -1,5 +1,7 @@
 //! PURE: calls that the old dialplan handled, as its AGI script reports them, and the records that are made of them.
 
+#[cfg(test)]
+mod fuzz;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -8,6 +10,7 @@ mod times;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+pub(super) use reading::dialstatus;
 pub use reading::{FIELDS, Fault, read};
 
 use super::record::{AttemptOutcome, AttemptRecord, CallRecord, DialStatus, HungUpBy, Legacy, Presentation};

@@ -4,6 +4,7 @@
 mod judge;
 mod probe;
 mod report;
+mod spool;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,7 +16,6 @@ use crate::routing::snapshot::{Client, Status};
 use crate::store::realtime::Unfit;
 use crate::store::{self, Db, StoreError};
 
-pub use judge::PROBE_DID;
 pub use report::{Check, Outcome, failures, render};
 
 /// Makes every check, the database first, then each node in the order of the configuration.
@@ -26,6 +26,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
+        checks.push(spool::check(index, node, &facts.globals.spool));
     }
     checks
 }

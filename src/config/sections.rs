@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -236,14 +236,22 @@ fn read_node(mut section: Section<'_>) -> Node {
         did_from: section.text("did_from", DidFrom::RequestUri, word),
         default_region: section.optional("default_region", region),
         prefix_rules: section.pairs("prefix_rules", prefix_rule),
+        fallback_spool: section.optional("fallback_spool", spool),
     };
     section.finish();
     node
 }
 
+fn spool(text: &str) -> Result<PathBuf, String> {
+    // It need not be there yet, and may be unreadable for a while: that is the importer's to tell.
+    let path = Path::new(text);
+    let fits = path.file_name().is_some() && !text.ends_with('/');
+    if fits { Ok(path.to_owned()) } else { Err("use the path of the file that CAPCONDUIT_SPOOL names".to_owned()) }
+}
+
 /// Records and the fold of events are by node name; Asterisk gives an application to the last socket that asks for it.
 fn refuse_twins(nodes: &[Node], faults: &mut Vec<Fault>) {
-    let (mut names, mut applications) = (HashMap::new(), HashMap::new());
+    let (mut names, mut applications, mut spools) = (HashMap::new(), HashMap::new(), HashMap::new());
     for (index, node) in nodes.iter().enumerate() {
         if let Some(first) = names.insert(&node.name, index) {
             let text = format!("= {:?} is also asterisk[{first}].name: give every node a name of its own", node.name);
@@ -253,6 +261,15 @@ fn refuse_twins(nodes: &[Node], faults: &mut Vec<Fault>) {
             let text =
                 format!("= {:?} is also asterisk[{first}].app on the same url: each socket needs its own", node.app);
             faults.push(Fault::new(format!("asterisk[{index}].app"), text));
+        }
+        let spool = node.fallback_spool.as_ref();
+        if let Some(first) = spool.and_then(|spool| spools.insert(spool, index)) {
+            let text =
+                "is that of another node, whose calls would be recorded as this one's, too: give each node's own file";
+            faults.push(Fault::new(
+                format!("asterisk[{index}].fallback_spool"),
+                format!("= asterisk[{first}].fallback_spool {text}"),
+            ));
         }
     }
 }

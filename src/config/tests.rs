@@ -6,9 +6,9 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-const CANARY: &str = "canary-7f3a";
+pub(super) const CANARY: &str = "canary-7f3a";
 
-fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Faults> {
+pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Faults> {
     let environment = environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v)));
     Config::from_layers(Some((Path::new("test.toml"), text)), environment)
 }

@@ -10,9 +10,9 @@ mod forms {
     pub(super) use crate::realtime::{Password, RegistrationForm, SipForm};
 }
 #[path = "../../tests/support/documents.rs"]
-mod documents;
+pub(super) mod documents;
 
-const DEMO: &str = r#"
+pub(super) const DEMO: &str = r#"
 [[sellers]]
 username = "ann"
 name = "Ann"
@@ -48,7 +48,7 @@ weight = 3
 "#;
 
 /// What the database would hold after `state` was applied to an empty one.
-fn stored(state: &State) -> Current {
+pub(super) fn stored(state: &State) -> Current {
     let mut id = 0;
     let mut next = || {
         id += 1;

@@ -110,3 +110,6 @@ impl fmt::Display for Realm {
         f.pad(&self.0)
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -232,6 +232,23 @@ pub async fn campaigns_of(db: &Db, seller: UserId) -> Result<HashSet<CampaignId>
     Ok(ids.into_iter().map(CampaignId).collect())
 }
 
+/// Notes that `actor` took all `calls` of a silent node for gone, before that is carried out.
+///
+/// # Errors
+/// When the database cannot be written; then it must not be carried out either.
+pub async fn note_release(
+    db: &Db,
+    actor: Actor<'_>,
+    node: &str,
+    calls: u64,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let transaction = db.write().await?;
+    let before = Some(serde_json::json!({ "live_calls": calls }));
+    audit::write(&transaction, at, actor, "node.release", Object::new("node", node), before, None).await?;
+    Ok(transaction.commit().await?)
+}
+
 /// Notes that `actor` had a live call hung up, before it is.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use crate::cdr::record::CallRecord;
 use crate::clock::Stamp;
 use crate::config;
 use crate::id::{CallId, LinkId};
+use crate::panics;
 use crate::telemetry::name;
 
 /// Its name in `data.dir`.
@@ -169,6 +170,7 @@ impl Keeper {
             {
                 batch.push(entry);
             }
+            panics::trap(|| format!("the journal's keeper in {}", self.folder.display()));
             self.look_at_disk(&batch, &mut looked);
             self.keep(&mut batch, &mut entries, standing);
             self.tell(standing);
@@ -427,4 +429,34 @@ fn read_left(connection: &Connection) -> Result<Left, StoreError> {
         }
     }
     Ok(Left { calls, alive, same_boot })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_keeper_that_dies_is_noticed_by_everyone_and_what_it_kept_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limits = config::Config::from_layers(None, []).expect("the defaults are valid").journal;
+        let (journal, _) = open(folder.path().join(FILE), limits).await.expect("a journal");
+        let at = |seconds| Stamp { since_boot: Duration::from_secs(seconds), wall: chrono::DateTime::UNIX_EPOCH };
+        journal.alive(at(7));
+        journal.settled().await;
+        for file in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+            let found = std::fs::metadata(folder.path().join(file)).expect(file);
+            assert_eq!(found.permissions().mode() & 0o777, 0o600, "{file}");
+        }
+        panics::set_trap(&format!("the journal's keeper in {}", folder.path().display()), 1);
+        journal.alive(at(8));
+        let mut standing = journal.standing();
+        while standing.changed().await.is_ok() {}
+        // Nobody waits for the dead.
+        journal.settled().await;
+        assert!(journal.oldest(0, 1).await.is_empty());
+        let (_, left) = open(folder.path().join(FILE), limits).await.expect("the journal again");
+        assert_eq!(left.alive.map(|it| it.since_boot), Some(Duration::from_secs(7)));
+    }
 }

@@ -1,5 +1,6 @@
 //! Writing and reading call records.
 
+pub mod fallback;
 pub mod legacy;
 mod rows;
 

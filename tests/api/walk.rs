@@ -144,6 +144,7 @@ impl Operation {
             "createLink" => json!({ "client_id": own.client, "max_concurrency": 1 }),
             "previewRoute" => json!({ "did": own.number }),
             "resetLinkCounter" => json!({ "expected": 0 }),
+            "releaseNode" => json!({ "expected": 0 }),
             "setLegacyIds" => json!({ "items": [{ "id": own.link, "legacy_id": format!("old-{n}") }] }),
             unknown => panic!("tests/api/walk.rs has no body for {unknown}"),
         })
@@ -182,8 +183,8 @@ impl Operation {
             "createLink" => &[409],
             // The password was a wrong one.
             "changePassword" => &[422, 429],
-            // Its calls have been counted.
-            "resetLinkCounter" => &[409],
+            // Its calls have been counted; it is connected.
+            "resetLinkCounter" | "releaseNode" => &[409],
             _ => &[],
         }
     }
@@ -247,6 +248,7 @@ pub(crate) async fn named(world: &World, operation: &Operation, parameter: &str,
         ("calls", "call_id") => objects.call.clone(),
         // Only admins reach them, and all of them.
         ("legacy_ids", "kind") => "links".to_owned(),
+        ("nodes", "name") => "pbx".to_owned(),
         // Each is gone after the first good request.
         ("live", "call_id") => world.live_call(objects).await.0,
         ("auth", "id") => world.token(&objects.username, "read").await.0.to_string(),

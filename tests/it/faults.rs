@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capconduit::clock::Clock;
 use capconduit::config::Transport;
 
 use crate::fake_ari::{Behaviour, CallerEnd, Fault};
@@ -60,10 +61,17 @@ async fn a_hang_up_missed_while_disconnected_is_found(database: Database) {
     call.answered().await;
     site.asterisk.refuse_connections(true);
     site.asterisk.drop_sockets();
+    let gone = Clock::start().now().wall;
     call.hang_up();
     site.asterisk.refuse_connections(false);
     let record = site.records(1).await.remove(0);
-    assert_eq!(record.ending, "completed");
+    assert_eq!((record.ending.as_str(), record.answered_client_name.as_deref()), ("lost", Some("north")));
+    let (after, before) = (record.ended_after.expect("an interval"), record.ended_before.expect("an interval"));
+    // The last frame may have been read a moment after it was sent.
+    assert!(after - chrono::Duration::milliseconds(200) <= gone && gone <= before, "{after} {gone} {before}");
+    assert_eq!((record.ended_at, site.total_of("north").await), (after, 1));
+    let talked = record.ended_at - record.answered_at.expect("it was answered");
+    assert_eq!(record.talk_ms, talked.num_milliseconds());
     site.settle().await;
 }
 

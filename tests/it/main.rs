@@ -11,6 +11,7 @@ mod postgres;
 
 mod site;
 
+mod anew;
 mod breakers;
 mod caps;
 mod failover;

@@ -180,11 +180,6 @@ impl Site {
             .await;
     }
 
-    /// Waits until the application says that it takes no calls.
-    pub(crate) async fn until_not_ready(&self) {
-        self.until("readyz", |text| text.contains("\"not_ready\"")).await;
-    }
-
     /// Whether the application takes calls.
     pub(crate) async fn is_ready(&self) -> bool {
         let answer = reqwest::get(format!("http://{}/readyz", self.config.api.listen)).await.expect("the API answers");

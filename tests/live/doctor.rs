@@ -14,7 +14,8 @@ async fn a_sound_site_and_a_dead_asterisk(backend: Backend) {
 
     let (sound, report) = site.controller.doctor().await;
     assert!(sound, "{report}");
-    for checked in ["database", "ARI", "1 of 1 active clients", "capconduit-inbound", "capconduit-fallback"] {
+    let spool = "fallback.log is not there yet";
+    for checked in ["database", "ARI", "1 of 1 active clients", "capconduit-inbound", "capconduit-fallback", spool] {
         assert!(report.contains(checked), "nothing about {checked} in:\n{report}");
     }
 
@@ -24,6 +25,10 @@ async fn a_sound_site_and_a_dead_asterisk(backend: Backend) {
     assert!(sound, "the dialplan does what it should without a controller:\n{report}");
     let tried = report.lines().find(|line| line.contains("falling back")).unwrap_or_default();
     assert!(tried.starts_with("ok "), "now the fallback can be tried:\n{report}");
+    let [line] = site.nodes[0].spooled().try_into().expect("the probe leaves a line");
+    let spool = site.nodes[0].spool().display().to_string();
+    let imported = site.controller.run(&["import-fallback", "--node", "pbx-1", &spool]).await;
+    assert_eq!(imported, "1 lines: 0 calls recorded, 0 known, 0 unreadable\n", "which is no call's: {line}");
 
     site.nodes[0].process().kill();
     let (sound, report) = site.controller.doctor().await;

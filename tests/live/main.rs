@@ -23,6 +23,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+mod anew;
 mod answered;
 mod cancelled;
 mod caps;
@@ -30,6 +31,7 @@ mod clients;
 mod configured;
 mod doctor;
 mod failover;
+mod fallback;
 mod identity;
 mod media;
 mod migrating;

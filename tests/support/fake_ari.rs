@@ -134,6 +134,7 @@ impl FakeAri {
             password: PASSWORD.to_owned().into(),
             app: app.to_owned(),
             apps,
+            fallback_spool: None,
             transport,
             did_from: DidFrom::RequestUri,
             default_region: None,

@@ -28,6 +28,7 @@ mod m20261124_000052_call_filters;
 mod m20261124_000060_legacy;
 mod m20261125_000070_call_filters;
 mod m20261125_000071_lost_calls;
+mod m20261125_000072_fallback;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -57,5 +58,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261124_000060_legacy::Step),
         Box::new(m20261125_000070_call_filters::Step),
         Box::new(m20261125_000071_lost_calls::Step),
+        Box::new(m20261125_000072_fallback::Step),
     ]
 }

@@ -38,6 +38,7 @@ const BODIES: &[(&str, &str)] = &[
     ("createLink", r#"{"client_id": 7, "max_concurrency": 5, "total_calls_allowed": 1000}"#),
     ("updateLink", r#"{"status": "active", "weight": 3}"#),
     ("resetLinkCounter", r#"{"expected": 1000}"#),
+    ("releaseNode", r#"{"expected": 12}"#),
     ("setLegacyIds", r#"{"items": [{"id": 9, "legacy_id": "123"}, {"id": 10, "legacy_id": null}]}"#),
     (
         "previewRoute",

@@ -1,24 +1,28 @@
 //! After every (re)connect and at intervals: asks for Asterisk's lists, compares, and acts on what follows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::node::Orphan;
-use super::{Dispatcher, Report, Waiting};
+use super::node::{Missed, Orphan};
+use super::{Asked, Dispatcher, Lists, Report, Waiting};
 use crate::ari::{Bridge, Channel, Error, Request};
 use crate::calls::io::Input;
-use crate::calls::reconcile::{Adoption, Belief, Finding, Ours, compare};
+use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
+use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
+use crate::clock::Now;
 use crate::id::CallId;
+use crate::panics;
 use crate::routing::caps::PermitKey;
 
 /// How soon a second comparison follows one that left something open.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a permit must have been seen without a channel before that is evidence: longer than its creation may take.
+/// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
+/// its creation, or the event of its end, may take.
 pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
 /// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -40,10 +44,19 @@ impl Dispatcher {
         state.comparing = Some(generation);
         state.ended.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
+        let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
         tokio::spawn(async move {
-            let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges());
+            let listing = async {
+                panics::trap(|| format!("comparing {}", handle.name()));
+                // Who answers the lists is asked with them: at the socket's connecting it may have been another.
+                let info = async { Ok(handle.info().await.ok()) };
+                let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
+                lists.map(|(channels, bridges, info)| Lists { channels, bridges, info })
+            };
+            // Without a report nobody would ever compare again.
+            let lists = panics::caught(listing).await.unwrap_or_else(|panic| Err(Error::Protocol(panic.to_string())));
             // The receiver lives as long as the dispatcher; after it nobody compares.
-            drop(reports.send(Report::Listed { node, generation, belief, lists }));
+            drop(reports.send(Report::Listed { node, asked, lists }));
         });
     }
 
@@ -61,48 +74,52 @@ impl Dispatcher {
     fn belief(&self, node: usize) -> Belief {
         let registry = &self.context.registry;
         let calls = registry.calls_on(node);
-        let on_node: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
+        let on_node: HashMap<CallId, &LiveCall> = calls.iter().map(|(call, live)| (*call, live)).collect();
+        let seen = |(call, n): &PermitKey| on_node.get(call).is_some_and(|live| live.saw_leg(*n));
         let state = &self.nodes[node];
         let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
         let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
-        let of_calls = |key: &PermitKey| on_node.contains(&key.0) && !orphaned.contains(key);
+        let of_calls = |key: &PermitKey| on_node.contains_key(&key.0) && !orphaned.contains(key);
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         Belief {
+            permits: held.into_iter().filter(of_calls).map(|key| (key, seen(&key))).collect(),
             calls: calls
-                .into_iter()
-                .map(|(call, live)| (live.channel_id.clone(), (call, live.is_orphaned())))
+                .iter()
+                .map(|(call, live)| {
+                    let (task_gone, caller_gone) = (live.is_orphaned(), live.saw_caller_go());
+                    (live.channel_id.clone(), Known { call: *call, task_gone, caller_gone })
+                })
                 .collect(),
-            permits: held.into_iter().filter(of_calls).collect(),
             missing_before: state
                 .missing
                 .iter()
-                .filter(|(_, since)| **since <= long_ago)
-                .map(|(key, _)| *key)
+                .filter(|(_, missed)| missed.since <= long_ago)
+                .map(|(channel_id, _)| channel_id.clone())
                 .collect(),
+            hearing: if state.compared { Hearing::All } else { Hearing::Interrupted },
         }
     }
 
     /// The lists came, or could not be had.
-    pub(super) fn listed(
-        &mut self,
-        node: usize,
-        generation: u64,
-        belief: &Belief,
-        lists: Result<(Vec<Channel>, Vec<Bridge>), Error>,
-    ) {
+    pub(super) fn listed(&mut self, node: usize, asked: &Asked, lists: Result<Lists, Error>) {
         let state = &mut self.nodes[node];
         state.comparing = None;
         let ended = std::mem::take(&mut state.ended);
-        if generation != state.generation {
+        if asked.generation != state.generation {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
             return;
         }
         match lists {
-            Ok((mut channels, bridges)) => {
+            Ok(Lists { mut channels, bridges, info }) => {
+                if info.is_some_and(|info| self.nodes[node].is_anew(&info)) {
+                    self.end_all(node, "Asterisk started anew");
+                }
                 let leaving = &self.nodes[node].leaving;
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
-                self.compared(node, belief, &channels, &bridges);
+                self.compared(node, &asked.belief, &channels, &bridges);
+                self.nodes[node].was_compared(asked.at);
+                self.open_nodes();
             }
             Err(error) => {
                 warn!(node = self.nodes[node].handle.name(), %error, "Asterisk's lists could not be had");
@@ -114,14 +131,16 @@ impl Dispatcher {
     fn compared(&mut self, node: usize, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) {
         let state = &self.nodes[node];
         let ours = Ours { node: state.handle.name(), apps: &state.apps };
-        let mut findings = compare(ours, belief, channels, bridges);
+        let findings = compare(ours, belief, channels, bridges);
+        let mut findings = self.hang_up_released(node, findings);
         // Whatever holds a permit comes first, so that no call is decided on caps that look free.
         findings.sort_by_key(|finding| match finding {
             Finding::Adopt(_) => 0,
             Finding::HangUp { .. } => 1,
             _ => 2,
         });
-        let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::LegMissing(_)));
+        let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
+        self.note_drift(node, belief, &findings);
         self.forget_gone(node, channels, &findings);
         self.settle_left(node, &findings, channels);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
@@ -132,19 +151,62 @@ impl Dispatcher {
         registry.calls_on(node).iter().for_each(|(call, _)| {
             registry.tell(*call, Input::NodeUp);
         });
-        self.nodes[node].compared = true;
-        self.open_nodes();
     }
 
-    /// Orphans that Asterisk does not list any more are gone, and permits that have their channel are not missing.
+    /// Nothing of the node's calls lives any more: they end as not seen, and all permits are free.
+    pub(super) fn end_all(&mut self, node: usize, why: &str) {
+        let belief = Belief { hearing: Hearing::Anew, ..self.belief(node) };
+        let state = &mut self.nodes[node];
+        let calls = belief.calls.len() + state.left.len();
+        warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
+        state.missing.clear();
+        let waiting = std::mem::take(&mut state.waiting);
+        for caller in waiting.into_iter().filter(|caller| caller.noted.is_some()) {
+            let since = self.known_until(node, caller.facts.call_id);
+            self.begin(node, caller, Input::Missing { since });
+        }
+        let state = &self.nodes[node];
+        let ours = Ours { node: state.handle.name(), apps: &state.apps };
+        let findings = compare(ours, &belief, &[], &[]);
+        self.forget_gone(node, &[], &findings);
+        self.settle_left(node, &[], &[]);
+        findings.into_iter().for_each(|finding| self.act_on(node, finding));
+    }
+
+    /// Of a call that an operator took for gone nothing is taken over: its record is written.
+    fn hang_up_released(&mut self, node: usize, findings: Vec<Finding>) -> Vec<Finding> {
+        let state = &mut self.nodes[node];
+        let released = std::mem::take(&mut state.released);
+        let hang_up = |channel_id: &String, permit| Finding::HangUp { channel_id: channel_id.clone(), permit };
+        let instead = |finding| match &finding {
+            Finding::Adopt(it) if released.contains(&it.call) => {
+                state.released.insert(it.call);
+                vec![hang_up(&it.caller.id, None), hang_up(&it.leg.id, Some(((it.call, it.n), it.permit)))]
+            }
+            Finding::Arrive { caller, .. } => {
+                let call = CallId::derive(caller.creationtime, state.handle.name(), &caller.id);
+                if !released.contains(&call) {
+                    return vec![finding];
+                }
+                state.released.insert(call);
+                vec![hang_up(&caller.id, None)]
+            }
+            _ => vec![finding],
+        };
+        findings.into_iter().flat_map(instead).collect()
+    }
+
+    /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
     fn forget_gone(&mut self, node: usize, channels: &[Channel], findings: &[Finding]) {
         let listed: HashSet<&str> = channels.iter().map(|c| c.id.as_str()).collect();
         let gone: Vec<String> =
             self.nodes[node].orphans.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));
-        let missing: HashSet<PermitKey> =
-            findings.iter().filter_map(|f| if let Finding::LegMissing(key) = f { Some(*key) } else { None }).collect();
-        self.nodes[node].missing.retain(|key, _| missing.contains(key));
+        let absent =
+            |id: &str| findings.iter().any(|f| matches!(f, Finding::Absent { channel_id } if channel_id == id));
+        self.nodes[node].missing.retain(|channel_id, _| absent(channel_id));
+        let legs = listed.iter().filter_map(|channel_id| CallId::parse_leg(channel_id));
+        legs.for_each(|(call, n)| self.context.registry.leg_seen(call, n));
     }
 
     /// Lets nodes take calls: those that are compared, once all are or enough time has passed since the start.
@@ -176,15 +238,20 @@ impl Dispatcher {
             Finding::Seen(call, sight) => {
                 registry.tell(call, sight.into());
             }
-            Finding::LegGone((call, n)) => {
-                if !registry.tell(call, Input::LegGone { n, cause: None, sip: None }) {
+            Finding::Missing(call) => {
+                let since = self.known_until(node, call);
+                registry.tell(call, Input::Missing { since });
+            }
+            Finding::LegMissing((call, n)) => {
+                let since = self.known_until(node, call);
+                if !registry.tell(call, Input::LegMissing { n, since }) {
                     // Whether it was answered is not known any more: it counts, so that no total is overshot.
                     registry.book().ledger.release((call, n), true);
                 }
             }
-            Finding::LegMissing(key) => {
-                let now = self.context.clock.now().mono;
-                self.nodes[node].missing.entry(key).or_insert(now);
+            Finding::Absent { channel_id } => {
+                let (since, state) = (self.context.clock.now().mono, &mut self.nodes[node]);
+                state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
             }
             Finding::Arrive { caller, .. } if self.draining => {
                 self.forget_left(node, &caller.id);
@@ -218,7 +285,14 @@ impl Dispatcher {
         }
     }
 
-    fn is_live(&self, node: usize, channel_id: &str) -> bool {
+    /// The last moment at which a call's channels are known to have lived.
+    fn known_until(&self, node: usize, call: CallId) -> Now {
+        let now = self.context.clock.now();
+        let app = self.context.registry.app_of(call).unwrap_or_default();
+        now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
+    }
+
+    pub(super) fn is_live(&self, node: usize, channel_id: &str) -> bool {
         let registry = &self.context.registry;
         let Some((call, n)) = CallId::parse_leg(channel_id) else {
             return registry.call_of(node, channel_id).is_some_and(|call| registry.is_live(call));
@@ -254,6 +328,7 @@ impl Dispatcher {
         let registry = &self.context.registry;
         let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
         registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        registry.leg_seen(adoption.call, adoption.n);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
         tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));

@@ -9,6 +9,7 @@ use super::node::Orphan;
 use crate::ari::Channel;
 use crate::calls::adopt::Noted;
 use crate::calls::left;
+use crate::calls::machine::EXPIRY;
 use crate::calls::reconcile::Finding;
 use crate::calls::task::measure;
 use crate::cdr::journal::Left;
@@ -69,6 +70,28 @@ impl Dispatcher {
             self.hang_up(node, &channel_id, "an outbound channel of an earlier run");
         } else {
             self.context.registry.book().ledger.release(key, counted);
+        }
+    }
+
+    /// Calls that were left on a node that does not come back: Asterisk's own timers must have ended them.
+    pub(super) fn expire_left(&mut self, node: usize) {
+        let (now, limits) = (self.context.clock.now(), self.context.limits);
+        let snapshot = self.context.registry.snapshot().clone();
+        let longest = |noted: &Noted| {
+            let campaign = noted.call.record.campaign_id.and_then(|id| snapshot.campaigns.get(&id));
+            let max = campaign.and_then(|campaign| campaign.max_duration).unwrap_or(limits.max_duration);
+            let setup = campaign.and_then(|campaign| campaign.setup_budget).unwrap_or(limits.setup_budget);
+            // Either may have been longer when it began.
+            max.max(limits.max_duration) + setup.max(limits.setup_budget) + EXPIRY
+        };
+        let over = |noted: &Noted| now.mono >= noted.arrived.mono + longest(noted);
+        let over: Vec<CallId> =
+            self.nodes[node].left.iter().filter(|(_, noted)| over(noted)).map(|(call, _)| *call).collect();
+        for call in over {
+            let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
+            for (n, counted) in self.close_as_lost(noted, now) {
+                self.context.registry.book().ledger.release((call, n), counted);
+            }
         }
     }
 

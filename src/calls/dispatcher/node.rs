@@ -3,10 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::ari::{Channel, NodeHandle};
+use chrono::{DateTime, Utc};
+
+use super::drift::Drift;
+use crate::ari::{Channel, Info, NodeHandle};
 use crate::calls::adopt::Noted;
 use crate::calls::facts::CallFacts;
 use crate::calls::intake::Intake;
+use crate::clock::Now;
 use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
@@ -33,6 +37,15 @@ pub(super) struct Orphan {
     pub(super) counted: bool,
 }
 
+/// A channel that should be there and was not listed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missed {
+    /// Monotonic time of the first such list.
+    pub(super) since: Duration,
+    /// Whether nothing of the node had gone unheard then.
+    pub(super) heard: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct NodeState {
     pub(super) handle: NodeHandle,
@@ -56,8 +69,22 @@ pub(super) struct NodeState {
     pub(super) ended: HashSet<String>,
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
-    /// Permits found without a channel, and when first.
-    pub(super) missing: HashMap<PermitKey, Duration>,
+    /// Channels that should be there and were not listed, and when first.
+    pub(super) missing: HashMap<String, Missed>,
+    /// Monotonic time since which it is connected, or is not.
+    pub(super) since: Duration,
+    /// As it said last.
+    pub(super) version: Option<String>,
+    /// When this Asterisk started, by its own clock.
+    pub(super) startup_time: Option<DateTime<Utc>>,
+    /// Monotonic time at which the lists of the last comparison were asked for.
+    pub(super) compared_at: Duration,
+    /// Per application: the last frame before its socket went away; `None` where nothing was missed since the last comparison.
+    pub(super) heard_until: Vec<Option<Duration>>,
+    /// Where permits and channels did not agree.
+    pub(super) drift: Drift,
+    /// Calls that an operator took for gone while the node was away: whatever lives of them is hung up.
+    pub(super) released: HashSet<CallId>,
     /// By channel id.
     pub(super) orphans: HashMap<String, Orphan>,
     /// A further comparison is due: there is a timer for it.
@@ -68,9 +95,9 @@ pub(super) struct NodeState {
 }
 
 impl NodeState {
-    pub(super) fn new(handle: NodeHandle, intake: Intake) -> Self {
+    pub(super) fn new(handle: NodeHandle, intake: Intake, now: Duration) -> Self {
         let apps: Vec<String> = (0..handle.apps()).map(|app| handle.app_name(app).to_owned()).collect();
-        let up = vec![false; apps.len()];
+        let (up, heard_until) = (vec![false; apps.len()], vec![None; apps.len()]);
         Self {
             handle,
             intake,
@@ -85,6 +112,13 @@ impl NodeState {
             ended: HashSet::new(),
             leaving: HashSet::new(),
             missing: HashMap::new(),
+            since: now,
+            version: None,
+            startup_time: None,
+            compared_at: Duration::ZERO,
+            heard_until,
+            drift: Drift::default(),
+            released: HashSet::new(),
             orphans: HashMap::new(),
             again: false,
             waiting: Vec::new(),
@@ -93,8 +127,16 @@ impl NodeState {
     }
 
     /// Notes that an application's socket came up or went down: nothing that was known of the node holds any more.
-    pub(super) fn turn(&mut self, app: u16, up: bool) {
+    pub(super) fn turn(&mut self, app: u16, up: bool, at: Now) {
+        let before = self.is_up();
         self.up[usize::from(app)] = up;
+        if self.is_up() != before {
+            self.since = at.mono;
+        }
+        if !up {
+            let heard = self.handle.heard(app).unwrap_or_default();
+            self.heard_until[usize::from(app)].get_or_insert(heard);
+        }
         self.generation += 1;
         self.compared = false;
         self.ready = false;
@@ -105,6 +147,25 @@ impl NodeState {
     /// Whether its heartbeat beats.
     pub(super) fn beats(&self) -> bool {
         self.ready && !self.tripped
+    }
+
+    /// Notes when this Asterisk started. Returns whether it is another one than before: nothing of before lives.
+    pub(super) fn is_anew(&mut self, info: &Info) -> bool {
+        let before = self.startup_time;
+        self.startup_time = info.startup_time.or(before);
+        before.is_some() && before != self.startup_time
+    }
+
+    /// Monotonic time up to which the calls of an application are known to have lived, unless they said otherwise themselves.
+    pub(super) fn known_until(&self, app: u16) -> Duration {
+        self.heard_until.get(usize::from(app)).copied().flatten().unwrap_or(self.compared_at)
+    }
+
+    /// The lists that were asked for at this monotonic time are compared: whatever lives was seen.
+    pub(super) fn was_compared(&mut self, asked_at: Duration) {
+        self.compared = true;
+        self.compared_at = asked_at;
+        self.heard_until.fill(None);
     }
 
     /// Whether every application's socket is connected.

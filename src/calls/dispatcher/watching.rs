@@ -9,6 +9,7 @@ use super::{Dispatcher, NodeStanding, Report};
 use crate::ari::{Channel, DownReason, Error};
 use crate::calls::heartbeat;
 use crate::calls::io::Input;
+use crate::clock::Now;
 
 use super::comparing::MISSING_FOR;
 
@@ -66,11 +67,11 @@ impl Dispatcher {
 
     /// Another controller has taken an application over. With the first one go the node and its calls: the other finds them in Asterisk's
     /// lists. Here nothing more is sent for them, no heartbeat is withdrawn, which is the other's by now, and nothing is recorded.
-    pub(super) fn replaced(&mut self, node: usize, app: u16) {
+    pub(super) fn replaced(&mut self, node: usize, app: u16, at: Now) {
         let reason = DownReason::Replaced.as_str();
         let state = &mut self.nodes[node];
         warn!(node = state.handle.name(), app, reason, "node disconnected: another controller has taken it over");
-        state.turn(app, false);
+        state.turn(app, false, at);
         if app == 0 {
             state.taken = true;
             state.waiting.clear();

@@ -120,8 +120,12 @@ impl Call {
     pub(super) fn close(&mut self, ending: Ending, by: HungUpBy, cause: Option<i16>, now: Now) {
         self.phase = Phase::Clearing;
         let answered = matches!(ending, Ending::Completed | Ending::MaxDuration) || self.caller == CallerLeg::Up;
-        let sip = if answered { 200 } else { rejection(ending, &self.rejections()) };
-        self.end.get_or_insert(End { ending, by, at: now, sip, cause });
+        let sip = match ending {
+            _ if answered => 200,
+            Ending::Lost => 0,
+            _ => rejection(ending, &self.rejections()),
+        };
+        self.end.get_or_insert(End { ending, by, at: now, within: self.late, sip, cause });
     }
 
     pub(super) fn hang_up_leg(&mut self, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
@@ -188,12 +192,12 @@ impl Call {
 
     /// Nothing of this call can be alive any more.
     pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.close(Ending::Failed, HungUpBy::System, None, now);
+        let heard = self.heard;
+        self.missing(heard, now, effects);
         let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
         for n in left {
-            self.leg_gone(n, None, None, now, effects);
+            self.leg_missing(n, heard, now, effects);
         }
-        self.caller_gone(now, effects);
     }
 
     /// Asks once more for what has no evidence yet. Harmless where it happened: a channel that is gone answers 404. A leg whose

@@ -112,6 +112,7 @@ impl Call {
     }
 
     pub(super) fn leg_rings(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        self.still_rings(n);
         let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) else { return };
         attempt.ringing.get_or_insert(now);
         effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
@@ -163,6 +164,18 @@ impl Call {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        self.leg_ended(n, (cause, sip), None, now, effects);
+    }
+
+    /// Attempt n's channel is gone; where nobody saw it go, `unseen` is the last moment at which it was known to live.
+    pub(super) fn leg_ended(
+        &mut self,
+        n: u32,
+        (cause, sip): (Option<i16>, Option<i16>),
+        unseen: Option<Now>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let is_current = n == self.last_n();
         if is_current {
             // Gone again before it was with the caller: nobody has talked.
@@ -177,19 +190,23 @@ impl Call {
         if caller_came_up && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) {
             // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
             // node was away. The caller is not sold twice; how long they talked is not known.
-            attempt.answered = Some(now);
+            attempt.answered = Some(unseen.unwrap_or(now));
             attempt.verdict = None;
             talking = true;
         }
-        attempt.end(cause, sip, now);
+        attempt.end(cause, sip, unseen.unwrap_or(now));
         let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
+        let counted = counted || attempt.outcome() == AttemptOutcome::Unknown;
         attempt.counted = counted;
         let (position, cause) = (attempt.position, attempt.cause);
         effects.extend(attempt.last_sign().map(|sign| Effect::Sign { n, sign }));
         effects.push(Effect::Release { n, counted });
         match self.phase {
             _ if talking && is_current => {
-                self.close(Ending::Completed, HungUpBy::Client, cause, now);
+                match unseen {
+                    None => self.close(Ending::Completed, HungUpBy::Client, cause, now),
+                    Some(since) => self.lose(HungUpBy::Client, since, now),
+                }
                 self.hang_up_caller(None, now, effects);
             }
             Phase::Dialling if is_current => self.try_next(position + 1, now, effects),

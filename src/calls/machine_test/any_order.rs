@@ -3,13 +3,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::DateTime;
 use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::bench::Bench;
 use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::record::AttemptOutcome;
+use crate::clock::Now;
 use crate::routing::decision::tests::{campaign, link};
 use crate::routing::snapshot::{Campaign, Link};
+
+/// Before the call arrived, so that the machine has to know better.
+const EARLIER: Now = Now { mono: Duration::from_secs(50), wall: DateTime::UNIX_EPOCH };
 
 /// Anything that may happen to a call with up to four attempts, in any order.
 fn any_input() -> impl Generator<Value = (Input, u64)> {
@@ -44,6 +49,8 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         }),
         1 => Just(Input::CallerUp),
         1 => Just(Input::CallerGone),
+        1 => Just(Input::Missing { since: EARLIER }),
+        1 => (1_u32..=4).prop_map(|n| Input::LegMissing { n, since: EARLIER }),
         1 => Just(Input::CallerHangup { cause: Some(16), sip: None }),
         1 => Just(Input::NodeUp),
         1 => Just(Input::Shed),
@@ -67,7 +74,7 @@ proptest! {
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);
             joined |= matches!(input, Input::Joined(_));
-            let asked = bench.give(input);
+            let asked = if wait % 5 == 0 { bench.late(input) } else { bench.give(input) };
             prop_assert!(joined || !asked.contains(&Op::AnswerCaller), "answered to nobody");
             prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
         }
@@ -83,6 +90,15 @@ proptest! {
         let answered = record.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Answered).count();
         prop_assert!(answered <= 1, "a call is answered once at most");
         prop_assert_eq!(answered == 1, record.answered_at.is_some());
+        let unknown = record.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Unknown);
+        prop_assert!(unknown.clone().count() == 0 || record.ending == "lost", "only of a call whose end was not seen");
+        prop_assert!(unknown.clone().all(|a| a.counted), "what may have been answered counts");
+        prop_assert!(record.ending != "lost" || record.ended_after.is_some());
+        prop_assert!(record.answered_at.is_none_or(|at| at <= record.ended_at));
+        if let (Some(after), Some(before)) = (record.ended_after, record.ended_before) {
+            prop_assert!(record.arrived_at <= after && after <= before, "an honest interval");
+            prop_assert!(after <= record.ended_at && record.ended_at <= before);
+        }
     }
 
     /// A caller that is there and not answered always has a deadline: nobody rings for ever.

@@ -210,7 +210,7 @@ impl Reader<'_> {
 }
 
 /// `DIALSTATUS` (or CDR's disposition, which says the same in other letters) in the words of records.
-pub(super) fn dialstatus(text: &str) -> Option<DialStatus> {
+pub(in crate::cdr) fn dialstatus(text: &str) -> Option<DialStatus> {
     let word: String = text.chars().filter(|c| c.is_ascii_alphabetic()).map(|c| c.to_ascii_uppercase()).collect();
     match word.as_str() {
         "ANSWER" | "ANSWERED" => Some(DialStatus::Answer),

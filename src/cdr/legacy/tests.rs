@@ -11,7 +11,7 @@ fn moment(text: &str) -> DateTime<Utc> {
 }
 
 /// Long after every time of these tests but for those that look at it.
-fn later() -> DateTime<Utc> {
+pub(super) fn later() -> DateTime<Utc> {
     moment("2026-12-01T12:00:00Z")
 }
 
@@ -28,7 +28,7 @@ fn faults(value: Value) -> Vec<(&'static str, &'static str)> {
     faults.into_iter().map(|fault| (fault.field, fault.code)).collect()
 }
 
-fn answered_call() -> Value {
+pub(super) fn answered_call() -> Value {
     json!({
         "uniqueid": "pbx-1795349909.10", "linkedid": "", "dnid": "02079460001", "caller_number": "07700900123", "caller_name": "Ann",
         "start": "2026-11-22 14:00:00", "answer": "2026-11-22 14:00:07", "end": "2026-11-22 14:01:07", "dialstatus": "ANSWER",
@@ -183,7 +183,15 @@ fn link(count_on: CountOn) -> DialledLink {
 }
 
 fn made(value: Value, parties: Parties) -> CallRecord {
-    let report = report(value);
+    made_for(report(value), parties)
+}
+
+/// The record of a report that names nobody.
+pub(super) fn made_of(report: Report) -> CallRecord {
+    made_for(report, Parties::default())
+}
+
+fn made_for(report: Report, parties: Parties) -> CallRecord {
     let numbers = Normaliser::new(Some("GB"), &Default::default());
     let caller = numbers.caller(&report.caller_number, &report.caller_presentation);
     record(&Reported { dialled: numbers.dialled(&report.dnid), caller, node: "pbx".to_owned(), report }, parties)

@@ -6,9 +6,6 @@ use crate::ari::{Error, Info};
 use crate::config::{Node, Realtime};
 use crate::routing::snapshot::ClientIdentifier;
 
-/// What the probe that takes the whole way of a call dials: tells the line that it leaves in the fallback's spool from a call's.
-pub const PROBE_DID: &str = "capconduit-doctor";
-
 const README: &str = "asterisk/README.md";
 
 /// Q.850 causes that our dialplan gives the probes: no answer, for a call that comes by again or timed out; call rejected; switching

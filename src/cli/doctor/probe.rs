@@ -13,10 +13,11 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::judge::{INBOUND, PROBE_DID};
+use super::judge::INBOUND;
 use crate::ari::{
     BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
 };
+use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
 use crate::config;
 use crate::routing::snapshot::{Client, ClientIdentifier};
@@ -74,6 +75,7 @@ pub(super) struct Globals {
     pub(super) heartbeat: String,
     pub(super) epoch: String,
     pub(super) last_resort: String,
+    pub(super) spool: String,
 }
 
 /// What came of dialling into the contexts: the Q.850 cause each gave, or why there is none.
@@ -149,6 +151,7 @@ impl Probe {
             heartbeat: self.global("CAPCONDUIT_HEARTBEAT").await,
             epoch: self.global("EPOCH").await,
             last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
+            spool: self.global("CAPCONDUIT_SPOOL").await,
         };
         let now: DateTime<Utc> = self.clock.now().wall;
         let clock_skew = globals.epoch.parse::<i64>().ok().map(|theirs| theirs - now.timestamp());

@@ -175,6 +175,7 @@ fn why_tells_the_decision_in_words_with_its_figures() {
 fn why_says_within_which_time_an_unseen_end_was() {
     let mut lost = answered();
     assert!(!why(&lost).contains("not seen"));
+    lost.ending = "lost".to_owned();
     (lost.ended_after, lost.ended_before) = (Some(at(46_100)), Some(at(136_100)));
     let text = why(&lost);
     let line = text.lines().find(|line| line.contains("not seen")).unwrap();

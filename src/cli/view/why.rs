@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::table::{self, Align};
 use super::{caller, code, dash, instant, seconds};
+use crate::calls::ending::Ending;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::routing::caps::Cap;
 use crate::routing::trace::{CLIENT_UNREACHABLE, CLIENT_WITHDRAWN, LinkView, TraceView};
@@ -67,7 +68,8 @@ fn head(record: &CallRecord) -> String {
     let rang = record.ringing_at.map_or_else(String::new, |_| format!(", rang {} s", seconds(record.ring_ms)));
     text += &line("ended", &format!("{} by {}: {answered}{rang}", record.ending, record.hung_up_by));
     if let (Some(after), Some(before)) = (record.ended_after, record.ended_before) {
-        text += &line("unseen", &format!("its end was not seen: between {} and {}", instant(after), instant(before)));
+        let why = if record.ending == Ending::Lost.as_str() { "was not seen" } else { "was told late" };
+        text += &line("unseen", &format!("its end {why}: between {} and {}", instant(after), instant(before)));
     }
     text += &line(
         "signalled",

@@ -206,6 +206,17 @@ proptest! {
         }
     }
 
+    /// Whatever stands around it: the user is what a carrier encoded, and nothing of the display name.
+    #[test]
+    fn the_user_of_a_header_is_the_one_that_was_written(
+        user in "[^\\p{Cc};]{1,30}", display in "[^\\p{Cc}\"\\\\]{0,20}", quoted: bool, parameters in "(;[a-z]{1,5}=[a-z0-9]{0,5}){0,3}",
+    ) {
+        let encoded = percent_encoding::utf8_percent_encode(&user, percent_encoding::NON_ALPHANUMERIC);
+        let name = if quoted { format!("\"{display}\" ") } else { String::new() };
+        let header = format!("{name}<sip:{encoded}{parameters}@pbx.example;user=phone>;tag=a6");
+        prop_assert_eq!(user_of_to(&header), Some(user));
+    }
+
     #[test]
     fn headers_never_panic(header in "[\"<>;:@%\\\\a-z0-9+ ]{0,40}") {
         let _ = user_of_to(&header);

@@ -39,6 +39,17 @@ pub(crate) struct Settings {
     pub(crate) sections: String,
 }
 
+/// A node as the controller reaches it.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its ARI.
+    pub(crate) url: String,
+    /// Where its dialplan's fallback writes.
+    pub(crate) spool: PathBuf,
+}
+
 /// The binary that was built with this test; for the demo, the one beside it.
 fn binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_capconduit").map_or_else(
@@ -54,8 +65,8 @@ fn binary() -> PathBuf {
 const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 
 impl Controller {
-    /// Writes the configuration. `nodes` are their names and the addresses of their ARI.
-    pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[(String, String)]) -> Self {
+    /// Writes the configuration.
+    pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[Address]) -> Self {
         let Settings { database, realtime, node, sip, calls, sections } = settings;
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
@@ -65,10 +76,11 @@ impl Controller {
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()
         );
-        for (name, url) in nodes {
+        for Address { name, url, spool } in nodes {
             toml.push_str(&format!(
                 "\n[[asterisk]]\nname = \"{name}\"\nurl = \"{url}\"\nuser = \"{ARI_USER}\"\n\
-                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\n{node}\n"
+                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\nfallback_spool = \"{}\"\n{node}\n",
+                spool.display()
             ));
         }
         std::fs::create_dir_all(dir.join("data")).expect("the test's folder takes a folder");

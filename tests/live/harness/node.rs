@@ -18,6 +18,10 @@ pub(crate) const ARI_PASSWORD: &str = "only-for-this-test";
 /// UDP ports for the media of one node: room for 40 calls with two legs of RTP and RTCP.
 const MEDIA_PORTS: u16 = 160;
 
+fn sandbox() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox")
+}
+
 /// A running Asterisk.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -28,6 +32,9 @@ pub(crate) struct Node {
     /// Where it takes SIP: `127.0.0.1:PORT`.
     pub(crate) sip: String,
     dir: PathBuf,
+    /// How the sandbox is called.
+    args: Vec<String>,
+    log: PathBuf,
     http: reqwest::Client,
     child: Child,
     /// How much of its log was written before the controller had published the realtime tables.
@@ -37,7 +44,6 @@ pub(crate) struct Node {
 impl Node {
     /// Starts it. `realtime` is the sandbox's SPEC; `more` are further options of the sandbox, each with its value.
     pub(crate) fn start(site: &Path, ports: &Ports, name: &str, realtime: &str, more: &[(&str, String)]) -> Self {
-        let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/sandbox/sandbox");
         let dir = site.join(name);
         let (http, sip, media) = (ports.one(), ports.one(), ports.run(MEDIA_PORTS));
         let mut args = vec!["run".to_owned()];
@@ -54,16 +60,26 @@ impl Node {
             args.extend([option.to_owned(), value]);
         }
         args.extend(more.iter().flat_map(|(option, value)| [(*option).to_owned(), value.clone()]));
-        let child = Child::spawn("Asterisk", &site.join(format!("{name}.log")), &sandbox, &args);
+        let log = site.join(format!("{name}.log"));
+        let child = Child::spawn("Asterisk", &log, &sandbox(), &args);
         Self {
             name: name.to_owned(),
             url: format!("http://127.0.0.1:{http}"),
             sip: format!("127.0.0.1:{sip}"),
             dir,
+            args,
+            log,
             http: reqwest::Client::new(),
             child,
             preamble: 0,
         }
+    }
+
+    /// Starts it again after its death, on the same ports.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.child.ended().is_some(), "{} still runs", self.name);
+        self.child = Child::spawn("Asterisk", &self.log, &sandbox(), &self.args);
     }
 
     /// Waits until its ARI answers.
@@ -114,6 +130,15 @@ impl Node {
         assert!(stale.await.is_ok(), "the heartbeat goes on without a controller");
     }
 
+    /// Lets the controller's last beat be so many seconds ahead of the node's clock, as after that was put back.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn beat_from_the_future(&self, seconds: i64) {
+        let beat = capconduit::clock::Clock::start().now().wall.timestamp() + seconds;
+        let url = format!("{}/ari/asterisk/variable?variable=CAPCONDUIT_HEARTBEAT&value={beat}", self.url);
+        let sent = self.http.post(url).basic_auth(ARI_USER, Some(ARI_PASSWORD)).send().await;
+        assert!(sent.is_ok_and(|answer| answer.status().is_success()), "the node takes no beat");
+    }
+
     /// Asterisk's own process.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn process(&mut self) -> &mut Child {
@@ -122,8 +147,13 @@ impl Node {
 
     /// The lines that the dialplan's fallback has written, one for each call that the controller did not take.
     pub(crate) fn spooled(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.dir.join("spool/fallback.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.spool()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The file that it writes them to.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.dir.join("spool/fallback.log")
     }
 
     fn messages(&self) -> String {

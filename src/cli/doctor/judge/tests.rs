@@ -22,6 +22,7 @@ fn healthy() -> Facts {
             heartbeat: "1000".into(),
             epoch: "1002".into(),
             last_resort: String::new(),
+            spool: String::new(),
         },
         clock_skew: Some(0),
         apps: vec![("capconduit-1".into(), true)],

@@ -1,0 +1,133 @@
+//! Asterisk nodes: how they are, and the override for one that stays silent.
+
+use chrono::{DateTime, Utc};
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::body::Body;
+use super::error::{ApiError, FieldError};
+use super::security::Auth;
+use super::{State, Tag};
+use crate::auth::roles::Operation;
+use crate::calls::dispatcher::{NodeView, NotReleased, Order};
+use crate::store::calls;
+
+/// Node endpoints.
+#[derive(Debug)]
+pub(super) struct Nodes;
+
+/// One Asterisk node.
+#[derive(Debug, Object)]
+struct Node {
+    /// Configured name.
+    name: String,
+    /// All of its sockets are connected.
+    connected: bool,
+    /// Connected and compared with Asterisk's own lists: its calls are decided here. Otherwise its dialplan falls back.
+    ready: bool,
+    /// Since when it is connected, or is not.
+    since: DateTime<Utc>,
+    /// When it was last heard, whatever it said. Null before the first time.
+    last_heard_at: Option<DateTime<Utc>>,
+    /// Asterisk's version. Null before the first connection.
+    version: Option<String>,
+    /// When this Asterisk started, by its own clock. Null before the first connection.
+    startup_time: Option<DateTime<Utc>>,
+    /// Its calls that are not known to be gone, those that an earlier run of the controller left included.
+    live_calls: u64,
+    /// Permits that these calls hold.
+    permits_held: u64,
+    /// Permits without a channel, and channels without a permit, that the last comparison found; 0 where all is well.
+    drift: u64,
+    /// How many were found, and repaired, since the controller's start.
+    drift_repaired: u64,
+}
+
+impl From<NodeView> for Node {
+    fn from(node: NodeView) -> Self {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Self {
+            name: node.name,
+            connected: node.connected,
+            ready: node.ready,
+            since: node.since,
+            last_heard_at: node.heard,
+            version: node.version,
+            startup_time: node.startup_time,
+            live_calls: count(node.calls),
+            permits_held: count(node.permits),
+            drift: count(node.drift),
+            drift_repaired: node.drift_repaired,
+        }
+    }
+}
+
+/// All nodes.
+#[derive(Debug, Object)]
+struct NodeList {
+    /// In the order of the configuration.
+    items: Vec<Node>,
+}
+
+/// How many calls the node is believed to have.
+#[derive(Debug, Object)]
+struct Release {
+    /// `live_calls` as it was read.
+    expected: u64,
+}
+
+impl From<NotReleased> for ApiError {
+    fn from(refusal: NotReleased) -> Self {
+        match refusal {
+            NotReleased::Unknown => Self::not_found(),
+            NotReleased::Connected => {
+                Self::conflict("node_connected", "A socket of the node is connected: it is asked itself what lives.")
+            }
+            NotReleased::Calls(actual) => {
+                Self::conflict("calls_changed", format!("The node has {actual} calls by now."))
+                    .with_errors(vec![FieldError::new("expected", "calls_changed", actual.to_string())])
+            }
+            NotReleased::Ending => Self::conflict("ending", "The controller is ending. Ask again after its start."),
+        }
+    }
+}
+
+#[OpenApi(prefix_path = "/api/v1/nodes", tag = "Tag::Nodes")]
+impl Nodes {
+    /// List the Asterisk nodes
+    ///
+    /// As they are at this moment. Admins and staff.
+    #[oai(path = "/", method = "get", operation_id = "listNodes")]
+    async fn list(&self, auth: Auth, Data(state): Data<&State>) -> Result<Json<NodeList>, ApiError> {
+        auth.may(Operation::ListNodes)?;
+        let items = state.desk.nodes().await.into_iter().map(Node::from).collect();
+        Ok(Json(NodeList { items }))
+    }
+
+    /// Release a silent node
+    ///
+    /// Says that nothing of the node's calls lives any more: they end as `lost`, and their permits are free at once. Until somebody says so a node
+    /// that is only silent keeps them, for its calls may go on. What does live is hung up when the node is back. Admins only; noted in the
+    /// audit. Example: `{"expected": 12}`.
+    /// 409 `node_connected` while any of its sockets is; 409 `calls_changed` where it has another number of calls by now, which is
+    /// `errors[0].detail`.
+    #[oai(path = "/:name/release", method = "post", operation_id = "releaseNode")]
+    async fn release(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// The node's name.
+        name: Path<String>,
+        Body(release): Body<Release>,
+    ) -> Result<Json<Node>, ApiError> {
+        let (principal, _) = auth.may(Operation::ReleaseNode)?;
+        let expected = usize::try_from(release.expected).unwrap_or(usize::MAX);
+        let order = Order { node: name.0, expected };
+        state.desk.may_release(order.clone()).await?;
+        let at = state.clock.now().wall;
+        calls::note_release(&state.db, (&principal).into(), &order.node, release.expected, at).await?;
+        Ok(Json(state.desk.release(order).await?.into()))
+    }
+}

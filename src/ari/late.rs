@@ -1,0 +1,128 @@
+//! PURE: which events were read late, because nothing came through their socket for a while, and when they are likely to have happened.
+//!
+//! A half-open connection that heals brings in one burst what happened while it was silent. By our clock all of it happens at once; that it
+//! happened since the last frame before the silence is certain. Within that the node's own time of the event says more, by how much it
+//! was off when the last event came in time: a clock that jumps meanwhile bends it by no more than the silence.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::clock::Now;
+
+/// A node answers a ping each second: nothing for so long is silence.
+const SILENT: Duration = Duration::from_millis(1_200);
+/// A pause between two frames that ends a burst.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long a burst may take.
+const BURST: Duration = Duration::from_secs(1);
+
+/// When an event that was read late happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// Not before then: the last frame before the silence.
+    pub since: Now,
+    /// Most likely then.
+    pub likely: Now,
+}
+
+/// What one socket has brought so far.
+#[derive(Debug)]
+pub(super) struct Lateness {
+    /// Monotonic time of the last frame.
+    heard: Duration,
+    /// Monotonic times of the last frame before the silence whose burst is being read, and of the burst's first frame.
+    burst: Option<(Duration, Duration)>,
+    /// Our monotonic time less the node's, in microseconds, of the last event that came in time.
+    ahead: Option<i64>,
+}
+
+impl Lateness {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { heard: now, burst: None, ahead: None }
+    }
+
+    /// A frame came.
+    pub(super) fn hear(&mut self, now: Duration) {
+        let pause = now.saturating_sub(self.heard);
+        if pause > SILENT {
+            self.burst = Some((self.heard, now));
+        } else if pause > PAUSE || self.burst.is_some_and(|(_, began)| now > began + BURST) {
+            self.burst = None;
+        }
+        self.heard = now;
+    }
+
+    /// The last frame is an event of this time by the node's clock. `None`: it came in time.
+    pub(super) fn of(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
+        let theirs = timestamp.map(|timestamp| timestamp.timestamp_micros());
+        let Some((since, _)) = self.burst else {
+            self.ahead = theirs.map(|theirs| micros(at.mono).saturating_sub(theirs)).or(self.ahead);
+            return None;
+        };
+        let likely = theirs.zip(self.ahead).map_or(at.mono, |(theirs, ahead)| {
+            Duration::from_micros(u64::try_from(theirs.saturating_add(ahead)).unwrap_or_default())
+        });
+        let then = |mono: Duration| at.before(at.mono.saturating_sub(mono));
+        Some(Late { since: then(since), likely: then(likely.clamp(since, at.mono)) })
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: i64 = 100_000;
+
+    fn now(millis: i64) -> Now {
+        let mono = Duration::from_millis(u64::try_from(START + millis).expect("no time before the start"));
+        Now { mono, wall: node_time(millis) }
+    }
+
+    /// What a node's clock says that is right.
+    fn node_time(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(1_700_000_000_000 + millis).expect("a time")
+    }
+
+    /// Frames at these times; the last one is an event that happened at `happened` by the node's clock.
+    fn read(frames: &[i64], happened: i64) -> Option<(i64, i64)> {
+        let mut lateness = Lateness::new(now(0).mono);
+        lateness.hear(now(10).mono);
+        assert_eq!(lateness.of(now(10), Some(node_time(9))), None);
+        frames.iter().for_each(|at| lateness.hear(now(*at).mono));
+        let at = now(*frames.last().expect("a frame"));
+        let millis = |then: Now| i64::try_from(then.mono.as_millis()).expect("small") - START;
+        lateness.of(at, Some(node_time(happened))).map(|late| (millis(late.since), millis(late.likely)))
+    }
+
+    #[test]
+    fn what_comes_in_time_or_after_the_burst_is_not_late() {
+        assert_eq!(read(&[1_000, 2_100], 2_099), None);
+        assert_eq!(read(&[3_000, 3_300], 3_299), None, "the burst is over");
+        let steady: Vec<i64> = (0..12).map(|n| 3_000 + n * 100).collect();
+        assert_eq!(read(&steady, 4_099), None, "a busy socket is not late for ever");
+    }
+
+    #[test]
+    fn what_a_silence_held_back_happened_within_it() {
+        assert_eq!(read(&[1_000, 3_000, 3_001], 1_799), Some((1_000, 1_800)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_bends_no_more_than_the_silence() {
+        assert_eq!(read(&[1_000, 3_000], 3_600_000), Some((1_000, 3_000)));
+        assert_eq!(read(&[1_000, 3_000], -3_600_000), Some((1_000, 1_000)));
+    }
+
+    #[test]
+    fn without_an_event_before_it_counts_when_it_was_read() {
+        let mut lateness = Lateness::new(now(0).mono);
+        lateness.hear(now(2_000).mono);
+        let late = lateness.of(now(2_000), Some(node_time(500))).expect("late");
+        assert_eq!((late.since.mono, late.likely), (now(0).mono, now(2_000)));
+    }
+}

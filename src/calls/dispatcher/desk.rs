@@ -1,0 +1,162 @@
+//! What operators see of the nodes, and the override for one that stays silent.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Dispatcher, Report};
+use crate::id::CallId;
+
+/// Where operators ask. Clones are the same desk.
+#[derive(Debug, Clone)]
+pub struct Desk(mpsc::UnboundedSender<Report>);
+
+/// One node as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Configured name.
+    pub name: String,
+    /// All of its sockets are connected.
+    pub connected: bool,
+    /// Connected and compared: its calls are decided here.
+    pub ready: bool,
+    /// Since when it is connected, or is not.
+    pub since: DateTime<Utc>,
+    /// When it was last heard, whatever it said; `None` before the first time.
+    pub heard: Option<DateTime<Utc>>,
+    /// Asterisk's version, as it said last.
+    pub version: Option<String>,
+    /// When this Asterisk started, by its own clock.
+    pub startup_time: Option<DateTime<Utc>>,
+    /// Its calls that are not known to be gone, those that an earlier run left included.
+    pub calls: usize,
+    /// Permits that they hold.
+    pub permits: usize,
+    /// Channels that did not agree with their permits at the last comparison.
+    pub drift: usize,
+    /// Such channels since the start.
+    pub drift_repaired: u64,
+}
+
+/// What an operator says of a node that is silent.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The node's name.
+    pub node: String,
+    /// How many calls it is believed to have.
+    pub expected: usize,
+}
+
+/// Why a node is not released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReleased {
+    /// No node has that name.
+    #[error("there is no such node")]
+    Unknown,
+    /// It can be asked itself.
+    #[error("the node is connected")]
+    Connected,
+    /// It has another number of calls by now.
+    #[error("the node has {0} calls by now")]
+    Calls(usize),
+    /// The process is ending.
+    #[error("the process is ending")]
+    Ending,
+}
+
+impl Desk {
+    pub(super) fn new(reports: mpsc::UnboundedSender<Report>) -> Self {
+        Self(reports)
+    }
+
+    /// Every node, in the order of the configuration; none once the process ends.
+    pub async fn nodes(&self) -> Vec<NodeView> {
+        let (answer, answered) = oneshot::channel();
+        // Without a dispatcher there is no answer either.
+        drop(self.0.send(Report::View(answer)));
+        answered.await.unwrap_or_default()
+    }
+
+    /// Whether [`Desk::release`] would do it now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn may_release(&self, order: Order) -> Result<(), NotReleased> {
+        self.order(order, false).await.map(drop)
+    }
+
+    /// Says that nothing of the node's calls lives any more: they end as `lost` and their permits are free. Should one live all the same,
+    /// it is hung up when the node is back.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn release(&self, order: Order) -> Result<NodeView, NotReleased> {
+        self.order(order, true).await
+    }
+
+    async fn order(&self, order: Order, carry_out: bool) -> Result<NodeView, NotReleased> {
+        let (answer, answered) = oneshot::channel();
+        drop(self.0.send(Report::Release { order, carry_out, answer }));
+        answered.await.unwrap_or(Err(NotReleased::Ending))
+    }
+}
+
+impl Dispatcher {
+    /// Where operators ask.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk::new(self.reports.clone())
+    }
+
+    pub(super) fn view(&self) -> Vec<NodeView> {
+        (0..self.nodes.len()).map(|node| self.view_of(node)).collect()
+    }
+
+    fn view_of(&self, node: usize) -> NodeView {
+        let (state, now) = (&self.nodes[node], self.context.clock.now());
+        let heard = (0..state.handle.apps()).filter_map(|app| state.handle.heard(app)).max();
+        let ago = |mono: Duration| now.before(now.mono.saturating_sub(mono)).wall;
+        let calls = self.calls_of(node);
+        let permits = self.context.registry.book().ledger.held().filter(|((call, _), _)| calls.contains(call)).count();
+        NodeView {
+            name: state.handle.name().to_owned(),
+            connected: state.is_up(),
+            ready: state.ready,
+            since: ago(state.since),
+            heard: heard.map(ago),
+            version: state.version.clone(),
+            startup_time: state.startup_time,
+            calls: calls.len(),
+            permits,
+            drift: state.drift.found(),
+            drift_repaired: state.drift.repaired(),
+        }
+    }
+
+    /// Every call of a node that is not known to be gone, whoever began it.
+    fn calls_of(&self, node: usize) -> std::collections::HashSet<CallId> {
+        let state = &self.nodes[node];
+        let live = self.context.registry.calls_on(node).into_iter().map(|(call, _)| call);
+        let waiting = state.waiting.iter().filter(|caller| caller.noted.is_some()).map(|caller| caller.facts.call_id);
+        let orphans = state.orphans.values().map(|orphan| orphan.key.0);
+        live.chain(state.left.keys().copied()).chain(waiting).chain(orphans).collect()
+    }
+
+    pub(super) fn release(&mut self, order: &Order, carry_out: bool) -> Result<NodeView, NotReleased> {
+        let node = self.nodes.iter().position(|state| state.handle.name() == order.node);
+        let node = node.ok_or(NotReleased::Unknown)?;
+        if self.nodes[node].up.iter().any(|up| *up) {
+            return Err(NotReleased::Connected);
+        }
+        let calls = self.calls_of(node);
+        if calls.len() != order.expected {
+            return Err(NotReleased::Calls(calls.len()));
+        }
+        if carry_out {
+            self.end_all(node, "released by an operator");
+            self.nodes[node].released.extend(calls);
+        }
+        Ok(self.view_of(node))
+    }
+}

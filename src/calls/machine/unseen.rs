@@ -1,0 +1,91 @@
+//! PURE: what becomes of a call whose end, or whose client's end, nobody saw.
+//!
+//! What is known stays: a hang-up that was asked for, a caller's own, a leg that was seen to go. Only what is not known is called
+//! lost, with an honest interval, and what may have been answered counts.
+
+use super::{Call, CallerLeg, Phase};
+use crate::ari::Late;
+use crate::calls::attempt::Leg;
+use crate::calls::ending::Ending;
+use crate::calls::io::{Effect, Input};
+use crate::cdr::record::{AttemptOutcome, HungUpBy};
+use crate::clock::Now;
+
+impl Call {
+    /// The caller's channel is gone, and nobody saw it go.
+    pub(super) fn missing(&mut self, since: Now, now: Now, effects: &mut Vec<Effect>) {
+        if self.caller == CallerLeg::Gone {
+            return;
+        }
+        if self.end.is_none() {
+            if self.caller == CallerLeg::Waiting {
+                // Never asked to be answered: whoever the client spoke to, it was not this caller.
+                self.withdraw_unjoined(AttemptOutcome::AnsweredLate);
+            }
+            self.lose(HungUpBy::System, since, now);
+            let verdict = self.may_have_talked().unwrap_or(AttemptOutcome::Cancelled);
+            self.hang_up_leg(verdict, now, effects);
+        }
+        self.caller = CallerLeg::Gone;
+    }
+
+    /// Attempt n's channel is gone, and nobody saw it go.
+    pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
+        let since = self.known_at(since);
+        let started = self.attempt(n).map_or(since, |attempt| attempt.started);
+        let since = if started.mono > since.mono { started } else { since };
+        self.leg_ended(n, (None, None), Some(since), now, effects);
+    }
+
+    /// The call ended, at an unknown moment after `since` and before `now`.
+    pub(super) fn lose(&mut self, by: HungUpBy, since: Now, now: Now) {
+        let first = self.end.is_none();
+        let since = self.known_at(since);
+        self.close(Ending::Lost, by, None, since);
+        if let Some(end) = self.end.as_mut().filter(|_| first) {
+            end.within = Some((since, now));
+        }
+    }
+
+    /// Takes what Asterisk told late. An answer, or an end, is taken for when it is likely to have happened; of an end the record says
+    /// within which time. What leads to a further dial happens now.
+    pub(super) fn step_late(&mut self, late: Late, input: Input, now: Now) -> Vec<Effect> {
+        let goes_on = match input {
+            Input::LegAnswered(_) | Input::CallerUp | Input::CallerHangup { .. } | Input::CallerGone => false,
+            Input::LegGone { .. } => self.phase != Phase::Talking,
+            _ => true,
+        };
+        if goes_on {
+            return self.step(input, now);
+        }
+        self.late = Some((self.known_at(late.since), now));
+        let effects = self.step(input, self.known_at(late.likely));
+        self.late = None;
+        effects
+    }
+
+    /// A leg whose caller went unseen rings on: nobody has answered it.
+    pub(super) fn still_rings(&mut self, n: u32) {
+        if let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::HangingUp)
+            && attempt.verdict == Some(AttemptOutcome::Unknown)
+        {
+            attempt.verdict = Some(AttemptOutcome::Cancelled);
+        }
+    }
+
+    /// The later of `since` and the last sign of life that the call itself gave.
+    fn known_at(&self, since: Now) -> Now {
+        if self.heard.mono > since.mono { self.heard } else { since }
+    }
+
+    /// What is to be said of a client that was dialled and may have been answered while nobody looked.
+    fn may_have_talked(&mut self) -> Option<AttemptOutcome> {
+        let attempt = self.attempts.last_mut().filter(|attempt| attempt.answered.is_none())?;
+        let open = attempt.leg == Leg::Dialling || (attempt.hang_up_unsent && attempt.leg == Leg::HangingUp);
+        let unseen = Some(AttemptOutcome::Unknown).filter(|_| open && attempt.dialled());
+        if attempt.hang_up_unsent {
+            attempt.verdict = unseen.or(attempt.verdict);
+        }
+        unseen
+    }
+}

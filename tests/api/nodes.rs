@@ -1,0 +1,99 @@
+//! Asterisk nodes over the API: how they are, and who may give a silent one's calls up.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::fake_ari::Behaviour;
+use crate::on_both_databases;
+use crate::site::Site;
+use crate::traffic::{OWN, Traffic};
+
+on_both_databases!(a_node_is_shown_as_it_is, a_silent_node_is_released_by_an_admin_who_knows_its_calls);
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn node(traffic: &Traffic) -> Value {
+    traffic.get("staff", "/nodes").await["items"][0].clone()
+}
+
+async fn until_connected(traffic: &Traffic, connected: bool) {
+    let poll = async {
+        while node(traffic).await["connected"] != connected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, poll).await.expect("its state changes");
+}
+
+async fn release(traffic: &Traffic, who: &str, name: &str, expected: Value) -> (u16, Value) {
+    let body = json!({ "expected": expected });
+    traffic.send(who, Method::POST, &format!("/nodes/{name}/release"), Some(body)).await
+}
+
+async fn a_node_is_shown_as_it_is(site: Site) {
+    let traffic = Traffic::on(site).await;
+    traffic.clients(Behaviour::busy(), Behaviour::answers(0));
+    let call = traffic.call(OWN);
+    call.answered().await;
+    let shown = node(&traffic).await;
+    for (field, value) in [("name", json!("pbx")), ("connected", json!(true)), ("ready", json!(true))] {
+        assert_eq!(shown[field], value, "{field}");
+    }
+    let figures = ["live_calls", "permits_held", "drift", "drift_repaired"].map(|field| shown[field].clone());
+    assert_eq!(figures, [json!(1), json!(1), json!(0), json!(0)]);
+    assert!(
+        ["version", "startup_time", "since", "last_heard_at"].iter().all(|field| shown[*field].is_string()),
+        "{shown}"
+    );
+    assert_eq!(traffic.refused("acme", Method::GET, "/nodes", None).await, 403);
+    call.hang_up();
+    traffic.records(1).await;
+    assert_eq!(node(&traffic).await["live_calls"], 0);
+    traffic.settle().await;
+}
+
+async fn a_silent_node_is_released_by_an_admin_who_knows_its_calls(site: Site) {
+    let traffic = Traffic::on(site).await;
+    traffic.clients(Behaviour::busy(), Behaviour::answers(0));
+    let call = traffic.call(OWN);
+    call.answered().await;
+    let (status, problem) = release(&traffic, "admin", "pbx", json!(1)).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("node_connected")));
+
+    traffic.site.asterisk.refuse_connections(true);
+    traffic.site.asterisk.drop_sockets();
+    until_connected(&traffic, false).await;
+    for who in ["staff", "acme"] {
+        assert_eq!(release(&traffic, who, "pbx", json!(1)).await.0, 403, "{who}");
+    }
+    assert_eq!(release(&traffic, "admin", "nowhere", json!(1)).await.0, 404);
+    for wrong in [json!(-1), json!("1"), Value::Null] {
+        assert_eq!(release(&traffic, "admin", "pbx", wrong).await.0, 422);
+    }
+    let (status, problem) = release(&traffic, "admin", "pbx", json!(0)).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("calls_changed")));
+    assert_eq!(problem["errors"][0]["detail"], "1");
+    assert_eq!(node(&traffic).await["permits_held"], 1, "nothing was released so far");
+
+    let (status, released) = release(&traffic, "admin", "pbx", json!(1)).await;
+    assert_eq!((status, &released["connected"]), (200, &json!(false)), "{released}");
+    let record = traffic.records(1).await.remove(0);
+    assert_eq!((record.ending.as_str(), record.ended_after), ("lost", Some(record.ended_at)));
+    let shown = node(&traffic).await;
+    assert_eq!((&shown["live_calls"], &shown["permits_held"]), (&json!(0), &json!(0)));
+    let audit = traffic.get("admin", "/audit?action=node.release").await;
+    let lines = audit["items"].as_array().expect("items");
+    assert_eq!(
+        (lines.len(), &lines[0]["object"], &lines[0]["before"]["live_calls"]),
+        (1, &json!("node:pbx"), &json!(1))
+    );
+
+    // It was only silent: what lives of the call is hung up, and it has no second record.
+    traffic.site.asterisk.refuse_connections(false);
+    until_connected(&traffic, true).await;
+    call.ended().await;
+    assert_eq!(traffic.records(1).await.len(), 1);
+    traffic.settle().await;
+}

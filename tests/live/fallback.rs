@@ -1,0 +1,134 @@
+//! Calls that the dialplan's fallback took while the controller was dead: each has one record when it lives again.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use crate::harness::LIMIT;
+use crate::harness::person::Person;
+use crate::harness::plan::Plan;
+use crate::harness::record::Record;
+use crate::harness::sipp::{carrier, centre};
+use crate::harness::site::{Backend, Preparation, Site};
+
+crate::on_both!(refused_calls_are_recorded_for_their_seller, calls_of_the_last_resort_are_recorded);
+
+const DID: &str = "+442079460001";
+const PASSWORD: &str = "copper window nine ducks";
+
+/// No last resort: 503, a record at the next start, which also a rotation meanwhile does not keep from being written.
+async fn refused_calls_are_recorded_for_their_seller(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.start(&plan).await;
+    let seller = seller(&site).await;
+
+    site.controller.process().kill();
+    let mut refused = Vec::new();
+    for name in ["first", "second"] {
+        refused.push(site.call(name, &carrier::call().set("did", DID)).await);
+        assert_eq!(refused[refused.len() - 1].outcome(), Some(503));
+    }
+    site.controller.serve(&site.nodes).await;
+    for call in &refused {
+        let record = fallen(&site, &call.call_id).await;
+        for (field, expected) in [
+            ("node", "pbx-1"),
+            ("seller_name", "Acme Leads"),
+            ("campaign_name", "Solar"),
+            ("dialled_number", DID),
+            ("caller_number", "+442071838750"),
+            ("caller_name", "Ada Byron"),
+            ("caller_presentation", "allowed"),
+            ("dialstatus", "CONGESTION"),
+            ("hung_up_by", "system"),
+        ] {
+            assert_eq!(record.text(field), expected, "{field}: {record:?}");
+        }
+        assert_eq!((record.number("sip_code"), record.number("q850_cause")), (Some(503), Some(42)), "{record:?}");
+        assert_eq!(record.attempts(), [""; 0]);
+    }
+    let page = seller.read("/calls?ending=fallback").await;
+    let shown: Vec<&str> =
+        page["items"].as_array().into_iter().flatten().filter_map(|one| one["did"].as_str()).collect();
+    assert_eq!(shown, [DID, DID], "{page:#}");
+
+    // Killed again, the file rotated while nobody reads it, and one more call in the new file.
+    site.controller.process().kill();
+    refused.push(site.call("third", &carrier::call().set("did", DID)).await);
+    let spool = site.nodes[0].spool();
+    std::fs::rename(&spool, spool.with_extension("log.1")).expect("the test may rename it");
+    refused.push(site.call("fourth", &carrier::call().set("did", DID)).await);
+    site.controller.serve(&site.nodes).await;
+    for call in &refused[2..] {
+        fallen(&site, &call.call_id).await;
+    }
+    assert_eq!(site.controller.records().await.len(), 4, "and none has two");
+    // For the accounts, all lines are in one file again, which is read from its beginning.
+    let rotated = std::fs::read(spool.with_extension("log.1")).expect("it is there");
+    std::fs::write(&spool, [rotated, std::fs::read(&spool).expect("it is there")].concat()).expect("it can be written");
+    let routed = site.call("routed", &carrier::call().set("did", DID)).await;
+    assert_eq!(routed.outcome(), Some(200));
+    site.finish().await;
+}
+
+/// A last resort, and DIDs in the To header: who answered, who hung up, what was withheld.
+async fn calls_of_the_last_resort_are_recorded(backend: Backend) {
+    let site = Preparation::new(backend).configured("did_from = \"to\"", "");
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let overflow = site.centre("overflow", centre::answer().set("ring_ms", 500).set("talk_ms", 1500)).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.last_resort(&overflow).start(&plan).await;
+
+    site.controller.process().kill();
+    let call = || carrier::call().set("did", "trunk-7").set("to", DID);
+    let hangs_up = site.call("hangs-up", &call().set("talk_ms", 300)).await;
+    let anonymous = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+    let listens = site.call("listens", &call().set("talk_ms", 20_000).set("from", anonymous)).await;
+    let cancels = site.call("cancels", &carrier::cancel().set("did", DID).set("cancel_ms", 100)).await;
+    site.controller.serve(&site.nodes).await;
+
+    for (call, dialstatus, sip_code, by) in
+        [(&hangs_up, "ANSWER", 200, "caller"), (&listens, "ANSWER", 200, "client"), (&cancels, "CANCEL", 487, "caller")]
+    {
+        assert_eq!(call.outcome(), Some(u16::try_from(sip_code).expect("a status")), "{:?}", call.statuses());
+        let record = fallen(&site, &call.call_id).await;
+        assert_eq!((record.text("dialstatus"), record.text("hung_up_by")), (dialstatus, by), "{record:?}");
+        assert_eq!((record.number("sip_code"), record.text("campaign_name")), (Some(sip_code), "Solar"), "{record:?}");
+        assert!(record.0["timeline"].to_string().contains("dialled the last resort PJSIP/overflow"), "{record:?}");
+        assert_eq!(record.attempts(), [""; 0], "the last resort is no client");
+    }
+    let (talked, waited) = (fallen(&site, &hangs_up.call_id).await, fallen(&site, &listens.call_id).await);
+    let talk = |record: &Record| record.number("talk_ms").expect("a number");
+    assert!((200..1000).contains(&talk(&talked)) && (1300..2500).contains(&talk(&waited)), "{talked:?} {waited:?}");
+    assert_eq!((talked.text("caller_name"), waited.text("caller_presentation")), ("Ada Byron", "withheld"));
+    assert_eq!(waited.0["caller_raw"], json!(null));
+    site.finish().await;
+}
+
+/// The record of a call that fell back, once the controller has come to it.
+async fn fallen(site: &Site, call_id: &str) -> Record {
+    let found = timeout(LIMIT, async {
+        loop {
+            let records = site.controller.records().await;
+            if let Some(record) = records.into_iter().find(|one| one["sip_call_id"] == call_id) {
+                return Record(record);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let found = found.await;
+    assert!(found.is_ok(), "no record of {call_id}:\n{}", site.controller.log());
+    let record = found.expect("asserted above");
+    assert_eq!(record.text("ending"), "fallback", "{record:?}");
+    record
+}
+
+/// The plan's seller, logged in.
+async fn seller(site: &Site) -> Person {
+    let told = site.controller.run(&["user", "password", "acme"]).await;
+    let given = told.trim_end().rsplit(": ").next().expect("the password is told");
+    Person::log_in_first(site.controller.api(), "acme", given, PASSWORD).await
+}
