@@ -1,5 +1,7 @@
 //! Composition root: connect, spawn, drain.
 
+mod elsewhere;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use self::elsewhere::Elsewhere;
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
-use crate::calls::dispatcher::{Dispatcher, NodeHealth, NodeStanding};
+use crate::calls::dispatcher::{Dispatcher, NodeHealth};
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::meter;
@@ -105,7 +108,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
-    let routing = Routing::new(&db, &config, registry, sight, healths, clock);
+    let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
 
     dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
@@ -259,6 +262,7 @@ struct Routing {
     heard: Arc<Notify>,
     clock: Clock,
     nodes: watch::Receiver<Vec<NodeHealth>>,
+    journal: Journal,
 }
 
 impl Routing {
@@ -267,10 +271,11 @@ impl Routing {
         config: &Config,
         registry: Arc<Registry>,
         sight: Arc<ArcSwap<Sight>>,
-        nodes: watch::Receiver<Vec<NodeHealth>>,
+        (nodes, journal): (watch::Receiver<Vec<NodeHealth>>, Journal),
         clock: Clock,
     ) -> Self {
-        Self { db: db.clone(), config: config.clone(), registry, sight, heard: Arc::default(), clock, nodes }
+        let (db, config, heard) = (db.clone(), config.clone(), Arc::default());
+        Self { db, config, registry, sight, heard, clock, nodes, journal }
     }
 }
 
@@ -278,12 +283,12 @@ impl Routing {
 async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut failing, mut elsewhere) = (false, Elsewhere::default());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             // A database that is silent must not keep the process from stopping.
-            refreshed = poll_and_refresh(&mut poll, &routing) => match refreshed {
+            refreshed = poll_and_refresh(&mut poll, &routing, &mut elsewhere) => match refreshed {
                 Ok(()) => {
                     routing.registry.confirm(routing.clock.now().mono);
                     if std::mem::take(&mut failing) {
@@ -319,13 +324,17 @@ async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
     }
 }
 
-async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Result<()> {
+async fn poll_and_refresh(poll: &mut Interval, routing: &Routing, elsewhere: &mut Elsewhere) -> anyhow::Result<()> {
     tokio::select! {
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
     // Of a connection that nobody holds any more at the other end no answer ever comes.
-    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
+    let refreshing = async {
+        elsewhere.follow(routing).await?;
+        refresh(routing).await
+    };
+    tokio::time::timeout(SILENT, refreshing).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
@@ -333,13 +342,7 @@ fn note_revision(revision: i64) {
     metrics::gauge!(name::ROUTING_REVISION).set(revision as f64);
 }
 
-async fn refresh(Routing { db, config, registry, sight, nodes, .. }: &Routing) -> anyhow::Result<()> {
-    let elsewhere = nodes.borrow().iter().any(|node| node.standing == NodeStanding::Taken);
-    if elsewhere {
-        // Whoever has the node counts calls that are not ours; when it leaves, its totals are to be known here.
-        let totals = store::snapshot::totals(db).await?;
-        registry.book().ledger.raise_totals(&totals);
-    }
+async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyhow::Result<()> {
     if store::snapshot::revision(db).await? == registry.snapshot().revision {
         return Ok(());
     }

@@ -135,7 +135,9 @@ impl Attempt {
         // A time-out, ours or that of Asterisk's own INVITE (408): nobody has answered anything.
         let timed_out = self.verdict == Some(AttemptOutcome::NoAnswer) || self.sip == Some(408);
         let waited_in_vain = timed_out && self.ringing.is_none() && self.outcome() == AttemptOutcome::NoAnswer;
-        self.tell(if waited_in_vain { Sign::Unclear } else { sign(self.outcome()) })
+        // Asterisk did not get as far as asking it.
+        let never_asked = !self.was_dialled && self.outcome() == AttemptOutcome::NoProgress;
+        self.tell(if waited_in_vain || never_asked { Sign::Unclear } else { sign(self.outcome()) })
     }
 
     fn tell(&mut self, sign: Sign) -> Option<Sign> {

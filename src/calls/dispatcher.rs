@@ -214,6 +214,9 @@ impl Dispatcher {
             self.fall_back_all(node, late);
             self.expire_orphans(node);
             self.expire_left(node);
+            if !self.nodes[node].left.is_empty() {
+                self.look_elsewhere(node);
+            }
         }
     }
 
@@ -244,15 +247,12 @@ impl Dispatcher {
             let waiting = std::mem::take(&mut self.nodes[node].waiting);
             self.fall_back_all(node, waiting);
         }
-        for node in self.nodes.iter().filter(|n| n.up[0]) {
-            heartbeat::release(&node.handle).await;
-        }
-        for node in self.nodes.iter_mut().filter(|n| n.ready) {
-            node.ready = false;
-            if let Err(error) = heartbeat::withdraw(&node.handle.lane(0)).await {
-                warn!(node = node.handle.name(), %error, "the heartbeat could not be withdrawn; it expires by itself");
-            }
-        }
+        let farewells = self.nodes.iter_mut().filter(|node| node.up[0]).map(|node| {
+            let beats = std::mem::take(&mut node.ready);
+            heartbeat::farewell(node.handle.clone(), beats)
+        });
+        futures_util::future::join_all(farewells).await;
+        self.nodes.iter_mut().for_each(|node| node.ready = false);
         self.tell_health();
     }
 

@@ -142,6 +142,17 @@ impl CallTask {
         }
         self.context.registry.remove(self.call.facts.call_id);
         self.tell((Happening::Ended, self.call.attempts.len().checked_sub(1)));
+        // A node that answers nothing is known by it only when the deadlines pass: most callers have gone by then.
+        while let Some(answer) = self.asked.next().await {
+            if let Answer::Request(op, outcome) = answer {
+                self.note_outcome(op, &outcome);
+            }
+        }
+    }
+
+    /// What the outcome of a request shows of the node.
+    fn note_outcome(&self, op: Op, outcome: &Result<(), Error>) {
+        self.context.registry.node_breakers.note(&self.call, op, outcome, self.context.clock.now());
     }
 
     /// Steps the machine, and again with what its synchronous effects bring, until only requests are under way.
@@ -259,7 +270,7 @@ impl CallTask {
             Answer::Commit(n, true) => return self.feed(Input::Committed(n)),
             Answer::Commit(n, false) => return self.feed(Input::NotCommitted(n)),
         };
-        self.context.registry.node_breakers.note(&self.call, op, &outcome, self.context.clock.now());
+        self.note_outcome(op, &outcome);
         let Err(error) = outcome else {
             match op {
                 Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),

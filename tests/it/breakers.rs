@@ -31,7 +31,7 @@ fn brisk(config: &mut Config) {
     config.breaker.client = terms(1000);
     config.breaker.node = terms(1500);
     config.calls.request_timeout = Duration::from_millis(300);
-    config.calls.progress_timeout = Duration::from_millis(200);
+    config.calls.progress_timeout = Duration::from_millis(250);
 }
 
 async fn site(database: Database, links: &[(&str, &str)]) -> Site {
@@ -180,7 +180,7 @@ async fn a_node_that_does_not_answer_in_time_is_left_alone(database: Database) {
         }
     };
     assert!(matches!(fallback, CallerEnd::Continued { context, .. } if context == FALLBACK));
-    assert_eq!(failed, 3);
+    assert!((3..=4).contains(&failed), "{failed}: one more may begin before the third deadline passes");
     site.asterisk.mend();
     site.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat == "0").await;
     site.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;

@@ -11,6 +11,7 @@ use crate::site::{APP, DID, Database, Site, plan};
 on_both_databases!(
     the_second_waits_until_the_first_is_gone,
     one_that_was_replaced_leaves_its_calls_and_stays_away,
+    calls_that_a_killed_controller_left_to_another_are_each_recorded_once,
     a_killed_controller_starts_again_at_once,
     one_that_drains_makes_room_at_once,
     started_at_once_exactly_one_stays,
@@ -68,8 +69,8 @@ async fn one_that_was_replaced_leaves_its_calls_and_stays_away(database: Databas
     first.until_metric("capconduit_calls_live{node=\"pbx\"} 0").await;
     assert_eq!(talking.end(), None, "it is not hung up");
     let connected = first.asterisk.filter(APP).0;
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_eq!(first.asterisk.filter(APP).0, connected, "nobody connects again");
+    first.asterisk.until_asked_for(OWNER, 2).await;
+    assert_eq!(first.asterisk.filter(APP).0, connected, "it has looked whether it may come back, and stays away");
     let call = second.call(DID);
     call.answered().await;
     call.hang_up();
@@ -83,6 +84,32 @@ async fn one_that_was_replaced_leaves_its_calls_and_stays_away(database: Databas
     first.stop().await;
     assert!(first.records(0).await.is_empty(), "what was left is recorded by the other");
     second.settle().await;
+}
+
+async fn calls_that_a_killed_controller_left_to_another_are_each_recorded_once(database: Database) {
+    let mut first = site(database).await;
+    let mut second = first.rival(&rival_plan()).await;
+    let (talking, gone) = (first.call(DID), first.call(DID));
+    talking.answered().await;
+    gone.answered().await;
+    second.launch();
+    second.until_metric("capconduit_node_taken{node=\"pbx\"} 1").await;
+    first.kill().await;
+    gone.hang_up();
+    second.until_ready().await;
+    first.launch();
+    first.until_metric("capconduit_node_taken{node=\"pbx\"} 1").await;
+    let lost = first.records(1).await.remove(0);
+    assert_eq!((lost.uniqueid.as_str(), lost.ending.as_str()), (gone.id(), "lost"), "nobody else knows of it");
+    talking.hang_up();
+    let record = second.records(1).await.remove(0);
+    assert_eq!((record.uniqueid.as_str(), record.ending.as_str()), (talking.id(), "completed"));
+    assert_eq!(first.asterisk.stats("north").dialled, 2, "each was dialled by one");
+    first.stop().await;
+    second.stop().await;
+    first.run().await;
+    assert_eq!(first.records(1).await[0].uniqueid, gone.id(), "what was left to the other is forgotten");
+    first.settle().await;
 }
 
 async fn a_killed_controller_starts_again_at_once(database: Database) {
@@ -127,7 +154,7 @@ async fn started_at_once_exactly_one_stays(database: Database) {
     };
     one.until_ready().await;
     let connected = one.asterisk.filter(APP).0;
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    one.asterisk.until_asked_for(OWNER, 2).await;
     assert_eq!(one.asterisk.filter(APP).0, connected, "the application does not change hands");
     assert!(one.is_ready().await && !other.is_ready().await);
     let call = one.call(DID);

@@ -224,6 +224,17 @@ impl FakeAri {
         self.shared.peek(World::epoch)
     }
 
+    /// Waits until a global variable was asked for this many times more.
+    pub async fn until_asked_for(&self, name: &str, times: usize) {
+        let asked = |world: &World| {
+            let variables = world.seen.iter().filter(|seen| seen.method == "GET" && seen.path == "asterisk/variable");
+            variables.filter(|seen| seen.query.get("variable").is_some_and(|asked| asked == name)).count()
+        };
+        let before = self.shared.peek(asked);
+        let look = |world: &World| (asked(world) >= before + times).then_some(());
+        self.shared.until(&format!("the global {name} is asked for"), look).await;
+    }
+
     /// Forgets a global variable.
     pub fn clear_global(&self, name: &str) {
         self.shared.with(|world| world.globals.remove(name));

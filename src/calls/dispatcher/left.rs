@@ -95,7 +95,7 @@ impl Dispatcher {
         }
     }
 
-    fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
+    pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
         let gone = now.mono.saturating_sub(noted.arrived.mono);
         let (record, verdicts) = left::lost(noted.call, noted.lived, gone);
         info!(call = %record.call_id, node = record.node, "left by an earlier run, and gone");

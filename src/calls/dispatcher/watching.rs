@@ -7,9 +7,10 @@ use tracing::{debug, info, warn};
 use super::node::{NodeState, Orphan};
 use super::{Dispatcher, NodeStanding, Report};
 use crate::ari::{Channel, DownReason, Error};
-use crate::calls::heartbeat;
 use crate::calls::io::Input;
+use crate::calls::{heartbeat, left};
 use crate::clock::Now;
+use crate::panics;
 
 use super::comparing::MISSING_FOR;
 
@@ -62,6 +63,7 @@ impl Dispatcher {
     /// Another controller has this node; the socket waits until it leaves.
     pub(super) fn taken(&mut self, node: usize) {
         self.nodes[node].taken = true;
+        self.look_elsewhere(node);
         self.tell_health();
     }
 
@@ -74,7 +76,8 @@ impl Dispatcher {
         state.turn(app, false, at);
         if app == 0 {
             state.taken = true;
-            state.waiting.clear();
+            let waiting = std::mem::take(&mut state.waiting).into_iter();
+            state.left.extend(waiting.filter_map(|it| Some((it.facts.call_id, *it.noted?))));
             state.missing.clear();
             let calls = self.context.registry.calls_on(node);
             info!(node = state.handle.name(), count = calls.len(), "leaving the node's calls to the other controller");
@@ -93,14 +96,15 @@ impl Dispatcher {
         }
     }
 
-    /// Asks a node that another controller has for its channels, where permits here wait for some of them to go.
+    /// Asks a node that another controller has for its channels, where calls or permits here wait for what they tell.
     pub(super) fn look_elsewhere(&self, node: usize) {
         let state = &self.nodes[node];
-        if !state.taken || state.orphans.is_empty() {
+        if !state.taken || (state.orphans.is_empty() && state.left.is_empty()) {
             return;
         }
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         tokio::spawn(async move {
+            panics::trap(|| format!("looking at {}", handle.name()));
             let channels = handle.list_channels().await;
             // The receiver lives as long as the dispatcher; after it nobody looks.
             drop(reports.send(Report::Elsewhere { node, channels }));
@@ -108,6 +112,10 @@ impl Dispatcher {
     }
 
     pub(super) fn seen_elsewhere(&mut self, node: usize, channels: Result<Vec<Channel>, Error>) {
+        if !self.nodes[node].taken {
+            // It is ours again: a comparison tells more.
+            return;
+        }
         let channels = match channels {
             Ok(channels) => channels,
             Err(error) => {
@@ -116,11 +124,35 @@ impl Dispatcher {
             }
         };
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        self.yield_left(node, &listed);
         // One that was just being made when the node was taken is not listed yet.
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         let orphans = self.nodes[node].orphans.iter();
         let gone = orphans.filter(|(id, orphan)| !listed.contains(id.as_str()) && orphan.since <= long_ago);
         let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));
+    }
+
+    /// Calls that an earlier run left on a node that another controller has: one whose caller is still there is the other's, which found
+    /// it in Asterisk's lists. Of one that is gone nobody knows but us; should the other have recorded it before it went, its record stands.
+    fn yield_left(&mut self, node: usize, listed: &HashSet<&str>) {
+        let now = self.context.clock.now();
+        for (call, noted) in std::mem::take(&mut self.nodes[node].left) {
+            let verdicts = if listed.contains(noted.call.record.uniqueid.as_str()) {
+                self.context.journal.forget(call);
+                // Whether it was answered is not known here any more: it counts, so that no total is overshot.
+                left::lost(noted.call, noted.lived, noted.lived).1
+            } else {
+                self.close_as_lost(noted, now)
+            };
+            for (n, counted) in verdicts {
+                let (key, since) = ((call, n), now.mono);
+                if listed.contains(call.leg(n).as_str()) {
+                    self.nodes[node].orphans.entry(call.leg(n)).or_insert(Orphan { key, since, counted });
+                } else {
+                    self.context.registry.book().ledger.release(key, counted);
+                }
+            }
+        }
     }
 }

@@ -66,6 +66,17 @@ fn a_caller_that_goes_early_and_a_short_patience_show_nothing() {
 }
 
 #[test]
+fn a_client_that_asterisk_did_not_come_to_ask_has_shown_nothing() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.after(Duration::from_secs(5));
+    bench.gone(1, 16, 0);
+    assert_eq!(
+        (bench.call.attempt(1).map(Attempt::outcome), &bench.signs[..]),
+        (Some(O::NoProgress), &[(1, Sign::Unclear)][..])
+    );
+}
+
+#[test]
 fn a_call_left_to_another_controller_asks_for_nothing_keeps_its_permit_and_has_no_record() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
