@@ -171,6 +171,7 @@ impl Dispatcher {
                 Some(report) = self.inbox.recv() => self.on_report(report),
                 _ = second.tick() => {
                     self.context.journal.alive(self.context.clock.stamp());
+                    self.watch_taken();
                     match &mut draining {
                         None => self.every_second(),
                         // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
@@ -183,7 +184,7 @@ impl Dispatcher {
                 }
                 _ = compare.tick() => (0..self.nodes.len()).for_each(|node| {
                     self.start_comparing(node);
-                    self.look_elsewhere(node);
+                    self.look_for_orphans(node);
                 }),
                 () = shutdown.cancelled(), if draining.is_none() => {
                     self.withdraw().await;
@@ -197,7 +198,6 @@ impl Dispatcher {
     fn every_second(&mut self) {
         self.open_nodes();
         self.watch_breakers();
-        self.hold_yielded();
         self.ask_epochs();
         let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
         for node in 0..self.nodes.len() {
@@ -214,9 +214,6 @@ impl Dispatcher {
             self.fall_back_all(node, late);
             self.expire_orphans(node);
             self.expire_left(node);
-            if !self.nodes[node].left.is_empty() {
-                self.look_elsewhere(node);
-            }
         }
     }
 

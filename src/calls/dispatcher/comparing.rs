@@ -286,7 +286,7 @@ impl Dispatcher {
     }
 
     /// The last moment at which a call's channels are known to have lived.
-    fn known_until(&self, node: usize, call: CallId) -> Now {
+    pub(super) fn known_until(&self, node: usize, call: CallId) -> Now {
         let now = self.context.clock.now();
         let app = self.context.registry.app_of(call).unwrap_or_default();
         now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))

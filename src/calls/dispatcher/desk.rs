@@ -152,7 +152,7 @@ impl Dispatcher {
         if self.nodes[node].up.iter().any(|up| *up) {
             return Err(NotReleased::Connected);
         }
-        if self.nodes[node].taken {
+        if self.nodes[node].taken.is_some() {
             return Err(NotReleased::Taken);
         }
         let calls = self.calls_of(node);

@@ -61,8 +61,8 @@ pub(super) struct NodeState {
     pub(super) ready: bool,
     /// They do: its heartbeat is withdrawn.
     pub(super) tripped: bool,
-    /// Another controller has it.
-    pub(super) taken: bool,
+    /// Monotonic time since which another controller has it.
+    pub(super) taken: Option<Duration>,
     /// The generation whose lists are on their way.
     pub(super) comparing: Option<u64>,
     /// Channels that ended while lists were on their way: the lists may still name them.
@@ -107,7 +107,7 @@ impl NodeState {
             compared: false,
             ready: false,
             tripped: false,
-            taken: false,
+            taken: None,
             comparing: None,
             ended: HashSet::new(),
             leaving: HashSet::new(),

@@ -19,7 +19,7 @@ impl Dispatcher {
     pub(super) fn standing(&self, node: &NodeState) -> NodeStanding {
         let failing = self.context.registry.node_breakers.outage(node.handle.name()).is_some();
         match () {
-            () if node.taken => NodeStanding::Taken,
+            () if node.taken.is_some() => NodeStanding::Taken,
             () if !node.is_up() => NodeStanding::Away,
             () if self.draining => NodeStanding::Draining,
             () if node.ready && failing => NodeStanding::Failing,
@@ -51,7 +51,7 @@ impl Dispatcher {
         self.context.registry.node_breakers.forget(state.handle.name());
         state.tripped = false;
         if app == 0 {
-            state.taken = false;
+            state.taken = None;
             if !self.draining {
                 // At once: whoever looks now shall see that it is taken.
                 let (index, lane) = (state.handle.index(), state.handle.lane(0));
@@ -60,48 +60,61 @@ impl Dispatcher {
         }
     }
 
-    /// Another controller has this node; the socket waits until it leaves.
+    /// Another controller has this node; the socket waits until it leaves. Its calls are the other's, which finds them in Asterisk's lists.
     pub(super) fn taken(&mut self, node: usize) {
-        self.nodes[node].taken = true;
-        self.look_elsewhere(node);
+        let state = &mut self.nodes[node];
+        state.taken.get_or_insert(self.context.clock.now().mono);
+        let waiting = std::mem::take(&mut state.waiting).into_iter();
+        state.left.extend(waiting.filter_map(|it| Some((it.facts.call_id, *it.noted?))));
+        state.missing.clear();
         self.tell_health();
     }
 
-    /// Another controller has taken an application over. With the first one go the node and its calls: the other finds them in Asterisk's
-    /// lists. Here nothing more is sent for them, no heartbeat is withdrawn, which is the other's by now, and nothing is recorded.
+    /// Another controller has taken an application over. With the first one go the node and its calls. Nothing more is sent for them from
+    /// here, and no heartbeat is withdrawn, which is the other's by now.
     pub(super) fn replaced(&mut self, node: usize, app: u16, at: Now) {
         let reason = DownReason::Replaced.as_str();
         let state = &mut self.nodes[node];
         warn!(node = state.handle.name(), app, reason, "node disconnected: another controller has taken it over");
         state.turn(app, false, at);
         if app == 0 {
-            state.taken = true;
-            let waiting = std::mem::take(&mut state.waiting).into_iter();
-            state.left.extend(waiting.filter_map(|it| Some((it.facts.call_id, *it.noted?))));
-            state.missing.clear();
-            let calls = self.context.registry.calls_on(node);
-            info!(node = state.handle.name(), count = calls.len(), "leaving the node's calls to the other controller");
-            for (call, _) in calls {
-                self.context.registry.tell(call, Input::Yield);
-            }
+            self.taken(node);
         }
         self.tell_health();
     }
 
+    /// Each second: looks after the calls and permits of nodes that another controller has.
+    pub(super) fn watch_taken(&mut self) {
+        self.hold_yielded();
+        let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
+        for node in 0..self.nodes.len() {
+            let state = &self.nodes[node];
+            // The other has seen by then what there was to be taken over.
+            let settled = state.taken.is_some_and(|since| since <= long_ago);
+            if settled && (!state.left.is_empty() || !self.context.registry.calls_on(node).is_empty()) {
+                self.look_elsewhere(node);
+            }
+        }
+    }
+
     /// What calls that were yielded still hold, they hold until their channels are gone.
-    pub(super) fn hold_yielded(&mut self) {
+    fn hold_yielded(&mut self) {
         let since = self.context.clock.now().mono;
         for (node, key, counted) in self.context.registry.take_yielded() {
             self.nodes[node].orphans.entry(key.0.leg(key.1)).or_insert(Orphan { key, since, counted });
         }
     }
 
-    /// Asks a node that another controller has for its channels, where calls or permits here wait for what they tell.
-    pub(super) fn look_elsewhere(&self, node: usize) {
-        let state = &self.nodes[node];
-        if !state.taken || (state.orphans.is_empty() && state.left.is_empty()) {
-            return;
+    /// At intervals: looks for channels that still hold permits here, on a node that another controller has.
+    pub(super) fn look_for_orphans(&self, node: usize) {
+        if self.nodes[node].taken.is_some() && !self.nodes[node].orphans.is_empty() {
+            self.look_elsewhere(node);
         }
+    }
+
+    /// Asks a node that another controller has for its channels.
+    fn look_elsewhere(&self, node: usize) {
+        let state = &self.nodes[node];
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         tokio::spawn(async move {
             panics::trap(|| format!("looking at {}", handle.name()));
@@ -112,7 +125,7 @@ impl Dispatcher {
     }
 
     pub(super) fn seen_elsewhere(&mut self, node: usize, channels: Result<Vec<Channel>, Error>) {
-        if !self.nodes[node].taken {
+        if self.nodes[node].taken.is_none() {
             // It is ours again: a comparison tells more.
             return;
         }
@@ -124,6 +137,7 @@ impl Dispatcher {
             }
         };
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        self.yield_calls(node, &listed);
         self.yield_left(node, &listed);
         // One that was just being made when the node was taken is not listed yet.
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
@@ -131,6 +145,23 @@ impl Dispatcher {
         let gone = orphans.filter(|(id, orphan)| !listed.contains(id.as_str()) && orphan.since <= long_ago);
         let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));
+    }
+
+    /// A call whose caller is still there is the other's. Of one that went without our having seen it nobody knows but us; should the other
+    /// have recorded it before it went, only one of the two records is kept.
+    fn yield_calls(&self, node: usize, listed: &HashSet<&str>) {
+        let calls = self.context.registry.calls_on(node);
+        let count = calls.len();
+        if count > 0 {
+            info!(node = self.nodes[node].handle.name(), count, "leaving the node's calls to the other controller");
+        }
+        for (call, live) in calls {
+            if !listed.contains(live.channel_id.as_str()) {
+                let since = self.known_until(node, call);
+                self.context.registry.tell(call, Input::Missing { since });
+            }
+            self.context.registry.tell(call, Input::Yield);
+        }
     }
 
     /// Calls that an earlier run left on a node that another controller has: one whose caller is still there is the other's, which found

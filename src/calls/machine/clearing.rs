@@ -184,7 +184,8 @@ impl Call {
         for attempt in self.attempts.iter_mut().filter(|a| a.leg != Leg::Gone) {
             // Of one that the other records it is not known here how it comes out: it counts, so that no total is overshot.
             let answered = attempt.answered.is_some() || !recorded;
-            attempt.counted = counts(attempt.link.count_on, attempt.dialled(), answered);
+            let counted = counts(attempt.link.count_on, attempt.dialled(), answered);
+            attempt.counted = counted || attempt.outcome() == AttemptOutcome::Unknown;
             effects.push(Effect::Leave { n: attempt.n, counted: attempt.counted });
         }
         effects.push(if recorded { Effect::Finish } else { Effect::Forget });

@@ -105,3 +105,14 @@ fn a_call_whose_caller_is_gone_is_recorded_by_whoever_saw_it_go() {
         assert_eq!((bench.finished, bench.forgotten, &bench.left[..]), (1, 0, &[(1, counted)][..]));
     }
 }
+
+#[test]
+fn a_call_whose_caller_went_unseen_is_lost_and_what_may_have_been_answered_counts() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::Missing { since: bench.now });
+    bench.give(Input::Yield);
+    assert_eq!((bench.finished, bench.forgotten, &bench.left[..]), (1, 0, &[(1, true)][..]));
+    let attempt = bench.call.attempt(1).map(|attempt| (attempt.outcome(), attempt.counted));
+    assert_eq!(attempt, Some((O::Unknown, true)));
+}
