@@ -25,6 +25,7 @@ pub(crate) use on_both;
 
 mod anew;
 mod answered;
+mod breakers;
 mod cancelled;
 mod caps;
 mod clients;
@@ -40,4 +41,5 @@ mod over_the_api;
 mod readme;
 mod refused;
 mod resilience;
+mod rivals;
 mod withheld;
