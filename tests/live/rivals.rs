@@ -25,7 +25,7 @@ async fn a_second_one_waits_and_takes_over_from_one_that_hangs(backend: Backend)
 
     let steady = site.begin("steady", &call(700), 12, 4);
     rival.launch();
-    until("the second waits", || rival.log().contains(TAKEN)).await;
+    until("the second waits", || [TAKEN, "API listening"].iter().all(|line| rival.log().contains(line))).await;
     assert_eq!((rival.readiness().await, site.controller.readiness().await), (Some(503), Some(200)));
     let steady = steady.finish(LIMIT).await;
     assert!(steady.iter().all(|call| call.outcome() == Some(200)), "the first routes on");
