@@ -65,13 +65,22 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn now(&self) -> Now {
-        Now { mono: HEADROOM + self.origin.elapsed(), wall: Utc::now().trunc_subsecs(6) }
+        let elapsed = self.origin.elapsed();
+        #[cfg(test)]
+        if let Some(wall) = simulated::wall(elapsed) {
+            return Now { mono: HEADROOM + elapsed, wall };
+        }
+        Now { mono: HEADROOM + elapsed, wall: Utc::now().trunc_subsecs(6) }
     }
 
     /// Now, as other processes on this machine can understand it.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn stamp(&self) -> Stamp {
+        #[cfg(test)]
+        if let Some(since_boot) = simulated::since_boot(self.origin.elapsed()) {
+            return Stamp { since_boot, wall: self.now().wall };
+        }
         Stamp { since_boot: self.since_boot + self.origin.elapsed(), wall: self.now().wall }
     }
 
@@ -94,4 +103,38 @@ pub fn jitter() -> f64 {
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
+}
+
+/// The clocks of a simulated world's machine, which follow its virtual time; the wall clock jumps when it is told to. One for each thread,
+/// as worlds are.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+
+    /// What they showed when the process's clock was started.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct AtStart {
+        pub(crate) wall: DateTime<Utc>,
+        pub(crate) since_boot: Duration,
+    }
+
+    thread_local! {
+        static AT_START: Cell<Option<AtStart>> = const { Cell::new(None) };
+    }
+
+    /// `None` = the real clocks.
+    pub(crate) fn set(at_start: Option<AtStart>) {
+        AT_START.set(at_start);
+    }
+
+    pub(super) fn wall(elapsed: Duration) -> Option<DateTime<Utc>> {
+        AT_START.get().map(|start| start.wall + elapsed)
+    }
+
+    pub(super) fn since_boot(elapsed: Duration) -> Option<Duration> {
+        AT_START.get().map(|start| start.since_boot + elapsed)
+    }
 }

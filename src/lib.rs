@@ -19,11 +19,14 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod id;
+mod mistakes;
 pub mod panics;
 pub mod plan;
 pub mod presence;
 pub mod realtime;
 pub mod routing;
 pub mod screen;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod telemetry;

@@ -29,6 +29,9 @@ pub(super) struct Http {
     base: String,
     authorization: HeaderValue,
     slots: Arc<Semaphore>,
+    /// Who answers in place of Asterisk.
+    #[cfg(test)]
+    pub(super) simulated: Option<super::simulated::Http>,
 }
 
 impl Http {
@@ -63,7 +66,15 @@ impl Http {
             .ok()
             .and_then(|request| request.headers().get(AUTHORIZATION).cloned())
             .ok_or_else(|| bad("user", &node.user, "user and password do not fit into a header".to_owned()))?;
-        Ok(Self { client, base, authorization, slots: Arc::new(Semaphore::new(AT_ONCE)) })
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        Ok(Self {
+            client,
+            base,
+            authorization,
+            slots,
+            #[cfg(test)]
+            simulated: None,
+        })
     }
 
     /// The `Authorization` header, marked sensitive.
@@ -82,6 +93,10 @@ impl Http {
 
     /// One request and its answer.
     pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return simulated.call(request, timeout).await;
+        }
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|e| Error::Protocol(e.to_string()))?;
         let mut call = self
             .client

@@ -25,6 +25,8 @@ mod late;
 mod model;
 mod node;
 mod request;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod socket;
 mod ticket;
 mod ws;

@@ -208,6 +208,34 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+impl Node {
+    /// A node whose Asterisk is whoever holds the other side; nothing of it touches a network.
+    pub(crate) fn simulated(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        clock: Clock,
+    ) -> (NodeHandle, super::simulated::Side) {
+        let (http, asked) = super::simulated::Http::new(&node.name, clock);
+        let app = Arc::new(App::new(0, format!("{}-1", node.app)));
+        let shared = Arc::new(Shared {
+            index,
+            name: Arc::from(node.name.as_str()),
+            http: http.client(node),
+            clock,
+            request_timeout,
+            apps: vec![Arc::clone(&app)],
+            aside: false,
+            claim: None,
+            holds: watch::Sender::new(true),
+            configured: config::Transport::Websocket,
+            over_websocket: AtomicBool::new(true),
+        });
+        (NodeHandle { shared, tasks: TaskTracker::new() }, super::simulated::Side::new(app, asked))
+    }
+}
+
 /// The way to one Asterisk node. Clones are the same node.
 #[derive(Debug, Clone)]
 pub struct NodeHandle {

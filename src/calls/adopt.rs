@@ -31,6 +31,8 @@ pub(super) struct Noted {
     pub(super) arrived: Now,
     /// How old it was when that run was last known to live.
     pub(super) lived: Duration,
+    /// It was sent to the fallback, and nothing has told yet that it is there.
+    pub(super) handed_over: bool,
 }
 
 /// Rebuilds the call and runs it to its end.
@@ -97,8 +99,9 @@ fn times(noted: &Noted, n: u32) -> Option<Times> {
     Some(Times { arrived, started: at(attempt.started_at), ringing: attempt.ringing_at.map(at), answered })
 }
 
-/// A call whose caller still waits: its selection goes on where an earlier run left it.
-pub(super) fn resume(facts: CallFacts, noted: Noted, context: &Context) -> Call {
+/// A call whose caller still waits: its selection goes on where an earlier run left it. Asterisk may list a later attempt than that run
+/// came to note: its number, `earlier_attempts`, is taken as well.
+pub(super) fn resume(facts: CallFacts, noted: Noted, earlier_attempts: u32, context: &Context) -> Call {
     let now = context.clock.now();
     let snapshot = context.registry.snapshot().clone();
     let at = At { node: &facts.node, now };
@@ -108,7 +111,7 @@ pub(super) fn resume(facts: CallFacts, noted: Noted, context: &Context) -> Call 
         decision.campaign = Some(Arc::clone(campaign));
     }
     let before = Box::new(left::unanswered(noted.call).0);
-    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now)
+    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now).numbered_after(earlier_attempts)
 }
 
 /// The plan that an earlier run decided on, and where in it selection stood: at an attempt that was under way, else behind the last one.

@@ -46,6 +46,8 @@ pub(crate) struct Attempt {
     pub(crate) counted: bool,
     /// Its hang-up never left: it may still be answered.
     pub(crate) hang_up_unsent: bool,
+    /// Asterisk has said that there is no such channel, or was compared after the hang-up: the next such answer is evidence.
+    pub(crate) absent: bool,
     /// Answered, and not yet in the bridge: until it is, the caller is not answered.
     pub(crate) joining: bool,
     /// It may not be dialled before the journal has it: it may count against a total.
@@ -74,6 +76,7 @@ impl Attempt {
             verdict: None,
             counted: false,
             hang_up_unsent: false,
+            absent: false,
             joining: false,
             uncommitted: offer.link.total_calls_allowed.is_some(),
             ready: false,

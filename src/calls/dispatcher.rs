@@ -24,10 +24,11 @@ use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
 use super::{adopt, heartbeat};
 use crate::ari::{
-    Bridge, Channel, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
+    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
 };
 use crate::cdr::journal::Left;
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
 
 /// How often each node's lists are compared with ours.
@@ -44,6 +45,8 @@ pub(super) enum Report {
     Listed { node: usize, asked: Box<Asked>, lists: Result<Lists, Error> },
     /// Time to compare.
     Compare { node: usize },
+    /// A caller that was sent to the fallback may still be in the application.
+    Stays { node: usize, channel_id: String, error: Error },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
     /// The channels of a node that another controller has.
@@ -167,8 +170,13 @@ impl Dispatcher {
         let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
-                Some(event) = events.recv() => self.on_event(event),
-                Some(report) = self.inbox.recv() => self.on_report(report),
+                // In a fixed order, so that a run can be replayed: what is rare first, so that a flood of events keeps nothing waiting.
+                biased;
+                () = shutdown.cancelled(), if draining.is_none() => {
+                    self.withdraw().await;
+                    second.reset();
+                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
+                }
                 _ = second.tick() => {
                     self.context.journal.alive(self.context.clock.stamp());
                     self.watch_taken();
@@ -186,11 +194,8 @@ impl Dispatcher {
                     self.start_comparing(node);
                     self.look_for_orphans(node);
                 }),
-                () = shutdown.cancelled(), if draining.is_none() => {
-                    self.withdraw().await;
-                    second.reset();
-                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
-                }
+                Some(report) = self.inbox.recv() => self.on_report(report),
+                Some(event) = events.recv() => self.on_event(event),
             }
         }
     }
@@ -309,10 +314,14 @@ impl Dispatcher {
             if !self.context.registry.tell(call, Input::LegReady(n)) {
                 self.hang_up(node, &channel.id, "an outbound channel without a call");
             }
+            return;
+        }
+        let facts = self.nodes[node].intake.facts(&channel, &args);
+        if self.context.registry.has_ended(facts.call_id) && !on(Mistake::ArrivalTwice) {
+            debug!(call = %facts.call_id, "arrived again: ended already");
         } else if self.draining || self.refusing {
             self.fall_back(node, app, &channel.id);
         } else {
-            let facts = self.nodes[node].intake.facts(&channel, &args);
             let since = self.context.clock.now().mono;
             self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, noted: None, since });
         }
@@ -342,9 +351,9 @@ impl Dispatcher {
     }
 
     fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
-        for caller in &callers {
-            if caller.noted.is_some() {
-                self.context.journal.forget(caller.facts.call_id);
+        for caller in callers {
+            if let Some(noted) = caller.noted {
+                self.nodes[node].left.insert(caller.facts.call_id, *noted);
             }
             self.fall_back(node, caller.app, &caller.facts.channel_id);
         }
@@ -352,7 +361,7 @@ impl Dispatcher {
 
     /// Sends a caller that this process does not take to the dialplan's fallback.
     fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
-        self.nodes[node].leaving.insert(channel_id.to_owned());
+        self.nodes[node].leave(channel_id);
         let lane = self.nodes[node].handle.lane(app);
         let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
         let reason = match (self.draining, self.refusing) {
@@ -369,17 +378,17 @@ impl Dispatcher {
         );
         drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: reason }));
         let (context, exten) = ("capconduit-fallback", "s");
-        drop(lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 }));
-    }
-
-    /// The dialplan's fallback has a caller of an earlier run now: its line is the call's record.
-    fn forget_left(&mut self, node: usize, channel_id: &str) {
-        let left = &mut self.nodes[node].left;
-        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
-        if let Some(call) = call {
-            left.remove(&call);
-            self.context.journal.forget(call);
-        }
+        let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
+        let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
+        tokio::spawn(async move {
+            // Who is not there any more has left, and its events say so.
+            if let Err(error) = sent.await
+                && error.status() != Some(404)
+            {
+                // The receiver lives as long as the dispatcher; after it callers are the next start's.
+                drop(reports.send(Report::Stays { node, channel_id, error }));
+            }
+        });
     }
 
     /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.
@@ -415,7 +424,7 @@ impl Dispatcher {
         };
         let lane = self.nodes[node].handle.lane(app);
         let call = match noted {
-            Some(noted) => adopt::resume(facts, *noted, &self.context),
+            Some(noted) => adopt::resume(facts, *noted, earlier_attempts, &self.context),
             None => Call::new(facts, self.context.limits, earlier_attempts, self.context.clock.now()),
         };
         tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
@@ -425,10 +434,19 @@ impl Dispatcher {
         let Some(channel) = event.channel() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
             self.waiting_caller_left(node, &channel.id);
-            self.nodes[node].leaving.remove(&channel.id);
+            if self.nodes[node].leaving.remove(&channel.id) {
+                self.hand_over_left(node, &channel.id);
+            }
             if self.nodes[node].comparing.is_some() {
                 self.nodes[node].ended.insert(channel.id.clone());
             }
+        }
+        if matches!(event, Event::ChannelStateChange { .. }) && channel.state == ChannelState::Up {
+            let state = &mut self.nodes[node];
+            if state.comparing.is_some() {
+                state.answered.insert(channel.id.clone());
+            }
+            self.waiting_caller_answered(node, &channel.id);
         }
         if matches!(event, Event::ChannelDestroyed { .. }) {
             self.orphan_gone(node, &channel.id);
@@ -467,6 +485,12 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            Report::Stays { node, channel_id, error } => {
+                if self.nodes[node].leaving.remove(&channel_id) {
+                    warn!(node = self.nodes[node].handle.name(), channel = channel_id, %error, "the caller could not be sent to the fallback");
+                    self.compare_in(node, comparing::RETRY);
+                }
+            }
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
             Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),

@@ -67,6 +67,7 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     let campaign = call.campaign.as_ref()?;
     let limit = attempt.ring_timeout + call.max_duration();
     let mut variables = vec![("TIMEOUT(absolute)".to_owned(), (limit.as_secs() + LEG_MARGIN_SECONDS).to_string())];
+    variables.extend(taken(&call.facts.channel_id));
     variables.extend(shown(attempt.client.caller_id, &call.facts.dialled));
     if attempt.client.send_headers {
         let id = call.facts.call_id.to_string();
@@ -81,6 +82,12 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
         originator: Some(&call.facts.channel_id),
         variables: &variables,
     }))
+}
+
+/// Tells the dialplan that somebody took the caller ([capconduit-unseen] in `extensions.conf`), in a request that is made anyway.
+fn taken(caller: &str) -> Option<(String, String)> {
+    let plain = caller.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    plain.then(|| (format!("SHARED(CAPCONDUIT_TAKEN,{caller})"), "1".to_owned()))
 }
 
 /// What makes the leg's identity: nothing where the caller's is copied when it is dialled ([`passes`]). `i`: nobody is told of the change.

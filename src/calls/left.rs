@@ -49,6 +49,20 @@ pub(crate) fn unanswered(open: OpenCall) -> (CallRecord, Vec<Verdict>) {
     (record, verdicts)
 }
 
+/// The record of a call that the dialplan's fallback has, so long after its arrival: of what was done for it until then.
+pub(crate) fn handed_over(open: OpenCall, age: Duration) -> CallRecord {
+    let mut record = unanswered(open).0;
+    record.ended_at = label(record.arrived_at, age);
+    record.ring_ms = record.ringing_at.map_or(0, |from| (record.ended_at - from).num_milliseconds());
+    record.ending = Ending::Fallback.to_string();
+    record.hung_up_by = HungUpBy::System;
+    record.dialstatus = dialstatus(Ending::Fallback, record.attempts.last().map(|attempt| attempt.outcome));
+    (record.q850_cause, record.sip_code) = (None, None);
+    let at = record.ended_at;
+    remember(&mut record, at, "handed over to the dialplan's fallback");
+    record
+}
+
 /// Closes the attempts that another run of a call, which goes on, is done with: all but attempt `n`.
 pub(crate) fn all_but(open: OpenCall, n: u32) -> (CallRecord, Vec<Verdict>) {
     let mut record = open.record;
@@ -84,6 +98,7 @@ mod tests {
     use crate::calls::io::Input;
     use crate::calls::machine_test::bench::Bench;
     use crate::clock::Stamp;
+    use crate::id::LinkId;
     use crate::routing::decision::tests::link;
     use crate::routing::snapshot::{CountOn, Link};
 
@@ -135,6 +150,29 @@ mod tests {
         let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
         let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
+    }
+
+    #[test]
+    fn an_attempt_that_was_over_and_counts_is_counted_by_the_next_run_before_the_record_is_there() {
+        let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
+        let busy = Input::LegGone { n: 1, cause: Some(17), sip: Some(486) };
+        for (link, counted) in [(link(1), vec![]), (by_attempt, vec![LinkId(1)])] {
+            let mut bench = Bench::new(&[link, crate::routing::decision::tests::link(2)]);
+            [Input::LegReady(1), busy.clone()].into_iter().for_each(|input| drop(bench.give(input)));
+            let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+            let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+            assert_eq!(open.counted().collect::<Vec<_>>(), counted);
+            assert_eq!(open.legs.len(), 1, "the second attempt is under way and holds its permit");
+        }
+    }
+
+    #[test]
+    fn a_call_that_the_fallback_gets_keeps_its_attempts_and_what_they_count() {
+        let by_attempt = Link { count_on: CountOn::Attempted, ..link(1) };
+        let record =
+            handed_over(open(by_attempt, vec![Input::LegReady(1), Input::LegRinging(1)]), Duration::from_secs(7));
+        assert_eq!((record.ending.as_str(), record.ended_at, record.ring_ms), ("fallback", at(7_000), 5_000));
+        assert_eq!((record.attempts.len(), record.attempts[0].counted, record.answered_at), (1, true, None));
     }
 
     #[test]

@@ -94,8 +94,8 @@ pub struct Call {
     caller: CallerLeg,
     /// The caller was told to hear ringing.
     caller_rings: bool,
-    /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been seen.
-    up_during: Option<u32>,
+    /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been taken, and when.
+    up_during: Option<(u32, Now)>,
     caller_cause: Option<i16>,
     pub(crate) end: Option<End>,
     pub(crate) timeline: Vec<Moment>,
@@ -196,6 +196,13 @@ impl Call {
             timeline: vec![resumed],
             ..Self::new(facts, limits, earlier_attempts, arrived)
         }
+    }
+
+    /// The same call, whose next attempt has a number above this one.
+    #[must_use]
+    pub(crate) fn numbered_after(mut self, earlier_attempts: u32) -> Self {
+        self.earlier_attempts = self.earlier_attempts.max(earlier_attempts);
+        self
     }
 
     /// Where the call stands, for logs: `dialling(2)`.
@@ -300,7 +307,7 @@ impl Call {
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::Joined(n) => self.joined(n, &mut effects),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
-            Input::CallerUp => self.caller_up(),
+            Input::CallerUp => self.caller_up(now),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
             Input::CallerGone => self.caller_gone(now, &mut effects),
             Input::Missing { since } => self.missing(since, now, &mut effects),

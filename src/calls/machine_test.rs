@@ -319,6 +319,39 @@ fn a_talk_that_began_and_ended_while_the_node_was_away_is_not_sold_again() {
 }
 
 #[test]
+fn an_answer_that_crosses_our_hang_up_and_reaches_the_caller_is_an_answer() {
+    let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegRinging(1));
+    assert_eq!(bench.after(Duration::from_secs(3)), [Op::HangUpLeg(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.now.mono += Duration::from_millis(700);
+    assert_eq!(bench.gone(1, 16, 0), [Op::HangUpCaller(None)], "nobody else is dialled for a caller who was answered");
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.hung_up_by, record.talk_ms), ("completed", HungUpBy::System, 700));
+    assert_eq!(bench.released, [(1, true)], "it counts");
+}
+
+#[test]
+fn an_answer_that_crosses_a_rejection_and_reaches_the_caller_counts() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    assert_eq!(bench.give(Input::Shed), [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!(
+        (record.ending.as_str(), record.hung_up_by, record.sip_code),
+        ("completed", HungUpBy::System, Some(200))
+    );
+    assert_eq!(bench.released, [(1, true)]);
+}
+
+#[test]
 fn a_hang_up_that_never_left_waits_for_the_comparison() {
     let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }]);
     bench.give(Input::LegReady(1));

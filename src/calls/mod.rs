@@ -17,6 +17,7 @@ pub mod machine;
 pub(crate) mod meter;
 pub mod news;
 pub mod node_breaker;
+mod recent;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;

@@ -3,7 +3,7 @@
 //! What Asterisk lists is evidence. What it does not list is gone where its end may have gone unheard; else the event of its end, or
 //! its creation, may be on the way, and it is looked for again. Channels of other applications are never touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
@@ -15,9 +15,9 @@ use crate::routing::caps::{Permit, PermitKey};
 #[derive(Debug, Clone, Default)]
 pub struct Belief {
     /// Live calls by their inbound channel.
-    pub calls: HashMap<String, Known>,
+    pub calls: BTreeMap<String, Known>,
     /// Permits held by those calls, and whether Asterisk had the channel of each.
-    pub permits: HashMap<PermitKey, bool>,
+    pub permits: BTreeMap<PermitKey, bool>,
     /// Channels that were missed long enough ago.
     pub missing_before: HashSet<String>,
     /// What was heard of the node since the last comparison.
@@ -142,7 +142,7 @@ pub struct Ours<'a> {
 /// Compares what we believe with what Asterisk lists.
 #[must_use]
 pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) -> Vec<Finding> {
-    let listed: HashMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
+    let listed: BTreeMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
     let live: HashSet<CallId> = belief.calls.values().map(|known| known.call).collect();
     let mut findings = Vec::new();
     findings.extend(known_calls(ours, belief, &listed));
@@ -167,7 +167,7 @@ pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &
     findings
 }
 
-fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
+fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (channel_id, Known { call, task_gone, caller_gone }) in &belief.calls {
         let caller = listed.get(channel_id.as_str());
@@ -212,7 +212,7 @@ fn stray_leg(key: PermitKey, leg: &Channel) -> Finding {
     Finding::HangUp { channel_id: leg.id.clone(), permit: permit_of(leg).map(|permit| (key, permit)) }
 }
 
-fn permits(belief: &Belief, listed: &HashMap<&str, &Channel>) -> Vec<Finding> {
+fn permits(belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
     let legs = belief.permits.iter().map(|((call, n), seen)| ((*call, *n), *seen, call.leg(*n)));
     legs.filter(|(_, _, channel_id)| !listed.contains_key(channel_id.as_str()))
         .map(|(key, seen, channel_id)| match belief.takes_for_gone(&channel_id, seen) {
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_leg_that_no_attempt_of_its_live_call_holds_is_hung_up() {
-        let belief = Belief { permits: HashMap::new(), ..known(false) };
+        let belief = Belief { permits: BTreeMap::new(), ..known(false) };
         let findings = found(&belief, &[caller(ChannelState::Ring), leg(ChannelState::Ringing)], &[]);
         assert_eq!(findings, [hang_up(&call().leg(2))]);
     }

@@ -13,6 +13,7 @@ use super::breakers::NodeBreakers;
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
+use super::recent::Recent;
 use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::breaker::Terms;
@@ -31,6 +32,7 @@ pub struct Registry {
     confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
+    recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
     /// Which nodes fail for everybody.
     pub(super) node_breakers: NodeBreakers,
@@ -96,6 +98,7 @@ impl Registry {
             confirmed: AtomicU64::new(0),
             calls: DashMap::new(),
             inbound: DashMap::new(),
+            recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
             unsure: DashMap::new(),
@@ -222,7 +225,18 @@ impl Registry {
     pub fn remove(&self, call: CallId) {
         if let Some((_, live)) = self.calls.remove(&call) {
             self.inbound.remove(&(live.node, live.channel_id));
+            self.recent().add(call);
         }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call has ended here, not long ago.
+    #[must_use]
+    pub fn has_ended(&self, call: CallId) -> bool {
+        self.recent().contains(call)
     }
 
     /// Tells a call something; `false` when no such call is live.
@@ -303,10 +317,13 @@ impl Registry {
         }
     }
 
-    /// The calls of one node.
+    /// The calls of one node, the oldest first.
     #[must_use]
     pub fn calls_on(&self, node: usize) -> Vec<(CallId, LiveCall)> {
-        self.calls.iter().filter(|entry| entry.node == node).map(|e| (*e.key(), e.value().clone())).collect()
+        let entries = self.calls.iter().filter(|entry| entry.node == node);
+        let mut calls: Vec<_> = entries.map(|e| (*e.key(), e.value().clone())).collect();
+        calls.sort_unstable_by_key(|(call, _)| *call);
+        calls
     }
 
     /// Live calls over all nodes.

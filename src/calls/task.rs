@@ -23,8 +23,11 @@ use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
+use crate::mistakes::{Mistake, on};
 use crate::panics;
 use crate::routing::breaker::At;
+#[cfg(test)]
+use crate::routing::caps::Permit;
 use crate::telemetry::name;
 
 /// What a call's task works with.
@@ -242,7 +245,16 @@ impl CallTask {
                 self.asked.push(Box::pin(async move { Answer::Commit(n, kept.await.is_ok()) }));
             }
             Effect::Release { n, counted } => {
-                if !registry.book().ledger.release((id, n), counted) {
+                let released = registry.book().ledger.release((id, n), counted);
+                #[cfg(test)]
+                if !released && on(Mistake::ReleasedTwice) {
+                    let attempt = self.call.attempt(n).map(|it| (it.link.id, it.client.id));
+                    let campaign = self.call.campaign.as_ref().map(|campaign| campaign.id);
+                    if let (Some((link, client)), Some(campaign)) = (attempt, campaign) {
+                        registry.book().ledger.release_again(Permit { campaign, link, client });
+                    }
+                }
+                if !released {
                     error!(call = %id, n, "a permit was released that was not held");
                 }
             }
@@ -289,6 +301,10 @@ impl CallTask {
     }
 
     fn finish(&mut self) {
+        if on(Mistake::NoRecordWithoutDial) && self.call.attempts.is_empty() {
+            self.recorded = true;
+            return self.context.journal.forget(self.call.facts.call_id);
+        }
         let record = fold::record(&self.call, self.context.clock.now());
         hand_over(&self.context, record);
         self.recorded = true;

@@ -1,4 +1,4 @@
-//! PURE: lines that the dialplan's fallback leaves, and the records that are made of them. The format is described in asterisk/README.md.
+//! PURE: lines that the dialplan leaves of calls which the controller did not take, and the records that are made of them. The format is described in asterisk/README.md.
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +18,9 @@ use crate::routing::snapshot::Snapshot;
 pub const PROBE_DID: &str = "capconduit-doctor";
 /// How the event of a record's timeline begins that names the last resort; what follows is not for sellers.
 pub const LAST_RESORT: &str = "dialled the last resort";
+
+/// Why nobody took a call that was in Stasis: the controller was away, or heard nothing.
+const UNSEEN: &str = "unseen";
 
 /// How a line begins, as the dialplan writes it. No value can hold this, for no value holds a space.
 const BEGINNING: &[u8] = b"v=1 start=";
@@ -45,7 +48,7 @@ pub struct Line {
     pub uniqueid: String,
     /// Asterisk's linked id; the same where the line has none.
     pub linkedid: String,
-    /// Why the controller did not take it: `heartbeat`, `stasis_failed` or a word of the controller's; may be empty.
+    /// Why the controller did not take it: `heartbeat`, `stasis_failed`, `unseen` or a word of the controller's; may be empty.
     pub reason: String,
     /// How dialling the last resort came out; `None` when nobody was dialled.
     pub dialstatus: Option<DialStatus>,
@@ -137,6 +140,20 @@ impl Line {
         self.did == PROBE_DID && self.sip_call_id.is_empty()
     }
 
+    /// Whether the caller gave up in Stasis, and perhaps nobody took the call: then its record may still come.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.reason == UNSEEN
+    }
+
+    fn ending(&self) -> Ending {
+        match self.ended_by {
+            _ if !self.is_unseen() => Ending::Fallback,
+            Some(HungUpBy::Caller) => Ending::CallerCancelled,
+            _ => Ending::Failed,
+        }
+    }
+
     /// The last resort answered. Its answer's time is missing where it hung up at once.
     fn answered_at(&self) -> Option<DateTime<Utc>> {
         self.answer.or_else(|| (self.dialstatus == Some(DialStatus::Answer)).then_some(self.end))
@@ -153,7 +170,7 @@ impl Line {
         match self.dialstatus {
             Some(status) => status,
             None if self.is_cancelled() => DialStatus::Cancel,
-            None => ending::dialstatus(Ending::Fallback, None),
+            None => ending::dialstatus(self.ending(), None),
         }
     }
 
@@ -178,7 +195,11 @@ impl Line {
     fn timeline(&self) -> serde_json::Value {
         let after = |at: DateTime<Utc>| (at - self.start).num_milliseconds();
         let why = if self.reason.is_empty() { "unknown" } else { &self.reason };
-        let mut events = vec![(0, format!("taken by the dialplan's fallback: {why}"))];
+        let taken = match self.is_unseen() {
+            true => "nobody took it: the controller was away".to_owned(),
+            false => format!("taken by the dialplan's fallback: {why}"),
+        };
+        let mut events = vec![(0, taken)];
         if self.dialstatus.is_some() && !self.last_resort.is_empty() {
             events.push((0, format!("{LAST_RESORT} {}", self.last_resort)));
         }
@@ -236,7 +257,7 @@ pub fn record(line: &Line, intake: &Intake, snapshot: &Snapshot) -> CallRecord {
         q850_cause: line.cause,
         sip_code: line.sip_code(),
         hung_up_by: line.hung_up_by(),
-        ending: Ending::Fallback.to_string(),
+        ending: line.ending().to_string(),
         trace: None,
         timeline: line.timeline(),
         legacy: None,

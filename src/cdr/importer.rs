@@ -13,7 +13,6 @@ use super::fallback::{self, Fault};
 use super::journal::Journal;
 use super::record::CallRecord;
 use super::spool::{self, Look, Position, RawLine, Way};
-use crate::calls::ending::Ending;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
 use crate::routing::snapshot::Snapshot;
@@ -23,6 +22,8 @@ use crate::telemetry::name;
 
 /// How often the spool is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Within this the controller has read what lies in a socket: a call that it takes from there is found among its own.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
@@ -32,6 +33,8 @@ struct Batch {
     records: Vec<CallRecord>,
     /// By line number.
     faults: Vec<(u64, Fault)>,
+    /// Some of these calls may yet be taken.
+    unseen: bool,
 }
 
 impl Batch {
@@ -47,7 +50,10 @@ impl Batch {
             }
             match fallback::read(whole) {
                 Ok(line) if line.is_probe() => {}
-                Ok(line) => batch.records.push(fallback::record(&line, intake, snapshot)),
+                Ok(line) => {
+                    batch.unseen |= line.is_unseen();
+                    batch.records.push(fallback::record(&line, intake, snapshot));
+                }
                 Err(fault) => batch.faults.push((line.number, fault)),
             }
         }
@@ -87,7 +93,7 @@ pub async fn import_file(db: &Db, intake: &Intake, snapshot: &Snapshot, path: &P
     let (mut tally, mut position) = (Tally::default(), spool::beginning(path)?);
     while let Some((lines, next)) = spool::lines(path, position, true)? {
         let batch = Batch::read(&lines, intake, snapshot);
-        let new = store::import(db, intake.node(), &batch.records, None).await?;
+        let new = store::import(db, intake.node(), &batch.records, None).await?.len();
         tally.lines = next.lines;
         tally.new += count(new);
         tally.known += count(batch.records.len() - new);
@@ -175,20 +181,26 @@ impl Follower {
         let node = self.intake.node();
         let mut batch = Batch::read(lines, &self.intake, self.registry.snapshot().as_ref());
         let read = batch.records.len();
+        if batch.unseen {
+            sleep(TAKEN_WITHIN).await;
+        }
         batch.records = self.without_ours(batch.records).await;
         for (line, fault) in batch.faults.iter().filter(|(line, _)| *line > *told) {
             warn!(node, path = %self.path.display(), line, error = %fault, "a line of the fallback's spool cannot be read; it stays there");
         }
         *told = next.lines;
         let import = || store::import(&self.db, node, &batch.records, Some(next));
-        let new = self.retried(Some(read), import).await;
-        metrics::counter!(name::CALLS, "ending" => Ending::Fallback.as_str()).increment(count(new));
+        let endings = self.retried(Some(read), import).await;
+        let new = endings.len();
+        for ending in endings {
+            metrics::counter!(name::CALLS, "ending" => ending).increment(1);
+        }
         for (outcome, lines) in [("imported", new), ("known", read - new), ("unreadable", batch.faults.len())] {
             let labels = [("node", node.to_owned()), ("outcome", outcome.to_owned())];
             metrics::counter!(name::FALLBACK_LINES, &labels).increment(count(lines));
         }
         if new > 0 {
-            info!(node, count = new, "calls of the fallback recorded");
+            info!(node, count = new, "calls that this controller did not take recorded");
         }
     }
 

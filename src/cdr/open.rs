@@ -71,6 +71,12 @@ impl OpenCall {
         }
     }
 
+    /// The links of attempts that are over and count: no finished record tells of them yet.
+    pub fn counted(&self) -> impl Iterator<Item = LinkId> + '_ {
+        let over = |number| self.legs.iter().all(|leg| leg.n != number);
+        self.record.attempts.iter().filter(move |it| it.counted && over(it.number)).map(|it| it.link_id)
+    }
+
     /// Every permit the call holds.
     pub fn permits(&self) -> impl Iterator<Item = (PermitKey, Permit)> + '_ {
         self.legs.iter().map(|leg| ((self.record.call_id, leg.n), leg.permit()))

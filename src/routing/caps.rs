@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::snapshot::{Campaign, Client, Link, words};
 use crate::id::{CallId, CampaignId, ClientId, LinkId};
+use crate::mistakes::{Mistake, on};
 
 /// Names one permit: attempt `n` of a call.
 pub type PermitKey = (CallId, u32);
@@ -167,9 +168,10 @@ impl Ledger {
     /// Every cap that has no slot for one more attempt of this link.
     pub fn all_full(&self, campaign: &Campaign, link: &Link, client: &Client) -> impl Iterator<Item = Full> + use<> {
         let used = self.links.get(&link.id).copied().unwrap_or_default();
+        let in_flight = if on(Mistake::InFlightNotCounted) { 0 } else { u64::from(used.live) };
         let slots = [
             (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
-            (Cap::LinkTotal, self.link_counted(link).saturating_add(u64::from(used.live)), link.total_calls_allowed),
+            (Cap::LinkTotal, self.link_counted(link).saturating_add(in_flight), link.total_calls_allowed),
             (Cap::ClientConcurrency, u64::from(self.client_live(client.id)), client.max_concurrency.map(u64::from)),
             (
                 Cap::CampaignConcurrency,
@@ -219,9 +221,19 @@ impl Ledger {
         *self.campaigns.entry(permit.campaign).or_default() += 1;
     }
 
-    /// Counts a call of this link that held no permit here: one that the old dialplan handled.
+    /// Counts a call of this link that held no permit here: one that the old dialplan or an earlier run handled.
     pub fn count(&mut self, link: LinkId) {
         self.links.entry(link).or_default().counted += 1;
+    }
+
+    /// The mistake that a permit is given back which is not held any more.
+    #[cfg(test)]
+    pub(crate) fn release_again(&mut self, permit: Permit) {
+        if let Some(link) = self.links.get_mut(&permit.link) {
+            link.live = link.live.saturating_sub(1);
+        }
+        give_back(&mut self.clients, permit.client);
+        give_back(&mut self.campaigns, permit.campaign);
     }
 
     /// Gives the permit back, once; `counted` moves its slot of the link's total from in flight to counted.

@@ -12,7 +12,11 @@ use crate::harness::record::Record;
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 
-crate::on_both!(refused_calls_are_recorded_for_their_seller, calls_of_the_last_resort_are_recorded);
+crate::on_both!(
+    refused_calls_are_recorded_for_their_seller,
+    calls_of_the_last_resort_are_recorded,
+    callers_who_gave_up_unseen_are_recorded,
+);
 
 const DID: &str = "+442079460001";
 const PASSWORD: &str = "copper window nine ducks";
@@ -108,8 +112,54 @@ async fn calls_of_the_last_resort_are_recorded(backend: Backend) {
     site.finish().await;
 }
 
+/// A controller that hangs with its socket open, and dies: who called meanwhile and gave up is in no event that anybody read.
+async fn callers_who_gave_up_unseen_are_recorded(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::silent()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.start(&plan).await;
+    let cancel = || carrier::cancel().set("did", DID).set("cancel_ms", 400);
+    let seen = site.call("seen", &cancel()).await;
+    assert_eq!(seen.outcome(), Some(487));
+    assert_eq!(site.record(&seen).await.attempts(), ["alpha cancelled"]);
+    assert_eq!(site.nodes[0].spooled(), [""; 0], "somebody took it: there is no line");
+
+    site.controller.process().signal("STOP");
+    let read_later = site.call("read-later", &cancel()).await;
+    site.controller.process().signal("CONT");
+    let later = site.record(&read_later).await;
+    assert_eq!((later.text("ending"), later.text("hung_up_by")), ("caller_cancelled", "caller"), "{later:?}");
+
+    site.controller.process().signal("STOP");
+    let unseen = site.call("unseen", &cancel()).await;
+    assert_eq!(unseen.outcome(), Some(487), "{:?}", unseen.statuses());
+    site.controller.process().kill();
+    site.controller.serve(&site.nodes).await;
+    let record = recorded(&site, &unseen.call_id).await;
+    for (field, expected) in [
+        ("ending", "caller_cancelled"),
+        ("hung_up_by", "caller"),
+        ("dialstatus", "CANCEL"),
+        ("seller_name", "Acme Leads"),
+        ("campaign_name", "Solar"),
+        ("caller_number", "+442071838750"),
+    ] {
+        assert_eq!(record.text(field), expected, "{field}: {record:?}");
+    }
+    assert_eq!((record.number("sip_code"), record.attempts()), (Some(487), vec![]), "{record:?}");
+    assert!(record.0["timeline"].to_string().contains("nobody took it"), "{record:?}");
+    site.finish().await;
+}
+
 /// The record of a call that fell back, once the controller has come to it.
 async fn fallen(site: &Site, call_id: &str) -> Record {
+    let record = recorded(site, call_id).await;
+    assert_eq!(record.text("ending"), "fallback", "{record:?}");
+    record
+}
+
+/// The record of a call, once the controller has come to it.
+async fn recorded(site: &Site, call_id: &str) -> Record {
     let found = timeout(LIMIT, async {
         loop {
             let records = site.controller.records().await;
@@ -121,9 +171,7 @@ async fn fallen(site: &Site, call_id: &str) -> Record {
     });
     let found = found.await;
     assert!(found.is_ok(), "no record of {call_id}:\n{}", site.controller.log());
-    let record = found.expect("asserted above");
-    assert_eq!(record.text("ending"), "fallback", "{record:?}");
-    record
+    found.expect("asserted above")
 }
 
 /// The plan's seller, logged in.

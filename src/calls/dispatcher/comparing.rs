@@ -7,20 +7,21 @@ use tracing::{error, info, warn};
 
 use super::node::{Missed, Orphan};
 use super::{Asked, Dispatcher, Lists, Report, Waiting};
-use crate::ari::{Bridge, Channel, Error, Request};
+use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
 use crate::calls::io::Input;
 use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
 use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
 use crate::clock::Now;
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 use crate::panics;
 use crate::routing::caps::PermitKey;
 
 /// How soon a second comparison follows one that left something open.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How soon a comparison that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
 /// its creation, or the event of its end, may take.
 pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
@@ -43,6 +44,7 @@ impl Dispatcher {
         let generation = state.generation;
         state.comparing = Some(generation);
         state.ended.clear();
+        state.answered.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
         tokio::spawn(async move {
@@ -60,7 +62,7 @@ impl Dispatcher {
         });
     }
 
-    fn compare_in(&mut self, node: usize, wait: Duration) {
+    pub(super) fn compare_in(&mut self, node: usize, wait: Duration) {
         if std::mem::replace(&mut self.nodes[node].again, true) {
             return;
         }
@@ -104,8 +106,8 @@ impl Dispatcher {
     pub(super) fn listed(&mut self, node: usize, asked: &Asked, lists: Result<Lists, Error>) {
         let state = &mut self.nodes[node];
         state.comparing = None;
-        let ended = std::mem::take(&mut state.ended);
-        if asked.generation != state.generation {
+        let (ended, answered) = (std::mem::take(&mut state.ended), std::mem::take(&mut state.answered));
+        if asked.generation != state.generation && !on(Mistake::StaleListsCompared) {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
             return;
@@ -116,7 +118,11 @@ impl Dispatcher {
                     self.end_all(node, "Asterisk started anew");
                 }
                 let leaving = &self.nodes[node].leaving;
+                let ended = if on(Mistake::StaleListsCompared) { HashSet::new() } else { ended };
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
+                for channel in channels.iter_mut().filter(|channel| answered.contains(&channel.id)) {
+                    channel.state = ChannelState::Up;
+                }
                 self.compared(node, &asked.belief, &channels, &bridges);
                 self.nodes[node].was_compared(asked.at);
                 self.open_nodes();
@@ -160,6 +166,7 @@ impl Dispatcher {
         let calls = belief.calls.len() + state.left.len();
         warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
         state.missing.clear();
+        state.leaving.clear();
         let waiting = std::mem::take(&mut state.waiting);
         for caller in waiting.into_iter().filter(|caller| caller.noted.is_some()) {
             let since = self.known_until(node, caller.facts.call_id);
@@ -235,6 +242,7 @@ impl Dispatcher {
     fn act_on(&mut self, node: usize, finding: Finding) {
         let registry = &self.context.registry;
         match finding {
+            Finding::Missing(_) if on(Mistake::MissedEndNotRepaired) => {}
             Finding::Seen(call, sight) => {
                 registry.tell(call, sight.into());
             }
@@ -254,7 +262,6 @@ impl Dispatcher {
                 state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
             }
             Finding::Arrive { caller, .. } if self.draining => {
-                self.forget_left(node, &caller.id);
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
             // Talking on without us: the successor takes it over.
@@ -271,7 +278,7 @@ impl Dispatcher {
             Finding::DeleteBridge(bridge_id)
                 if CallId::parse_bridge(&bridge_id).is_some_and(|call| registry.is_live(call)) => {}
             Finding::HangUp { channel_id, permit } => {
-                if let Some((key, permit)) = permit {
+                if let Some((key, permit)) = permit.filter(|_| !on(Mistake::OrphanWithoutPermit)) {
                     registry.book().ledger.hold(key, permit);
                     let since = self.context.clock.now().mono;
                     self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since, counted: false });
@@ -322,12 +329,18 @@ impl Dispatcher {
     }
 
     fn adopt(&mut self, node: usize, adoption: Adoption) {
-        let noted = self.nodes[node].left.remove(&adoption.call);
-        let state = &self.nodes[node];
+        let state = &mut self.nodes[node];
+        let waits = state.waiting.iter().position(|caller| caller.facts.call_id == adoption.call);
+        let waited = waits.and_then(|at| state.waiting.swap_remove(at).noted);
+        let noted = state.left.remove(&adoption.call).or(waited.map(|noted| *noted));
+        // It was to be hung up, and the client answered before it was.
+        state.orphans.remove(&adoption.leg.id);
         let app = state.app_of(&adoption.caller);
         let registry = &self.context.registry;
         let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
-        registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        if !on(Mistake::AdoptedWithoutPermit) {
+            registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
+        }
         registry.leg_seen(adoption.call, adoption.n);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);

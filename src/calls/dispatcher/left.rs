@@ -8,6 +8,7 @@ use super::Dispatcher;
 use super::node::Orphan;
 use crate::ari::Channel;
 use crate::calls::adopt::Noted;
+use crate::calls::io::Input;
 use crate::calls::left;
 use crate::calls::machine::EXPIRY;
 use crate::calls::reconcile::Finding;
@@ -15,24 +16,36 @@ use crate::calls::task::measure;
 use crate::cdr::journal::Left;
 use crate::clock::Now;
 use crate::id::CallId;
+use crate::mistakes::{Mistake, on};
 
 impl Dispatcher {
-    /// Holds every permit of the calls that were left. Before anything is decided.
+    /// Holds every permit of the calls that were left, and counts what of them counts already. Before anything is decided.
     pub(super) fn hold_left(&mut self, left: Left) {
         let (now, stamp) = (self.context.clock.now(), self.context.clock.stamp());
         for open in &left.calls {
             let ago = left.ago(open.noted, stamp);
             let arrived = Now { mono: now.mono.saturating_sub(ago + open.age), wall: open.record.arrived_at };
             let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
-            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on };
+            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on, handed_over: false };
+            let mut book = self.context.registry.book();
+            if !on(Mistake::AdoptedWithoutPermit) {
+                open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
+            }
+            if !on(Mistake::NotCountedByNextRun) {
+                open.counted().for_each(|link| book.ledger.count(link));
+            }
+            if on(Mistake::CountedAgain) {
+                open.counted().for_each(|link| book.ledger.count(link));
+            }
+            drop(book);
             let Some(node) = self.nodes.iter_mut().find(|node| node.handle.name() == open.record.node) else {
                 warn!(call = %open.record.call_id, node = open.record.node, "a call was left on a node that is not configured any more");
-                self.close_as_lost(noted, now);
+                for (n, counted) in self.close_as_lost(noted, now) {
+                    self.context.registry.book().ledger.release((open.record.call_id, n), counted);
+                }
                 continue;
             };
             node.left.insert(open.record.call_id, noted);
-            let mut book = self.context.registry.book();
-            open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
         }
     }
 
@@ -42,7 +55,11 @@ impl Dispatcher {
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
         let calls: Vec<CallId> = self.nodes[node].left.keys().copied().collect();
         for call in calls {
-            let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
+            let Some(mut noted) = self.nodes[node].left.remove(&call) else { continue };
+            if self.nodes[node].leaving.contains(&noted.call.record.uniqueid) {
+                self.nodes[node].left.insert(call, noted);
+                continue;
+            }
             let taken_over = findings.iter().find_map(|finding| match finding {
                 Finding::Adopt(adoption) if adoption.call == call => Some(Some(adoption.n)),
                 Finding::Arrive { caller, .. } if caller.id == noted.call.record.uniqueid => Some(None),
@@ -51,9 +68,14 @@ impl Dispatcher {
             let verdicts = match taken_over {
                 Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
                 Some(None) => left::unanswered(noted.call.clone()).1,
+                None if noted.handed_over => {
+                    self.hand_over(&noted);
+                    continue;
+                }
                 None => self.close_as_lost(noted.clone(), self.context.clock.now()),
             };
             if taken_over.is_some() {
+                noted.handed_over = false;
                 self.nodes[node].left.insert(call, noted);
             }
             for (n, counted) in verdicts {
@@ -64,12 +86,21 @@ impl Dispatcher {
 
     fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool, listed: &HashSet<&str>) {
         let channel_id = key.0.leg(key.1);
-        if listed.contains(channel_id.as_str()) {
+        if listed.contains(channel_id.as_str()) && !on(Mistake::OrphanWithoutPermit) {
             let since = self.context.clock.now().mono;
             self.nodes[node].orphans.insert(channel_id.clone(), Orphan { key, since, counted });
             self.hang_up(node, &channel_id, "an outbound channel of an earlier run");
         } else {
             self.context.registry.book().ledger.release(key, counted);
+        }
+    }
+
+    /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
+    pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
+        let left = &mut self.nodes[node].left;
+        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
+        if let Some(noted) = call.and_then(|call| left.remove(&call)) {
+            self.hand_over(&noted);
         }
     }
 
@@ -93,6 +124,41 @@ impl Dispatcher {
                 self.context.registry.book().ledger.release((call, n), counted);
             }
         }
+    }
+
+    /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
+    /// call that has some keeps its own record, and its line is left out.
+    pub(super) fn hand_over(&self, noted: &Noted) {
+        let call = noted.call.record.call_id;
+        if noted.call.record.attempts.is_empty() {
+            return self.context.journal.forget(call);
+        }
+        let age = self.context.clock.now().mono.saturating_sub(noted.arrived.mono);
+        self.context.journal.finish(left::handed_over(noted.call.clone(), age));
+    }
+
+    /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again.
+    pub(super) fn waiting_caller_answered(&mut self, node: usize, channel_id: &str) {
+        let waiting = &mut self.nodes[node].waiting;
+        let Some(at) = waiting.iter().position(|caller| caller.facts.channel_id == channel_id) else { return };
+        let caller = waiting.swap_remove(at);
+        let (now, call) = (self.context.clock.now(), caller.facts.call_id);
+        let Some(noted) = caller.noted else {
+            self.begin(node, caller, Input::Missing { since: now });
+            return self.hang_up(
+                node,
+                channel_id,
+                "a caller who was answered by an outbound channel of an earlier run",
+            );
+        };
+        for (n, counted) in self.close_as_lost(*noted, now) {
+            let of_leg = |orphan: &&mut Orphan| orphan.key == (call, n);
+            match self.nodes[node].orphans.values_mut().find(of_leg) {
+                Some(orphan) => orphan.counted |= counted,
+                None => drop(self.context.registry.book().ledger.release((call, n), counted)),
+            }
+        }
+        self.hang_up(node, channel_id, "a caller who was answered by an outbound channel of an earlier run");
     }
 
     pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {

@@ -1,6 +1,6 @@
 //! One Asterisk node as the dispatcher sees it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -46,6 +46,7 @@ pub(super) struct Missed {
     pub(super) heard: bool,
 }
 
+/// What is gone through in order is kept in order: the same events shall always lead to the same requests.
 #[derive(Debug)]
 pub(super) struct NodeState {
     pub(super) handle: NodeHandle,
@@ -67,10 +68,12 @@ pub(super) struct NodeState {
     pub(super) comparing: Option<u64>,
     /// Channels that ended while lists were on their way: the lists may still name them.
     pub(super) ended: HashSet<String>,
+    /// Channels that were answered since the lists were asked for.
+    pub(super) answered: HashSet<String>,
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
     /// Channels that should be there and were not listed, and when first.
-    pub(super) missing: HashMap<String, Missed>,
+    pub(super) missing: BTreeMap<String, Missed>,
     /// Monotonic time since which it is connected, or is not.
     pub(super) since: Duration,
     /// As it said last.
@@ -86,12 +89,12 @@ pub(super) struct NodeState {
     /// Calls that an operator took for gone while the node was away: whatever lives of them is hung up.
     pub(super) released: HashSet<CallId>,
     /// By channel id.
-    pub(super) orphans: HashMap<String, Orphan>,
+    pub(super) orphans: BTreeMap<String, Orphan>,
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
     /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
-    pub(super) left: HashMap<CallId, Noted>,
+    pub(super) left: BTreeMap<CallId, Noted>,
 }
 
 impl NodeState {
@@ -110,8 +113,9 @@ impl NodeState {
             taken: None,
             comparing: None,
             ended: HashSet::new(),
+            answered: HashSet::new(),
             leaving: HashSet::new(),
-            missing: HashMap::new(),
+            missing: BTreeMap::new(),
             since: now,
             version: None,
             startup_time: None,
@@ -119,10 +123,10 @@ impl NodeState {
             heard_until,
             drift: Drift::default(),
             released: HashSet::new(),
-            orphans: HashMap::new(),
+            orphans: BTreeMap::new(),
             again: false,
             waiting: Vec::new(),
-            left: HashMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -166,6 +170,15 @@ impl NodeState {
         self.compared = true;
         self.compared_at = asked_at;
         self.heard_until.fill(None);
+    }
+
+    /// Notes that a caller is sent to the fallback.
+    pub(super) fn leave(&mut self, channel_id: &str) {
+        self.leaving.insert(channel_id.to_owned());
+        let theirs = self.left.values_mut().find(|noted| noted.call.record.uniqueid == channel_id);
+        if let Some(noted) = theirs {
+            noted.handed_over = true;
+        }
     }
 
     /// Whether every application's socket is connected.

@@ -173,6 +173,9 @@ impl Dispatcher {
                 self.context.journal.forget(call);
                 // Whether it was answered is not known here any more: it counts, so that no total is overshot.
                 left::lost(noted.call, noted.lived, noted.lived).1
+            } else if noted.handed_over {
+                self.hand_over(&noted);
+                continue;
             } else {
                 self.close_as_lost(noted, now)
             };

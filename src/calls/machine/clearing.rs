@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
-use crate::calls::attempt::Leg;
+use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::mistakes::{Mistake, on};
 use crate::routing::book::counts;
 
 /// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
@@ -24,10 +25,39 @@ const REQUEST_TERMINATED: i16 = 487;
 const ANSWER_CROSSING: Duration = Duration::from_secs(1);
 
 impl Call {
-    pub(super) fn caller_up(&mut self) {
-        if self.caller == CallerLeg::Waiting {
-            self.caller = CallerLeg::Up;
-            self.up_during = (self.phase == Phase::Dialling).then(|| self.last_n());
+    pub(super) fn caller_up(&mut self, now: Now) {
+        match self.caller {
+            CallerLeg::Waiting => {
+                self.caller = CallerLeg::Up;
+                self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
+                self.answered_before_hang_up(now);
+            }
+            CallerLeg::HangingUp(Some(_)) if self.early_media() => self.answered_in_the_end(now),
+            _ => {}
+        }
+    }
+
+    /// The client's answer crossed our hanging it up and went through to the caller: they talk until our request takes effect.
+    fn answered_before_hang_up(&mut self, now: Now) {
+        let dialling = self.phase == Phase::Dialling;
+        let dialling = dialling && !on(Mistake::CrossingAnswerIgnored);
+        let sent = |attempt: &&mut Attempt| dialling && attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent;
+        if let Some(attempt) = self.attempts.last_mut().filter(sent) {
+            attempt.answered = Some(now);
+            attempt.verdict = None;
+            self.phase = Phase::Talking;
+        }
+    }
+
+    /// The client's answer crossed our hanging up of both and went through to the caller, whatever we had meant to tell it.
+    fn answered_in_the_end(&mut self, now: Now) {
+        let hanging_up = |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none();
+        let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
+        attempt.answered = Some(now);
+        if let Some(end) = &mut self.end {
+            end.sip = 200;
+            end.ending = if end.ending == Ending::Operator { end.ending } else { Ending::Completed };
+            end.at = now;
         }
     }
 
@@ -125,6 +155,9 @@ impl Call {
             Ending::Lost => 0,
             _ => rejection(ending, &self.rejections()),
         };
+        if on(Mistake::EndOverwritten) {
+            self.end = None;
+        }
         self.end.get_or_insert(End { ending, by, at: now, within: self.late, sip, cause });
     }
 
@@ -137,6 +170,9 @@ impl Call {
         }
         attempt.leg = Leg::HangingUp;
         effects.push(Effect::Ask(Op::HangUpLeg(attempt.n)));
+        if on(Mistake::ReleasedBeforeGone) {
+            effects.push(Effect::Release { n: attempt.n, counted: false });
+        }
         self.retry = Some((now.mono + RETRY_FIRST, RETRY_FIRST));
     }
 
@@ -207,6 +243,7 @@ impl Call {
         let mut asks = Vec::new();
         for attempt in self.attempts.iter_mut().filter(|a| a.leg == Leg::HangingUp && (compared || !a.hang_up_unsent)) {
             attempt.hang_up_unsent = false;
+            attempt.absent |= compared;
             asks.push(Op::HangUpLeg(attempt.n));
         }
         if let CallerLeg::HangingUp(sip) = self.caller {

@@ -9,8 +9,12 @@ use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::mistakes::{Mistake, on};
 use crate::routing::book::{Offer, counts};
 use crate::routing::decision::Decision;
+
+/// How far events may be behind answers to requests, which travel another way.
+const EVENTS_BEHIND: Duration = Duration::from_secs(1);
 
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -80,7 +84,7 @@ impl Call {
         let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
-            Leg::Creating if dialling && attempt.uncommitted => attempt.ready = true,
+            Leg::Creating if dialling && attempt.uncommitted && !on(Mistake::DialledBeforeKept) => attempt.ready = true,
             Leg::Creating if dialling => {
                 attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
@@ -124,7 +128,7 @@ impl Call {
     }
 
     pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
+        let (dialling, early_media) = (matches!(self.phase, Phase::Dialling | Phase::Talking), self.early_media());
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
         effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
@@ -133,7 +137,7 @@ impl Call {
             Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
                 attempt.verdict = None;
                 attempt.leg = Leg::Up;
-                attempt.answered = Some(now);
+                attempt.answered.get_or_insert(now);
                 attempt.joining = !early_media;
                 self.phase = Phase::Talking;
                 // Else Asterisk passes the answer on by itself. The bridge first: the caller is not answered to nobody.
@@ -181,16 +185,18 @@ impl Call {
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(AttemptOutcome::Failed);
         }
-        let caller_came_up = self.phase == Phase::Dialling && self.up_during == Some(n);
+        let caller_came_up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
+        let caller_came_up = caller_came_up.filter(|_| !on(Mistake::CrossingAnswerIgnored));
         let mut talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
             return;
         }
-        if caller_came_up && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) {
+        let by = if attempt.leg == Leg::HangingUp { HungUpBy::System } else { HungUpBy::Client };
+        if let Some((_, up)) = caller_came_up {
             // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
-            // node was away. The caller is not sold twice; how long they talked is not known.
-            attempt.answered = Some(unseen.unwrap_or(now));
+            // node was away. The caller is not sold twice.
+            attempt.answered = Some(up);
             attempt.verdict = None;
             talking = true;
         }
@@ -201,11 +207,14 @@ impl Call {
         let (position, cause) = (attempt.position, attempt.cause);
         effects.extend(attempt.last_sign().map(|sign| Effect::Sign { n, sign }));
         effects.push(Effect::Release { n, counted });
+        if on(Mistake::ReleasedTwice) && self.caller != CallerLeg::Waiting && self.caller != CallerLeg::Up {
+            effects.push(Effect::Release { n, counted: false });
+        }
         match self.phase {
             _ if talking && is_current => {
                 match unseen {
-                    None => self.close(Ending::Completed, HungUpBy::Client, cause, now),
-                    Some(since) => self.lose(HungUpBy::Client, since, now),
+                    None => self.close(Ending::Completed, by, cause, now),
+                    Some(since) => self.lose(by, since, now),
                 }
                 self.hang_up_caller(None, now, effects);
             }
@@ -232,6 +241,9 @@ impl Call {
                 // 500 "Allocation failed" is how Asterisk says that the endpoint is unknown or has no contact.
                 Failure::Rejected(500) => self.never_created(n, AttemptOutcome::Unavailable, now, effects),
                 Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
+                Failure::Unknown if on(Mistake::UnknownTakenForFailed) => {
+                    self.never_created(n, AttemptOutcome::Failed, now, effects);
+                }
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
             Op::AnswerCaller if absent => self.caller_gone(now, effects),
@@ -271,12 +283,26 @@ impl Call {
                 self.bridge = false;
                 self.give_up_leg(self.last_n(), now, effects);
             }
-            Op::HangUpLeg(n) if absent => self.leg_gone(n, None, None, now, effects),
+            Op::HangUpLeg(n) if absent => self.leg_absent(n, now, effects),
             Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
             // "Channel not found" and "not in Stasis": the caller is on its way out.
             Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
             Op::CreateBridge | Op::AddCaller => self.fail(now, effects),
             _ => {}
+        }
+    }
+
+    /// There is no such channel any more. What it did at last may still be on its way here: if it was answered, no other client is
+    /// dialled. So that is waited for, unless the node was compared meanwhile.
+    fn leg_absent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let unseen =
+            |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.dialled() && attempt.answered.is_none();
+        match self.attempt_mut(n).filter(unseen).filter(|attempt| !attempt.absent) {
+            Some(attempt) => {
+                attempt.absent = true;
+                self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
+            }
+            None => self.leg_gone(n, None, None, now, effects),
         }
     }
 

@@ -96,6 +96,21 @@ fn the_did_stands_where_the_node_has_it_and_names_its_seller_and_campaign_of_now
 }
 
 #[test]
+fn a_caller_who_gave_up_while_nobody_was_there_is_no_call_of_the_fallback() {
+    let unseen =
+        [("reason", Some("unseen")), ("answer", Some("")), ("dialstatus", Some("")), ("last_resort", Some(""))];
+    let record = plain(&[&unseen[..], &[("cause", Some("127")), ("ended_by", Some("caller"))]].concat());
+    assert_eq!(
+        (record.ending.as_str(), record.sip_code, record.hung_up_by),
+        ("caller_cancelled", Some(487), HungUpBy::Caller)
+    );
+    assert_eq!(record.dialstatus, DialStatus::Cancel);
+    assert_eq!(events(&record), ["0 nobody took it: the controller was away", "801 ended"]);
+    let record = plain(&[&unseen[..], &[("cause", Some("19")), ("ended_by", Some("system"))]].concat());
+    assert_eq!((record.ending.as_str(), record.sip_code, record.hung_up_by), ("failed", Some(480), HungUpBy::System));
+}
+
+#[test]
 fn what_the_carrier_heard_is_told_where_the_causes_tell_it() {
     use DialStatus as S;
     let none = ("answer", Some(""));

@@ -31,7 +31,7 @@ pub async fn position(db: &Db, node: &str) -> Result<Option<Position>, StoreErro
 }
 
 /// Writes the records of calls of `node` and, where its spool is followed, that it is read up to `position`, in one transaction. A
-/// call that has a record already, whosever, gets no second one. Returns how many were new; repeating is safe.
+/// call that has a record already, whosever, gets no second one. Returns the endings of those that were new; repeating is safe.
 ///
 /// # Errors
 /// When the database refuses or is away: nothing was written, or all of it.
@@ -40,16 +40,16 @@ pub async fn import(
     node: &str,
     records: &[CallRecord],
     position: Option<Position>,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<String>, StoreError> {
     let transaction = db.write().await?;
     let known = known(&transaction, node, records).await?;
     let records: Vec<&CallRecord> = records.iter().filter(|record| !known.contains(&record.uniqueid)).collect();
-    let new = insert_calls(&transaction, &records).await?;
+    insert_calls(&transaction, &records).await?;
     if let Some(position) = position {
         keep(&transaction, node, position).await?;
     }
     transaction.commit().await?;
-    Ok(new)
+    Ok(records.into_iter().map(|record| record.ending.clone()).collect())
 }
 
 /// Those channels of the node among `records` that have a record.

@@ -1,0 +1,160 @@
+//! The other side of a node in the simulation: whoever holds it is Asterisk. Everything between `Lane::send` and the socket, and between
+//! the answer and the one who waits for it, stays the real code.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::error::Error;
+use super::late::{Late, Lateness};
+use super::request::Rendered;
+use super::socket::App;
+use super::ticket::{Outgoing, Response, Ticket};
+use crate::clock::{Clock, Now};
+use crate::config;
+
+/// A request that has left the controller.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Value>,
+    pub(crate) reply: Reply,
+}
+
+impl Asked {
+    fn new(Outgoing { request, ticket }: Outgoing) -> Self {
+        let Rendered { method, path, query, body, .. } = request;
+        Self { method, path, query, body, reply: Reply(ticket) }
+    }
+
+    /// A query parameter; empty where it is absent.
+    pub(crate) fn parameter(&self, name: &str) -> &str {
+        self.query.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// A text of the body; empty where it is absent.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.body.as_ref().and_then(|body| body[name].as_str()).unwrap_or_default()
+    }
+}
+
+/// Where the answer goes. Dropped, the connection is lost before the answer came.
+#[derive(Debug)]
+pub(crate) struct Reply(Ticket);
+
+impl Reply {
+    /// The request's bytes leave. `false`: it was given up meanwhile and must not be carried out.
+    pub(crate) fn start(&self) -> bool {
+        self.0.start()
+    }
+
+    /// Asterisk's answer arrives.
+    pub(crate) fn answer(self, status: u16, body: String) {
+        self.0.finish(Response::from_parts(status, "refused", body));
+    }
+}
+
+/// Asterisk's end of one node.
+#[derive(Debug)]
+pub(crate) struct Side {
+    app: Arc<App>,
+    socket: Option<mpsc::UnboundedReceiver<Outgoing>>,
+    http: mpsc::UnboundedReceiver<Outgoing>,
+    lateness: Lateness,
+    heard: Duration,
+}
+
+impl Side {
+    pub(super) fn new(app: Arc<App>, http: mpsc::UnboundedReceiver<Outgoing>) -> Self {
+        Self { app, socket: None, http, lateness: Lateness::new(Duration::ZERO), heard: Duration::ZERO }
+    }
+
+    /// Opens the way for requests.
+    pub(crate) fn connect(&mut self, at: Duration) {
+        self.lateness = Lateness::new(at);
+        self.hear(at);
+        let (queue, requests) = mpsc::unbounded_channel();
+        self.app.set(Some(queue));
+        self.socket = Some(requests);
+    }
+
+    /// A frame reaches the controller.
+    pub(crate) fn hear(&mut self, at: Duration) {
+        self.app.hear(at);
+        self.lateness.hear(at);
+        self.heard = at;
+    }
+
+    /// Monotonic time of the last frame.
+    pub(crate) fn heard(&self) -> Duration {
+        self.heard
+    }
+
+    /// Whether what came last came late.
+    pub(crate) fn late(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
+        self.lateness.of(at, timestamp)
+    }
+
+    /// Whether the controller believes it to be there.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// The controller notices that the socket is gone. Requests that had not left are told so.
+    pub(crate) fn disconnect(&mut self) {
+        self.app.set(None);
+        self.socket = None;
+    }
+
+    /// The next request over the socket, if one has come.
+    pub(crate) fn poll_socket(&mut self, context: &mut std::task::Context<'_>) -> Option<Asked> {
+        match self.socket.as_mut()?.poll_recv(context) {
+            std::task::Poll::Ready(outgoing) => outgoing.map(Asked::new),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    /// The next request over HTTP, if one has come.
+    pub(crate) fn poll_http(&mut self, context: &mut std::task::Context<'_>) -> Option<Asked> {
+        match self.http.poll_recv(context) {
+            std::task::Poll::Ready(outgoing) => outgoing.map(Asked::new),
+            std::task::Poll::Pending => None,
+        }
+    }
+}
+
+/// The way of requests that do not travel over the socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    node: Arc<str>,
+    clock: Clock,
+    queue: mpsc::UnboundedSender<Outgoing>,
+}
+
+impl Http {
+    pub(super) fn new(node: &str, clock: Clock) -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
+        let (queue, requests) = mpsc::unbounded_channel();
+        (Self { node: Arc::from(node), clock, queue }, requests)
+    }
+
+    /// The node's client, which this answers.
+    pub(super) fn client(self, node: &config::Node) -> super::http::Http {
+        // It is never used to connect, and takes milliseconds to make.
+        static CLIENT: OnceLock<super::http::Http> = OnceLock::new();
+        let client = CLIENT.get_or_init(|| super::http::Http::new(node).expect("the default node is valid"));
+        let mut client = client.clone();
+        client.simulated = Some(self);
+        client
+    }
+
+    pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
+        let (ticket, pending) = Ticket::issue(&self.node, request.kind, self.clock, timeout);
+        drop(self.queue.send(Outgoing { request: request.clone(), ticket }));
+        pending.await
+    }
+}

@@ -1,0 +1,238 @@
+//! What the model answers to each request.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Around, Asterisk, Bridge, Chan, Due, Role, permit_in};
+use crate::ari::ChannelState;
+use crate::ari::simulated::Asked;
+use crate::id::CallId;
+
+/// Status and body.
+pub(in crate::simulation) type Answer = (u16, String);
+
+const DONE: u16 = 204;
+
+fn refused(status: u16, why: &str) -> Answer {
+    (status, json!({ "message": why }).to_string())
+}
+
+fn done() -> Answer {
+    (DONE, String::new())
+}
+
+impl Asterisk {
+    /// Carries a request out.
+    pub(in crate::simulation) fn ask(&mut self, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        let path: Vec<&str> = asked.path.split('/').collect();
+        match (asked.method, &path[..]) {
+            ("POST", ["channels", "create"]) => self.create(asked, around),
+            ("POST", ["channels", id, "dial"]) => self.ask_dial(id, asked, around),
+            ("POST", ["channels", id, "ring"]) => self.in_stasis(id).map_or_else(|no| no, |_| done()),
+            ("POST", ["channels", id, "answer"]) => self.ask_answer(id, around),
+            ("POST", ["channels", id, "continue"]) => self.go_on(id, around),
+            ("POST", ["channels", id, "variable"]) => self.set_variable(id, asked, around),
+            ("GET", ["channels", id, "variable"]) => self.variable(id, asked, around),
+            ("DELETE", ["channels", id]) => self.hang_up(id, asked, around),
+            ("POST", ["bridges", id]) => self.create_bridge(id, asked),
+            ("POST", ["bridges", id, "addChannel"]) => self.add(id, asked, around),
+            ("DELETE", ["bridges", id]) => self.delete_bridge(id),
+            ("GET", ["asterisk", "info"]) => (200, self.info().to_string()),
+            ("GET", ["channels"]) => (200, self.list_channels().to_string()),
+            ("GET", ["bridges"]) => (200, self.list_bridges().to_string()),
+            ("GET", ["asterisk", "variable"]) => {
+                (200, json!({ "value": self.wall(around.now).timestamp().to_string() }).to_string())
+            }
+            ("POST", ["asterisk", "variable"]) => {
+                self.heartbeat = asked.parameter("value").parse().ok();
+                done()
+            }
+            _ => refused(404, "no such resource"),
+        }
+    }
+
+    fn in_stasis(&mut self, id: &str) -> Result<&mut Chan, Answer> {
+        let chan = self.channels.get_mut(id).ok_or_else(|| refused(404, "Channel not found"))?;
+        if chan.in_stasis { Ok(chan) } else { Err(refused(409, "Channel not in Stasis application")) }
+    }
+
+    fn create(&mut self, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        let (id, originator) = (asked.text("channelId"), asked.text("originator"));
+        let Some((call, n)) = CallId::parse_leg(id) else { return refused(400, "not a leg") };
+        if self.channels.contains_key(id) {
+            return refused(409, "Channel with given unique ID already exists");
+        }
+        if around.chance.percent(2) {
+            return refused(500, "Allocation failed");
+        }
+        match self.channels.get_mut(originator) {
+            Some(caller) => caller.watched = true,
+            None if around.chance.percent(50) => return refused(400, "Provided originator channel was not found"),
+            None => {}
+        }
+        let chan = Chan {
+            state: ChannelState::Down,
+            role: Role::Leg { call, n, permit: None },
+            exten: "s".to_owned(),
+            app_data: format!("{},{}", asked.text("app"), asked.text("appArgs")),
+            in_stasis: false,
+            watched: true,
+            created: self.wall(around.now),
+            bridge: None,
+            dialled: false,
+            going: false,
+            cancelled: false,
+            limits_set: 0,
+            limit_at: None,
+        };
+        self.channels.insert(id.to_owned(), chan);
+        let permit = permit_in(&self.view(id));
+        if let Some(chan) = self.channels.get_mut(id) {
+            chan.role = Role::Leg { call, n, permit };
+        }
+        let limit = asked.body.as_ref().map(|body| &body["variables"]["TIMEOUT(absolute)"]).and_then(Value::as_str);
+        if let Some(seconds) = limit.and_then(|text| text.parse().ok()) {
+            self.limit(id, Duration::from_secs(seconds), around);
+        }
+        around.soon(0, 8, Due::Enter(id.to_owned()));
+        (200, "{}".to_owned())
+    }
+
+    fn ask_dial(&mut self, id: &str, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        let chan = match self.in_stasis(id) {
+            Ok(chan) => chan,
+            Err(no) => return no,
+        };
+        if chan.dialled || chan.state != ChannelState::Down {
+            return refused(409, "Channel is not in the 'Down' state");
+        }
+        let timeout = asked.parameter("timeout").parse().unwrap_or(0);
+        self.dial(id, Duration::from_secs(timeout), around);
+        done()
+    }
+
+    fn ask_answer(&mut self, id: &str, around: &mut Around<'_>) -> Answer {
+        if let Err(no) = self.in_stasis(id) {
+            return no;
+        }
+        self.caller_up(id, around);
+        self.meet(id, around);
+        done()
+    }
+
+    fn go_on(&mut self, id: &str, around: &mut Around<'_>) -> Answer {
+        let chan = match self.in_stasis(id) {
+            Ok(chan) => chan,
+            Err(no) => return no,
+        };
+        let Role::Caller(call) = chan.role else { return refused(400, "not a caller") };
+        around.truth.fell_back(call);
+        // From here on it is the fallback's call; the model follows it no further.
+        self.destroy(id, 0, None, super::Place::Asterisk, around);
+        done()
+    }
+
+    fn set_variable(&mut self, id: &str, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        if !self.channels.contains_key(id) {
+            return refused(404, "Provided channel was not found");
+        }
+        if asked.parameter("variable") == "TIMEOUT(absolute)"
+            && let Ok(seconds) = asked.parameter("value").parse()
+        {
+            self.limit(id, Duration::from_secs(seconds), around);
+        }
+        done()
+    }
+
+    fn variable(&self, id: &str, asked: &Asked, around: &Around<'_>) -> Answer {
+        let Some(chan) = self.channels.get(id) else { return refused(404, "Channel not found") };
+        let left = chan.limit_at.filter(|_| asked.parameter("variable") == "TIMEOUT(absolute)");
+        let value = left.map_or(String::new(), |at| format!("{:.3}", at.saturating_sub(around.now).as_secs_f64()));
+        (200, json!({ "value": value }).to_string())
+    }
+
+    fn hang_up(&mut self, id: &str, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        let Some(chan) = self.channels.get_mut(id) else { return refused(404, "Channel not found") };
+        if !chan.going || matches!(chan.role, Role::Caller(_)) {
+            chan.going = true;
+            self.left(id, super::Place::Controller, around);
+            self.tell_hangup(id, Some(32), true, None, around);
+            let cause = asked.parameter("reason_code").parse().unwrap_or(16);
+            around.soon(0, 15, Due::Destroy { channel: id.to_owned(), cause, sip: None });
+        }
+        done()
+    }
+
+    fn create_bridge(&mut self, id: &str, asked: &Asked) -> Answer {
+        if self.bridges.contains_key(id) {
+            return refused(409, "Bridge with this id exists already");
+        }
+        let bridge = Bridge { name: asked.parameter("name").to_owned(), members: Vec::new() };
+        self.bridges.insert(id.to_owned(), bridge);
+        (200, "{}".to_owned())
+    }
+
+    fn add(&mut self, bridge: &str, asked: &Asked, around: &mut Around<'_>) -> Answer {
+        if !self.bridges.contains_key(bridge) {
+            return refused(404, "Bridge not found");
+        }
+        let id = asked.body.as_ref().and_then(|body| body["channel"][0].as_str()).unwrap_or_default();
+        let Some(chan) = self.channels.get_mut(id) else { return refused(400, "Channel not found") };
+        if !chan.in_stasis {
+            return refused(422, "Channel not in Stasis application");
+        }
+        if chan.bridge.as_deref() != Some(bridge) {
+            chan.bridge = Some(bridge.to_owned());
+            if let Some(bridge) = self.bridges.get_mut(bridge) {
+                bridge.members.push(id.to_owned());
+            }
+        }
+        self.meet(id, around);
+        done()
+    }
+
+    fn delete_bridge(&mut self, id: &str) -> Answer {
+        let Some(bridge) = self.bridges.remove(id) else { return refused(404, "Bridge not found") };
+        for member in bridge.members {
+            if let Some(chan) = self.channels.get_mut(&member) {
+                chan.bridge = None;
+            }
+        }
+        done()
+    }
+
+    fn info(&self) -> Value {
+        let startup_time = self.started.format("%Y-%m-%dT%H:%M:%S%.9f+0000").to_string();
+        json!({ "system": { "version": "22.10.1", "entity_id": self.name }, "status": { "startup_time": startup_time } })
+    }
+
+    fn list_channels(&self) -> Value {
+        let channels = self.channels.iter().map(|(id, chan)| {
+            let time = chan.created.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string();
+            let app = if chan.in_stasis { "Stasis" } else { "" };
+            json!({
+                "id": id, "name": format!("PJSIP/{id}"), "state": word(chan.state), "protocol_id": "",
+                "caller": { "number": "+447700900123", "name": "" },
+                "dialplan": { "context": "capconduit-inbound", "exten": chan.exten, "app_name": app, "app_data": chan.app_data },
+                "creationtime": time,
+            })
+        });
+        channels.collect()
+    }
+
+    fn list_bridges(&self) -> Value {
+        let bridge = |(id, bridge): (&String, &Bridge)| json!({ "id": id, "name": bridge.name, "technology": "simple_bridge", "channels": bridge.members });
+        self.bridges.iter().map(bridge).collect()
+    }
+}
+
+fn word(state: ChannelState) -> &'static str {
+    match state {
+        ChannelState::Down => "Down",
+        ChannelState::Ring => "Ring",
+        ChannelState::Ringing => "Ringing",
+        ChannelState::Up => "Up",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,125 @@
+//! What must hold when a world is quiet: one record for each call, one row for each dial, counters and permits that agree with them.
+
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::store::Store;
+use super::truth::{Call, Ended, Truth};
+use super::world::Line;
+use crate::calls::registry::Registry;
+use crate::cdr::record::{CallRecord, HungUpBy};
+
+/// What events and requests may take without any fault.
+const USUAL: Duration = Duration::from_millis(1_500);
+
+pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, registry: &Registry, lines: &[Line]) {
+    let mut wrong = Vec::new();
+    for call in truth.calls() {
+        let record = call.id.and_then(|id| store.rows.get(&id));
+        let unseen = unseen(call, &lines[call.node]);
+        match record {
+            None => {
+                let why = (!call.fell_back).then(|| missed(call, journal, unseen)).flatten();
+                wrong.extend(
+                    why.map(|why| format!("no record of a call {why}: {}\n    unseen {unseen:?}", call.story())),
+                );
+            }
+            Some(record) => wrong.extend(
+                faults_of(truth, call, record, unseen)
+                    .into_iter()
+                    .map(|fault| format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())),
+            ),
+        }
+    }
+    wrong.extend(journal.twice.iter().map(|call| format!("a second record of call {call}")));
+    let book = registry.book();
+    let snapshot = registry.snapshot();
+    for link in snapshot.campaigns.values().flat_map(|campaign| &campaign.links) {
+        let (ledger, rows) = (book.ledger.link_counted(link), store.totals.get(&link.id).copied().unwrap_or(0));
+        if ledger != rows {
+            wrong.push(format!("link {}: the ledger counts {ledger}, the records {rows}", link.id));
+        }
+        let really = truth.counted(link.id);
+        if rows < really && link.total_calls_allowed.is_some() {
+            let told_less = truth.calls().iter().filter(|call| {
+                let record = call.id.and_then(|id| store.rows.get(&id));
+                let counted = record.map_or(0, |record| {
+                    record.attempts.iter().filter(|it| it.counted && it.link_id == link.id).count()
+                });
+                truth.counted_of(call, link.id) > counted
+            });
+            let stories: Vec<_> = told_less.map(Call::story).collect();
+            wrong.push(format!(
+                "link {}: the records count {rows}, really there were {really}: {}",
+                link.id,
+                stories.join("; ")
+            ));
+        }
+    }
+    truth.wrong.append(&mut wrong);
+}
+
+/// Why a call should have a record. A controller that is killed may take with it what the journal was just told of a call; where that
+/// was all, and the call had ended before the next run looked, nobody knows of it.
+fn missed(call: &Call, journal: &Journal, unseen: Duration) -> Option<&'static str> {
+    let id = call.id?;
+    let waited = call.caller_gone?.saturating_sub(call.entered?).saturating_sub(unseen);
+    match (journal.known.contains(&id), journal.lost.contains(&id)) {
+        (true, _) => Some("that the journal knew"),
+        (false, false) if call.taken => Some("that was taken"),
+        (false, _) => (waited > Duration::from_secs(4)).then_some("that nobody took"),
+    }
+}
+
+/// For how long of its life a call was out of the controller's sight, or seen late.
+fn unseen(call: &Call, line: &Line) -> Duration {
+    let Some(entered) = call.entered else { return Duration::ZERO };
+    let gone = call.dials.values().filter_map(|dial| dial.gone).chain(call.caller_gone).max().unwrap_or(entered);
+    let overlap = |(from, to): &(Duration, Duration)| {
+        let to = (*to).min(gone.max(*from) + (*to - *from));
+        to.saturating_sub((*from).max(entered))
+    };
+    line.dark.iter().filter(|(from, to)| *from <= gone && *to >= entered).map(overlap).sum()
+}
+
+fn faults_of(truth: &Truth, call: &Call, record: &CallRecord, unseen: Duration) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (n, dial) in &call.dials {
+        let kept = truth.total_of(dial.permit).is_some() || !truth.forgotten.contains(&record.call_id);
+        if kept && !record.attempts.iter().any(|attempt| attempt.number == *n) {
+            wrong.push(format!("dial {n} has no row"));
+        }
+    }
+    let completed = matches!(record.ending.as_str(), "completed" | "max_duration");
+    if completed != record.answered_at.is_some() && !matches!(record.ending.as_str(), "lost" | "failed" | "operator") {
+        wrong.push(format!("its ending is {}, and answered at {:?}", record.ending, record.answered_at));
+    }
+    let seen_well = unseen.is_zero() && record.ending != "lost";
+    if seen_well && call.met.is_some() != record.answered_at.is_some() {
+        wrong.push("whether it was answered is told wrongly".to_owned());
+    }
+    if let (Some((_, met)), Some((parted, by))) = (call.met, call.parted)
+        && record.answered_at.is_some()
+        && record.ended_before.is_none()
+    {
+        let talked = parted.saturating_sub(met);
+        // One that lingers although it has hung up, and of which that was not told, talks on for all that can be seen.
+        let lingered = call.caller_gone.unwrap_or(parted).saturating_sub(parted);
+        let unseen = if unseen.is_zero() { unseen } else { unseen + lingered };
+        let told = Duration::from_millis(u64::try_from(record.talk_ms).unwrap_or(0));
+        if talked.abs_diff(told) > USUAL + unseen {
+            wrong.push(format!("they talked for {talked:?}, the record says {told:?}"));
+        }
+        let (ends, said) = (by, record.hung_up_by);
+        let right = match ends {
+            Ended::Caller => said == HungUpBy::Caller || call.both_left(),
+            Ended::Client => said == HungUpBy::Client || call.both_left(),
+            Ended::Controller => said == HungUpBy::System,
+            Ended::Asterisk => true,
+        };
+        if seen_well && !right {
+            wrong.push(format!("{ends:?} ended it, the record says {said}"));
+        }
+    }
+    wrong
+}
