@@ -229,6 +229,13 @@ impl Registry {
         }
     }
 
+    /// Forgets a call that is another controller's now: should it come back, it has not ended here.
+    pub(super) fn disown(&self, call: CallId) {
+        if let Some((_, live)) = self.calls.remove(&call) {
+            self.inbound.remove(&(live.node, live.channel_id));
+        }
+    }
+
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

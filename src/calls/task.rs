@@ -259,7 +259,10 @@ impl CallTask {
                 }
             }
             Effect::Leave { n, counted } => registry.yield_permit((id, n), counted),
-            Effect::Forget => self.context.journal.forget(id),
+            Effect::Forget => {
+                self.context.journal.forget(id);
+                registry.disown(id);
+            }
             Effect::Ask(op) => self.ask(op),
             Effect::Finish => self.finish(),
         }

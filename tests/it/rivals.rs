@@ -71,8 +71,9 @@ async fn one_that_was_replaced_leaves_its_calls_and_stays_away(database: Databas
     let connected = first.asterisk.filter(APP).0;
     first.asterisk.until_asked_for(OWNER, 2).await;
     assert_eq!(first.asterisk.filter(APP).0, connected, "it has looked whether it may come back, and stays away");
-    let call = second.call(DID);
+    let (call, lasting) = (second.call(DID), second.call(DID));
     call.answered().await;
+    lasting.answered().await;
     call.hang_up();
     talking.hang_up();
     let mut recorded: Vec<_> = second.records(2).await.into_iter().map(|record| record.uniqueid).collect();
@@ -80,10 +81,16 @@ async fn one_that_was_replaced_leaves_its_calls_and_stays_away(database: Databas
     recorded.sort_unstable();
     calls.sort_unstable();
     assert_eq!(recorded, calls);
-    assert_eq!(first.asterisk.stats("north").dialled, 2, "each call is dialled by one");
-    first.stop().await;
     assert!(first.records(0).await.is_empty(), "what was left is recorded by the other");
-    second.settle().await;
+    second.ask_to_stop();
+    first.until_ready().await;
+    second.stop().await;
+    assert_eq!(lasting.end(), None, "it is taken over once more");
+    lasting.hang_up();
+    assert_eq!(first.records(1).await[0].uniqueid, lasting.id());
+    assert_eq!(first.asterisk.stats("north").dialled, 3, "each call is dialled by one");
+    second.records(2).await;
+    first.settle().await;
 }
 
 async fn calls_that_a_killed_controller_left_to_another_are_each_recorded_once(database: Database) {
