@@ -24,6 +24,23 @@ test *filter: (_set-up "tests")
     @echo "test: building and running all tests"
     @cargo nextest run --workspace {{ filter }}
 
+# Real calls while everything around them is killed, stopped, slowed and cut, drawn from a seed; then the accounts (10 minutes of calls)
+chaos *arguments: (_set-up "tests")
+    @echo "chaos: building (quick when it is built already)"
+    @cargo build --quiet --bin capconduit --example chaos
+    @target/debug/examples/chaos {{ arguments }}
+
+# How quickly 300 calls are adopted after kill -9 of the controller, and whether any is dropped
+chaos-adoption: (_set-up "tests")
+    @cargo build --quiet --release --bin capconduit --example chaos
+    @target/release/examples/chaos adoption 300
+
+# PostgreSQL away for 5 minutes at 10 calls a second, stopped and silent; then how quickly a backlog of records is written
+chaos-database: (_set-up "tests")
+    @cargo build --quiet --release --bin capconduit --example chaos
+    @target/release/examples/chaos database 300
+    @target/release/examples/chaos backlog
+
 # The figures that are promised
 bench: bench-filters
 

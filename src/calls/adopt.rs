@@ -62,7 +62,11 @@ pub(super) async fn run(
             let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());
             let (arrived, started) = (since(adoption.caller.creationtime), since(adoption.leg.creationtime));
             let arrived = noted.as_ref().map_or(arrived, |noted| noted.arrived);
-            let answered = answered_at(now, limit, left).filter(|at| at.mono >= started.mono).unwrap_or(started);
+            let started = noted.as_ref().and_then(|noted| started_at(noted, adoption.n)).unwrap_or(started);
+            // That run would have noted the answer: it came when it lived no more.
+            let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(arrived.mono + noted.lived)));
+            let earliest = died.filter(|died| died.mono > started.mono).unwrap_or(started);
+            let answered = answered_at(now, limit, left).filter(|at| at.mono >= earliest.mono).unwrap_or(earliest);
             (arrived, Attempt::adopt(adoption.n, offer, started, answered))
         }
     };
@@ -89,14 +93,27 @@ impl Times {
 
 /// `None` where the journal did not come to note the answer.
 fn times(noted: &Noted, n: u32) -> Option<Times> {
-    let arrived = noted.arrived;
-    let at = |wall: chrono::DateTime<chrono::Utc>| {
-        let since = (wall - noted.call.record.arrived_at).to_std().unwrap_or_default();
-        Now { mono: arrived.mono + since, wall }
-    };
+    let at = |wall| noted_at(noted, wall);
     let attempt = noted.call.record.attempts.iter().find(|attempt| attempt.number == n)?;
     let answered = at(attempt.answered_at?);
-    Some(Times { arrived, started: at(attempt.started_at), ringing: attempt.ringing_at.map(at), answered })
+    Some(Times {
+        arrived: noted.arrived,
+        started: at(attempt.started_at),
+        ringing: attempt.ringing_at.map(at),
+        answered,
+    })
+}
+
+/// When an attempt that the journal has began.
+fn started_at(noted: &Noted, n: u32) -> Option<Now> {
+    let attempt = noted.call.record.attempts.iter().find(|attempt| attempt.number == n)?;
+    Some(noted_at(noted, attempt.started_at))
+}
+
+/// A time of a noted call, by the monotonic clock: its record has them all from one that no jump bends.
+fn noted_at(noted: &Noted, wall: chrono::DateTime<chrono::Utc>) -> Now {
+    let since = (wall - noted.call.record.arrived_at).to_std().unwrap_or_default();
+    Now { mono: noted.arrived.mono + since, wall }
 }
 
 /// A call whose caller still waits: its selection goes on where an earlier run left it. Asterisk may list a later attempt than that run

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::journal::Journal;
 use super::store::Store;
-use super::truth::{Call, Ended, Truth};
+use super::truth::{Call, Ended, Place, Truth};
 use super::world::Line;
 use crate::calls::registry::Registry;
 use crate::cdr::record::{CallRecord, HungUpBy};
@@ -66,6 +66,8 @@ fn missed(call: &Call, journal: &Journal, unseen: Duration) -> Option<&'static s
     let waited = call.caller_gone?.saturating_sub(call.entered?).saturating_sub(unseen);
     match (journal.known.contains(&id), journal.lost.contains(&id)) {
         (true, _) => Some("that the journal knew"),
+        // Its end was given, too, and could not be committed.
+        (false, true) if call.caller_left.is_some_and(|(by, _)| by == Place::Controller) => None,
         (false, false) if call.taken => Some("that was taken"),
         (false, _) => (waited > Duration::from_secs(4)).then_some("that nobody took"),
     }
@@ -107,7 +109,8 @@ fn faults_of(truth: &Truth, call: &Call, record: &CallRecord, unseen: Duration) 
         let lingered = call.caller_gone.unwrap_or(parted).saturating_sub(parted);
         let unseen = if unseen.is_zero() { unseen } else { unseen + lingered };
         let told = Duration::from_millis(u64::try_from(record.talk_ms).unwrap_or(0));
-        if talked.abs_diff(told) > USUAL + unseen {
+        // Of a call that the journal did not come to note only the clocks tell, and they may have jumped.
+        if talked.abs_diff(told) > USUAL + unseen && !truth.forgotten.contains(&record.call_id) {
             wrong.push(format!("they talked for {talked:?}, the record says {told:?}"));
         }
         let (ends, said) = (by, record.hung_up_by);

@@ -1,5 +1,6 @@
 //! Writing and reading call records.
 
+mod bulk;
 pub mod fallback;
 pub mod legacy;
 mod rows;
@@ -8,10 +9,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use entity::{call_attempts, call_logs, campaign_client_settings};
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -81,16 +81,9 @@ async fn count(db: &Db, transaction: &DatabaseTransaction, counted: Counted) -> 
 }
 
 async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<usize, DbErr> {
-    let mut new = 0;
-    for chunk in records.chunks(MAX_BINDS / call_logs::Column::iter().count()) {
-        let mut insert = call_logs::Entity::insert_many(chunk.iter().map(|record| rows::call(record))).into_query();
-        insert
-            // Whatever is there already: the call's id, or the channel of a call that the old dialplan reported.
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .returning(Query::returning().column(call_logs::Column::CallId));
-        new += transaction.query_all(&insert).await?.len();
-    }
-    Ok(new)
+    let calls = records.iter().map(|record| rows::call(record)).collect();
+    // Whatever is there already: the call's id, or the channel of a call that the old dialplan reported.
+    Ok(bulk::insert(transaction, calls, &[call_logs::Column::CallId]).await?.len())
 }
 
 /// When the attempts that count ended (or were reported), by link.
@@ -99,20 +92,14 @@ type Counted = BTreeMap<i64, Vec<DateTime<Utc>>>;
 /// Inserts the attempts that are not stored yet; returns those of them that count.
 async fn insert_attempts(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<Counted, DbErr> {
     use call_attempts::Column;
-    let attempts: Vec<_> = records
+    let attempts = records
         .iter()
         .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record, attempt)))
         .collect();
     let mut counted = Counted::new();
-    for chunk in attempts.chunks(MAX_BINDS / Column::iter().count()) {
-        let mut insert = call_attempts::Entity::insert_many(chunk.iter().cloned()).into_query();
-        insert
-            .on_conflict(OnConflict::columns([Column::CallId, Column::Number]).do_nothing().to_owned())
-            .returning(Query::returning().columns([Column::LinkId, Column::Counted, Column::EndedAt]));
-        for row in transaction.query_all(&insert).await? {
-            if row.try_get("", "counted")? {
-                counted.entry(row.try_get("", "link_id")?).or_default().push(row.try_get("", "ended_at")?);
-            }
+    for row in bulk::insert(transaction, attempts, &[Column::LinkId, Column::Counted, Column::EndedAt]).await? {
+        if row.try_get("", "counted")? {
+            counted.entry(row.try_get("", "link_id")?).or_default().push(row.try_get("", "ended_at")?);
         }
     }
     Ok(counted)

@@ -48,7 +48,7 @@ async fn the_second_waits_until_the_first_is_gone(database: Database) {
 }
 
 async fn one_that_was_replaced_leaves_its_calls_and_stays_away(database: Database) {
-    let mut first = site(database).await;
+    let first = site(database).await;
     let talking = first.call(DID);
     talking.answered().await;
     let mut second = first.rival(&rival_plan()).await;

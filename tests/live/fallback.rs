@@ -115,23 +115,23 @@ async fn calls_of_the_last_resort_are_recorded(backend: Backend) {
 /// A controller that hangs with its socket open, and dies: who called meanwhile and gave up is in no event that anybody read.
 async fn callers_who_gave_up_unseen_are_recorded(backend: Backend) {
     let site = Preparation::new(backend);
-    let alpha = site.centre("alpha", centre::silent()).await;
+    let alpha = site.centre("alpha", centre::answer().set("ring_ms", 5000)).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let mut site = site.start(&plan).await;
-    let cancel = || carrier::cancel().set("did", DID).set("cancel_ms", 400);
-    let seen = site.call("seen", &cancel()).await;
+    let seen = site.call("seen", &carrier::cancel().set("did", DID).set("cancel_ms", 400)).await;
     assert_eq!(seen.outcome(), Some(487));
     assert_eq!(site.record(&seen).await.attempts(), ["alpha cancelled"]);
     assert_eq!(site.nodes[0].spooled(), [""; 0], "somebody took it: there is no line");
 
+    let impatient = || carrier::impatient().set("did", DID).set("cancel_ms", 400);
     site.controller.process().signal("STOP");
-    let read_later = site.call("read-later", &cancel()).await;
+    let read_later = site.call("read-later", &impatient()).await;
     site.controller.process().signal("CONT");
     let later = site.record(&read_later).await;
     assert_eq!((later.text("ending"), later.text("hung_up_by")), ("caller_cancelled", "caller"), "{later:?}");
 
     site.controller.process().signal("STOP");
-    let unseen = site.call("unseen", &cancel()).await;
+    let unseen = site.call("unseen", &impatient()).await;
     assert_eq!(unseen.outcome(), Some(487), "{:?}", unseen.statuses());
     site.controller.process().kill();
     site.controller.serve(&site.nodes).await;

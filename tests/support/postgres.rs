@@ -58,6 +58,23 @@ impl Postgres {
         &self.name
     }
 
+    /// Ends the server's processes at once, as a crash would: what was committed stays on disk. All databases of this process are away.
+    pub(crate) fn crash(&self) {
+        self.server.signal("USR1");
+    }
+
+    /// Starts the server after [`Postgres::crash`], with the same port and data; returns at once.
+    pub(crate) fn start_again(&self) {
+        self.server.signal("USR2");
+    }
+
+    /// Whether the server takes connections.
+    pub(crate) fn is_up(&self) -> bool {
+        let mut ready = Command::new(self.server.binaries.join("pg_isready"));
+        ready.args(["--quiet", "--host", "127.0.0.1", "--port", &self.server.port.to_string()]);
+        ready.status().is_ok_and(|status| status.success())
+    }
+
     /// Runs SQL with psql; panics with its output when it fails.
     pub(crate) fn psql(&self, sql: &str) -> String {
         let mut psql = Command::new(self.server.binaries.join("psql"));
@@ -118,21 +135,35 @@ impl Server {
 }
 
 /// `$1` postgres, `$2` folder, `$3` port. The shell is told by TERM (whoever starts tests in the background makes it deaf to QUIT and
-/// INT); PostgreSQL by QUIT, which makes it end at once, tidily enough to free its shared memory.
+/// INT); PostgreSQL by QUIT, which makes it end at once, tidily enough to free its shared memory. USR1 does so to be started again by USR2.
 const SCRIPT: &str = r#"
-trap 'kill -QUIT "$server"' TERM
-"$1" -D "$2/data" -c port="$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c fsync=off \
-    -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c log_destination=stderr \
-    -c logging_collector=off &
-server=$!
-while kill -0 "$server" 2>/dev/null; do wait "$server"; done
+trap 'over=1 away=; kill -QUIT "$server"' TERM
+trap 'away=1; kill -QUIT "$server"' USR1
+trap 'away=' USR2
+over= away=
+while [ -z "$over" ]; do
+    "$1" -D "$2/data" -c port="$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c fsync=off \
+        -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c log_destination=stderr \
+        -c logging_collector=off &
+    server=$!
+    while kill -0 "$server" 2>/dev/null; do wait "$server"; done
+    [ -n "$away" ] || break
+    while [ -n "$away" ]; do sleep 0.05; done
+done
 rm -rf "$2"
 "#;
 
+impl Server {
+    /// Tells the shell. Its own `kill`: a bare Debian has no other.
+    fn signal(&self, signal: &str) {
+        let _ended_already =
+            Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &self.shell.to_string()]).status();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        // The shell's own `kill`: a bare Debian has no other.
-        let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.shell.to_string()]).status();
+        self.signal("TERM");
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }

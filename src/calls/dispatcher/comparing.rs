@@ -268,6 +268,10 @@ impl Dispatcher {
             Finding::Adopt(_) if self.draining => {}
             Finding::Arrive { caller, earlier_attempts } => {
                 let facts = self.nodes[node].intake.facts_of_listed(&caller);
+                // It ended here, after the lists were asked for or because its hang-up was lost: it is not sold again.
+                if registry.has_ended(facts.call_id) {
+                    return self.hang_up(node, &caller.id, "a caller whose call has ended");
+                }
                 let (app, since) = (self.nodes[node].app_of(&caller), self.context.clock.now().mono);
                 let noted = self.nodes[node].left.remove(&facts.call_id).map(Box::new);
                 self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, noted, since });

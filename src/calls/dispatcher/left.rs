@@ -8,7 +8,6 @@ use super::Dispatcher;
 use super::node::Orphan;
 use crate::ari::Channel;
 use crate::calls::adopt::Noted;
-use crate::calls::io::Input;
 use crate::calls::left;
 use crate::calls::machine::EXPIRY;
 use crate::calls::reconcile::Finding;
@@ -137,28 +136,19 @@ impl Dispatcher {
         self.context.journal.finish(left::handed_over(noted.call.clone(), age));
     }
 
-    /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again.
+    /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again. Lists tell whether the
+    /// two are together still.
     pub(super) fn waiting_caller_answered(&mut self, node: usize, channel_id: &str) {
         let waiting = &mut self.nodes[node].waiting;
         let Some(at) = waiting.iter().position(|caller| caller.facts.channel_id == channel_id) else { return };
         let caller = waiting.swap_remove(at);
-        let (now, call) = (self.context.clock.now(), caller.facts.call_id);
-        let Some(noted) = caller.noted else {
-            self.begin(node, caller, Input::Missing { since: now });
-            return self.hang_up(
-                node,
-                channel_id,
-                "a caller who was answered by an outbound channel of an earlier run",
-            );
-        };
-        for (n, counted) in self.close_as_lost(*noted, now) {
-            let of_leg = |orphan: &&mut Orphan| orphan.key == (call, n);
-            match self.nodes[node].orphans.values_mut().find(of_leg) {
-                Some(orphan) => orphan.counted |= counted,
-                None => drop(self.context.registry.book().ledger.release((call, n), counted)),
-            }
+        let call = caller.facts.call_id;
+        let state = &mut self.nodes[node];
+        if let Some(noted) = caller.noted {
+            state.orphans.values_mut().filter(|orphan| orphan.key.0 == call).for_each(|orphan| orphan.counted = true);
+            state.left.insert(call, *noted);
         }
-        self.hang_up(node, channel_id, "a caller who was answered by an outbound channel of an earlier run");
+        self.start_comparing(node);
     }
 
     pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {

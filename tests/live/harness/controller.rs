@@ -94,12 +94,6 @@ impl Controller {
         self.until_ready(nodes).await;
     }
 
-    /// Starts `serve`; whether it takes calls is not waited for.
-    pub(crate) fn launch(&mut self) {
-        let log = self.dir.join("serve.log");
-        self.serve = Some(Child::spawn("capconduit serve", &log, &binary(), &["serve"]));
-    }
-
     /// Waits until it is ready.
     pub(crate) async fn until_ready(&mut self, nodes: &[Node]) {
         let ready = timeout(LIMIT, async {
@@ -112,6 +106,11 @@ impl Controller {
             }
         });
         assert!(ready.await.is_ok(), "the controller is not ready after {LIMIT:?}; it said:\n{}", self.log());
+    }
+
+    /// Starts `serve` and waits for nothing.
+    pub(crate) fn launch(&mut self) {
+        self.serve = Some(Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]));
     }
 
     /// The status of `/readyz`; `None` when nobody answers.
@@ -171,20 +170,28 @@ impl Controller {
     /// # Panics
     /// When there is no such gauge: a misspelt one would always be zero.
     pub(crate) async fn gauge(&self, name: &str) -> f64 {
-        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN).send().await;
-        let response = response.expect("metrics answer");
-        let text = response.text().await.expect("metrics are text");
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        let values: Vec<f64> = text.lines().filter(of_name).filter_map(value).collect();
-        assert!(!values.is_empty(), "no gauge {name} in:\n{text}");
-        values.iter().sum()
+        let text = self.metrics().await.expect("metrics answer");
+        sum(&text, name).unwrap_or_else(|| panic!("no gauge {name} in:\n{text}"))
+    }
+
+    /// Everything measured, in Prometheus' text format; `None` when nobody answers.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN);
+        response.timeout(LIMIT).send().await.ok()?.text().await.ok()
     }
 
     /// What `serve` has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("serve.log")).unwrap_or_default()
     }
+}
+
+/// The sum of a metric over its labels; `None` when there is none of that name.
+pub(crate) fn sum(metrics: &str, name: &str) -> Option<f64> {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    let values: Vec<f64> = metrics.lines().filter(of_name).filter_map(value).collect();
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 async fn all_fresh(nodes: &[Node]) -> bool {

@@ -56,6 +56,7 @@ pub(crate) mod carrier {
     scenarios! {
         call = "call" { "to": "{{did}}", "did": "", "from": CALLER, "headers": "", "talk_ms": 200 };
         cancel = "cancel" { "did": "", "from": CALLER, "headers": "", "cancel_ms": 200 };
+        impatient = "impatient" { "did": "", "from": CALLER, "headers": "", "cancel_ms": 200 };
         hold = "hold" { "did": "", "from": CALLER, "headers": "", "before_ms": 300, "hold_ms": 300, "talk_ms": 200 };
     }
     const CALLER: &str = "\"Ada Byron\" <sip:+442071838750@127.0.0.2>";

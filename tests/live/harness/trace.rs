@@ -35,6 +35,12 @@ impl Trace {
         Self(path.to_owned())
     }
 
+    /// How much there is of it, in bytes: it grows with every message.
+    #[allow(dead_code, reason = "only the chaos needs it")]
+    pub(crate) fn size(&self) -> u64 {
+        std::fs::metadata(&self.0).map_or(0, |file| file.len())
+    }
+
     /// All calls so far, in the order of their first messages.
     pub(crate) fn dialogs(&self) -> Vec<Dialog> {
         let text = std::fs::read(&self.0).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();

@@ -1,0 +1,24 @@
+//! Chaos on the real thing: real calls while everything around them is killed, stopped, slowed and cut, and then the accounts.
+//!
+//! `scene` is what there is, `load` who calls whom, `fault` and `blow` what happens to it, `run` all of it in order;
+//! `witness` and `ledger` are what was seen and what was written, `verdict` joins them, `report` tells it.
+
+#![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
+#![allow(clippy::panic, clippy::print_stderr, reason = "what cannot be measured is no result, and says so")]
+
+pub(crate) mod adoption;
+pub(crate) mod backlog;
+mod blow;
+mod dice;
+mod fault;
+mod ledger;
+mod load;
+pub(crate) mod outage;
+mod report;
+pub(crate) mod run;
+pub(crate) mod scene;
+mod verdict;
+#[cfg(test)]
+mod verdict_test;
+mod wire;
+mod witness;
