@@ -185,7 +185,9 @@ fn talk_is_off(call: &Seen, row: &Row, deaths: &[DateTime<Utc>]) -> Option<Strin
     if let (Some(after), Some(before)) = (row.ended_after, row.ended_before) {
         let within = after - SLACK <= over && over <= before + SLACK;
         let begun = row.answered_at.is_some_and(|at| (at - answered).abs() <= SLACK);
-        return (!within || !(begun || talked <= 1000)).then(|| {
+        // Answered while nobody looked: the whole talk lies in what is declared.
+        let unseen = row.answered_at.is_none() && answered >= after - SLACK;
+        return (!within || !(begun || unseen || talked <= 1000)).then(|| {
             format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
         });
     }

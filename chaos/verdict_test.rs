@@ -125,6 +125,12 @@ fn talk_is_off_unless_its_end_is_declared_uncertain_around_the_truth() {
     assert_eq!(found(&evidence)[5], 0);
     evidence.rows[0].ended_after = Some(at(11.5));
     assert_eq!(found(&evidence)[5], 1, "it ended before that");
+    let answered = evidence.rows[0].answered_at.take().expect("it was");
+    let second = TimeDelta::seconds(2);
+    evidence.rows[0].ended_after = Some(answered + second);
+    assert_eq!(found(&evidence)[5], 1, "its answer was before all that is declared");
+    evidence.rows[0].ended_after = Some(answered - second);
+    assert_eq!(found(&evidence)[5], 0, "answer and end lie in what is declared");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn run_until(faulted: usize, first: u64, mistake: Option<Mistake>) -> (Report, O
     (sum, results.into_iter().filter_map(|(_, found)| found).min_by_key(|(seed, _)| *seed))
 }
 
-/// `just simulate` runs a million faulted calls through it, `just test` some.
+/// `just simulate` runs a million faulted calls through it, `just test` a few thousand.
 #[test]
 fn nothing_is_lost_and_no_cap_is_passed_whatever_happens() {
     if let Some(seed) = from_env("CAPCONDUIT_SIMULATE_SEED") {
@@ -56,7 +56,7 @@ fn nothing_is_lost_and_no_cap_is_passed_whatever_happens() {
         assert!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
         return;
     }
-    let faulted = from_env("CAPCONDUIT_SIMULATE_FAULTED").and_then(|it| usize::try_from(it).ok()).unwrap_or(10_000);
+    let faulted = from_env("CAPCONDUIT_SIMULATE_FAULTED").and_then(|it| usize::try_from(it).ok()).unwrap_or(4_000);
     let first = from_env("CAPCONDUIT_SIMULATE_FROM").unwrap_or(1);
     let (sum, wrong) = run_until(faulted, first, None);
     println!("{sum}");
@@ -68,38 +68,38 @@ fn nothing_is_lost_and_no_cap_is_passed_whatever_happens() {
 /// How many faulted calls a mistake may hide in at most.
 const HIDDEN_AT_MOST: usize = 100_000;
 
-fn is_found(mistake: Mistake, first: u64) {
-    let (sum, wrong) = run_until(HIDDEN_AT_MOST, first, Some(mistake));
+fn is_found(mistake: Mistake) {
+    let (sum, wrong) = run_until(HIDDEN_AT_MOST, 1, Some(mistake));
     let (seed, wrong) = wrong.unwrap_or_else(|| panic!("{mistake:?} was not found in {sum}"));
     println!("{mistake:?} found after {sum}, seed {seed}: {}", wrong[0]);
 }
 
 macro_rules! found {
-    ($($name:ident: $mistake:ident from $first:literal;)*) => {
+    ($($name:ident: $mistake:ident;)*) => {
         $(#[test]
+        #[cfg_attr(debug_assertions, ignore = "it takes a build that is quick: `just simulate`")]
         fn $name() {
-            is_found(Mistake::$mistake, $first);
+            is_found(Mistake::$mistake);
         })*
     };
 }
 
-// From a seed where it shows soon, as the code is now; further ones follow until it does.
 found! {
-    a_permit_given_back_before_its_leg_is_gone_is_found: ReleasedBeforeGone from 1;
-    a_permit_given_back_twice_is_found: ReleasedTwice from 1;
-    a_total_without_calls_in_flight_is_found: InFlightNotCounted from 1;
-    an_unknown_outcome_taken_for_a_failure_is_found: UnknownTakenForFailed from 1;
-    a_missed_end_that_is_not_repaired_is_found: MissedEndNotRepaired from 1;
-    an_arrival_told_twice_and_taken_for_two_calls_is_found: ArrivalTwice from 1;
-    stale_lists_compared_are_found: StaleListsCompared from 20;
-    a_call_adopted_without_its_permit_is_found: AdoptedWithoutPermit from 1;
-    an_orphan_without_its_permit_is_found: OrphanWithoutPermit from 270;
-    an_attempt_counted_again_by_the_next_run_is_found: CountedAgain from 1;
-    an_attempt_not_counted_by_the_next_run_is_found: NotCountedByNextRun from 1;
-    an_end_that_is_overwritten_is_found: EndOverwritten from 1;
-    a_dial_before_the_journal_has_it_is_found: DialledBeforeKept from 1;
-    an_answer_that_crosses_a_hang_up_and_is_ignored_is_found: CrossingAnswerIgnored from 18;
-    a_record_that_is_not_written_is_found: NoRecordWithoutDial from 1;
+    a_permit_given_back_before_its_leg_is_gone_is_found: ReleasedBeforeGone;
+    a_permit_given_back_twice_is_found: ReleasedTwice;
+    a_total_without_calls_in_flight_is_found: InFlightNotCounted;
+    an_unknown_outcome_taken_for_a_failure_is_found: UnknownTakenForFailed;
+    a_missed_end_that_is_not_repaired_is_found: MissedEndNotRepaired;
+    an_arrival_told_twice_and_taken_for_two_calls_is_found: ArrivalTwice;
+    stale_lists_compared_are_found: StaleListsCompared;
+    a_call_adopted_without_its_permit_is_found: AdoptedWithoutPermit;
+    an_orphan_without_its_permit_is_found: OrphanWithoutPermit;
+    an_attempt_counted_again_by_the_next_run_is_found: CountedAgain;
+    an_attempt_not_counted_by_the_next_run_is_found: NotCountedByNextRun;
+    an_end_that_is_overwritten_is_found: EndOverwritten;
+    a_dial_before_the_journal_has_it_is_found: DialledBeforeKept;
+    an_answer_that_crosses_a_hang_up_and_is_ignored_is_found: CrossingAnswerIgnored;
+    a_record_that_is_not_written_is_found: NoRecordWithoutDial;
 }
 
 #[test]
