@@ -194,7 +194,13 @@ impl Dispatcher {
                     self.start_comparing(node);
                     self.look_for_orphans(node);
                 }),
-                Some(report) = self.inbox.recv() => self.on_report(report),
+                Some(report) = self.inbox.recv() => {
+                    // What was read before lists came is older than they are: an end among it was seen, and is not missed.
+                    for _ in 0..events.len() {
+                        events.try_recv().into_iter().for_each(|event| self.on_event(event));
+                    }
+                    self.on_report(report);
+                }
                 Some(event) = events.recv() => self.on_event(event),
             }
         }
