@@ -30,8 +30,8 @@ fn terms(pause_millis: u64) -> Terms {
 fn brisk(config: &mut Config) {
     config.breaker.client = terms(1000);
     config.breaker.node = terms(1500);
-    config.calls.request_timeout = Duration::from_millis(300);
-    config.calls.progress_timeout = Duration::from_millis(250);
+    config.calls.request_timeout = Duration::from_millis(800);
+    config.calls.progress_timeout = Duration::from_millis(700);
 }
 
 async fn site(database: Database, links: &[(&str, &str)]) -> Site {
