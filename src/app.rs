@@ -1,5 +1,7 @@
 //! Composition root: connect, spawn, drain.
 
+mod elsewhere;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use self::elsewhere::Elsewhere;
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
-use crate::calls::dispatcher::Dispatcher;
+use crate::calls::dispatcher::{Dispatcher, NodeHealth};
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::meter;
@@ -24,7 +27,7 @@ use crate::calls::task::Context;
 use crate::cdr::journal::Journal;
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
-use crate::config::{Config, DataLock};
+use crate::config::{self, Config, DataLock};
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -91,7 +94,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
-        nodes: healths,
+        nodes: healths.clone(),
         desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
@@ -105,7 +108,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
-    let routing = Routing { db: db.clone(), config: config.clone(), registry, sight, heard: Arc::default(), clock };
+    let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
 
     dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
@@ -204,8 +207,9 @@ async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock
     for (link, counted) in journal.counted().await {
         *totals.entry(link).or_default() += counted;
     }
-    let book = Book::with_totals(totals);
-    let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog);
+    let book = Book::new(totals, config.breaker.client);
+    let registry = Registry::new(book, store::snapshot::load(db).await?, config.limits.stream_backlog)
+        .guarding_nodes(config.breaker.node);
     registry.confirm(clock.now().mono);
     note_revision(registry.snapshot().revision);
     Ok(registry)
@@ -239,8 +243,10 @@ fn connect_nodes(
     clock: Clock,
     sockets: &CancellationToken,
 ) -> anyhow::Result<Nodes> {
+    let instance = config::instance(&config.data_dir)?;
     let spawn = |(index, node)| {
-        let handle = Node::spawn(index, node, config.calls.request_timeout, events, clock, sockets)?;
+        let timeout = config.calls.request_timeout;
+        let handle = Node::spawn_claiming(index, node, timeout, events, clock, sockets, &instance)?;
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()
@@ -255,18 +261,34 @@ struct Routing {
     /// Told when the configuration may have changed.
     heard: Arc<Notify>,
     clock: Clock,
+    nodes: watch::Receiver<Vec<NodeHealth>>,
+    journal: Journal,
+}
+
+impl Routing {
+    fn new(
+        db: &Db,
+        config: &Config,
+        registry: Arc<Registry>,
+        sight: Arc<ArcSwap<Sight>>,
+        (nodes, journal): (watch::Receiver<Vec<NodeHealth>>, Journal),
+        clock: Clock,
+    ) -> Self {
+        let (db, config, heard) = (db.clone(), config.clone(), Arc::default());
+        Self { db, config, registry, sight, heard, clock, nodes, journal }
+    }
 }
 
 /// Puts every change of the configuration in force within a second, here and in Asterisk.
 async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken) {
     let mut poll = interval(POLL_EVERY);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut failing, mut elsewhere) = (false, Elsewhere::default());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             // A database that is silent must not keep the process from stopping.
-            refreshed = poll_and_refresh(&mut poll, &routing) => match refreshed {
+            refreshed = poll_and_refresh(&mut poll, &routing, &mut elsewhere) => match refreshed {
                 Ok(()) => {
                     routing.registry.confirm(routing.clock.now().mono);
                     if std::mem::take(&mut failing) {
@@ -302,13 +324,17 @@ async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
     }
 }
 
-async fn poll_and_refresh(poll: &mut Interval, routing: &Routing) -> anyhow::Result<()> {
+async fn poll_and_refresh(poll: &mut Interval, routing: &Routing, elsewhere: &mut Elsewhere) -> anyhow::Result<()> {
     tokio::select! {
         _ = poll.tick() => {}
         () = routing.heard.notified() => tokio::time::sleep(GATHER).await,
     }
     // Of a connection that nobody holds any more at the other end no answer ever comes.
-    tokio::time::timeout(SILENT, refresh(routing)).await.map_err(|_| store::StoreError::Silent(SILENT))?
+    let refreshing = async {
+        elsewhere.follow(routing).await?;
+        refresh(routing).await
+    };
+    tokio::time::timeout(SILENT, refreshing).await.map_err(|_| store::StoreError::Silent(SILENT))?
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]

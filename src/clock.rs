@@ -21,6 +21,13 @@ impl Now {
         let wall = self.wall - chrono::Duration::from_std(ago).unwrap_or_default();
         Self { mono: self.mono.saturating_sub(ago), wall }
     }
+
+    /// The moment that lies this much later, by the clocks as they are now.
+    #[must_use]
+    pub fn after(&self, later: Duration) -> Self {
+        let wall = chrono::Duration::from_std(later).ok().and_then(|later| self.wall.checked_add_signed(later));
+        Self { mono: self.mono.saturating_add(later), wall: wall.unwrap_or(self.wall) }
+    }
 }
 
 /// A moment that another process on this machine can compare with its own.

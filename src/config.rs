@@ -5,6 +5,7 @@
 //! lists every key with its default. Relative paths start at the working directory.
 
 mod fault;
+mod instance;
 mod layers;
 mod lock;
 mod network;
@@ -19,11 +20,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use fault::{Fault, Faults};
+pub use instance::instance;
 pub use layers::unread_variables;
 pub use lock::{DataLock, LockError};
 pub use network::Network;
 pub use sections::REJECTION_CODES;
 
+use crate::routing::breaker::Terms;
 use crate::routing::snapshot::words;
 
 /// Everything that can be configured; made only by [`Config::load`].
@@ -49,6 +52,8 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// Call handling.
     pub calls: Calls,
+    /// When clients and nodes that fail are left alone for a while.
+    pub breaker: Breaker,
     /// What the carrier hears when nobody can take the call.
     pub rejections: Rejections,
     /// Answers of the API that go on for long.
@@ -263,6 +268,16 @@ pub struct Calls {
     pub max_live: usize,
     /// `drain_seconds`, default 30: after SIGTERM, how long calls may go on under this process; the next start adopts the rest.
     pub drain: Duration,
+}
+
+/// Section `[breaker]`: when clients and nodes that fail are left alone for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// `client_failures` (default 5; 0 = off), `client_pause_seconds` (10) and `client_pause_max_seconds` (60): of one client on one node.
+    pub client: Terms,
+    /// `node_failures` (default 5; 0 = off), `node_pause_seconds` (5) and `node_pause_max_seconds` (60): of one node, for each kind of
+    /// request by itself.
+    pub node: Terms,
 }
 
 /// Section `[rejections]`: SIP status per reason, one of those [`Config::load`] allows.

@@ -147,6 +147,16 @@ pub mod name {
     pub const CAP_USED: &str = "capconduit_cap_used";
     /// Gauge `{cap, id}`: slots of that cap.
     pub const CAP_LIMIT: &str = "capconduit_cap_limit";
+    /// Gauge `{node, client}`: 1 for each client whose breaker on the node is open.
+    pub const CLIENT_BREAKER_OPEN: &str = "capconduit_client_breaker_open";
+    /// Counter `{node, client}`: times that a client's breaker on a node has opened.
+    pub const CLIENT_BREAKER_OPENINGS: &str = "capconduit_client_breaker_openings_total";
+    /// Gauge `{node}`: 1 while the node's breaker is open, else 0.
+    pub const NODE_BREAKER_OPEN: &str = "capconduit_node_breaker_open";
+    /// Counter `{node}`: times that a node's breaker has opened.
+    pub const NODE_BREAKER_OPENINGS: &str = "capconduit_node_breaker_openings_total";
+    /// Gauge `{node}`: 1 while another controller has the node's applications, else 0.
+    pub const NODE_TAKEN: &str = "capconduit_node_taken";
     /// Histogram: from a call's arrival to its first dial request.
     pub const ROUTE_SECONDS: &str = "capconduit_route_seconds";
     /// Histogram: from a call's arrival to its answer.
@@ -201,6 +211,10 @@ fn describe() {
     );
     describe_counter!(DRIFT_REPAIRED, "Channels that did not agree with their permits, found and repaired, by node");
     describe_gauge!(CLIENTS_SUSPENDED, "Clients suspended because their host leads where no client may be");
+    describe_counter!(CLIENT_BREAKER_OPENINGS, "Times that a client's breaker on a node has opened");
+    describe_gauge!(NODE_BREAKER_OPEN, "Whether the node's requests fail for everybody");
+    describe_counter!(NODE_BREAKER_OPENINGS, "Times that a node's breaker has opened");
+    describe_gauge!(NODE_TAKEN, "Whether another controller has the node's applications");
     describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
     describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");
     describe_counter!(ARI_REQUESTS, "ARI requests, by node, request and outcome");

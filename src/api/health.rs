@@ -60,6 +60,10 @@ struct NodeReadiness {
     name: String,
     /// Connected and compared with Asterisk's own lists: its calls are decided here. Otherwise its dialplan falls back.
     ready: bool,
+    /// `ready`; `away` (not connected); `comparing` (connected, its channels are being compared); `failing` (its requests fail for
+    /// everybody: running calls go on, new ones take the fallback until a try succeeds); `taken` (another controller has its Stasis
+    /// applications: this one waits until it leaves); `draining`.
+    standing: String,
 }
 
 #[derive(ApiResponse)]
@@ -103,7 +107,12 @@ impl Health {
 /// Asks nobody: whoever may ask for readiness may ask often.
 fn details(state: &State) -> ReadinessDetails {
     let nodes = state.nodes.borrow();
-    let nodes = nodes.iter().map(|node| NodeReadiness { name: node.name.clone(), ready: node.ready }).collect();
+    let nodes = nodes.iter().map(|node| NodeReadiness {
+        name: node.name.clone(),
+        ready: node.ready,
+        standing: node.standing.to_string(),
+    });
+    let nodes = nodes.collect();
     let journal = state.journal.standing().borrow().clone();
     let age = state.clock.now().mono.saturating_sub(state.registry.confirmed());
     ReadinessDetails {

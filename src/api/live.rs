@@ -24,6 +24,7 @@ use crate::calls::io::Input;
 use crate::calls::live::LiveView;
 use crate::clock::Now;
 use crate::id::CallId;
+use crate::routing::breaker;
 use crate::routing::caps::Ledger;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 use crate::store::calls;
@@ -110,6 +111,9 @@ struct LinkUse {
     client_used: Option<u32>,
     /// The client's `max_concurrency`; null = no limit. Not shown to sellers.
     client_limit: Option<u32>,
+    /// Nodes from which the client cannot be reached: its last attempts there failed, and it is offered their calls only where nobody else
+    /// is left.
+    unreachable_from: Vec<String>,
 }
 
 #[derive(ApiResponse)]
@@ -207,7 +211,15 @@ impl Api {
         links.sort_by_key(|(_, link)| link.id);
         links.truncate(usize::try_from(window.read).unwrap_or(usize::MAX));
         let book = state.registry.book();
-        let used = |(campaign, link): (&Arc<Campaign>, &Link)| usage(campaign, link, &snapshot, &book.ledger, &viewer);
+        let (nodes, now) = (state.node_names(), state.clock.now());
+        let unreachable = |link: &Link| {
+            let open = |node: &&Arc<str>| book.breaker(link.client, breaker::At { node, now }).outage().is_some();
+            nodes.iter().filter(open).map(ToString::to_string).collect()
+        };
+        let used = |(campaign, link): (&Arc<Campaign>, &Link)| LinkUse {
+            unreachable_from: if viewer.is_withdrawn(link.client) { Vec::new() } else { unreachable(link) },
+            ..usage(campaign, link, &snapshot, &book.ledger, &viewer)
+        };
         Ok(Json(window.page(links, |(_, link)| link.id.0, used)?))
     }
 }
@@ -264,5 +276,6 @@ fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger,
         campaign_limit: campaign.max_concurrency,
         client_used: viewer.unless_seller(ledger.client_live(link.client)),
         client_limit: client.and_then(|client| client.max_concurrency).and_then(|limit| viewer.unless_seller(limit)),
+        unreachable_from: Vec::new(),
     }
 }

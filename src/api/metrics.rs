@@ -12,7 +12,9 @@ use super::State;
 use super::error::ApiError;
 use super::security;
 use crate::auth::secrets;
+use crate::calls::dispatcher::NodeStanding as Standing;
 use crate::calls::registry::Registry;
+use crate::routing::breaker::{At, Standing as Breaker};
 use crate::routing::usage::InUse;
 use crate::telemetry::name;
 
@@ -51,13 +53,39 @@ fn alone(request: &Request, state: &State) -> Result<String, ApiError> {
 fn render(state: &State) -> String {
     for (index, node) in state.nodes.borrow().iter().enumerate() {
         let live = state.registry.calls_on(index).len();
+        for (gauge, standing) in [(name::NODE_BREAKER_OPEN, Standing::Failing), (name::NODE_TAKEN, Standing::Taken)] {
+            metrics::gauge!(gauge, "node" => node.name.clone()).set(f64::from(u8::from(node.standing == standing)));
+        }
         metrics::gauge!(name::CALLS_LIVE, "node" => node.name.clone()).set(f64::from(u32::try_from(live).unwrap_or(0)));
     }
     let held = state.registry.book().ledger.len();
     metrics::gauge!(name::PERMITS_HELD).set(f64::from(u32::try_from(held).unwrap_or(u32::MAX)));
     let mut text = state.metrics.render();
     write_caps(&caps(&state.registry), &mut text);
+    write_breakers(state, &mut text);
     text
+}
+
+/// Clients whose breaker on a node is open: like caps written here, so that one that is closed or gone does not stay.
+fn write_breakers(state: &State, text: &mut String) {
+    let (snapshot, now) = (state.registry.snapshot().clone(), state.clock.now());
+    let mut open = Vec::new();
+    {
+        let book = state.registry.book();
+        for node in state.node_names() {
+            let at = At { node: &node, now };
+            let clients = snapshot.clients.values();
+            let found = clients.filter(|client| !matches!(book.breaker(client.id, at), Breaker::Closed { .. }));
+            open.extend(found.map(|client| (node.to_string(), client.identifier.to_string())));
+        }
+    }
+    open.sort_unstable();
+    let name = name::CLIENT_BREAKER_OPEN;
+    // Writing into a text cannot fail.
+    let _ = writeln!(text, "# HELP {name} Clients that cannot be reached from a node\n# TYPE {name} gauge");
+    for (node, client) in open {
+        let _ = writeln!(text, "{name}{{node=\"{node}\",client=\"{client}\"}} 1");
+    }
 }
 
 /// One cap that has a limit.

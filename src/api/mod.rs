@@ -101,6 +101,13 @@ pub struct State {
     pub presence: Arc<Presence>,
 }
 
+impl State {
+    /// Names of the Asterisk nodes, in the order of the configuration.
+    fn node_names(&self) -> Vec<Arc<str>> {
+        self.config.nodes.iter().map(|node| Arc::from(node.name.as_str())).collect()
+    }
+}
+
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} = \"{listen}\" cannot be used: {source}; choose a free ADDRESS:PORT of this machine")]

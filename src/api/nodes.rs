@@ -85,6 +85,9 @@ impl From<NotReleased> for ApiError {
             NotReleased::Connected => {
                 Self::conflict("node_connected", "A socket of the node is connected: it is asked itself what lives.")
             }
+            NotReleased::Taken => {
+                Self::conflict("node_taken", "Another controller has the node: that one knows what lives.")
+            }
             NotReleased::Calls(actual) => {
                 Self::conflict("calls_changed", format!("The node has {actual} calls by now."))
                     .with_errors(vec![FieldError::new("expected", "calls_changed", actual.to_string())])

@@ -14,9 +14,12 @@ use super::render::{ClientName, Obstacle, Viewer};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::Operation;
+use crate::clock::Now;
 use crate::id::CampaignId;
 use crate::routing::book::Book;
+use crate::routing::breaker::At;
 use crate::routing::snapshot::{Campaign, Link, Snapshot, Status};
+use crate::routing::trace::Outlook;
 use crate::store::campaigns;
 
 /// Endpoint of campaigns' readiness.
@@ -28,7 +31,7 @@ pub(super) struct Api;
 struct CampaignReadiness {
     /// Row id of the campaign.
     campaign_id: i64,
-    /// Whether a call to one of its DIDs would be offered to a client.
+    /// Whether a call to one of its DIDs would be offered to a client that can be reached.
     ready: bool,
     /// What is in the way: `campaign_paused`, `campaign_archived`, `not_in_force` (made within the last second), `no_did`, `no_active_did`,
     /// `no_link`, `no_ready_link`, `no_node`. Empty where nothing is.
@@ -49,7 +52,8 @@ struct LinkReadiness {
     /// Whether a call could be offered to it.
     ready: bool,
     /// What is in the way: `client_withdrawn`, `link_paused`, `client_paused`, `link_full`, `total_reached`, `client_full`,
-    /// `campaign_full`. Empty where nothing is.
+    /// `campaign_full`, `client_unreachable` (from every node: its last attempts failed there; it is still tried where nobody else is
+    /// left). Empty where nothing is.
     obstacles: Vec<Obstacle>,
 }
 
@@ -74,8 +78,12 @@ impl Api {
         let snapshot = state.registry.snapshot().clone();
         let in_force = snapshot.campaigns.get(&stored.id);
         let links = {
-            let book = state.registry.book();
-            in_force.map(|campaign| of_links(campaign, &snapshot, &book, &viewer)).unwrap_or_default()
+            let (book, now) = (state.registry.book(), state.clock.now());
+            let seen = |campaign: &Arc<Campaign>| look(campaign, &snapshot, &book, &state.node_names(), now);
+            let used = |campaign: &Arc<Campaign>| book.ledger.campaign_live(campaign.id);
+            let links =
+                |campaign: &Arc<Campaign>| of_links(campaign, seen(campaign), used(campaign), &snapshot, &viewer);
+            in_force.map(links).unwrap_or_default()
         };
         let mut obstacles = of_campaign(stored.values.status, in_force, &snapshot);
         if in_force.is_some_and(|campaign| !campaign.links.is_empty()) && !links.iter().any(|link| link.ready) {
@@ -117,9 +125,22 @@ fn of_campaign(status: Status, in_force: Option<&Arc<Campaign>>, snapshot: &Snap
     obstacles
 }
 
-fn of_links(campaign: &Campaign, snapshot: &Snapshot, book: &Book, viewer: &Viewer) -> Vec<LinkReadiness> {
-    let seen = book.look(snapshot, campaign);
-    let used = book.ledger.campaign_live(campaign.id);
+/// Every link as the node sees it on which it stands best: a client may be unreachable from some.
+fn look(campaign: &Campaign, snapshot: &Snapshot, book: &Book, nodes: &[Arc<str>], now: Now) -> Vec<Outlook> {
+    let on_node = |node: &Arc<str>| book.look(snapshot, campaign, At { node, now });
+    let better = |one: Outlook, other: Outlook| if other.obstacles.len() < one.obstacles.len() { other } else { one };
+    let all = nodes.iter().map(on_node);
+    all.reduce(|one, other| one.into_iter().zip(other).map(|(one, other)| better(one, other)).collect())
+        .unwrap_or_default()
+}
+
+fn of_links(
+    campaign: &Campaign,
+    seen: Vec<Outlook>,
+    used: u32,
+    snapshot: &Snapshot,
+    viewer: &Viewer,
+) -> Vec<LinkReadiness> {
     let of_link = |(link, seen): (&Link, _)| {
         let obstacles = viewer.obstacles(&seen, (used, campaign.max_concurrency));
         let client = snapshot.clients.get(&link.client);

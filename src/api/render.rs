@@ -9,12 +9,14 @@ mod shapes;
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 pub(super) use self::shapes::{Attempt, Call, CallDetail, ClientName, Decision, LinkVerdict, Obstacle, TimelineEvent};
 use crate::auth::roles::Role;
 use crate::cdr::fallback::LAST_RESORT;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::id::ClientId;
-use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
+use crate::routing::trace::{CLIENT_UNREACHABLE, CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
 
 /// Whose eyes it is for.
 #[derive(Debug, Clone)]
@@ -194,6 +196,8 @@ impl Viewer {
             priority: link.priority,
             weight: link.weight,
             credit_millionths: link.credit_millionths,
+            unreachable_since: link.unreachable_since.filter(|_| !withdrawn),
+            unreachable_until: link.unreachable_until.filter(|_| !withdrawn),
         }
     }
 
@@ -202,8 +206,8 @@ impl Viewer {
     pub(super) fn obstacles(&self, outlook: &Outlook, campaign: (u32, Option<u32>)) -> Vec<Obstacle> {
         let link = &outlook.link;
         let withdrawn = self.is_withdrawn(link.client_id) || (self.is_seller && link.verdict == CLIENT_WITHDRAWN);
-        let told =
-            outlook.obstacles.iter().filter(|code| !withdrawn || !["client_paused", "client_full"].contains(code));
+        let of_client = ["client_paused", "client_full", CLIENT_UNREACHABLE];
+        let told = outlook.obstacles.iter().filter(|code| !withdrawn || !of_client.contains(code));
         told.map(|code| Obstacle::new(code, self.explain(code, link, campaign))).collect()
     }
 
@@ -227,6 +231,15 @@ impl Viewer {
             "client_full" if self.is_seller => "The client takes no more calls at the moment.".to_owned(),
             "client_full" => full("The client is full", link.client_used.into(), link.client_limit.map(Into::into)),
             "campaign_full" => full("The campaign is full", campaign.0.into(), campaign.1.map(Into::into)),
+            CLIENT_UNREACHABLE => {
+                let at = |time: Option<DateTime<Utc>>| {
+                    time.map_or_else(|| "?".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+                };
+                let (since, until) = (at(link.unreachable_since), at(link.unreachable_until));
+                format!(
+                    "The client cannot be reached since {since}; it is tried again from {until}, and before that where nobody else is left."
+                )
+            }
             other => other.to_owned(),
         }
     }

@@ -17,6 +17,7 @@ use super::{State, Tag};
 use crate::auth::roles::{Operation, Reach};
 use crate::id::CampaignId;
 use crate::routing::book::Book;
+use crate::routing::breaker::At;
 use crate::routing::number::{Normaliser, find_did, is_e164};
 use crate::routing::snapshot::{Campaign, Snapshot};
 
@@ -35,6 +36,10 @@ struct RouteRequest {
     /// When it comes (RFC 3339 with offset); absent or null = now. Said again in the answer; no rule looks at it so far: use, caps and
     /// settings are those of this moment, unless assumed otherwise.
     time: Option<DateTime<Utc>>,
+    /// Name of the Asterisk node that it comes in on: a client may be unreachable from one and not from another. Absent or null = the
+    /// first one.
+    #[oai(validator(max_length = 40))]
+    node: Option<String>,
     /// Use of links to assume instead of what is used now.
     #[oai(validator(max_items = 200))]
     usage: Option<Vec<AssumedUse>>,
@@ -93,6 +98,12 @@ impl Api {
         if !storable(time) {
             return Err(ApiError::invalid(vec![FieldError::new("time", "range", "use a year from 1970 to 9999")]));
         }
+        let nodes = state.node_names();
+        let named = |name: &String| nodes.iter().find(|node| node.as_ref() == name);
+        let Some(node) = asked.node.as_ref().map_or(nodes.first(), named) else {
+            return Err(ApiError::invalid(vec![FieldError::new("node", "value", "name a configured node")]));
+        };
+        let at = At { node, now: state.clock.now() };
         let dialled = Normaliser::default().dialled(&asked.did);
         let snapshot = state.registry.snapshot().clone();
         let did = find_did(&snapshot, &dialled);
@@ -101,7 +112,7 @@ impl Api {
         }
         let mut book: Book = state.registry.book().clone();
         pretend(&mut book, &snapshot, did.and_then(|did| did.campaign), &asked.usage.unwrap_or_default())?;
-        let decision = book.decide(&snapshot, &dialled);
+        let decision = book.decide(&snapshot, &dialled, at);
         let viewer = viewer(state, &principal).await?;
         Ok(Json(RoutePreview {
             time,

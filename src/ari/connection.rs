@@ -86,12 +86,22 @@ impl Connection<'_> {
         let (queue, requests) = mpsc::unbounded_channel();
         let inflight = Inflight::default();
         let (reason, detail) = tokio::select! {
+            () = self.node_taken() => (DownReason::Replaced, "another controller has the node".to_owned()),
             ended = self.read(frames, &inflight, found, queue) => ended,
             ended = self.write(sink, &inflight, requests) => ended,
         };
         let was_up = self.app.is_up();
         self.app.set(None);
         Ended { reason, detail, was_up }
+    }
+
+    /// Ready when another controller has taken the node's first application: the others go with it.
+    async fn node_taken(&self) {
+        if self.app.index() == 0 || self.shared.claim.is_none() {
+            return std::future::pending().await;
+        }
+        // Fails only when the sender is gone, which `shared` holds.
+        drop(self.shared.holds.subscribe().wait_for(|holds| !holds).await);
     }
 
     /// Reads until the connection ends. Events that come before the filter is set are kept back, so that `Up` is
@@ -151,6 +161,9 @@ impl Connection<'_> {
             info!(%node, app, %version, "connected to Asterisk");
         }
         self.app.set(Some(queue));
+        if self.app.index() == 0 {
+            self.shared.holds.send_replace(true);
+        }
         self.tell(self.shared.clock.now(), None, NodeEventKind::Up(found))?;
         held.into_iter().try_for_each(|(at, event)| self.publish(at, None, event))
     }

@@ -35,6 +35,12 @@ impl Error {
         }
     }
 
+    /// Whether its deadline passed, be it for want of an answer or of its turn: the node is slow or hangs.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown(NO_ANSWER) | Self::NotSent(LATE_IN_QUEUE))
+    }
+
     /// A word for metrics and logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -46,6 +52,11 @@ impl Error {
         }
     }
 }
+
+/// The deadline passed before the request was sent.
+pub(super) const LATE_IN_QUEUE: &str = "its deadline passed before its turn came";
+/// The deadline passed after it.
+pub(super) const NO_ANSWER: &str = "no answer came before the deadline";
 
 /// A node's configuration from which no client can be made.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use reqwest::{Client, Method, Url};
 use secrecy::ExposeSecret;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::error::{BadNode, Error};
+use super::error::{BadNode, Error, NO_ANSWER};
 use super::request::Rendered;
 use super::ticket::{Outgoing, Response};
 use crate::config;
@@ -132,7 +132,7 @@ fn unsent_or_unknown(error: &reqwest::Error) -> Error {
     } else if error.is_builder() {
         Error::NotSent("the request could not be built")
     } else if error.is_timeout() {
-        Error::OutcomeUnknown("no answer came before the deadline")
+        Error::OutcomeUnknown(NO_ANSWER)
     } else {
         Error::OutcomeUnknown("the connection was lost before the answer came")
     }

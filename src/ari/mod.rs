@@ -16,6 +16,7 @@
 //! socket and got no answer is `OutcomeUnknown`. Dropping a [`Pending`] does not cancel its request.
 
 mod backoff;
+mod claim;
 mod connection;
 mod error;
 mod event;

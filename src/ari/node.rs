@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::claim::Claim;
 use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
@@ -45,6 +46,8 @@ pub enum NodeEventKind {
     Up(Info),
     /// The socket is gone; its calls live on in Asterisk.
     Down(DownReason),
+    /// Another controller has the node's applications, by the mark that it writes; this one waits until it leaves.
+    Taken,
     /// An event of the application.
     Event(Event),
 }
@@ -89,6 +92,10 @@ pub(super) struct Shared {
     pub(super) apps: Vec<Arc<App>>,
     /// Whether it is there for a moment only, beside the node's own: nothing of it is counted, nor told above DEBUG.
     pub(super) aside: bool,
+    /// With which mark the applications are claimed; `None`: they are taken whoever has them.
+    pub(super) claim: Option<Claim>,
+    /// Whether the first application's socket is ours, or was lost without another having taken it: then the other applications are ours.
+    pub(super) holds: watch::Sender<bool>,
     configured: config::Transport,
     over_websocket: AtomicBool,
 }
@@ -103,6 +110,14 @@ impl Shared {
         };
         self.over_websocket.store(over_websocket, Ordering::Release);
     }
+}
+
+/// What a client is for.
+enum Kind {
+    /// The controller's own, with or without regard for others.
+    Claiming(Option<Claim>),
+    /// There for a moment.
+    Aside,
 }
 
 /// A client of one Asterisk node.
@@ -125,7 +140,25 @@ impl Node {
         clock: Clock,
         shutdown: &CancellationToken,
     ) -> Result<NodeHandle, BadNode> {
-        Self::start(index, node, request_timeout, events, clock, shutdown, false)
+        Self::start(index, node, request_timeout, events, clock, shutdown, Kind::Claiming(None))
+    }
+
+    /// As [`Self::spawn`]; where another controller has the node's applications, this one waits until it leaves, and yields to one that
+    /// takes them. `instance` names this controller, over restarts.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_claiming(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        events: &mpsc::Sender<NodeEvent>,
+        clock: Clock,
+        shutdown: &CancellationToken,
+        instance: &str,
+    ) -> Result<NodeHandle, BadNode> {
+        let claim = Claim { instance: instance.to_owned(), app: node.app.clone() };
+        Self::start(index, node, request_timeout, events, clock, shutdown, Kind::Claiming(Some(claim)))
     }
 
     /// As [`Self::spawn`], for a moment, beside the node's own: its metrics and the log stay as if this were not there.
@@ -140,7 +173,7 @@ impl Node {
         clock: Clock,
         shutdown: &CancellationToken,
     ) -> Result<NodeHandle, BadNode> {
-        Self::start(index, node, request_timeout, events, clock, shutdown, true)
+        Self::start(index, node, request_timeout, events, clock, shutdown, Kind::Aside)
     }
 
     fn start(
@@ -150,7 +183,7 @@ impl Node {
         events: &mpsc::Sender<NodeEvent>,
         clock: Clock,
         shutdown: &CancellationToken,
-        aside: bool,
+        kind: Kind,
     ) -> Result<NodeHandle, BadNode> {
         let apps = (1..=node.apps.max(1)).map(|n| Arc::new(App::new(n - 1, format!("{}-{n}", node.app)))).collect();
         let shared = Arc::new(Shared {
@@ -160,7 +193,9 @@ impl Node {
             clock,
             request_timeout,
             apps,
-            aside,
+            aside: matches!(kind, Kind::Aside),
+            claim: if let Kind::Claiming(claim) = kind { claim } else { None },
+            holds: watch::Sender::new(false),
             configured: node.transport,
             over_websocket: AtomicBool::new(node.transport == config::Transport::Websocket),
         });
@@ -192,6 +227,8 @@ impl Node {
             request_timeout,
             apps: vec![Arc::clone(&app)],
             aside: false,
+            claim: None,
+            holds: watch::Sender::new(true),
             configured: config::Transport::Websocket,
             over_websocket: AtomicBool::new(true),
         });
@@ -280,6 +317,13 @@ impl NodeHandle {
     /// Any [`Error`].
     pub async fn http(&self, request: Request<'_>) -> Result<Response, Error> {
         self.shared.http.call(&request.render(), self.shared.request_timeout).await
+    }
+
+    /// The global variable, with its value at this time of the node's, that tells other controllers whose the applications are; `None`
+    /// where they are not claimed.
+    #[must_use]
+    pub fn mark(&self, epoch: &str) -> Option<(String, String)> {
+        self.shared.claim.as_ref().map(|claim| (claim.variable(), claim.mark(epoch)))
     }
 
     /// Ready when, after shutdown, every socket is closed.

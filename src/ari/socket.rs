@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
+use super::claim::{Claim, Globals, LOOK_EVERY, YIELD};
 use super::connection::{Connection, Ended};
-use super::model::Info;
+use super::error::Error;
+use super::model::{Info, Variable};
 use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
 use super::request::Request;
 use super::ticket::Outgoing;
@@ -28,8 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 /// A connection that lived this long was good: the next wait is the shortest again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
-/// Wait after another controller took the application over, so that two of them do not snatch it from each other
-/// many times a second.
+/// Wait after another controller took over an application that is not claimed, so that two of them do not snatch it from each other many
+/// times a second.
 const REPLACED_PAUSE: Duration = Duration::from_secs(10);
 /// How often a full queue is looked at again; the socket is closed meanwhile.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -115,7 +117,12 @@ impl Socket {
     pub(super) async fn run(self) {
         let mut backoff = BACKOFF;
         let mut last_failure = String::new();
+        let mut replaced = false;
         while !self.shutdown.is_cancelled() && !self.events.is_closed() {
+            if self.until_shutdown(self.may_connect(replaced)).await.is_none() {
+                return;
+            }
+            replaced = false;
             let mut wait = backoff.next(clock::jitter());
             match self.until_shutdown(self.open()).await {
                 None => return,
@@ -133,7 +140,8 @@ impl Socket {
                         wait = backoff.next(clock::jitter());
                     }
                     if ended.reason == DownReason::Replaced {
-                        wait = REPLACED_PAUSE;
+                        replaced = true;
+                        wait = self.yield_to_other();
                     }
                     if ended.was_up {
                         last_failure.clear();
@@ -168,6 +176,65 @@ impl Socket {
 
     async fn until_shutdown<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.shutdown.run_until_cancelled(work).await
+    }
+
+    /// How long to wait after another controller has taken the application.
+    fn yield_to_other(&self) -> Duration {
+        match (&self.shared.claim, self.app.index()) {
+            (None, _) => REPLACED_PAUSE,
+            (Some(_), 0) => {
+                self.shared.holds.send_replace(false);
+                YIELD
+            }
+            // The first application decides whether it ever comes back.
+            (Some(_), _) => LOOK_EVERY,
+        }
+    }
+
+    /// Ready when the application may be asked for: when no other controller has the node.
+    async fn may_connect(&self, replaced: bool) {
+        let Some(claim) = &self.shared.claim else { return };
+        if self.app.index() > 0 {
+            // Fails only when the sender is gone, which `shared` holds.
+            drop(self.shared.holds.subscribe().wait_for(|holds| *holds).await);
+            return;
+        }
+        let mut told = false;
+        loop {
+            match self.holder(claim, replaced).await {
+                Ok(None) => return,
+                Ok(Some(holder)) if !told => {
+                    told = true;
+                    let (node, app) = (&self.shared.name, self.app.name());
+                    warn!(%node, app, holder, "another controller has this node; waiting until it leaves");
+                    self.tell_taken().await;
+                }
+                // Who cannot be asked cannot be connected to either, which is told there. One that was replaced has been told.
+                Err(_) if !replaced => return,
+                Ok(Some(_)) | Err(_) => {}
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Who has the node, where it is another controller.
+    async fn holder(&self, claim: &Claim, replaced: bool) -> Result<Option<String>, Error> {
+        let variable = claim.variable();
+        let (mark, beat, epoch) =
+            tokio::try_join!(self.global(&variable), self.global("CAPCONDUIT_HEARTBEAT"), self.global("EPOCH"))?;
+        Ok(claim.holder(&Globals { mark, beat, epoch }, replaced))
+    }
+
+    async fn global(&self, variable: &str) -> Result<String, Error> {
+        let request = Request::GetGlobal { variable }.render();
+        let answer = self.shared.http.call(&request, self.shared.request_timeout).await?;
+        answer.json::<Variable>().map(|variable| variable.value)
+    }
+
+    async fn tell_taken(&self) {
+        let (node, app, at) = (self.shared.index, self.app.index(), self.shared.clock.now());
+        // Fails only when the consumer is gone, which ends this task, too.
+        drop(self.events.send(NodeEvent { node, app, at, late: None, kind: NodeEventKind::Taken }).await);
     }
 
     /// The same failure over and over is one line in the log.

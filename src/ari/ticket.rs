@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::error::Error;
+use super::error::{Error, LATE_IN_QUEUE, NO_ANSWER};
 use super::request::Rendered;
 use crate::clock::Clock;
 use crate::telemetry::name;
@@ -27,8 +27,6 @@ const ABANDONED: u8 = 2;
 /// A request with less time left is not sent: its answer could hardly come in time, and its outcome would be unknown.
 const LEAST_LEFT: Duration = Duration::from_millis(5);
 
-const LATE_IN_QUEUE: &str = "its deadline passed before its turn came";
-const NO_ANSWER: &str = "no answer came before the deadline";
 const NOT_CONNECTED: &str = "there is no connection to Asterisk";
 const CONNECTION_LOST: &str = "the connection was lost before the answer came";
 

@@ -18,6 +18,7 @@ use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
 use crate::id::{ClientId, LinkId};
 use crate::routing::book::Offer;
+use crate::routing::breaker::At;
 use crate::routing::caps::Permit;
 use crate::routing::snapshot::{CallerId, Campaign, Client, ClientIdentifier, CountOn, Link, Snapshot, Status};
 use crate::routing::trace::TraceView;
@@ -44,7 +45,8 @@ pub(super) async fn run(
     inputs: mpsc::UnboundedReceiver<Input>,
 ) {
     let snapshot = context.registry.snapshot().clone();
-    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled);
+    let at = At { node: &facts.node, now: context.clock.now() };
+    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
     let campaign = snapshot.campaigns.get(&adoption.permit.campaign).cloned();
     decision.campaign = campaign.or(decision.campaign);
     // What is in force now may be another decision than the one that brought the call here.
@@ -122,7 +124,8 @@ fn noted_at(noted: &Noted, wall: chrono::DateTime<chrono::Utc>) -> Now {
 pub(super) fn resume(facts: CallFacts, noted: Noted, earlier_attempts: u32, context: &Context) -> Call {
     let now = context.clock.now();
     let snapshot = context.registry.snapshot().clone();
-    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled);
+    let at = At { node: &facts.node, now };
+    let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
     let plan = plan(&noted.call);
     if let Some(campaign) = noted.call.record.campaign_id.and_then(|id| snapshot.campaigns.get(&id)) {
         decision.campaign = Some(Arc::clone(campaign));

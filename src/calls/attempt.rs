@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ending::outcome;
+use super::ending::{outcome, sign};
 use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
 use crate::routing::book::Offer;
+use crate::routing::breaker::Sign;
 use crate::routing::snapshot::{Client, Link};
 
 /// The outbound channel.
@@ -56,6 +57,8 @@ pub(crate) struct Attempt {
     /// Its channel can be dialled; only the journal was waited for.
     pub(crate) ready: bool,
     was_dialled: bool,
+    /// What it shows of its client was told.
+    sign_told: bool,
 }
 
 impl Attempt {
@@ -81,6 +84,7 @@ impl Attempt {
             uncommitted: offer.link.total_calls_allowed.is_some(),
             ready: false,
             was_dialled: false,
+            sign_told: false,
             link: offer.link,
         }
     }
@@ -91,6 +95,7 @@ impl Attempt {
             leg: Leg::Up,
             answered: Some(answered),
             was_dialled: true,
+            sign_told: true,
             uncommitted: false,
             ..Self::new(n, offer, Duration::ZERO, started)
         }
@@ -125,6 +130,25 @@ impl Attempt {
         self.cause = cause.filter(|c| *c != 0);
         // An answered channel's last SIP status is that of its answer, not of its end.
         self.sip = if self.answered.is_some() { Some(200) } else { sip.filter(|s| *s != 0) };
+    }
+
+    /// That its client lives; `None` where its sign was told.
+    pub(crate) fn alive(&mut self) -> Option<Sign> {
+        self.tell(Sign::Alive)
+    }
+
+    /// What it has shown of its client, now that it is gone; `None` where its sign was told.
+    pub(crate) fn last_sign(&mut self) -> Option<Sign> {
+        // A time-out, ours or that of Asterisk's own INVITE (408): nobody has answered anything.
+        let timed_out = self.verdict == Some(AttemptOutcome::NoAnswer) || self.sip == Some(408);
+        let waited_in_vain = timed_out && self.ringing.is_none() && self.outcome() == AttemptOutcome::NoAnswer;
+        // Asterisk did not get as far as asking it.
+        let never_asked = !self.was_dialled && self.outcome() == AttemptOutcome::NoProgress;
+        self.tell(if waited_in_vain || never_asked { Sign::Unclear } else { sign(self.outcome()) })
+    }
+
+    fn tell(&mut self, sign: Sign) -> Option<Sign> {
+        (!std::mem::replace(&mut self.sign_told, true)).then_some(sign)
     }
 
     /// How it came out, once it is gone.

@@ -5,6 +5,7 @@ mod desk;
 mod drift;
 mod left;
 mod node;
+mod watching;
 
 use std::time::Duration;
 
@@ -23,11 +24,12 @@ use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
 use super::{adopt, heartbeat};
 use crate::ari::{
-    Bridge, Channel, ChannelState, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
+    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
 };
 use crate::cdr::journal::Left;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
+use crate::routing::snapshot::words;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -47,6 +49,8 @@ pub(super) enum Report {
     Stays { node: usize, channel_id: String, error: Error },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
+    /// The channels of a node that another controller has.
+    Elsewhere { node: usize, channels: Result<Vec<Channel>, Error> },
     /// An operator asks how the nodes are.
     View(oneshot::Sender<Vec<NodeView>>),
     /// An operator says that nothing of a silent node's calls lives any more; only asks whether that may be said unless `carry_out`.
@@ -76,8 +80,28 @@ pub(super) struct Lists {
 pub struct NodeHealth {
     /// Configured name.
     pub name: String,
-    /// Connected and compared: its calls are decided here.
+    /// Connected and compared, and its requests do not fail: its calls are decided here.
     pub ready: bool,
+    /// How it stands.
+    pub standing: NodeStanding,
+}
+
+words! {
+    /// How a node stands.
+    NodeStanding {
+        /// Its calls are decided here.
+        Ready = "ready",
+        /// It is not connected.
+        Away = "away",
+        /// It is connected; what Asterisk lists is being compared with what is known.
+        Comparing = "comparing",
+        /// Its requests fail for everybody: new calls take the dialplan's fallback.
+        Failing = "failing",
+        /// Another controller has its applications.
+        Taken = "taken",
+        /// This process is ending: running calls go on.
+        Draining = "draining",
+    }
 }
 
 /// Consumes events until shutdown, then until the last call has ended or the drain time is over.
@@ -129,7 +153,11 @@ impl Dispatcher {
     }
 
     fn tell_health(&self) {
-        let health = self.nodes.iter().map(|n| NodeHealth { name: n.handle.name().to_owned(), ready: n.ready });
+        let health = self.nodes.iter().map(|node| {
+            let standing = self.standing(node);
+            let ready = standing == NodeStanding::Ready;
+            NodeHealth { name: node.handle.name().to_owned(), ready, standing }
+        });
         self.health.send_replace(health.collect());
     }
 
@@ -151,6 +179,7 @@ impl Dispatcher {
                 }
                 _ = second.tick() => {
                     self.context.journal.alive(self.context.clock.stamp());
+                    self.watch_taken();
                     match &mut draining {
                         None => self.every_second(),
                         // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
@@ -161,8 +190,17 @@ impl Dispatcher {
                     let refusing = journal.borrow_and_update().refusing.is_some();
                     self.refuse(refusing);
                 }
-                _ = compare.tick() => (0..self.nodes.len()).for_each(|node| self.start_comparing(node)),
-                Some(report) = self.inbox.recv() => self.on_report(report),
+                _ = compare.tick() => (0..self.nodes.len()).for_each(|node| {
+                    self.start_comparing(node);
+                    self.look_for_orphans(node);
+                }),
+                Some(report) = self.inbox.recv() => {
+                    // What was read before lists came is older than they are: an end among it was seen, and is not missed.
+                    for _ in 0..events.len() {
+                        events.try_recv().into_iter().for_each(|event| self.on_event(event));
+                    }
+                    self.on_report(report);
+                }
                 Some(event) = events.recv() => self.on_event(event),
             }
         }
@@ -170,6 +208,7 @@ impl Dispatcher {
 
     fn every_second(&mut self) {
         self.open_nodes();
+        self.watch_breakers();
         self.ask_epochs();
         let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
         for node in 0..self.nodes.len() {
@@ -216,12 +255,12 @@ impl Dispatcher {
             let waiting = std::mem::take(&mut self.nodes[node].waiting);
             self.fall_back_all(node, waiting);
         }
-        for node in self.nodes.iter_mut().filter(|n| n.ready) {
-            node.ready = false;
-            if let Err(error) = heartbeat::withdraw(&node.handle.lane(0)).await {
-                warn!(node = node.handle.name(), %error, "the heartbeat could not be withdrawn; it expires by itself");
-            }
-        }
+        let farewells = self.nodes.iter_mut().filter(|node| node.up[0]).map(|node| {
+            let beats = std::mem::take(&mut node.ready);
+            heartbeat::farewell(node.handle.clone(), beats)
+        });
+        futures_util::future::join_all(farewells).await;
+        self.nodes.iter_mut().for_each(|node| node.ready = false);
         self.tell_health();
     }
 
@@ -235,28 +274,44 @@ impl Dispatcher {
                 }
                 self.nodes[node].version = Some(info.version);
                 self.nodes[node].turn(app, true, at);
+                self.connected(node, app);
                 self.start_comparing(node);
             }
+            NodeEventKind::Down(DownReason::Replaced) => self.replaced(node, app, at),
+            NodeEventKind::Taken => self.taken(node),
             NodeEventKind::Down(reason) => {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
                 state.turn(app, false, at);
-                self.withdraw_through_others(node);
+                self.stop_beating(node);
                 self.tell_health();
             }
-            NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
+            NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => {
+                if late.is_some() {
+                    self.look_first(node);
+                }
+                self.on_start(node, app, channel, args);
+            }
             NodeEventKind::Event(event) => self.on_channel_event(node, &event, late),
         }
     }
 
-    /// One of several sockets is gone: the dialplan, which picks applications at random, shall fall back at once.
-    fn withdraw_through_others(&self, node: usize) {
+    /// Withdraws a node's heartbeat through whichever socket is there: the dialplan, which picks applications at random, shall fall back
+    /// at once.
+    fn stop_beating(&self, node: usize) {
         let state = &self.nodes[node];
         if let Some(app) = state.up.iter().position(|up| *up).and_then(|app| u16::try_from(app).ok()) {
             let lane = state.handle.lane(app);
             // If it does not arrive, the heartbeat expires by itself.
             tokio::spawn(async move { heartbeat::withdraw(&lane).await });
         }
+    }
+
+    /// Who arrived while we heard nothing may have gone since, or is another controller's, as what comes next will tell: nobody is decided
+    /// before the node is compared, or a second has passed.
+    fn look_first(&mut self, node: usize) {
+        self.nodes[node].ready = false;
+        self.start_comparing(node);
     }
 
     fn on_start(&mut self, node: usize, app: u16, channel: Channel, args: Vec<String>) {
@@ -281,8 +336,14 @@ impl Dispatcher {
     /// A caller is decided at once where the node is ready and no channel of an earlier run holds its slot; else it waits.
     fn decide_or_wait(&mut self, node: usize, caller: Waiting) {
         let state = &mut self.nodes[node];
+        let now = self.context.clock.now();
         if state.ready && !state.has_orphan_of(caller.facts.call_id) {
-            self.arrive(node, caller);
+            // What an earlier run has begun goes on.
+            if caller.noted.is_some() || self.context.registry.node_breakers.admits(state.handle.name(), now) {
+                self.arrive(node, caller);
+            } else {
+                self.fall_back(node, caller.app, &caller.facts.channel_id);
+            }
         } else if state.waiting.iter().all(|other| other.facts.call_id != caller.facts.call_id) {
             state.waiting.push(caller);
         }
@@ -308,9 +369,11 @@ impl Dispatcher {
     fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
         self.nodes[node].leave(channel_id);
         let lane = self.nodes[node].handle.lane(app);
+        let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
         let reason = match (self.draining, self.refusing) {
             (true, _) => "draining",
             (false, true) => "journal",
+            (false, false) if failing && self.nodes[node].ready => "node_failing",
             (false, false) => "not_ready",
         };
         info!(
@@ -346,9 +409,7 @@ impl Dispatcher {
             let waiting = std::mem::take(&mut self.nodes[node].waiting);
             self.fall_back_all(node, waiting);
             if std::mem::take(&mut self.nodes[node].ready) {
-                let lane = self.nodes[node].handle.lane(0);
-                // If it does not arrive, the heartbeat expires by itself.
-                tokio::spawn(async move { heartbeat::withdraw(&lane).await });
+                self.stop_beating(node);
             }
         }
         self.tell_health();
@@ -441,15 +502,19 @@ impl Dispatcher {
             Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
-                if state.ready {
+                if state.up[0] && !self.draining {
+                    heartbeat::mark(&state.handle, &epoch);
+                }
+                if state.beats() {
                     heartbeat::beat(&state.handle.lane(0), &epoch);
                 }
             }
+            Report::Elsewhere { node, channels } => self.seen_elsewhere(node, channels),
         }
     }
 
     fn ask_epochs(&self) {
-        for state in self.nodes.iter().filter(|state| state.ready) {
+        for state in self.nodes.iter().filter(|state| state.up[0]) {
             let node = state.handle.index();
             tokio::spawn(heartbeat::ask_epoch(node, state.handle.lane(0), self.reports.clone()));
         }

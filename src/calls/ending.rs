@@ -2,6 +2,7 @@
 
 use crate::cdr::record::{AttemptOutcome, DialStatus};
 use crate::config::Rejections;
+use crate::routing::breaker::Sign;
 use crate::routing::decision::Refusal;
 use crate::routing::snapshot::words;
 
@@ -126,6 +127,21 @@ fn outcome_of_cause(cause: Option<i16>) -> AttemptOutcome {
         Some(34 | 38 | 41 | 42 | 44 | 47) => O::Congestion,
         Some(3 | 20 | 27) => O::Unavailable,
         _ => O::Failed,
+    }
+}
+
+/// What an attempt that came out so shows of its client, where it did not ring. Whatever the client has answered itself is a sign of
+/// life, busy and declined as much as a number it does not know. `failed` shows nothing: it is what Asterisk or this controller could not
+/// do, and causes nobody can tell.
+#[must_use]
+pub fn sign(outcome: AttemptOutcome) -> Sign {
+    use AttemptOutcome as O;
+    match outcome {
+        O::Congestion | O::Unavailable | O::NoProgress => Sign::Failed,
+        O::Answered | O::AnsweredLate | O::Busy | O::NoAnswer | O::Rejected | O::Misconfigured | O::Redirected => {
+            Sign::Alive
+        }
+        O::Cancelled | O::Failed | O::Unknown => Sign::Unclear,
     }
 }
 

@@ -88,7 +88,9 @@ impl Clearing {
                 biased;
                 Some(input) = inputs.recv() => match input {
                     Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip),
-                    Input::CallerGone => self.caller_gone = true,
+                    Input::LegMissing { n, .. } => self.leg_gone(n, None, None),
+                    Input::CallerGone | Input::Missing { .. } => self.caller_gone = true,
+                    Input::Yield => self.leave(),
                     // It came to be after all.
                     Input::LegReady(n) => self.ask(Op::HangUpLeg(n)),
                     Input::NodeUp => again = self.hang_up(wait),
@@ -100,6 +102,14 @@ impl Clearing {
                     again = self.hang_up(wait);
                 }
             }
+        }
+    }
+
+    /// Another controller has the node and whatever lives of the call. It counts, so that no total is overshot.
+    fn leave(&mut self) {
+        self.caller_gone = true;
+        for n in std::mem::take(&mut self.legs) {
+            self.context.registry.yield_permit((self.call.facts.call_id, n), true);
         }
     }
 

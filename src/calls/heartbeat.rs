@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::dispatcher::Report;
-use crate::ari::{Error, Lane, Request, Variable};
+use crate::ari::{Error, Lane, NodeHandle, Request, Variable};
 use crate::panics;
 
 /// How often. The dialplan falls back when the last beat is more than 3 s old.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// How long a node may take to answer when the heartbeat is withdrawn: after that it has expired.
+const FAREWELL_AT_MOST: Duration = Duration::from_secs(3);
 /// The global variable that `asterisk/etc/extensions.conf` checks.
 const VARIABLE: &str = "CAPCONDUIT_HEARTBEAT";
 
@@ -22,6 +25,37 @@ pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedS
     match answer.ok().and_then(|response| response.json::<Variable>().ok()) {
         Some(variable) => drop(reports.send(Report::Epoch { node, epoch: variable.value })),
         None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
+    }
+}
+
+/// Tells other controllers that this one has the node, whether it takes calls or not. On the first application's socket, so that a
+/// process that has lost it cannot say so.
+pub(super) fn mark(node: &NodeHandle, epoch: &str) {
+    if let Some((variable, value)) = node.mark(epoch) {
+        drop(node.lane(0).send(Request::SetGlobal { variable: &variable, value: &value }));
+    }
+}
+
+/// This process takes no more calls: the dialplan falls back at once, and another controller may take the node over. In this order: a
+/// beat of the other's is not to be withdrawn. A node that does not answer is not waited for.
+pub(super) async fn farewell(node: NodeHandle, beats: bool) {
+    let lane = node.lane(0);
+    let withdrawn = beats.then(|| lane.send(Request::SetGlobal { variable: VARIABLE, value: "0" }));
+    let mark = node.mark("0").map(|(variable, _)| variable);
+    let released = mark.map(|variable| lane.send(Request::SetGlobal { variable: &variable, value: "0" }));
+    let answers = async {
+        if let Some(withdrawn) = withdrawn
+            && let Err(error) = withdrawn.await
+        {
+            warn!(node = node.name(), %error, "the heartbeat could not be withdrawn; it expires by itself");
+        }
+        // If it does not arrive, the mark expires by itself.
+        if let Some(released) = released {
+            drop(released.await);
+        }
+    };
+    if tokio::time::timeout(FAREWELL_AT_MOST, answers).await.is_err() {
+        warn!(node = node.name(), "the node does not answer to the heartbeat's withdrawal; it expires by itself");
     }
 }
 

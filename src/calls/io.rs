@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ari::Late;
 use crate::clock::Now;
 use crate::routing::book::Offer;
+use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
 
 /// Something that happened to a call.
@@ -76,6 +77,8 @@ pub enum Input {
     Shed,
     /// An operator wants the call to end.
     Operator,
+    /// Another controller has taken the node over, and the call with it: nothing more is done for it here, and nothing is recorded.
+    Yield,
     /// The node can be reached again: what is being torn down is asked for once more.
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
@@ -147,6 +150,7 @@ impl fmt::Display for Input {
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),
+            Self::Yield => f.write_str("yielded"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),
         }
@@ -168,6 +172,13 @@ pub enum Effect {
         /// Position in the plan.
         from: usize,
     },
+    /// What attempt `n` has shown of its client: once for each attempt, before its permit is free.
+    Sign {
+        /// Attempt number.
+        n: u32,
+        /// What it showed.
+        sign: Sign,
+    },
     /// Write attempt `n` to the journal before it is dialled, so that a killed process does not forget that it may count.
     Commit {
         /// Attempt number.
@@ -180,9 +191,18 @@ pub enum Effect {
         /// Whether it counts against the link's total.
         counted: bool,
     },
+    /// Attempt n is left to another controller; its permit stays held until its channel is gone.
+    Leave {
+        /// Attempt number.
+        n: u32,
+        /// Whether it counts against the link's total then.
+        counted: bool,
+    },
     /// A request to Asterisk.
     Ask(Op),
-    /// The call is over: write its record. Always the last effect of a call.
+    /// The call is another controller's: the journal forgets it, and no record is written. The last effect of such a call.
+    Forget,
+    /// The call is over: write its record. The last effect of every other call.
     Finish,
 }
 

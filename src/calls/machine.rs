@@ -320,6 +320,7 @@ impl Call {
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
             Input::Operator => self.operator_hangs_up(now, &mut effects),
+            Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
             // Unpacked above.

@@ -3,6 +3,7 @@
 mod any_order;
 pub(crate) mod bench;
 mod media;
+mod signs;
 mod unseen;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod attempt;
+mod breakers;
 pub mod dispatcher;
 pub mod ending;
 pub(crate) mod execute;
@@ -15,6 +16,7 @@ pub mod live;
 pub mod machine;
 pub(crate) mod meter;
 pub mod news;
+pub mod node_breaker;
 mod recent;
 pub mod reconcile;
 pub mod registry;

@@ -9,12 +9,15 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{broadcast, mpsc};
 
+use super::breakers::NodeBreakers;
 use super::io::Input;
 use super::live::LiveView;
 use super::news::{CallNews, News};
 use super::recent::Recent;
 use crate::id::{CallId, LinkId};
 use crate::routing::book::Book;
+use crate::routing::breaker::Terms;
+use crate::routing::caps::PermitKey;
 use crate::routing::snapshot::Snapshot;
 use crate::routing::usage::InUse;
 
@@ -31,6 +34,10 @@ pub struct Registry {
     inbound: DashMap<(usize, String), CallId>,
     recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
+    /// Which nodes fail for everybody.
+    pub(super) node_breakers: NodeBreakers,
+    /// Permits of attempts that were yielded to another controller, each with its node and whether it counts: until the dispatcher takes them.
+    yielded: Mutex<Vec<(usize, PermitKey, bool)>>,
     /// Use of caps as listeners know it; `None` while there are none.
     told_use: Mutex<Option<InUse>>,
     /// Reported calls that are counted although it is not known whether the database has them, by node and channel.
@@ -95,7 +102,27 @@ impl Registry {
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
             unsure: DashMap::new(),
+            node_breakers: NodeBreakers::default(),
+            yielded: Mutex::default(),
         }
+    }
+
+    /// The same registry, where nodes that fail are left alone on these terms.
+    #[must_use]
+    pub fn guarding_nodes(self, terms: Terms) -> Self {
+        Self { node_breakers: NodeBreakers::new(terms), ..self }
+    }
+
+    /// An attempt of a call is yielded to another controller: its permit is held until its channel is gone, which that one sees to.
+    pub(super) fn yield_permit(&self, key: PermitKey, counted: bool) {
+        if let Some(live) = self.calls.get(&key.0) {
+            self.yielded.lock().unwrap_or_else(PoisonError::into_inner).push((live.node, key, counted));
+        }
+    }
+
+    /// The permits that were yielded since the last time.
+    pub(super) fn take_yielded(&self) -> Vec<(usize, PermitKey, bool)> {
+        std::mem::take(&mut *self.yielded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Everything that happens from now on.
@@ -199,6 +226,13 @@ impl Registry {
         if let Some((_, live)) = self.calls.remove(&call) {
             self.inbound.remove(&(live.node, live.channel_id));
             self.recent().add(call);
+        }
+    }
+
+    /// Forgets a call that is another controller's now: should it come back, it has not ended here.
+    pub(super) fn disown(&self, call: CallId) {
+        if let Some((_, live)) = self.calls.remove(&call) {
+            self.inbound.remove(&(live.node, live.channel_id));
         }
     }
 

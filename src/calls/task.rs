@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
 use super::attempt::Leg;
+use super::breakers;
 use super::execute;
 use super::facts::Limits;
 use super::guard::{self, Remains, trap};
@@ -24,6 +25,7 @@ use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
 use crate::mistakes::{Mistake, on};
 use crate::panics;
+use crate::routing::breaker::At;
 #[cfg(test)]
 use crate::routing::caps::Permit;
 use crate::telemetry::name;
@@ -143,6 +145,17 @@ impl CallTask {
         }
         self.context.registry.remove(self.call.facts.call_id);
         self.tell((Happening::Ended, self.call.attempts.len().checked_sub(1)));
+        // A node that answers nothing is known by it only when the deadlines pass: most callers have gone by then.
+        while let Some(answer) = self.asked.next().await {
+            if let Answer::Request(op, outcome) = answer {
+                self.note_outcome(op, &outcome);
+            }
+        }
+    }
+
+    /// What the outcome of a request shows of the node.
+    fn note_outcome(&self, op: Op, outcome: &Result<(), Error>) {
+        self.context.registry.node_breakers.note(&self.call, op, outcome, self.context.clock.now());
     }
 
     /// Steps the machine, and again with what its synchronous effects bring, until only requests are under way.
@@ -209,17 +222,22 @@ impl CallTask {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         let id = self.call.facts.call_id;
         let registry = &self.context.registry;
+        let at = At { node: &self.call.facts.node, now: self.context.clock.now() };
         match effect {
             Effect::Route { n } => {
                 let snapshot = registry.snapshot();
-                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, (id, n));
+                let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, at, (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
                 let snapshot = registry.snapshot();
                 let campaign = self.call.campaign.as_ref().map(|c| c.id)?;
-                let offer = registry.book().take_next(&snapshot, campaign, &self.call.plan, from, (id, n));
+                let offer = registry.book().take_next(&snapshot, campaign, (&self.call.plan, from), at, (id, n));
                 return Some(Input::Taken(offer));
+            }
+            Effect::Sign { n, sign } => {
+                let attempt = self.call.attempt(n)?;
+                breakers::note_sign(registry, at, &attempt.client, (id, n), sign);
             }
             Effect::Commit { n } => {
                 let open = self.open();
@@ -239,6 +257,11 @@ impl CallTask {
                 if !released {
                     error!(call = %id, n, "a permit was released that was not held");
                 }
+            }
+            Effect::Leave { n, counted } => registry.yield_permit((id, n), counted),
+            Effect::Forget => {
+                self.context.journal.forget(id);
+                registry.disown(id);
             }
             Effect::Ask(op) => self.ask(op),
             Effect::Finish => self.finish(),
@@ -262,6 +285,7 @@ impl CallTask {
             Answer::Commit(n, true) => return self.feed(Input::Committed(n)),
             Answer::Commit(n, false) => return self.feed(Input::NotCommitted(n)),
         };
+        self.note_outcome(op, &outcome);
         let Err(error) = outcome else {
             match op {
                 Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),

@@ -13,10 +13,11 @@ use tracing_subscriber::EnvFilter;
 use super::fault::Fault;
 use super::reader::{Kind, Section, reachable};
 use super::{
-    Api, Auth, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy, Realtime,
-    Rejections, Sip, Transport,
+    Api, Auth, Breaker, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy,
+    Realtime, Rejections, Sip, Transport,
 };
 use crate::auth::password;
+use crate::routing::breaker::Terms;
 use crate::routing::number;
 
 /// SIP statuses that `[rejections]` may name: those that Asterisk can be made to send, and that carriers understand.
@@ -28,7 +29,8 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
     let [data, database, realtime, api, auth, sip, log, asterisk, calls, rejections] =
         ["data", "database", "realtime", "api", "auth", "sip", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
-    let [limits, policy, internal, journal] = ["limits", "policy", "internal", "journal"].map(|key| root.take(key));
+    let [limits, policy, internal, breaker, journal] =
+        ["limits", "policy", "internal", "breaker", "journal"].map(|key| root.take(key));
     root.finish();
 
     let mut data = Section::new("data", data, file, faults);
@@ -45,6 +47,7 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         log: read_log(Section::new("log", log, file, faults)),
         nodes: read_nodes(asterisk, file, faults),
         calls: read_calls(Section::new("calls", calls, file, faults)),
+        breaker: read_breaker(Section::new("breaker", breaker, file, faults)),
         rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
         limits: read_limits(Section::new("limits", limits, file, faults)),
         journal: read_journal(Section::new("journal", journal, file, faults)),
@@ -341,6 +344,23 @@ fn read_calls(mut section: Section<'_>) -> Calls {
     };
     section.finish();
     calls
+}
+
+fn read_breaker(mut section: Section<'_>) -> Breaker {
+    let mut terms = |[failures, pause, pause_max]: [&'static str; 3], shortest: u32| {
+        let failures = section.whole(failures, 5, 0..=10_000);
+        let shortest = section.whole(pause, shortest, 1..=3600);
+        let longest = section.whole(pause_max, shortest.max(60), 1..=3600);
+        if longest < shortest {
+            section.fault(pause_max, format!("= {longest} is less than {pause} = {shortest}: use as much or more"));
+        }
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Terms { failures, pause: seconds(shortest), pause_max: seconds(longest) }
+    };
+    let client = terms(["client_failures", "client_pause_seconds", "client_pause_max_seconds"], 10);
+    let node = terms(["node_failures", "node_pause_seconds", "node_pause_max_seconds"], 5);
+    section.finish();
+    Breaker { client, node }
 }
 
 fn read_rejections(mut section: Section<'_>) -> Rejections {

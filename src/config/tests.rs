@@ -51,6 +51,7 @@ fn the_example_holds_every_key_at_its_default() {
     let fields = [
         ("calls", 8),
         ("rejections", 6),
+        ("breaker", 6),
         ("limits", 6),
         ("policy", 1),
         ("log", 2),

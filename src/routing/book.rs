@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::breaker::{At, Breakers, Sign, Standing, Terms, Turn};
 use super::caps::{Ledger, PermitKey};
 use super::decision::{Decision, Usage, look, route};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, CountOn, Link, Snapshot, Status};
 use super::strategy::Rotation;
 use super::trace::Outlook;
-use crate::id::{CampaignId, LinkId};
+use crate::id::{CampaignId, ClientId, LinkId};
 
 /// Cap usage and rotations of the whole controller. Whoever holds it exclusively decides.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,7 @@ pub struct Book {
     /// Permits held and calls counted.
     pub ledger: Ledger,
     rotations: HashMap<CampaignId, Rotation>,
+    breakers: Breakers,
 }
 
 /// A candidate whose permit was taken: what an attempt needs to know.
@@ -30,17 +32,23 @@ pub struct Offer {
 }
 
 impl Book {
-    /// A book that starts from the totals counted so far.
+    /// A book that starts from the totals counted so far, with every client reachable.
     #[must_use]
-    pub fn with_totals(totals: HashMap<LinkId, u64>) -> Self {
-        Self { ledger: Ledger::with_totals(totals), rotations: HashMap::new() }
+    pub fn new(totals: HashMap<LinkId, u64>, breakers: Terms) -> Self {
+        Self { ledger: Ledger::with_totals(totals), rotations: HashMap::new(), breakers: Breakers::new(breakers) }
     }
 
     /// Decides, and takes the first candidate's permit for `key`.
-    pub fn admit(&mut self, snapshot: &Snapshot, dialled: &Dialled, key: PermitKey) -> (Decision, Option<Offer>) {
-        let decision = self.decide(snapshot, dialled);
+    pub fn admit(
+        &mut self,
+        snapshot: &Snapshot,
+        dialled: &Dialled,
+        at: At<'_>,
+        key: PermitKey,
+    ) -> (Decision, Option<Offer>) {
+        let decision = self.decide(snapshot, dialled, at);
         let offer = match (&decision.campaign, &decision.candidates) {
-            (Some(campaign), Ok(plan)) => self.take_next(snapshot, campaign.id, plan, 0, key),
+            (Some(campaign), Ok(plan)) => self.take_next(snapshot, campaign.id, (plan, 0), at, key),
             _ => None,
         };
         (decision, offer)
@@ -48,28 +56,46 @@ impl Book {
 
     /// The decision that would be made now; changes nothing.
     #[must_use]
-    pub fn decide(&self, snapshot: &Snapshot, dialled: &Dialled) -> Decision {
-        route(snapshot, dialled, |campaign| Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign) })
+    pub fn decide(&self, snapshot: &Snapshot, dialled: &Dialled, at: At<'_>) -> Decision {
+        route(snapshot, dialled, |campaign| self.usage(campaign, at))
     }
 
     /// Every link of a campaign, active or not, and all that keeps it from being offered a call now; changes nothing.
     #[must_use]
-    pub fn look(&self, snapshot: &Snapshot, campaign: &Campaign) -> Vec<Outlook> {
-        look(snapshot, campaign, Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign.id) })
+    pub fn look(&self, snapshot: &Snapshot, campaign: &Campaign, at: At<'_>) -> Vec<Outlook> {
+        look(snapshot, campaign, self.usage(campaign.id, at))
     }
 
-    /// Takes the permit of the first candidate at or after `from` that is still active and has every slot free.
-    /// Uses the snapshot of this moment: what was paused or lowered since the decision is honoured.
+    fn usage<'a>(&'a self, campaign: CampaignId, at: At<'a>) -> Usage<'a> {
+        Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign), breakers: &self.breakers, at }
+    }
+
+    /// How a client's breaker stands on a node.
+    #[must_use]
+    pub fn breaker(&self, client: ClientId, at: At<'_>) -> Standing {
+        self.breakers.standing(at, client, &self.ledger)
+    }
+
+    /// What an attempt has shown of its client; to be told once. Says how the client's breaker on the node has turned by it.
+    pub fn note(&mut self, at: At<'_>, client: ClientId, key: PermitKey, sign: Sign) -> Option<Turn> {
+        self.breakers.note(at, client, key, sign)
+    }
+
+    /// Takes the permit of the plan's first candidate from a position on that is still active, can be reached and has every slot free;
+    /// where its breaker wants a probe, the attempt is that. Uses the snapshot of this moment: what was paused or lowered since the
+    /// decision is honoured. Candidates that cannot be reached are taken where that is true of the whole plan.
     pub fn take_next(
         &mut self,
         snapshot: &Snapshot,
         campaign: CampaignId,
-        plan: &[LinkId],
-        from: usize,
+        (plan, from): (&[LinkId], usize),
+        at: At<'_>,
         key: PermitKey,
     ) -> Option<Offer> {
         let campaign = snapshot.campaigns.get(&campaign).filter(|c| c.status == Status::Active)?;
         let standing: Vec<&Link> = plan.get(from..)?.iter().filter_map(|id| find(campaign, *id)).collect();
+        let unreachable = |client| self.breakers.standing(at, client, &self.ledger).outage().is_some();
+        let all_unreachable = plan.iter().filter_map(|id| find(campaign, *id)).all(|link| unreachable(link.client));
         for (position, id) in plan.iter().enumerate().skip(from) {
             let Some(link) = find(campaign, *id).filter(|l| l.status == Status::Active && !l.withdrawn) else {
                 continue;
@@ -77,9 +103,11 @@ impl Book {
             let Some(client) = snapshot.clients.get(&link.client).filter(|c| c.status == Status::Active) else {
                 continue;
             };
-            if self.ledger.take(key, campaign, link, client).is_err() {
+            let outage = self.breakers.standing(at, client.id, &self.ledger).outage();
+            if (outage.is_some() && !all_unreachable) || self.ledger.take(key, campaign, link, client).is_err() {
                 continue;
             }
+            self.breakers.begin(at, client.id, key, &self.ledger);
             self.rotations.entry(campaign.id).or_default().offer(campaign.strategy, link, &standing);
             return Some(Offer { position, link: link.clone(), client: client.clone() });
         }
@@ -102,13 +130,115 @@ pub fn counts(count_on: CountOn, dialled: bool, answered: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use crate::id::CallId;
-    use crate::routing::decision::tests::{campaign, client, dialled, link, snapshot};
+    use crate::routing::breaker::Sign;
+    use crate::routing::decision::Refusal;
+    use crate::routing::decision::tests::{campaign, client, dialled, link, node, second, snapshot};
     use crate::routing::snapshot::Strategy;
+    use crate::routing::trace::TraceView;
 
     fn key(n: u128) -> PermitKey {
         (CallId(uuid::Uuid::from_u128(n)), 1)
+    }
+
+    fn at(node: &Arc<str>, seconds: u64) -> At<'_> {
+        At { node, now: second(seconds) }
+    }
+
+    /// A breaker opens at the second failure, for ten seconds.
+    fn with_breakers() -> Book {
+        let pause = Duration::from_secs(10);
+        Book::new(HashMap::new(), Terms { failures: 2, pause, pause_max: pause })
+    }
+
+    /// Two attempts of this client fail on the node at second 0.
+    fn fail(book: &mut Book, client: i64) {
+        for n in [901, 902] {
+            book.note(at(&node(), 0), ClientId(client), key(n), Sign::Failed);
+        }
+    }
+
+    /// The link that a call is offered to, and the verdicts on all.
+    fn admit(book: &mut Book, snapshot: &Snapshot, seconds: u64, n: u128) -> (Result<i64, Refusal>, TraceView) {
+        let (decision, offer) = book.admit(snapshot, &dialled(), at(&node(), seconds), key(n));
+        let refused = decision.candidates.err().unwrap_or(Refusal::AllFull);
+        (offer.map(|offer| offer.link.id.0).ok_or(refused), decision.trace.expect("a campaign was reached").view())
+    }
+
+    fn verdicts(trace: &TraceView) -> Vec<&str> {
+        trace.links.iter().map(|link| link.verdict.as_str()).collect()
+    }
+
+    #[test]
+    fn an_unreachable_client_is_passed_over_until_one_call_may_probe_it() {
+        let links = [link(1), Link { forwarding_priority: 2, ..link(2) }];
+        let snapshot = snapshot(campaign(&links), &[client(1), client(2)]);
+        let mut book = with_breakers();
+        fail(&mut book, 1);
+        let (offered, trace) = admit(&mut book, &snapshot, 9, 1);
+        assert_eq!((offered, verdicts(&trace)), (Ok(2), vec!["client_unreachable", "candidate"]));
+        let [since, until] = [trace.links[0].unreachable_since, trace.links[0].unreachable_until];
+        assert_eq!((since, until), (Some(second(0).wall), Some(second(10).wall)));
+        assert_eq!((trace.links[0].position, trace.links[1].position), (None, Some(1)));
+        let (offered, trace) = admit(&mut book, &snapshot, 10, 2);
+        assert_eq!((offered, verdicts(&trace)), (Ok(1), vec!["candidate", "candidate"]), "the probe");
+        let (offered, trace) = admit(&mut book, &snapshot, 10, 3);
+        assert_eq!((offered, verdicts(&trace)), (Ok(2), vec!["client_unreachable", "candidate"]), "one at a time");
+        book.note(at(&node(), 11), ClientId(1), key(2), Sign::Alive);
+        assert_eq!(admit(&mut book, &snapshot, 11, 4).0, Ok(1));
+    }
+
+    #[test]
+    fn another_node_still_reaches_it() {
+        let snapshot = snapshot(campaign(&[link(1), link(2)]), &[client(1), client(2)]);
+        let mut book = with_breakers();
+        fail(&mut book, 1);
+        let elsewhere = Arc::from("pbx-2");
+        let (_, offer) = book.admit(&snapshot, &dialled(), at(&elsewhere, 0), key(1));
+        assert_eq!(offer.expect("offered").link.id, LinkId(1));
+    }
+
+    #[test]
+    fn breakers_keep_nobody_out_where_nobody_else_is_left() {
+        let full = Link { max_concurrency: Some(0), ..link(1) };
+        let links = [full, link(2), Link { status: Status::Paused, ..link(3) }, link(4)];
+        let snapshot = snapshot(campaign(&links), &[client(1), client(2), client(3), client(4)]);
+        let mut book = with_breakers();
+        (1..=4).for_each(|client| fail(&mut book, client));
+        let (decision, offer) = book.admit(&snapshot, &dialled(), at(&node(), 0), key(1));
+        let trace = decision.trace.expect("a campaign was reached").view();
+        assert_eq!(verdicts(&trace), ["link_full", "client_unreachable", "link_paused", "client_unreachable"]);
+        let plan = decision.candidates.expect("the unreachable ones are tried");
+        assert_eq!((plan.len(), offer.expect("offered").position), (2, 0));
+        let next = book.take_next(&snapshot, CampaignId(1), (&plan, 1), at(&node(), 0), key(2));
+        assert!(next.is_some(), "and each of them");
+        assert_eq!(trace.links.iter().filter_map(|link| link.position).max(), Some(2));
+    }
+
+    #[test]
+    fn failover_passes_over_a_client_that_became_unreachable_since_the_decision() {
+        let links = [link(1), link(2), link(3)];
+        let snapshot = snapshot(campaign(&links), &[client(1), client(2), client(3)]);
+        let mut book = with_breakers();
+        let (decision, _) = book.admit(&snapshot, &dialled(), at(&node(), 0), key(1));
+        let plan = decision.candidates.expect("three candidates");
+        fail(&mut book, plan[1].0);
+        let next = book.take_next(&snapshot, CampaignId(1), (&plan, 1), at(&node(), 0), key(2)).expect("a third");
+        assert_eq!(next.position, 2);
+    }
+
+    #[test]
+    fn a_look_tells_of_an_open_breaker_behind_full_caps() {
+        let full = Link { max_concurrency: Some(0), ..link(1) };
+        let snapshot = snapshot(campaign(&[full]), &[client(1)]);
+        let mut book = with_breakers();
+        fail(&mut book, 1);
+        let found = book.look(&snapshot, &snapshot.campaigns[&CampaignId(1)], at(&node(), 0));
+        assert_eq!(found[0].obstacles, ["link_full", "client_unreachable"]);
     }
 
     #[test]
@@ -116,8 +246,8 @@ mod tests {
         let links = [Link { max_concurrency: Some(1), ..link(1) }, link(2)];
         let snapshot = snapshot(campaign(&links), &[client(1), client(2)]);
         let mut book = Book::default();
-        let first = book.admit(&snapshot, &dialled(), key(1)).1.expect("link 1 is free");
-        let second = book.admit(&snapshot, &dialled(), key(2)).1.expect("link 2 is free");
+        let first = book.admit(&snapshot, &dialled(), at(&node(), 0), key(1)).1.expect("link 1 is free");
+        let second = book.admit(&snapshot, &dialled(), at(&node(), 0), key(2)).1.expect("link 2 is free");
         assert_eq!((first.link.id, second.link.id), (LinkId(1), LinkId(2)));
         assert_eq!(book.ledger.len(), 2);
     }
@@ -128,16 +258,16 @@ mod tests {
         let clients = [client(1), client(2), client(3), client(4), client(5)];
         let before = snapshot(campaign(&links), &clients);
         let mut book = Book::default();
-        let (decision, _) = book.admit(&before, &dialled(), key(1));
+        let (decision, _) = book.admit(&before, &dialled(), at(&node(), 0), key(1));
         let plan = decision.candidates.expect("five candidates");
         let mut now = links.clone();
         now[1].status = Status::Paused;
         now[3].withdrawn = true;
         let now = snapshot(campaign(&now), &clients);
         assert!(book.ledger.take(key(9), &now.campaigns[&CampaignId(1)], &links[2], &clients[2]).is_ok());
-        let next = book.take_next(&now, CampaignId(1), &plan, 1, key(1)).expect("link 5 is left");
+        let next = book.take_next(&now, CampaignId(1), (&plan, 1), at(&node(), 0), key(1)).expect("link 5 is left");
         assert_eq!((next.link.id, next.position), (LinkId(5), 4));
-        assert!(book.take_next(&now, CampaignId(1), &plan, 5, key(1)).is_none());
+        assert!(book.take_next(&now, CampaignId(1), (&plan, 5), at(&node(), 0), key(1)).is_none());
     }
 
     #[test]
@@ -146,12 +276,13 @@ mod tests {
         round.strategy = Strategy::RoundRobin;
         let snapshot = snapshot(round, &[client(1), client(2), client(3)]);
         let mut book = Book::default();
-        let (decision, offer) = book.admit(&snapshot, &dialled(), key(1));
+        let (decision, offer) = book.admit(&snapshot, &dialled(), at(&node(), 0), key(1));
         assert_eq!(offer.expect("offered").link.id, LinkId(1));
         book.ledger.release(key(1), false);
         let plan = decision.candidates.expect("candidates");
-        assert_eq!(book.take_next(&snapshot, CampaignId(1), &plan, 1, key(1)).expect("next").link.id, LinkId(2));
-        assert_eq!(book.admit(&snapshot, &dialled(), key(2)).1.expect("offered").link.id, LinkId(3));
+        let next = book.take_next(&snapshot, CampaignId(1), (&plan, 1), at(&node(), 0), key(1));
+        assert_eq!(next.expect("next").link.id, LinkId(2));
+        assert_eq!(book.admit(&snapshot, &dialled(), at(&node(), 0), key(2)).1.expect("offered").link.id, LinkId(3));
     }
 
     #[test]

@@ -80,6 +80,32 @@ impl Ledger {
         Self { links, ..Self::default() }
     }
 
+    /// Calls that each link ever counted, where no permit is held: nothing that may count is under way.
+    #[must_use]
+    pub fn idle_totals(&self) -> Option<HashMap<LinkId, u64>> {
+        self.held.is_empty().then(|| self.links.iter().map(|(link, used)| (*link, used.counted)).collect())
+    }
+
+    /// Takes over what others have counted: a total here does not fall by it.
+    pub fn raise_totals(&mut self, totals: &HashMap<LinkId, u64>) {
+        for (link, counted) in totals {
+            let used = self.links.entry(*link).or_default();
+            used.counted = used.counted.max(*counted);
+        }
+    }
+
+    /// Takes the stored totals for true, be they less, where nothing has counted since `before` and no permit is held: what was counted
+    /// here for safety and in the end by others, too, counts once.
+    pub fn settle_totals(&mut self, totals: &HashMap<LinkId, u64>, before: &HashMap<LinkId, u64>) {
+        if !self.held.is_empty() {
+            return;
+        }
+        for (link, used) in &mut self.links {
+            let (stored, same) = (totals.get(link), before.get(link) == Some(&used.counted));
+            used.counted = stored.filter(|_| same).copied().unwrap_or(used.counted);
+        }
+    }
+
     /// Attempts of this link that ring or talk.
     #[must_use]
     pub fn link_live(&self, link: LinkId) -> u32 {
@@ -323,6 +349,27 @@ mod tests {
         ledger.count(link.id);
         assert_eq!((ledger.link_live(link.id), ledger.link_counted(&link)), (0, 1));
         assert_eq!(ledger.take(key(1), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
+    }
+
+    #[test]
+    fn what_others_count_too_counts_once_in_the_end_and_never_too_little_before() {
+        let (campaign, client, link) = (campaign(&[]), client(1), link(1));
+        let stored = |counted| HashMap::from([(link.id, counted)]);
+        let mut ledger = Ledger::with_totals(stored(5));
+        ledger.take(key(1), &campaign, &link, &client).expect("no limit");
+        assert_eq!(ledger.idle_totals(), None, "it may count yet");
+        ledger.raise_totals(&stored(6));
+        ledger.settle_totals(&stored(6), &stored(6));
+        ledger.release(key(1), true);
+        ledger.raise_totals(&stored(6));
+        assert_eq!(ledger.link_counted(&link), 7, "whether the sixth was this one is not known");
+        let before = ledger.idle_totals().expect("nothing is under way");
+        ledger.count(link.id);
+        ledger.settle_totals(&stored(6), &before);
+        assert_eq!(ledger.link_counted(&link), 8, "one was counted after the totals were read");
+        let before = ledger.idle_totals().expect("nothing is under way");
+        ledger.settle_totals(&stored(7), &before);
+        assert_eq!(ledger.link_counted(&link), 7);
     }
 
     proptest! {

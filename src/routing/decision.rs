@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::breaker::{At, Breakers, Outage};
 use super::caps::{Full, Ledger};
 use super::number::Dialled;
 use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
 use super::trace::Outlook;
-use crate::id::{CampaignId, DidId, LinkId, UserId};
+use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
 /// What routing may know besides the configuration: used counts and the rotation of the call's campaign.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,16 @@ pub struct Usage<'a> {
     pub ledger: &'a Ledger,
     /// Where the campaign's rotation stands; `None` for a campaign that never offered a call.
     pub rotation: Option<&'a Rotation>,
+    /// Which clients cannot be reached.
+    pub breakers: &'a Breakers,
+    /// Where and when it is decided.
+    pub at: At<'a>,
+}
+
+impl Usage<'_> {
+    fn outage(&self, client: ClientId) -> Option<Outage> {
+        self.breakers.standing(self.at, client, self.ledger).outage()
+    }
 }
 
 /// Where one call may go, and why.
@@ -55,6 +66,8 @@ pub struct Seen {
     pub(super) counted: u64,
     pub(super) client_live: u32,
     pub(super) credit_millionths: i64,
+    /// Since when its client is not reached from the node, whatever the verdict.
+    pub(super) outage: Option<Outage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +77,7 @@ pub(super) enum Verdict {
     ClientWithdrawn,
     ClientInactive,
     Full(Full),
+    Unreachable(Outage),
 }
 
 /// The decision's inputs, kept cheap while the call lives; `Trace::view` makes the form that is stored.
@@ -103,7 +117,12 @@ pub fn route<'a>(snapshot: &Snapshot, dialled: &Dialled, usage: impl FnOnce(Camp
 
 fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: Usage<'_>) -> Decision {
     let links: Vec<Seen> = campaign.links.iter().map(|link| see(snapshot, campaign, link, usage)).collect();
-    let eligible: Vec<&Link> = links.iter().filter(|s| s.verdict == Verdict::Eligible).map(|s| &s.link).collect();
+    let mut eligible: Vec<&Link> = links.iter().filter(|s| s.verdict == Verdict::Eligible).map(|s| &s.link).collect();
+    if eligible.is_empty() {
+        // A try that will probably fail is better than a refusal: where nobody else is left, breakers keep nobody out.
+        let unreachable = links.iter().filter(|s| matches!(s.verdict, Verdict::Unreachable(_)));
+        eligible = unreachable.map(|s| &s.link).collect();
+    }
     let order = match usage.rotation {
         Some(rotation) => rotation.order(campaign.strategy, &eligible),
         None => Rotation::default().order(campaign.strategy, &eligible),
@@ -134,7 +153,8 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
         _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
         Some(client) if client.status == Status::Active => {
-            usage.ledger.full(campaign, link, client).map_or(Verdict::Eligible, Verdict::Full)
+            let full = usage.ledger.full(campaign, link, client).map(Verdict::Full);
+            full.or_else(|| usage.outage(client.id).map(Verdict::Unreachable)).unwrap_or(Verdict::Eligible)
         }
         _ => Verdict::ClientInactive,
     };
@@ -146,6 +166,7 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
         counted: usage.ledger.link_counted(link),
         client_live: usage.ledger.client_live(link.client),
         credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
+        outage: usage.outage(link.client),
     }
 }
 
@@ -155,12 +176,12 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
 pub fn look(snapshot: &Snapshot, campaign: &Campaign, usage: Usage<'_>) -> Vec<Outlook> {
     let look = |link: &Link| {
         let seen = see(snapshot, campaign, link, usage);
-        Outlook { obstacles: obstacles(campaign, &seen, usage.ledger), link: seen.view(&[]) }
+        Outlook { obstacles: obstacles(campaign, &seen, usage), link: seen.view(&[]) }
     };
     campaign.links.iter().map(look).collect()
 }
 
-fn obstacles(campaign: &Campaign, seen: &Seen, ledger: &Ledger) -> Vec<&'static str> {
+fn obstacles(campaign: &Campaign, seen: &Seen, usage: Usage<'_>) -> Vec<&'static str> {
     let active = seen.client.as_ref().is_some_and(|client| client.status == Status::Active);
     let mut found = Vec::new();
     for (is, verdict) in [
@@ -171,7 +192,8 @@ fn obstacles(campaign: &Campaign, seen: &Seen, ledger: &Ledger) -> Vec<&'static 
         found.extend(is.then(|| verdict.code()));
     }
     if let Some(client) = &seen.client {
-        found.extend(ledger.all_full(campaign, &seen.link, client).map(|full| full.cap.as_str()));
+        found.extend(usage.ledger.all_full(campaign, &seen.link, client).map(|full| full.cap.as_str()));
+        found.extend(usage.outage(client.id).map(|outage| Verdict::Unreachable(outage).code()));
     }
     found
 }
@@ -181,7 +203,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::id::ClientId;
+    use crate::clock::Now;
     use crate::routing::snapshot::{CallerId, CampaignRejections, CountOn, Strategy};
     use crate::routing::trace::TraceView;
 
@@ -249,9 +271,27 @@ pub(crate) mod tests {
         Dialled { raw: "+442071234567".into(), e164: Some("+442071234567".into()) }
     }
 
+    pub(crate) fn node() -> Arc<str> {
+        Arc::from("pbx")
+    }
+
+    /// This many seconds after the start.
+    pub(crate) fn second(seconds: u64) -> Now {
+        Now { mono: Duration::from_secs(seconds), wall: chrono::DateTime::UNIX_EPOCH + Duration::from_secs(seconds) }
+    }
+
+    /// Without any use, rotation or failure.
+    fn unused<R>(act: impl FnOnce(Usage<'_>) -> R) -> R {
+        let (ledger, breakers, node) = (Ledger::default(), Breakers::default(), node());
+        act(Usage { ledger: &ledger, rotation: None, breakers: &breakers, at: At { node: &node, now: second(0) } })
+    }
+
+    fn decide_for(snapshot: &Snapshot, dialled: &Dialled) -> Decision {
+        unused(|usage| route(snapshot, dialled, |_| usage))
+    }
+
     fn decide(snapshot: &Snapshot) -> Decision {
-        let ledger = Ledger::default();
-        route(snapshot, &dialled(), |_| Usage { ledger: &ledger, rotation: None })
+        decide_for(snapshot, &dialled())
     }
 
     fn verdicts(decision: &Decision) -> Vec<String> {
@@ -263,9 +303,7 @@ pub(crate) mod tests {
     fn a_number_nobody_owns_or_a_paused_one_is_unknown() {
         let mut snapshot = snapshot(campaign(&[link(1)]), &[client(1)]);
         let other = Dialled { raw: "+1".into(), e164: None };
-        let ledger = Ledger::default();
-        let usage = |_| Usage { ledger: &ledger, rotation: None };
-        assert_eq!(route(&snapshot, &other, usage).candidates, Err(Refusal::UnknownDid));
+        assert_eq!(decide_for(&snapshot, &other).candidates, Err(Refusal::UnknownDid));
         snapshot.dids.values_mut().for_each(|d| d.status = Status::Paused);
         let decision = decide(&snapshot);
         assert_eq!(decision.candidates, Err(Refusal::UnknownDid));
@@ -316,8 +354,7 @@ pub(crate) mod tests {
         paused.status = Status::Paused;
         let resting = Client { status: Status::Paused, max_concurrency: Some(0), ..client(2) };
         let snapshot = snapshot(paused.clone(), &[client(1), resting]);
-        let ledger = Ledger::default();
-        let found = look(&snapshot, &paused, Usage { ledger: &ledger, rotation: None });
+        let found = unused(|usage| look(&snapshot, &paused, usage));
         let all =
             ["client_withdrawn", "link_paused", "client_paused", "link_full", "total_reached", "client_full"].to_vec();
         assert_eq!(

@@ -1,6 +1,7 @@
 //! PURE: which call centre takes a call, and why.
 
 pub mod book;
+pub mod breaker;
 pub mod caps;
 pub mod decision;
 pub mod number;

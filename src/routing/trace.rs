@@ -1,5 +1,6 @@
 //! PURE: the form in which a decision's inputs are stored with the record and shown by `why`.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::decision::{Seen, Trace, Verdict};
@@ -8,6 +9,9 @@ use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
 /// Verdict on a link whose client is not for the campaign's seller (any more).
 pub const CLIENT_WITHDRAWN: &str = "client_withdrawn";
+
+/// Verdict on a link whose client cannot be reached from the node.
+pub const CLIENT_UNREACHABLE: &str = "client_unreachable";
 
 /// The trace as it is stored with the record and shown by `why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +51,9 @@ pub struct LinkView {
     pub client: String,
     /// The client's endpoint.
     pub identifier: String,
-    /// `candidate`, `link_paused`, `client_paused`, `client_withdrawn`, or the cap that was full (see `Cap`).
+    /// `candidate`, `link_paused`, `client_paused`, `client_withdrawn`, the cap that was full (see `Cap`), or `client_unreachable`.
     pub verdict: String,
-    /// Place among the candidates, from 1.
+    /// Place among the candidates, from 1. One whose client is unreachable has one where nobody else was left.
     pub position: Option<usize>,
     /// Calls of the link ringing or talking.
     pub used: u32,
@@ -69,6 +73,12 @@ pub struct LinkView {
     pub weight: u32,
     /// How far it was behind (positive) its share, in millionths of a call (input of `weighted`).
     pub credit_millionths: i64,
+    /// Since when its client is not reached from the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable_since: Option<DateTime<Utc>>,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable_until: Option<DateTime<Utc>>,
 }
 
 /// One link, and all that keeps it from being offered a call: verdicts, the one of a decision first.
@@ -109,6 +119,7 @@ impl Verdict {
             Self::ClientWithdrawn => CLIENT_WITHDRAWN,
             Self::ClientInactive => "client_paused",
             Self::Full(full) => full.cap.as_str(),
+            Self::Unreachable(_) => CLIENT_UNREACHABLE,
         }
     }
 }
@@ -132,6 +143,8 @@ impl Seen {
             priority: self.link.forwarding_priority,
             weight: self.link.weight,
             credit_millionths: self.credit_millionths,
+            unreachable_since: self.outage.map(|outage| outage.since.wall),
+            unreachable_until: self.outage.map(|outage| outage.until.wall),
         }
     }
 }

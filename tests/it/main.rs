@@ -12,12 +12,14 @@ mod postgres;
 mod site;
 
 mod anew;
+mod breakers;
 mod caps;
 mod failover;
 mod faults;
 mod media;
 mod records;
 mod restart;
+mod rivals;
 
 /// Makes one test for each database.
 #[macro_export]

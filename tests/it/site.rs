@@ -1,6 +1,7 @@
 //! One running application with its database and one fake Asterisk.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use capconduit::app;
@@ -38,7 +39,7 @@ struct Running {
 
 #[derive(Debug)]
 pub(crate) struct Site {
-    pub(crate) asterisk: FakeAri,
+    pub(crate) asterisk: Arc<FakeAri>,
     pub(crate) db: Db,
     config: Config,
     running: Option<Running>,
@@ -59,8 +60,25 @@ impl Site {
         transport: Transport,
         adjust: impl FnOnce(&mut Config),
     ) -> Self {
+        let mut site = Self::prepare(database, Arc::new(FakeAri::start().await), plan, transport, adjust).await;
+        site.run().await;
+        site
+    }
+
+    /// Another controller with everything of its own but Asterisk and the names in its configuration; it does not run yet.
+    pub(crate) async fn rival(&self, plan: &str) -> Self {
+        let adjust = |config: &mut Config| config.nodes.clone_from(&self.config.nodes);
+        Self::prepare(Database::Sqlite, Arc::clone(&self.asterisk), plan, Transport::Auto, adjust).await
+    }
+
+    async fn prepare(
+        database: Database,
+        asterisk: Arc<FakeAri>,
+        plan: &str,
+        transport: Transport,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let dir = TempDir::new().expect("a folder");
-        let asterisk = FakeAri::start().await;
         let ports = Ports::take();
         let postgres = (database == Database::Postgres).then(Postgres::start);
         let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
@@ -68,9 +86,8 @@ impl Site {
         adjust(&mut config);
         let db = Db::connect(&config.database).await.expect("the database opens");
         store::migrate(&db, &config.realtime).await.expect("the schema is made");
-        let mut site = Self { asterisk, db, config, running: None, _ports: ports, _postgres: postgres, dir };
+        let site = Self { asterisk, db, config, running: None, _ports: ports, _postgres: postgres, dir };
         site.apply(plan).await;
-        site.run().await;
         site
     }
 
@@ -83,13 +100,18 @@ impl Site {
 
     /// Runs the application and waits until it takes calls.
     pub(crate) async fn run(&mut self) {
-        let stop = CancellationToken::new();
         self.asterisk.clear_global("CAPCONDUIT_HEARTBEAT");
+        self.launch();
+        self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
+    }
+
+    /// Runs the application; whether it takes calls is not waited for.
+    pub(crate) fn launch(&mut self) {
+        let stop = CancellationToken::new();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
         let ended = runtime.spawn(app::run(self.config.clone(), stop.clone()));
         self.running = Some(Running { stop, ended, runtime });
-        self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
     }
 
     /// SIGTERM, without waiting for what follows.
@@ -147,12 +169,32 @@ impl Site {
         self.until("readyz", |text| text.contains("\"ready\"")).await;
     }
 
+    /// Waits until a gauge of this value is among the metrics, labels included: `name{label="value"} 1`.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        self.until("metrics", |text| text.lines().any(|found| found == line)).await;
+    }
+
+    /// Waits until no metric's line begins so.
+    pub(crate) async fn until_no_metric(&self, beginning: &str) {
+        self.until("metrics", |text| text.contains("capconduit_") && !text.lines().any(|l| l.starts_with(beginning)))
+            .await;
+    }
+
+    /// Whether the application takes calls.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(format!("http://{}/readyz", self.config.api.listen)).await.expect("the API answers");
+        answer.status().is_success()
+    }
+
     async fn until(&self, path: &str, satisfied: impl Fn(&str) -> bool) {
         let (url, http) = (format!("http://{}/{path}", self.config.api.listen), reqwest::Client::new());
         let poll = async {
             loop {
-                let answer = http.get(&url).bearer_auth(METRICS_TOKEN).send().await.expect("the API answers");
-                if satisfied(&answer.text().await.expect("text")) {
+                // It does not listen in its first moments.
+                let answer = http.get(&url).bearer_auth(METRICS_TOKEN).send().await;
+                if let Ok(answer) = answer
+                    && satisfied(&answer.text().await.expect("text"))
+                {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

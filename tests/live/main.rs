@@ -25,6 +25,7 @@ pub(crate) use on_both;
 
 mod anew;
 mod answered;
+mod breakers;
 mod cancelled;
 mod caps;
 mod chaos;
@@ -41,6 +42,7 @@ mod over_the_api;
 mod readme;
 mod refused;
 mod resilience;
+mod rivals;
 mod secrets;
 mod upgrade;
 mod withheld;

@@ -100,5 +100,8 @@ async fn said(site: &Site, admin: &Person) -> Vec<(String, String)> {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the data folder is there");
-    entries.map(|entry| entry.expect("it can be read").path()).filter(|path| path.is_file() && !path.ends_with("lock")).collect()
+    entries
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.is_file() && !path.ends_with("lock"))
+        .collect()
 }

@@ -214,6 +214,27 @@ impl FakeAri {
         self.shared.peek(|world| world.globals.get(name).cloned())
     }
 
+    /// Sets a global variable.
+    pub fn set_global(&self, name: &str, value: &str) {
+        self.shared.with(|world| world.globals.insert(name.to_owned(), value.to_owned()));
+    }
+
+    /// The node's own time, in seconds since 1970.
+    pub fn epoch(&self) -> i64 {
+        self.shared.peek(World::epoch)
+    }
+
+    /// Waits until a global variable was asked for this many times more.
+    pub async fn until_asked_for(&self, name: &str, times: usize) {
+        let asked = |world: &World| {
+            let variables = world.seen.iter().filter(|seen| seen.method == "GET" && seen.path == "asterisk/variable");
+            variables.filter(|seen| seen.query.get("variable").is_some_and(|asked| asked == name)).count()
+        };
+        let before = self.shared.peek(asked);
+        let look = |world: &World| (asked(world) >= before + times).then_some(());
+        self.shared.until(&format!("the global {name} is asked for"), look).await;
+    }
+
     /// Forgets a global variable.
     pub fn clear_global(&self, name: &str) {
         self.shared.with(|world| world.globals.remove(name));
@@ -254,6 +275,11 @@ impl FakeAri {
     /// A fault for the next `times` requests whose `METHOD path` contains `text`.
     pub fn fault(&self, text: &str, times: u32, fault: Fault) {
         self.shared.with(|world| world.faults.rules.push(faults::Rule { text: text.to_owned(), times, fault }));
+    }
+
+    /// No request is spoiled any more.
+    pub fn mend(&self) {
+        self.shared.with(|world| world.faults.rules.clear());
     }
 
     /// Closes every WebSocket (and HTTP connection), as a network fault would.

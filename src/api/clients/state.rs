@@ -1,7 +1,9 @@
 //! What the nodes see of a client at this moment, and how much of its caps is used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 
 use crate::api::State;
@@ -9,6 +11,7 @@ use crate::api::words::Life;
 use crate::id::ClientId;
 use crate::presence::Seen;
 use crate::realtime::Reach;
+use crate::routing::breaker::{At, Outage, Standing};
 use crate::routing::caps::Uses;
 use crate::routing::snapshot::{Campaign, Link};
 use crate::routing::usage::InUse;
@@ -50,6 +53,53 @@ struct OnNode {
     round_trip_ms: Option<f64>,
     /// Channels to or from the client there.
     channels: Option<u32>,
+    /// Whether calls of this node are offered to it.
+    breaker: Breaker,
+}
+
+/// What the client's last attempts on a node have led to. It opens when several in a row met congestion, no contact or no provisional
+/// answer; never when the client was busy or did not answer.
+#[derive(Debug, Object)]
+struct Breaker {
+    /// How it stands.
+    state: BreakerState,
+    /// Attempts that have failed since its last sign of life; 0 unless it is closed.
+    failures: u32,
+    /// When it opened; null while it is closed.
+    since: Option<DateTime<Utc>>,
+    /// When one call tries the client again; null while it is closed.
+    until: Option<DateTime<Utc>>,
+}
+
+/// How a client's breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum BreakerState {
+    /// It is offered calls.
+    Closed,
+    /// It is offered calls only where nobody else is left.
+    Open,
+    /// The pause is over: the next call it is offered tries it.
+    Due,
+    /// One call is trying it.
+    Probing,
+}
+
+impl From<Standing> for Breaker {
+    fn from(standing: Standing) -> Self {
+        let open = |state, outage: Outage| Self {
+            state,
+            failures: 0,
+            since: Some(outage.since.wall),
+            until: Some(outage.until.wall),
+        };
+        match standing {
+            Standing::Closed { failures } => Self { state: BreakerState::Closed, failures, since: None, until: None },
+            Standing::Open(outage) => open(BreakerState::Open, outage),
+            Standing::Due(outage) => open(BreakerState::Due, outage),
+            Standing::Probing(outage) => open(BreakerState::Probing, outage),
+        }
+    }
 }
 
 /// Whether a node has an endpoint.
@@ -108,7 +158,14 @@ impl ClientState {
     pub(super) async fn of(state: &State, client: StoredClient) -> Self {
         let registers = matches!(client.values.sip.reach, Reach::Registration { .. });
         let seen = state.presence.look(&client.identifier).await;
-        let nodes = seen.into_iter().map(|seen| OnNode::new(seen, registers)).collect();
+        let nodes = {
+            let (book, now) = (state.registry.book(), state.clock.now());
+            let on_node = |seen: Seen| {
+                let standing = book.breaker(client.id, At { node: &Arc::from(seen.node.as_str()), now });
+                OnNode::new(seen, registers, standing)
+            };
+            seen.into_iter().map(on_node).collect()
+        };
         let InUse { uses, snapshot } = state.registry.in_use();
         let links = snapshot.campaigns.values().flat_map(|campaign| {
             let links = campaign.links.iter().filter(|link| link.client == client.id);
@@ -130,7 +187,7 @@ impl ClientState {
 }
 
 impl OnNode {
-    fn new(seen: Seen, registers: bool) -> Self {
+    fn new(seen: Seen, registers: bool, breaker: Standing) -> Self {
         let has = seen.endpoint.is_some();
         Self {
             answers: has,
@@ -142,6 +199,7 @@ impl OnNode {
             reachability: Reachability::of(&seen, registers),
             round_trip_ms: seen.contacts.iter().flatten().find_map(|contact| contact.round_trip).map(millis),
             channels: has.then_some(seen.channels),
+            breaker: breaker.into(),
             node: seen.node,
         }
     }

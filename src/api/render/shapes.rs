@@ -169,11 +169,12 @@ pub(in crate::api) struct LinkVerdict {
     pub(super) link_id: i64,
     /// Its client.
     pub(super) client: ClientName,
-    /// `candidate`, `link_paused`, `client_withdrawn`, `client_paused`, `link_full`, `total_reached`, `client_full` or `campaign_full`.
+    /// `candidate`, `link_paused`, `client_withdrawn`, `client_paused`, `link_full`, `total_reached`, `client_full`, `campaign_full` or
+    /// `client_unreachable` (its last attempts on the node failed).
     pub(super) verdict: String,
     /// The verdict in a sentence.
     pub(super) explanation: String,
-    /// Place among the candidates, from 1.
+    /// Place among the candidates, from 1. An unreachable client has one where nobody else was left.
     pub(super) position: Option<u64>,
     /// Calls of the link ringing or talking.
     pub(super) used: u32,
@@ -193,6 +194,10 @@ pub(in crate::api) struct LinkVerdict {
     pub(super) weight: u32,
     /// How far it was behind (positive) its share, in millionths of a call (what `weighted` goes by).
     pub(super) credit_millionths: i64,
+    /// Since when its client could not be reached from the node; null where it could.
+    pub(super) unreachable_since: Option<DateTime<Utc>>,
+    /// When it was to be tried again.
+    pub(super) unreachable_until: Option<DateTime<Utc>>,
 }
 
 /// Something that is in the way of calls.

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
 /// its creation, or the event of its end, may take.
-const MISSING_FOR: Duration = Duration::from_millis(2_900);
+pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
 /// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
@@ -297,7 +297,7 @@ impl Dispatcher {
     }
 
     /// The last moment at which a call's channels are known to have lived.
-    fn known_until(&self, node: usize, call: CallId) -> Now {
+    pub(super) fn known_until(&self, node: usize, call: CallId) -> Now {
         let now = self.context.clock.now();
         let app = self.context.registry.app_of(call).unwrap_or_default();
         now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))

@@ -57,6 +57,9 @@ pub enum NotReleased {
     /// It can be asked itself.
     #[error("the node is connected")]
     Connected,
+    /// Another controller has it.
+    #[error("another controller has the node")]
+    Taken,
     /// It has another number of calls by now.
     #[error("the node has {0} calls by now")]
     Calls(usize),
@@ -148,6 +151,9 @@ impl Dispatcher {
         let node = node.ok_or(NotReleased::Unknown)?;
         if self.nodes[node].up.iter().any(|up| *up) {
             return Err(NotReleased::Connected);
+        }
+        if self.nodes[node].taken.is_some() {
+            return Err(NotReleased::Taken);
         }
         let calls = self.calls_of(node);
         if calls.len() != order.expected {

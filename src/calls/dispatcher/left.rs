@@ -127,7 +127,7 @@ impl Dispatcher {
 
     /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
     /// call that has some keeps its own record, and its line is left out.
-    fn hand_over(&self, noted: &Noted) {
+    pub(super) fn hand_over(&self, noted: &Noted) {
         let call = noted.call.record.call_id;
         if noted.call.record.attempts.is_empty() {
             return self.context.journal.forget(call);
@@ -151,7 +151,7 @@ impl Dispatcher {
         self.start_comparing(node);
     }
 
-    fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
+    pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
         let gone = now.mono.saturating_sub(noted.arrived.mono);
         let (record, verdicts) = left::lost(noted.call, noted.lived, gone);
         info!(call = %record.call_id, node = record.node, "left by an earlier run, and gone");

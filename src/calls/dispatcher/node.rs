@@ -58,8 +58,12 @@ pub(super) struct NodeState {
     pub(super) generation: u64,
     /// Compared in this generation.
     pub(super) compared: bool,
-    /// Its calls are decided here.
+    /// Its calls are decided here, as long as its requests do not fail for everybody.
     pub(super) ready: bool,
+    /// They do: its heartbeat is withdrawn.
+    pub(super) tripped: bool,
+    /// Monotonic time since which another controller has it.
+    pub(super) taken: Option<Duration>,
     /// The generation whose lists are on their way.
     pub(super) comparing: Option<u64>,
     /// Channels that ended while lists were on their way: the lists may still name them.
@@ -105,6 +109,8 @@ impl NodeState {
             generation: 0,
             compared: false,
             ready: false,
+            tripped: false,
+            taken: None,
             comparing: None,
             ended: HashSet::new(),
             answered: HashSet::new(),
@@ -140,6 +146,11 @@ impl NodeState {
         self.ready = false;
         // Their leaving may have been missed; who is still in the application then is routed after all.
         self.leaving.clear();
+    }
+
+    /// Whether its heartbeat beats.
+    pub(super) fn beats(&self) -> bool {
+        self.ready && !self.tripped
     }
 
     /// Notes when this Asterisk started. Returns whether it is another one than before: nothing of before lives.

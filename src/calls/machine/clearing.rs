@@ -9,6 +9,7 @@ use crate::calls::io::{Effect, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 use crate::mistakes::{Mistake, on};
+use crate::routing::book::counts;
 
 /// First wait before a hang-up that showed no effect is asked for again; doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -209,6 +210,23 @@ impl Call {
             Phase::Selecting | Phase::Dialling => self.reject(Ending::Operator, now, effects),
             Phase::New | Phase::Clearing | Phase::Done => {}
         }
+    }
+
+    /// The call is another controller's from now on. One whose caller is gone is not: the other finds nothing to record it by.
+    pub(super) fn leave(&mut self, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        self.phase = Phase::Done;
+        let recorded = self.caller == CallerLeg::Gone;
+        for attempt in self.attempts.iter_mut().filter(|a| a.leg != Leg::Gone) {
+            // Of one that the other records it is not known here how it comes out: it counts, so that no total is overshot.
+            let answered = attempt.answered.is_some() || !recorded;
+            let counted = counts(attempt.link.count_on, attempt.dialled(), answered);
+            attempt.counted = counted || attempt.outcome() == AttemptOutcome::Unknown;
+            effects.push(Effect::Leave { n: attempt.n, counted: attempt.counted });
+        }
+        effects.push(if recorded { Effect::Finish } else { Effect::Forget });
     }
 
     /// Nothing of this call can be alive any more.

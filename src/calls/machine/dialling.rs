@@ -119,6 +119,7 @@ impl Call {
         self.still_rings(n);
         let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) else { return };
         attempt.ringing.get_or_insert(now);
+        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         // Once told, the caller's phone rings on through the attempts that follow.
         if !self.early_media() && !self.caller_rings {
             self.caller_rings = true;
@@ -130,6 +131,7 @@ impl Call {
         let (dialling, early_media) = (matches!(self.phase, Phase::Dialling | Phase::Talking), self.early_media());
         let max = self.max_duration();
         let Some(attempt) = self.attempt_mut(n) else { return };
+        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         match attempt.leg {
             // Answered while the node was away and our own hang-up could not be sent: they talk, so let them.
             Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
@@ -203,6 +205,7 @@ impl Call {
         let counted = counted || attempt.outcome() == AttemptOutcome::Unknown;
         attempt.counted = counted;
         let (position, cause) = (attempt.position, attempt.cause);
+        effects.extend(attempt.last_sign().map(|sign| Effect::Sign { n, sign }));
         effects.push(Effect::Release { n, counted });
         if on(Mistake::ReleasedTwice) && self.caller != CallerLeg::Waiting && self.caller != CallerLeg::Up {
             effects.push(Effect::Release { n, counted: false });

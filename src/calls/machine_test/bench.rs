@@ -13,7 +13,8 @@ use crate::clock::Now;
 use crate::config::Rejections;
 use crate::id::{CallId, CampaignId, LinkId};
 use crate::routing::book::Book;
-use crate::routing::decision::tests::{campaign, client, dialled, snapshot};
+use crate::routing::breaker::{At, Sign};
+use crate::routing::decision::tests::{campaign, client, dialled, node, snapshot};
 use crate::routing::number::Caller;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 
@@ -54,7 +55,13 @@ pub(crate) struct Bench {
     pub(crate) now: Now,
     pub(crate) asked: Vec<Op>,
     pub(crate) released: Vec<(u32, bool)>,
+    /// Attempts left to another controller, and whether they count.
+    pub(crate) left: Vec<(u32, bool)>,
+    /// What each attempt has shown of its client.
+    pub(crate) signs: Vec<(u32, Sign)>,
     pub(crate) finished: u32,
+    /// How often the journal was told to forget it.
+    pub(crate) forgotten: u32,
     /// The journal answers at once; else as the test says.
     pub(crate) commits: bool,
 }
@@ -80,7 +87,10 @@ impl Bench {
             now,
             asked: Vec::new(),
             released: Vec::new(),
+            left: Vec::new(),
+            signs: Vec::new(),
             finished: 0,
+            forgotten: 0,
             commits: true,
         }
     }
@@ -102,19 +112,33 @@ impl Bench {
         let id = self.call.facts.call_id;
         match effect {
             Effect::Route { n } => {
-                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), (id, n));
+                let at = At { node: &node(), now: self.now };
+                let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), at, (id, n));
                 return Some(Input::Routed(Box::new(decision), offer));
             }
             Effect::TakeNext { n, from } => {
                 let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
-                return Some(Input::Taken(self.book.take_next(&self.snapshot, CampaignId(1), &plan, from, (id, n))));
+                let at = At { node: &node(), now: self.now };
+                let offer = self.book.take_next(&self.snapshot, CampaignId(1), (&plan, from), at, (id, n));
+                return Some(Input::Taken(offer));
+            }
+            Effect::Sign { n, sign } => {
+                assert!(
+                    self.signs.iter().all(|(earlier, _)| *earlier != n),
+                    "attempt {n} told twice: {:?}",
+                    self.signs
+                );
+                self.signs.push((n, sign));
             }
             Effect::Commit { n } => return self.commits.then_some(Input::Committed(n)),
             Effect::Release { n, counted } => {
+                assert!(self.signs.iter().any(|(told, _)| *told == n), "attempt {n} ends without a sign");
                 assert!(self.book.ledger.release((id, n), counted), "permit {n} released without being held");
                 self.released.push((n, counted));
             }
+            Effect::Leave { n, counted } => self.left.push((n, counted)),
             Effect::Ask(op) => self.asked.push(op),
+            Effect::Forget => self.forgotten += 1,
             Effect::Finish => self.finished += 1,
         }
         None

@@ -9,7 +9,8 @@ use crate::calls::io::{Failure, Input, Op};
 use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
 use crate::routing::book::Offer;
-use crate::routing::decision::tests::{campaign, link};
+use crate::routing::breaker::At;
+use crate::routing::decision::tests::{campaign, link, node};
 use crate::routing::snapshot::{Campaign, CountOn, Link};
 
 fn ringing() -> Bench {
@@ -194,9 +195,8 @@ fn taken_over() -> Bench {
     let ago = |seconds| bench.now.before(Duration::from_secs(seconds));
     let (answered, died) = (ago(40), ago(30));
     let Some(campaign) = bench.call.campaign.clone() else { panic!("it has one") };
-    let (decision, _) =
-        bench.book.admit(&bench.snapshot, &bench.call.facts.dialled.clone(), (bench.call.facts.call_id, 2));
-    bench.book.ledger.release((bench.call.facts.call_id, 2), false);
+    let at = At { node: &node(), now: bench.now };
+    let decision = bench.book.decide(&bench.snapshot, &bench.call.facts.dialled, at);
     let offer = Offer { position: 0, link: campaign.links[0].clone(), client: bench.call.attempts[0].client.clone() };
     let attempt = Attempt::adopt(1, offer, answered, answered);
     let facts = bench.call.facts.clone();

@@ -7,7 +7,7 @@ use super::{caller, code, dash, instant, seconds};
 use crate::calls::ending::Ending;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::routing::caps::Cap;
-use crate::routing::trace::{CLIENT_WITHDRAWN, LinkView, TraceView};
+use crate::routing::trace::{CLIENT_UNREACHABLE, CLIENT_WITHDRAWN, LinkView, TraceView};
 
 const LINKS: &[(&str, Align, usize)] = &[
     ("try", Align::Right, 3),
@@ -136,8 +136,15 @@ fn verdict(link: &LinkView, trace: &TraceView) -> String {
         (None, "link_paused") => "link is not active".to_owned(),
         (None, CLIENT_WITHDRAWN) => "client is not for this seller".to_owned(),
         (None, "client_paused") => "client is not active".to_owned(),
+        (None, CLIENT_UNREACHABLE) => unreachable(link),
         (None, other) => other.to_owned(),
     }
+}
+
+fn unreachable(link: &LinkView) -> String {
+    let at = |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or_else(dash, |time| time.format("%T").to_string());
+    let (since, until) = (at(link.unreachable_since), at(link.unreachable_until));
+    format!("client not reached since {since}, next try {until}")
 }
 
 fn used(count: u64, limit: Option<u64>) -> String {

@@ -92,8 +92,9 @@ fn start(world: &mut World) -> Life {
     let left = world.journal.left();
     let calls_left = left.calls.clone();
     // As `app.rs` does.
-    let book = Book::with_totals(world.store.settle(&mut world.journal, 2 * BATCH));
-    let registry = Arc::new(Registry::new(book, world.setting.snapshot.clone(), 16));
+    let book = Book::new(world.store.settle(&mut world.journal, 2 * BATCH), config.breaker.client);
+    let registry = Registry::new(book, world.setting.snapshot.clone(), 16).guarding_nodes(config.breaker.node);
+    let registry = Arc::new(registry);
     let (journal, entries, standing) = Journal::new();
     let context = Context { registry: Arc::clone(&registry), journal, clock, limits: world.setting.limits };
     let (health, _) = watch::channel(Vec::new());

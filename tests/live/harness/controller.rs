@@ -93,22 +93,25 @@ impl Controller {
 
     /// Starts `serve` and waits until it is ready: configuration published, every node connected and told that we live.
     pub(crate) async fn serve(&mut self, nodes: &[Node]) {
-        let mut serve = Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]);
+        self.launch();
+        self.until_ready(nodes).await;
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&mut self, nodes: &[Node]) {
         let ready = timeout(LIMIT, async {
             loop {
-                serve.assert_alive();
+                self.process().assert_alive();
                 if self.readiness().await == Some(200) && all_fresh(nodes).await {
                     return;
                 }
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        assert!(ready.await.is_ok(), "the controller is not ready after {LIMIT:?}; it said:\n{}", serve.output());
-        self.serve = Some(serve);
+        assert!(ready.await.is_ok(), "the controller is not ready after {LIMIT:?}; it said:\n{}", self.log());
     }
 
     /// Starts `serve` and waits for nothing.
-    #[allow(dead_code, reason = "only the chaos needs it")]
     pub(crate) fn launch(&mut self) {
         self.serve = Some(Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]));
     }

@@ -56,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) ports: Ports,
     /// What lies between the controller and each node, where the test wanted it.
     pub(crate) wires: Vec<Wire>,
+    settings: Settings,
+    addresses: Vec<Address>,
     accounts: Accounts,
     _database: Option<Postgres>,
     dir: TempDir,
@@ -235,7 +237,8 @@ impl Preparation {
         }
         controller.serve(&nodes).await;
         nodes.iter_mut().for_each(Node::published);
-        Site { controller, nodes, ports, wires, accounts: Accounts::default(), _database: database, dir }
+        let accounts = Accounts::default();
+        Site { controller, nodes, ports, wires, settings, addresses, accounts, _database: database, dir }
     }
 }
 
@@ -311,6 +314,12 @@ impl Site {
         let reached = reached.await.is_ok();
         assert!(reached && records.len() == n, "{} records instead of {n}:\n{}", records.len(), self.controller.log());
         records.into_iter().map(Record).collect()
+    }
+
+    /// Another controller of the same nodes and database, with a folder of its own; it does not run yet.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn rival(&self) -> Controller {
+        Controller::new(&self.dir.path().join("rival"), self.ports.one(), &self.settings, &self.addresses)
     }
 
     /// Waits until no channel, bridge, live call or permit is left anywhere.

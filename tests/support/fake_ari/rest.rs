@@ -23,6 +23,9 @@ pub(super) fn handle(world: &mut World, request: &Seen) -> Answer {
     let query = |name: &str| request.query.get(name).map(String::as_str);
     match (request.method.as_str(), path.as_slice()) {
         ("GET", ["asterisk", "info"]) => (200, info(world)),
+        ("GET", ["asterisk", "variable"]) if query("variable") == Some("EPOCH") => {
+            (200, json!({"value": world.epoch().to_string()}))
+        }
         (_, ["asterisk", "variable"]) => variable(&request.method, &mut world.globals, &request.query),
         ("GET", ["applications", app]) => application(world, app),
         ("PUT", ["applications", app, "eventFilter"]) => set_filter(world, app, &request.body),

@@ -176,6 +176,11 @@ impl World {
         )
     }
 
+    /// The node's own time, in seconds since 1970.
+    pub(super) fn epoch(&self) -> i64 {
+        self.clock.now().wall.timestamp()
+    }
+
     pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id

@@ -1,0 +1,55 @@
+//! Totals while another controller has a node: what it counts is known here by the database only.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Routing;
+use crate::calls::dispatcher::NodeStanding;
+use crate::id::LinkId;
+use crate::store;
+
+/// How long the other's last records may take to be written once it has left.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long nothing must have counted here until what was counted for safety is forgotten: the other's records are written by then.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of another controller's counting.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// Monotonic time until which the database is followed.
+    until: Option<Duration>,
+    /// Since when (monotonic) nothing is under way here, and what was counted then.
+    idle: Option<(Duration, HashMap<LinkId, u64>)>,
+}
+
+impl Elsewhere {
+    /// Takes over what was written since the last time.
+    pub(super) async fn follow(&mut self, routing: &Routing) -> anyhow::Result<()> {
+        let Routing { db, registry, nodes, journal, clock, .. } = routing;
+        let now = clock.now().mono;
+        if nodes.borrow().iter().any(|node| node.standing == NodeStanding::Taken) {
+            self.until = Some(now + WRITTEN_WITHIN);
+        }
+        if self.until.is_none_or(|until| now > until) {
+            return Ok(());
+        }
+        // A call's permits go before its record is in the journal: both must be done with.
+        let idle = if registry.live() == 0 { registry.book().ledger.idle_totals() } else { None };
+        let before = self.idle.take();
+        self.idle = idle.map(|totals| match before {
+            Some((since, same)) if same == totals => (since, totals),
+            _ => (now, totals),
+        });
+        // The journal first: what comes to the database in between is counted twice for a moment, and not left out.
+        let waiting = journal.counted().await;
+        let mut totals = store::snapshot::totals(db).await?;
+        registry.book().ledger.raise_totals(&totals);
+        if let Some((since, before)) = &self.idle
+            && now >= *since + SETTLED_AFTER
+        {
+            waiting.into_iter().for_each(|(link, counted)| *totals.entry(link).or_default() += counted);
+            registry.book().ledger.settle_totals(&totals, before);
+        }
+        Ok(())
+    }
+}

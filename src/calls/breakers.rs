@@ -1,0 +1,109 @@
+//! Tells the breakers of clients and nodes what happens, and log and metrics when one turns.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::{info, warn};
+
+use super::io::Op;
+use super::machine::Call;
+use super::node_breaker::{NodeBreaker, kind_of, reading};
+use super::registry::Registry;
+use crate::ari::Error;
+use crate::clock::Now;
+use crate::routing::breaker::{At, Outage, Sign, Terms, Turn};
+use crate::routing::caps::PermitKey;
+use crate::routing::snapshot::Client;
+use crate::telemetry::name;
+
+/// Notes what an attempt has shown of its client.
+pub(super) fn note_sign(registry: &Registry, at: At<'_>, client: &Client, key: PermitKey, sign: Sign) {
+    let turn = registry.book().note(at, client.id, key, sign);
+    let (node, client) = (&**at.node, client.identifier.as_str());
+    match turn {
+        None => {}
+        Some(Turn::Opened(outage)) => {
+            let labels = [("node", node.to_owned()), ("client", client.to_owned())];
+            metrics::counter!(name::CLIENT_BREAKER_OPENINGS, &labels).increment(1);
+            warn!(
+                node, client, until = %outage.until.wall,
+                "client cannot be reached: it is left alone unless nobody else can take a call"
+            );
+        }
+        Some(Turn::StillOpen(outage)) => {
+            info!(node, client, until = %outage.until.wall, "client still cannot be reached");
+        }
+        Some(Turn::Closed(outage)) => {
+            info!(node, client, elapsed_ms = elapsed_ms(outage, at.now), "client can be reached again");
+        }
+    }
+}
+
+fn elapsed_ms(outage: Outage, now: Now) -> u64 {
+    u64::try_from(now.mono.saturating_sub(outage.since.mono).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The breakers of all nodes, by name.
+#[derive(Debug, Default)]
+pub(super) struct NodeBreakers {
+    terms: Terms,
+    nodes: Mutex<HashMap<Arc<str>, NodeBreaker>>,
+}
+
+impl NodeBreakers {
+    pub(super) fn new(terms: Terms) -> Self {
+        Self { terms, nodes: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, NodeBreaker>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call that arrives may be decided here; the first one after the pause is the trial.
+    pub(super) fn admits(&self, node: &str, now: Now) -> bool {
+        self.lock().get_mut(node).is_none_or(|breaker| breaker.admits(now.mono))
+    }
+
+    /// Since when the node fails, and until when it gets no calls; `None` where it works.
+    pub(super) fn outage(&self, node: &str) -> Option<Outage> {
+        self.lock().get(node).and_then(NodeBreaker::outage)
+    }
+
+    /// The node was connected anew: what was before says nothing.
+    pub(super) fn forget(&self, node: &str) {
+        self.lock().remove(node);
+    }
+
+    /// Notes how a request of a call came out.
+    pub(super) fn note(&self, call: &Call, op: Op, outcome: &Result<(), Error>, now: Now) {
+        let Some((kind, reading)) = kind_of(op).and_then(|kind| Some((kind, reading(call, op, outcome)?))) else {
+            return;
+        };
+        let node = &call.facts.node;
+        let turn = {
+            let mut nodes = self.lock();
+            // A node that works has no entry: most requests end here.
+            if !reading.is_failure() && !nodes.contains_key(node) {
+                return;
+            }
+            let breaker = nodes.entry(Arc::clone(node)).or_insert_with(|| NodeBreaker::new(self.terms));
+            breaker.note(kind, reading, now)
+        };
+        match turn {
+            None => {}
+            Some(Turn::Opened(outage)) => {
+                metrics::counter!(name::NODE_BREAKER_OPENINGS, "node" => node.to_string()).increment(1);
+                warn!(
+                    %node, request = %kind, until = %outage.until.wall,
+                    "requests fail for everybody: new calls take the dialplan's fallback"
+                );
+            }
+            Some(Turn::StillOpen(outage)) => {
+                info!(%node, request = %kind, until = %outage.until.wall, "requests still fail");
+            }
+            Some(Turn::Closed(outage)) => {
+                info!(%node, request = %kind, elapsed_ms = elapsed_ms(outage, now), "requests succeed again: taking calls");
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A call centre that is down costs a few callers a moment, and nobody a call; it comes back by itself.
+
+use chrono::TimeDelta;
+
+use crate::harness::plan::Plan;
+use crate::harness::record::Record;
+use crate::harness::sipp::{CENTRE_IP, Sipp, carrier, centre};
+use crate::harness::site::{Backend, Preparation, Site};
+use crate::harness::trace::Dialog;
+use crate::harness::{LIMIT, until};
+
+crate::on_both!(a_call_centre_that_is_down_is_passed_over_and_comes_back);
+
+const DID: &str = "+442079460001";
+const BREAKER: &str = "[breaker]\nclient_failures = 3\nclient_pause_seconds = 2\nclient_pause_max_seconds = 2";
+
+async fn one_call(site: &Site, name: &str) -> (Dialog, Record) {
+    let dialog = site.call(name, &carrier::call().set("did", DID)).await;
+    assert_eq!(dialog.outcome(), Some(200), "{name}: {:?}", dialog.statuses());
+    let record = site.record(&dialog).await;
+    (dialog, record)
+}
+
+/// From the INVITE to its 200.
+fn set_up(dialog: &Dialog) -> TimeDelta {
+    let answer = dialog.find(false, |message| message.status("INVITE") == Some(200));
+    answer.expect("it was answered").at - dialog.invite().at
+}
+
+/// Calls until one has probed: its record. Those before it went to beta at once.
+async fn probe(site: &Site, name: &str) -> Record {
+    for n in 0.. {
+        assert!(n < 100, "nobody has probed:\n{}", site.controller.log());
+        let (dialog, record) = one_call(site, &format!("{name}-{n}")).await;
+        if record.attempts() != ["beta answered"] {
+            return record;
+        }
+        assert!(set_up(&dialog) < TimeDelta::milliseconds(1000), "{:?}", set_up(&dialog));
+    }
+    unreachable!("the loop ends by itself")
+}
+
+async fn a_call_centre_that_is_down_is_passed_over_and_comes_back(backend: Backend) {
+    let site = Preparation::new(backend).sections(BREAKER);
+    let alpha = site.centre("alpha", centre::reject().set("status", "503 Service Unavailable")).await;
+    let beta = site.centre("beta", centre::answer()).await;
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .client("beta", &beta, ("", ""))
+        .campaign("Solar", DID, "")
+        .link("alpha", "forwarding_priority = 1")
+        .link("beta", "forwarding_priority = 2");
+    let site = site.start(&plan).await;
+
+    for n in 1..=3 {
+        let (_, record) = one_call(&site, &format!("congested-{n}")).await;
+        assert_eq!(record.attempts(), ["alpha congestion", "beta answered"]);
+    }
+    until("the breaker opens", || site.controller.log().contains("client cannot be reached")).await;
+    assert_eq!(site.controller.gauge("capconduit_client_breaker_open").await, 1.0);
+    let burst = site.begin("burst", &carrier::call().set("did", DID), 5, 50).finish(LIMIT).await;
+    for dialog in &burst {
+        assert_eq!(dialog.outcome(), Some(200), "{:?}", dialog.statuses());
+        let record = site.record(dialog).await;
+        assert_eq!(record.attempts(), ["beta answered"]);
+        let why = site.controller.run(&["why", record.text("call_id")]).await;
+        assert!(why.contains("client not reached since"), "{why}");
+    }
+    assert_eq!(alpha.trace.dialogs().len(), 3, "it is left alone");
+
+    // Its process dies: nothing listens at its port.
+    let port = alpha.port;
+    drop(alpha);
+    let record = probe(&site, "dead").await;
+    assert_eq!(record.attempts().len(), 2, "the caller goes on to the next: {record:?}");
+    assert_eq!(record.attempts()[1], "beta answered");
+    until("it stays open", || site.controller.log().contains("client still cannot be reached")).await;
+
+    let alpha =
+        Sipp::centre(site.folder(), &site.ports, "centre-alpha-again", &centre::answer(), (CENTRE_IP, port)).await;
+    let record = probe(&site, "back").await;
+    assert_eq!(record.attempts(), ["alpha answered"], "one call tries it");
+    until("the breaker closes", || site.controller.log().contains("client can be reached again")).await;
+    for n in 1..=3 {
+        let (_, record) = one_call(&site, &format!("as-before-{n}")).await;
+        assert_eq!(record.attempts(), ["alpha answered"], "it is offered calls as before");
+    }
+    assert_eq!(alpha.trace.answered(), 4);
+    site.finish().await;
+}
