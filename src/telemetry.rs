@@ -35,6 +35,9 @@ use crate::config::{Log, LogFormat};
 /// What is quieter than the configured filter unless that names it: every SQL statement would be a line.
 const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,rustls=warn,poem=warn";
 
+/// What is never told, whatever the filter names: the handshake's request, with its credentials.
+const NEVER: &str = "tungstenite::handshake=info,tungstenite::handshake::client=info";
+
 /// Upper bounds of the buckets of every `…_seconds` histogram: from one ARI request to one ringing attempt.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0];
 
@@ -82,7 +85,7 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
 
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
     // Of two directives for one target the later wins.
-    EnvFilter::try_new(format!("{QUIET},{configured}"))
+    EnvFilter::try_new(format!("{QUIET},{configured},{NEVER}"))
         .map_err(|error| TelemetryError::Filter { filter: configured.to_owned(), reason: error.to_string() })
 }
 

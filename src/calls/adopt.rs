@@ -53,6 +53,8 @@ pub(super) async fn run(
     decision.trace = None;
     let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(context.limits.max_duration);
     let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
+    let now = context.clock.now();
+    let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(noted.arrived.mono + noted.lived)));
     let known = noted.as_ref().and_then(|noted| times(noted, adoption.n));
     let (arrived, attempt) = match known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
@@ -64,14 +66,15 @@ pub(super) async fn run(
             let arrived = noted.as_ref().map_or(arrived, |noted| noted.arrived);
             let started = noted.as_ref().and_then(|noted| started_at(noted, adoption.n)).unwrap_or(started);
             // That run would have noted the answer: it came when it lived no more.
-            let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(arrived.mono + noted.lived)));
             let earliest = died.filter(|died| died.mono > started.mono).unwrap_or(started);
             let answered = answered_at(now, limit, left).filter(|at| at.mono >= earliest.mono).unwrap_or(earliest);
             (arrived, Attempt::adopt(adoption.n, offer, started, answered))
         }
     };
     let before = noted.map(|noted| Box::new(left::all_but(noted.call, adoption.n).0));
-    let call = Call::adopt(facts, context.limits, arrived, decision, attempt, before, context.clock.now());
+    let up = attempt.answered.unwrap_or(attempt.started);
+    let lived = died.filter(|died| died.mono > up.mono).unwrap_or(up);
+    let call = Call::adopt(facts, context.limits, (arrived, lived), decision, attempt, before, context.clock.now());
     task::drive(call, lane, context, inputs).await;
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) ring_timeout: Duration,
     pub(crate) leg: Leg,
     pub(crate) started: Now,
+    /// Monotonic time from which a client that does nothing is silent: it was asked for, dialled, or known to be dialled.
+    pub(crate) silent_since: Duration,
     pub(crate) ringing: Option<Now>,
     pub(crate) answered: Option<Now>,
     pub(crate) ended: Option<Now>,
@@ -68,6 +70,7 @@ impl Attempt {
             client: offer.client,
             leg: Leg::Creating,
             started: now,
+            silent_since: now.mono,
             ringing: None,
             answered: None,
             ended: None,
@@ -109,8 +112,9 @@ impl Attempt {
     }
 
     /// Notes that the dial request goes out.
-    pub(crate) fn dial(&mut self) {
+    pub(crate) fn dial(&mut self, now: Now) {
         self.leg = Leg::Dialling;
+        self.silent_since = now.mono;
         self.was_dialled = true;
     }
 

@@ -35,6 +35,8 @@ pub enum Input {
     LegAnswered(u32),
     /// Attempt n's channel is in the bridge: the request for it succeeded.
     Joined(u32),
+    /// Asterisk has dialled attempt n.
+    Dialled(u32),
     /// There is evidence that attempt n's channel is gone, with its causes where Asterisk told them.
     LegGone {
         /// Attempt number.
@@ -101,6 +103,7 @@ impl Input {
                 | Self::LegProgress(_)
                 | Self::LegAnswered(_)
                 | Self::Joined(_)
+                | Self::Dialled(_)
                 | Self::LegGone { .. }
                 | Self::CallerUp
                 | Self::CallerHangup { .. }
@@ -130,6 +133,7 @@ impl fmt::Display for Input {
             Self::LegProgress(n) => write!(f, "progress({n})"),
             Self::LegAnswered(n) => write!(f, "answered({n})"),
             Self::Joined(n) => write!(f, "joined({n})"),
+            Self::Dialled(n) => write!(f, "dialled({n})"),
             Self::LegGone { n, cause, sip } => {
                 write!(f, "leg_gone({n})")?;
                 causes(f, cause, sip)

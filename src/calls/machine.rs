@@ -73,6 +73,8 @@ pub struct Call {
     pub(crate) arrived: Now,
     /// The last sign of life that Asterisk gave of it.
     heard: Now,
+    /// Of a call that was taken over: when it was last known to live before, and when it was taken over.
+    unwatched: Option<(Now, Duration)>,
     /// While an input is taken that was read late: within which time it happened.
     late: Option<(Now, Now)>,
     pub(crate) did: Option<Did>,
@@ -121,6 +123,7 @@ impl Call {
             phase: Phase::New,
             arrived: now,
             heard: now,
+            unwatched: None,
             late: None,
             did: None,
             campaign: None,
@@ -149,7 +152,7 @@ impl Call {
     pub(crate) fn adopt(
         facts: CallFacts,
         limits: Limits,
-        arrived: Now,
+        (arrived, lived): (Now, Now),
         decision: Decision,
         attempt: Attempt,
         before: Option<Box<CallRecord>>,
@@ -162,6 +165,7 @@ impl Call {
             campaign: decision.campaign,
             attempts: vec![attempt],
             heard: now,
+            unwatched: Some((lived, now.mono)),
             before,
             bridge: true,
             caller: CallerLeg::Up,
@@ -306,6 +310,7 @@ impl Call {
             Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::Joined(n) => self.joined(n, &mut effects),
+            Input::Dialled(n) => self.wait_from_now(n, now),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(now),
             Input::CallerHangup { cause, sip } => self.caller_hangs_up(cause, sip, now, &mut effects),
@@ -367,7 +372,7 @@ impl Call {
         let started = attempt.started.mono;
         let ring = (started + attempt.ring_timeout).min(self.setup_deadline());
         match attempt.ringing {
-            None => ring.min(started + self.limits.progress_timeout),
+            None => ring.min(attempt.silent_since + self.limits.progress_timeout),
             Some(_) => ring,
         }
     }
@@ -379,7 +384,7 @@ impl Call {
     fn note(&mut self, input: &Input, now: Now) {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
-            Input::Tick | Input::NodeUp | Input::Committed(_) => return,
+            Input::Tick | Input::NodeUp | Input::Committed(_) | Input::Dialled(_) => return,
             // Where it was asked for before the answer nobody waits for it.
             Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
             // Asterisk tells both twice: once for the request and once for the end.

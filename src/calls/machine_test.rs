@@ -134,6 +134,17 @@ fn a_busy_client_is_failed_over_and_the_caller_hears_the_configured_status_in_th
 }
 
 #[test]
+fn a_node_that_dials_late_makes_no_client_silent() {
+    let mut bench = Bench::new(&[link(1)]);
+    assert!(bench.after(Duration::from_secs(3)).is_empty());
+    bench.give(Input::LegReady(1));
+    assert!(bench.after(Duration::from_secs(4)).is_empty(), "7 s after its creation was asked for, 4 s after its dial");
+    bench.give(Input::Dialled(1));
+    assert!(bench.after(Duration::from_millis(4_999)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
+}
+
+#[test]
 fn silence_ends_an_attempt_after_the_progress_timeout_and_ringing_after_its_own() {
     let mut bench = Bench::new(&[link(1), Link { ring_timeout: Some(Duration::from_secs(7)), ..link(2) }]);
     bench.give(Input::LegReady(1));

@@ -290,6 +290,7 @@ impl CallTask {
             match op {
                 Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),
                 Op::AddLeg(n) => self.feed(Input::Joined(n)),
+                Op::Dial { n, .. } => self.feed(Input::Dialled(n)),
                 _ => {}
             }
             return;

@@ -43,5 +43,6 @@ mod readme;
 mod refused;
 mod resilience;
 mod rivals;
+mod secrets;
 mod upgrade;
 mod withheld;

@@ -83,7 +83,9 @@ impl Call {
     }
 
     pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.caller_leaves(now, effects);
+        if !self.caller_left_unwatched(now, effects) {
+            self.caller_leaves(now, effects);
+        }
         self.caller = CallerLeg::Gone;
     }
 

@@ -86,7 +86,7 @@ impl Call {
         match attempt.leg {
             Leg::Creating if dialling && attempt.uncommitted && !on(Mistake::DialledBeforeKept) => attempt.ready = true,
             Leg::Creating if dialling => {
-                attempt.dial();
+                attempt.dial(now);
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
                 if early_media {
                     effects.push(Effect::Ask(Op::AddLeg(n)));
@@ -336,12 +336,19 @@ impl Call {
         }
     }
 
+    /// Asterisk has dialled attempt n. Only from now on it says something that the client is silent: a slow node is none.
+    pub(super) fn wait_from_now(&mut self, n: u32, now: Now) {
+        if let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) {
+            attempt.silent_since = now.mono;
+        }
+    }
+
     pub(super) fn tick_dialling(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(attempt) = self.current().filter(|a| a.leg != Leg::HangingUp) else { return };
         if now.mono < self.attempt_deadline(attempt) {
             return;
         }
-        let silent = attempt.ringing.is_none() && now.mono >= attempt.started.mono + self.limits.progress_timeout;
+        let silent = attempt.ringing.is_none() && now.mono >= attempt.silent_since + self.limits.progress_timeout;
         let (verdict, event) = if silent {
             (AttemptOutcome::NoProgress, "progress_timeout")
         } else if now.mono >= self.setup_deadline() {

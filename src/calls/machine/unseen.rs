@@ -3,6 +3,8 @@
 //! What is known stays: a hang-up that was asked for, a caller's own, a leg that was seen to go. Only what is not known is called
 //! lost, with an honest interval, and what may have been answered counts.
 
+use std::time::Duration;
+
 use super::{Call, CallerLeg, Phase};
 use crate::ari::Late;
 use crate::calls::attempt::Leg;
@@ -10,6 +12,9 @@ use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Input};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+
+/// How soon after a call was taken over Asterisk shows that its caller had gone.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Call {
     /// The caller's channel is gone, and nobody saw it go.
@@ -27,6 +32,21 @@ impl Call {
             self.hang_up_leg(verdict, now, effects);
         }
         self.caller = CallerLeg::Gone;
+    }
+
+    /// A caller who hung up while no controller was there may be listed still: Asterisk can leave such a channel in its bridge until it is
+    /// asked for something, and then it goes without a word of its hang-up. When it left is not known.
+    pub(super) fn caller_left_unwatched(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let fresh = self.unwatched.filter(|(_, adopted)| now.mono < *adopted + SETTLED_WITHIN);
+        let Some((since, _)) = fresh.filter(|_| self.end.is_none() && self.caller == CallerLeg::Up) else {
+            return false;
+        };
+        self.close(Ending::Lost, HungUpBy::Caller, self.caller_cause, since);
+        if let Some(end) = &mut self.end {
+            end.within = Some((since, now));
+        }
+        self.hang_up_leg(AttemptOutcome::Cancelled, now, effects);
+        true
     }
 
     /// Attempt n's channel is gone, and nobody saw it go.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::bench::Bench;
+use super::bench::{Bench, limits};
 use crate::ari::Late;
+use crate::calls::attempt::Attempt;
 use crate::calls::io::{Failure, Input, Op};
+use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
+use crate::routing::book::Offer;
 use crate::routing::decision::tests::{campaign, link};
 use crate::routing::snapshot::{Campaign, CountOn, Link};
 
@@ -183,6 +186,41 @@ fn a_call_of_a_node_that_stays_silent_is_lost_when_all_of_asterisks_timers_are_o
     let record = bench.record();
     assert_eq!(end(&record), ("lost", 0, 60 + 20 + 3600 + 600));
     assert_eq!(record.attempts[0].outcome, AttemptOutcome::Unknown);
+}
+
+/// Taken over 30 s after the controller died, with the client that answered 10 s before that.
+fn taken_over() -> Bench {
+    let mut bench = talking();
+    let ago = |seconds| bench.now.before(Duration::from_secs(seconds));
+    let (answered, died) = (ago(40), ago(30));
+    let Some(campaign) = bench.call.campaign.clone() else { panic!("it has one") };
+    let (decision, _) =
+        bench.book.admit(&bench.snapshot, &bench.call.facts.dialled.clone(), (bench.call.facts.call_id, 2));
+    bench.book.ledger.release((bench.call.facts.call_id, 2), false);
+    let offer = Offer { position: 0, link: campaign.links[0].clone(), client: bench.call.attempts[0].client.clone() };
+    let attempt = Attempt::adopt(1, offer, answered, answered);
+    let facts = bench.call.facts.clone();
+    bench.call = Call::adopt(facts, limits(), (answered, died), decision, attempt, None, bench.now);
+    bench
+}
+
+#[test]
+fn a_caller_that_only_seemed_to_be_there_when_its_call_was_taken_over_left_while_nobody_looked() {
+    let mut bench = taken_over();
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((end(&record), record.hung_up_by, record.talk_ms), (("lost", 10, 40), HungUpBy::Caller, 10_000));
+    assert!(record.attempts[0].counted);
+
+    let mut bench = taken_over();
+    bench.now.mono += Duration::from_secs(1);
+    bench.give(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.talk_ms), ("completed", 41_000), "its hang-up was seen");
+    assert_eq!(record.ended_after, None);
 }
 
 #[test]

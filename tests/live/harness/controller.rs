@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) calls: String,
     /// Further sections.
     pub(crate) sections: String,
+    /// What is logged of everything else than the controller, whose own is at least DEBUG: `info` where it is empty.
+    pub(crate) log: String,
 }
 
 /// A node as the controller reaches it.
@@ -67,11 +69,12 @@ const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 impl Controller {
     /// Writes the configuration.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[Address]) -> Self {
-        let Settings { database, realtime, node, sip, calls, sections } = settings;
+        let Settings { database, realtime, node, sip, calls, sections, log } = settings;
+        let filter = if log.is_empty() { "info,capconduit=debug" } else { log };
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
             "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
-             [log]\nformat = \"human\"\nfilter = \"info,capconduit=debug\"\n\n\
+             [log]\nformat = \"human\"\nfilter = \"{filter}\"\n\n\
              [auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n\n[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()

@@ -100,6 +100,13 @@ impl Preparation {
         self
     }
 
+    /// The controller shall log everything, and so shall what it is built of.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn talkative(mut self) -> Self {
+        self.settings.log = "trace".to_owned();
+        self
+    }
+
     /// Where the controller's API will listen: host:port.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn api(&self) -> String {
