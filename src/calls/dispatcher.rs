@@ -286,12 +286,7 @@ impl Dispatcher {
                 self.stop_beating(node);
                 self.tell_health();
             }
-            NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => {
-                if late.is_some() {
-                    self.look_first(node);
-                }
-                self.on_start(node, app, channel, args);
-            }
+            NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
             NodeEventKind::Event(event) => self.on_channel_event(node, &event, late),
         }
     }
@@ -305,13 +300,6 @@ impl Dispatcher {
             // If it does not arrive, the heartbeat expires by itself.
             tokio::spawn(async move { heartbeat::withdraw(&lane).await });
         }
-    }
-
-    /// Who arrived while we heard nothing may have gone since, or is another controller's, as what comes next will tell: nobody is decided
-    /// before the node is compared, or a second has passed.
-    fn look_first(&mut self, node: usize) {
-        self.nodes[node].ready = false;
-        self.start_comparing(node);
     }
 
     fn on_start(&mut self, node: usize, app: u16, channel: Channel, args: Vec<String>) {
