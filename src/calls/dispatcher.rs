@@ -370,8 +370,8 @@ impl Dispatcher {
             reason,
             "sending the caller to the fallback"
         );
-        drop(lane.send(Request::SetChannelVariable { channel_id, variable: "CAPCONDUIT_REASON", value: reason }));
-        let (context, exten) = ("capconduit-fallback", "s");
+        // The extension says why: a variable set from here would keep Asterisk from writing the call's line (`live_dangerously`).
+        let (context, exten) = ("capconduit-fallback", reason);
         let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
         let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
         tokio::spawn(async move {

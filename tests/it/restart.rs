@@ -124,7 +124,7 @@ async fn a_drain_takes_no_new_calls(database: Database) {
     site.asterisk.until_filter_sets("capconduit-1", 2).await;
     let late = site.call(DID);
     let fallback =
-        CallerEnd::Continued { context: "capconduit-fallback".into(), exten: "s".into(), priority: "1".into() };
+        CallerEnd::Continued { context: "capconduit-fallback".into(), exten: "draining".into(), priority: "1".into() };
     assert_eq!(late.ended().await, fallback);
     running.hang_up();
     site.stop().await;

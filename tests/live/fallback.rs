@@ -5,17 +5,18 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::LIMIT;
 use crate::harness::person::Person;
 use crate::harness::plan::Plan;
 use crate::harness::record::Record;
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
+use crate::harness::{LIMIT, until};
 
 crate::on_both!(
     refused_calls_are_recorded_for_their_seller,
     calls_of_the_last_resort_are_recorded,
     callers_who_gave_up_unseen_are_recorded,
+    callers_whom_the_controller_sends_there_are_recorded,
 );
 
 const DID: &str = "+442079460001";
@@ -148,6 +149,34 @@ async fn callers_who_gave_up_unseen_are_recorded(backend: Backend) {
     }
     assert_eq!((record.number("sip_code"), record.attempts()), (Some(487), vec![]), "{record:?}");
     assert!(record.0["timeline"].to_string().contains("nobody took it"), "{record:?}");
+    site.finish().await;
+}
+
+/// A controller that drains has callers who had passed the dialplan's check already: it sends them to the fallback itself.
+async fn callers_whom_the_controller_sends_there_are_recorded(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.start(&plan).await;
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 5000), 1, 1);
+    talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
+    site.controller.process().signal("TERM");
+    until("it drains", || site.controller.log().contains("draining: the heartbeat is withdrawn")).await;
+    let mut sent = Vec::new();
+    for name in ["first", "second", "third"] {
+        // As fresh as before the withdrawal.
+        site.nodes[0].beat_from_the_future(0).await;
+        sent.push(site.call(name, &carrier::call().set("did", DID)).await);
+    }
+    let reasons = site.nodes[0].spooled();
+    assert!(reasons.len() == 3 && reasons.iter().all(|line| line.contains(" reason=draining ")), "{reasons:?}");
+    assert_eq!(talking.finish(LIMIT).await.remove(0).hung_up_here(), Some(true));
+    assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
+    site.controller.serve(&site.nodes).await;
+    for call in &sent {
+        assert_eq!(call.outcome(), Some(503), "{:?}", call.statuses());
+        assert_eq!(fallen(&site, &call.call_id).await.number("sip_code"), Some(503));
+    }
     site.finish().await;
 }
 
