@@ -94,7 +94,8 @@ impl Input {
         }
     }
 
-    /// Whether it came from a living Asterisk and proves that the call lived.
+    /// Whether it came from a living Asterisk and proves that the call lived. Answers to requests do not count: one that lay in the socket
+    /// does not say so.
     pub(super) fn is_sign_of_life(&self) -> bool {
         matches!(
             self,
@@ -102,8 +103,6 @@ impl Input {
                 | Self::LegRinging(_)
                 | Self::LegProgress(_)
                 | Self::LegAnswered(_)
-                | Self::Joined(_)
-                | Self::Dialled(_)
                 | Self::LegGone { .. }
                 | Self::CallerUp
                 | Self::CallerHangup { .. }

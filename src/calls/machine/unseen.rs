@@ -76,7 +76,11 @@ impl Call {
             _ => true,
         };
         if goes_on {
-            return self.step(input, now);
+            let (heard, likely) = (self.heard, self.known_at(late.likely));
+            let effects = self.step(input, now);
+            // It lived when it said so, not when that was read.
+            self.heard = if self.heard.mono > heard.mono { likely } else { heard };
+            return effects;
         }
         self.late = Some((self.known_at(late.since), now));
         let effects = self.step(input, self.known_at(late.likely));

@@ -256,6 +256,24 @@ fn an_answer_that_was_told_late_is_taken_for_when_it_is_likely_and_its_end_in_th
 }
 
 #[test]
+fn what_else_is_read_in_the_same_burst_moves_no_answer() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.now.mono += Duration::from_secs(10);
+    bench.give(Input::Dialled(1));
+    bench.give(Input::Joined(1));
+    bench.late(Input::LegRinging(1));
+    bench.late(Input::LegAnswered(1));
+    bench.late(Input::CallerUp);
+    bench.late(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!(record.answered_at.map(|at| (at - record.arrived_at).num_seconds()), Some(9));
+    assert_eq!((end(&record), record.talk_ms), (("completed", 9, 10), 0));
+}
+
+#[test]
 fn a_client_that_was_told_late_to_be_busy_is_followed_by_the_next_now() {
     let mut bench = ringing();
     bench.now.mono += Duration::from_secs(10);
