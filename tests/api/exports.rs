@@ -83,8 +83,11 @@ async fn an_export_that_takes_too_long_is_cut_off() {
     let site = Site::start_with(Database::Sqlite, |config| config.limits.export = soon).await;
     let traffic = with_many_calls(site).await;
     for (format, count) in [("csv", "\nrows,"), ("ndjson", "\"rows\":")] {
-        let text = rest(traffic.open("acme", &format!("/calls/export?format={format}")).await).await;
-        assert!(!text.contains(count), "{} bytes came, and the count", text.len());
+        // On a busy machine it is cut off before its first byte.
+        if let Ok(begun) = traffic.try_open("acme", &format!("/calls/export?format={format}")).await {
+            let text = rest(begun).await;
+            assert!(!text.contains(count), "{} bytes came, and the count", text.len());
+        }
     }
     traffic.settle().await;
 }

@@ -232,7 +232,11 @@ fn assert_harmless(request: &Seen) {
             "PJSIP_HEADER(add,X-CapConduit-Campaign)" => is_made_of(value, " -_.:+/()#&"),
             "CONNECTEDLINE(num,i)" => is_made_of(value, "+*#._-"),
             "CONNECTEDLINE(pres,i)" => ["allowed", "prohib"].contains(&value),
-            _ => false,
+            // On the caller's channel, whose id Asterisk has made.
+            taken => {
+                let caller = taken.strip_prefix("SHARED(CAPCONDUIT_TAKEN,").and_then(|rest| rest.strip_suffix(')'));
+                caller.is_some_and(|caller| is_made_of(caller, "._-")) && value == "1"
+            }
         };
         assert!(allowed, "{name} = {value:?}");
     }

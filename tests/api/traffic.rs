@@ -163,8 +163,12 @@ impl Traffic {
 
     /// Begins to read what this user gets; the body is left to the caller.
     pub(crate) async fn open(&self, who: &str, path: &str) -> reqwest::Response {
-        let request = self.http.get(format!("{}{path}", self.base)).header("X-API-Key", &self.keys[who]);
-        request.send().await.expect("the API answers")
+        self.try_open(who, path).await.expect("the API answers")
+    }
+
+    /// Likewise, where the API may end the connection without an answer.
+    pub(crate) async fn try_open(&self, who: &str, path: &str) -> reqwest::Result<reqwest::Response> {
+        self.http.get(format!("{}{path}", self.base)).header("X-API-Key", &self.keys[who]).send().await
     }
 
     /// What this user gets.
