@@ -209,8 +209,13 @@ impl Socket {
                     warn!(%node, app, holder, "another controller has this node; waiting until it leaves");
                     self.tell_taken().await;
                 }
-                // Who cannot be asked cannot be connected to either, which is told there. One that was replaced has been told.
-                Err(_) if !replaced => return,
+                // Who answers nothing cannot be connected to either, which is told there: one answer that is missing says nothing of who
+                // has the node. One that was replaced has been told.
+                Err(_) if !replaced => {
+                    if self.shared.http.call(&Request::GetInfo.render(), self.shared.request_timeout).await.is_err() {
+                        return;
+                    }
+                }
                 Ok(Some(_)) | Err(_) => {}
             }
             sleep(LOOK_EVERY).await;

@@ -3,6 +3,7 @@
 mod comparing;
 mod desk;
 mod drift;
+mod leaving;
 mod left;
 mod node;
 mod watching;
@@ -24,7 +25,7 @@ use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
 use super::{adopt, heartbeat};
 use crate::ari::{
-    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle, Request,
+    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
 use crate::cdr::journal::Left;
 use crate::id::CallId;
@@ -215,7 +216,9 @@ impl Dispatcher {
             let (late, waiting): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.nodes[node].waiting).into_iter().partition(|caller| caller.since <= since);
             // What an earlier run has begun is not the fallback's: it goes on, beside the channel that does not go.
-            let (begun, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|caller: &Waiting| caller.noted.is_some());
+            // Nothing goes on while the journal refuses.
+            let goes_on = |caller: &Waiting| caller.noted.is_some() && !self.refusing;
+            let (begun, late): (Vec<_>, Vec<_>) = late.into_iter().partition(goes_on);
             self.nodes[node].waiting = waiting;
             let ready = self.nodes[node].ready;
             begun.into_iter().for_each(|caller| match ready {
@@ -344,47 +347,6 @@ impl Dispatcher {
         }
     }
 
-    fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
-        for caller in callers {
-            if let Some(noted) = caller.noted {
-                self.nodes[node].left.insert(caller.facts.call_id, *noted);
-            }
-            self.fall_back(node, caller.app, &caller.facts.channel_id);
-        }
-    }
-
-    /// Sends a caller that this process does not take to the dialplan's fallback.
-    fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
-        self.nodes[node].leave(channel_id);
-        let lane = self.nodes[node].handle.lane(app);
-        let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
-        let reason = match (self.draining, self.refusing) {
-            (true, _) => "draining",
-            (false, true) => "journal",
-            (false, false) if failing && self.nodes[node].ready => "node_failing",
-            (false, false) => "not_ready",
-        };
-        info!(
-            node = self.nodes[node].handle.name(),
-            channel = channel_id,
-            reason,
-            "sending the caller to the fallback"
-        );
-        // The extension says why: a variable set from here would keep Asterisk from writing the call's line (`live_dangerously`).
-        let (context, exten) = ("capconduit-fallback", reason);
-        let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
-        let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
-        tokio::spawn(async move {
-            // Who is not there any more has left, and its events say so.
-            if let Err(error) = sent.await
-                && error.status() != Some(404)
-            {
-                // The receiver lives as long as the dispatcher; after it callers are the next start's.
-                drop(reports.send(Report::Stays { node, channel_id, error }));
-            }
-        });
-    }
-
     /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.
     fn refuse(&mut self, refusing: bool) {
         if std::mem::replace(&mut self.refusing, refusing) == refusing {
@@ -479,12 +441,7 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
-            Report::Stays { node, channel_id, error } => {
-                if self.nodes[node].leaving.remove(&channel_id) {
-                    warn!(node = self.nodes[node].handle.name(), channel = channel_id, %error, "the caller could not be sent to the fallback");
-                    self.compare_in(node, comparing::RETRY);
-                }
-            }
+            Report::Stays { node, channel_id, error } => self.stays(node, &channel_id, &error),
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
             Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),

@@ -86,7 +86,7 @@ impl Clearing {
             }
             tokio::select! {
                 biased;
-                Some(input) = inputs.recv() => match input {
+                Some(input) = inputs.recv() => match input.into_told() {
                     Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip),
                     Input::LegMissing { n, .. } => self.leg_gone(n, None, None),
                     Input::CallerGone | Input::Missing { .. } => self.caller_gone = true,

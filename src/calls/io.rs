@@ -94,6 +94,14 @@ impl Input {
         }
     }
 
+    /// The same, whenever it was read.
+    pub(super) fn into_told(self) -> Self {
+        match self {
+            Self::Late(_, input) => *input,
+            input => input,
+        }
+    }
+
     /// Whether it came from a living Asterisk and proves that the call lived. Answers to requests do not count: one that lay in the socket
     /// does not say so.
     pub(super) fn is_sign_of_life(&self) -> bool {

@@ -209,6 +209,11 @@ impl Call {
         self
     }
 
+    /// Whether an earlier run, or another controller, began it.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// Where the call stands, for logs: `dialling(2)`.
     #[must_use]
     pub fn label(&self) -> String {

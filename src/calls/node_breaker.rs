@@ -3,7 +3,8 @@
 //! The heartbeat proves no more than that global variables can be set. What counts here are the requests that every call needs, each kind
 //! by itself: a node that makes channels and cannot make bridges fails. A request counts against its node when no answer came in time
 //! or the answer was a 5xx. A channel that cannot be made is told apart: "Allocation failed" (500) is how an endpoint without a contact
-//! looks, so that it counts against the node only when several clients are refused one after the other. What a lost connection leaves
+//! looks, so that it counts against the node only when several clients of several campaigns are refused one after the other: whoever sells to
+//! clients that are all gone closes the node for nobody else. What a lost connection leaves
 //! open counts for nothing: the socket's own watch sees to that.
 
 use std::collections::{HashMap, HashSet};
@@ -13,12 +14,14 @@ use super::io::Op;
 use super::machine::Call;
 use crate::ari::Error;
 use crate::clock::Now;
-use crate::id::ClientId;
+use crate::id::{CampaignId, ClientId};
 use crate::routing::breaker::{Outage, Terms, Turn};
 use crate::routing::snapshot::words;
 
 /// So many different clients must be refused a channel in a row until it is the node's fault.
 const SEVERAL: usize = 3;
+/// Of so many different campaigns.
+const SEVERAL_CAMPAIGNS: usize = 2;
 /// How long one trial call may take to show how its request comes out; then the next one tries.
 const TRIAL: Duration = Duration::from_secs(5);
 
@@ -44,7 +47,7 @@ pub enum Reading {
     /// It fails.
     Fails,
     /// It fails, or this client cannot be reached.
-    FailsFor(ClientId),
+    FailsFor(CampaignId, ClientId),
 }
 
 impl Reading {
@@ -74,8 +77,10 @@ pub fn reading(call: &Call, op: Op, outcome: &Result<(), Error>) -> Option<Readi
         (Ok(()), _) => Some(Reading::Works),
         (Err(error), _) if error.is_unanswered() => Some(Reading::Fails),
         (Err(Error::Rejected { status: 500..=599, .. }), Op::CreateLeg(n)) => {
-            Some(Reading::FailsFor(call.attempt(n)?.client.id))
+            Some(Reading::FailsFor(call.campaign.as_ref()?.id, call.attempt(n)?.client.id))
         }
+        // Older versions say 500 of a bridge that is there already, as an earlier run has left it.
+        (Err(Error::Rejected { status: 500, .. }), Op::CreateBridge) if call.is_taken_over() => None,
         (Err(Error::Rejected { status: 500..=599, .. }), _) => Some(Reading::Fails),
         // 4xx: what it names has gone meanwhile.
         _ => None,
@@ -96,8 +101,9 @@ struct Run {
     failures: u32,
     /// Those that only the node can have caused.
     certain: u32,
-    /// Clients of the others.
+    /// Clients of the others, and their campaigns.
     clients: HashSet<ClientId>,
+    campaigns: HashSet<CampaignId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +157,11 @@ impl NodeBreaker {
                 Some(Turn::Closed(outage))
             }
             (Some(_), Reading::Works) => None,
-            (Some(open), Reading::FailsFor(_)) if open.kind != Kind::Create => None,
+            // It shows nothing: the next call tries.
+            (Some(open), Reading::FailsFor(..)) => {
+                open.trial = None;
+                None
+            }
             (Some(open), _) => {
                 open.trial = None;
                 open.pause = open.pause.saturating_mul(2).min(self.terms.pause_max).max(self.terms.pause);
@@ -166,10 +176,14 @@ impl NodeBreaker {
         let run = self.runs.entry(kind).or_default();
         run.failures = run.failures.saturating_add(1);
         match reading {
-            Reading::FailsFor(client) => drop(run.clients.insert(client)),
+            Reading::FailsFor(campaign, client) => {
+                run.clients.insert(client);
+                run.campaigns.insert(campaign);
+            }
             _ => run.certain = run.certain.saturating_add(1),
         }
-        let blamed = run.certain >= terms.failures || (run.failures >= terms.failures && run.clients.len() >= SEVERAL);
+        let several = run.clients.len() >= SEVERAL && run.campaigns.len() >= SEVERAL_CAMPAIGNS;
+        let blamed = run.certain >= terms.failures || (run.failures >= terms.failures && several);
         if !blamed {
             return None;
         }
@@ -222,13 +236,25 @@ mod tests {
     fn clients_without_a_contact_are_not_the_nodes_fault_unless_there_are_several() {
         let mut breaker = NodeBreaker::new(TERMS);
         for n in 0..50 {
-            let reading = Reading::FailsFor(ClientId(n % 2));
+            let reading = Reading::FailsFor(CampaignId(n % 3), ClientId(n % 2));
             assert_eq!(breaker.note(Kind::Create, reading, second(0)), None, "two clients are away");
         }
-        let third = breaker.note(Kind::Create, Reading::FailsFor(ClientId(3)), second(0));
+        let third = breaker.note(Kind::Create, Reading::FailsFor(CampaignId(1), ClientId(3)), second(0));
         assert!(matches!(third, Some(Turn::Opened(_))), "{third:?}");
+        assert!(breaker.admits(second(5).mono) && !breaker.admits(second(6).mono), "a trial");
+        assert_eq!(breaker.note(Kind::Create, Reading::FailsFor(CampaignId(1), ClientId(3)), second(6)), None);
+        assert!(breaker.admits(second(6).mono), "that one showed nothing");
         let mut breaker = NodeBreaker::new(TERMS);
-        for reading in [Reading::FailsFor(ClientId(1)), Reading::Fails, Reading::Fails] {
+        for n in 0..50 {
+            let reading = Reading::FailsFor(CampaignId(1), ClientId(n));
+            assert_eq!(
+                breaker.note(Kind::Create, reading, second(0)),
+                None,
+                "one campaign, whose clients are all gone"
+            );
+        }
+        let mut breaker = NodeBreaker::new(TERMS);
+        for reading in [Reading::FailsFor(CampaignId(1), ClientId(1)), Reading::Fails, Reading::Fails] {
             assert_eq!(breaker.note(Kind::Create, reading, second(0)), None);
         }
         assert!(breaker.note(Kind::Create, Reading::Fails, second(0)).is_some(), "no answer is always the node's");

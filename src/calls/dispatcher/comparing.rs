@@ -261,6 +261,8 @@ impl Dispatcher {
                 let (since, state) = (self.context.clock.now().mono, &mut self.nodes[node]);
                 state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
             }
+            // It arrived, or was taken over, after the lists were asked for.
+            Finding::Arrive { caller, .. } if self.is_live(node, &caller.id) => {}
             Finding::Arrive { caller, .. } if self.draining => {
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
@@ -333,6 +335,10 @@ impl Dispatcher {
     }
 
     fn adopt(&mut self, node: usize, adoption: Adoption) {
+        // It goes on here already, beside that leg, which is being hung up.
+        if self.context.registry.is_live(adoption.call) {
+            return;
+        }
         let state = &mut self.nodes[node];
         let waits = state.waiting.iter().position(|caller| caller.facts.call_id == adoption.call);
         let waited = waits.and_then(|at| state.waiting.swap_remove(at).noted);

@@ -94,15 +94,6 @@ impl Dispatcher {
         }
     }
 
-    /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
-    pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
-        let left = &mut self.nodes[node].left;
-        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
-        if let Some(noted) = call.and_then(|call| left.remove(&call)) {
-            self.hand_over(&noted);
-        }
-    }
-
     /// Calls that were left on a node that does not come back: Asterisk's own timers must have ended them.
     pub(super) fn expire_left(&mut self, node: usize) {
         let (now, limits) = (self.context.clock.now(), self.context.limits);
@@ -123,17 +114,6 @@ impl Dispatcher {
                 self.context.registry.book().ledger.release((call, n), counted);
             }
         }
-    }
-
-    /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
-    /// call that has some keeps its own record, and its line is left out.
-    pub(super) fn hand_over(&self, noted: &Noted) {
-        let call = noted.call.record.call_id;
-        if noted.call.record.attempts.is_empty() {
-            return self.context.journal.forget(call);
-        }
-        let age = self.context.clock.now().mono.saturating_sub(noted.arrived.mono);
-        self.context.journal.finish(left::handed_over(noted.call.clone(), age));
     }
 
     /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again. Lists tell whether the

@@ -267,6 +267,8 @@ impl Call {
                 }
                 self.give_up_leg(n, now, effects);
             }
+            // Perhaps only now.
+            Op::Dial { n, .. } => self.wait_from_now(n, now),
             Op::HangUpLeg(n) if failure == Failure::NotSent => {
                 if let Some(attempt) = self.attempt_mut(n) {
                     attempt.hang_up_unsent = true;

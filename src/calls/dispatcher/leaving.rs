@@ -1,0 +1,82 @@
+//! Callers whom this process does not take: they are sent to the dialplan's fallback, and kept in mind until they are there.
+
+use tracing::{info, warn};
+
+use super::comparing::RETRY;
+use super::{Dispatcher, Report, Waiting};
+use crate::ari::{Error, Request};
+use crate::calls::adopt::Noted;
+use crate::calls::left;
+
+impl Dispatcher {
+    pub(super) fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
+        for caller in callers {
+            if let Some(noted) = caller.noted {
+                self.nodes[node].left.insert(caller.facts.call_id, *noted);
+            }
+            self.fall_back(node, caller.app, &caller.facts.channel_id);
+        }
+    }
+
+    /// Sends a caller that this process does not take to the dialplan's fallback.
+    pub(super) fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
+        self.nodes[node].leave(channel_id);
+        let lane = self.nodes[node].handle.lane(app);
+        let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
+        let reason = match (self.draining, self.refusing) {
+            (true, _) => "draining",
+            (false, true) => "journal",
+            (false, false) if failing && self.nodes[node].ready => "node_failing",
+            (false, false) => "not_ready",
+        };
+        info!(
+            node = self.nodes[node].handle.name(),
+            channel = channel_id,
+            reason,
+            "sending the caller to the fallback"
+        );
+        // The extension says why: a variable set from here would keep Asterisk from writing the call's line (`live_dangerously`).
+        let (context, exten) = ("capconduit-fallback", reason);
+        let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
+        let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = sent.await {
+                // The receiver lives as long as the dispatcher; after it callers are the next start's.
+                drop(reports.send(Report::Stays { node, channel_id, error }));
+            }
+        });
+    }
+
+    /// A caller could not be sent to the fallback.
+    pub(super) fn stays(&mut self, node: usize, channel_id: &str, error: &Error) {
+        if !self.nodes[node].leaving.remove(channel_id) {
+            return;
+        }
+        // Who is not there any more has left; perhaps that was told before it was sent.
+        if error.status() == Some(404) {
+            return self.hand_over_left(node, channel_id);
+        }
+        warn!(node = self.nodes[node].handle.name(), channel = channel_id, %error, "the caller could not be sent to the fallback");
+        self.compare_in(node, RETRY);
+    }
+
+    /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
+    pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
+        let left = &mut self.nodes[node].left;
+        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
+        if let Some(noted) = call.and_then(|call| left.remove(&call)) {
+            self.hand_over(&noted);
+        }
+    }
+
+    /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
+    /// call that has some keeps its own record, and its line is left out.
+    pub(super) fn hand_over(&self, noted: &Noted) {
+        let call = noted.call.record.call_id;
+        if noted.call.record.attempts.is_empty() {
+            return self.context.journal.forget(call);
+        }
+        let age = self.context.clock.now().mono.saturating_sub(noted.arrived.mono);
+        self.context.journal.finish(left::handed_over(noted.call.clone(), age));
+    }
+}
