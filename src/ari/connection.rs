@@ -26,7 +26,7 @@ use crate::clock::Now;
 use crate::telemetry::name;
 
 /// How often the peer is asked for a sign of life.
-const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_millis(500);
 /// A socket that was silent for this long is dead. Less than 3 s, so that a half-open connection is found within
 /// 3 s; more than two pings, so that one lost second does not cost the connection.
 const DEAD_AFTER: Duration = Duration::from_millis(2750);

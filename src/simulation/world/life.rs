@@ -25,8 +25,8 @@ use crate::config::Config;
 use crate::routing::book::Book;
 use crate::simulation::store::BATCH;
 
-/// Each second a node is asked for a sign of life (`ari/connection.rs`).
-const PING_EVERY: Duration = Duration::from_secs(1);
+/// Twice a second a node is asked for a sign of life (`ari/connection.rs`).
+const PING_EVERY: Duration = Duration::from_millis(500);
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
