@@ -25,8 +25,19 @@ pub(crate) struct Row {
     pub(crate) ended_after: Option<DateTime<Utc>>,
     /// Where the end was not seen: it was before this.
     pub(crate) ended_before: Option<DateTime<Utc>>,
+    /// Where the answer was not seen: the event that says within which time it came.
+    pub(crate) unseen_answer: Option<String>,
     /// Its dials.
     pub(crate) attempts: Vec<Attempt>,
+}
+
+impl Row {
+    /// Within which time the answer came that nobody saw.
+    pub(crate) fn answered_between(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let (since, until) =
+            self.unseen_answer.as_deref()?.strip_prefix("answered unseen, between ")?.split_once(" and ")?;
+        Some((since.parse().ok()?, until.parse().ok()?))
+    }
 }
 
 /// One row of `call_attempts`.
@@ -50,6 +61,7 @@ pub(crate) struct Count {
 }
 
 const ROWS: &str = "SELECT c.call_id, c.sip_call_id, c.ending, c.answered_at, c.talk_ms, c.ended_after, c.ended_before, \
+    (SELECT e->>'event' FROM json_array_elements(c.timeline::json) e WHERE e->>'event' LIKE 'answered unseen%' LIMIT 1) AS unseen_answer, \
     coalesce((SELECT json_agg(a ORDER BY a.number) FROM call_attempts a WHERE a.call_id = c.call_id), '[]') AS attempts \
     FROM call_logs c ORDER BY c.arrived_at";
 const COUNTS: &str = "SELECT g.name AS campaign, t.client_identifier AS client, l.current_total_calls, \

@@ -184,15 +184,22 @@ fn talk_is_off(call: &Seen, row: &Row, deaths: &[DateTime<Utc>]) -> Option<Strin
     let talked = (over - answered).num_milliseconds();
     if let (Some(after), Some(before)) = (row.ended_after, row.ended_before) {
         let within = after - SLACK <= over && over <= before + SLACK;
-        let begun = row.answered_at.is_some_and(|at| (at - answered).abs() <= SLACK);
+        let begun = row.answered_at.is_some_and(|at| (at - answered).abs() <= SLACK) || answer_declared(answered, row);
         // Answered while nobody looked: the whole talk lies in what is declared.
         let unseen = row.answered_at.is_none() && answered >= after - SLACK;
         return (!within || !(begun || unseen || talked <= 1000)).then(|| {
             format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
         });
     }
-    ((row.talk_ms - talked).abs() > SLACK.num_milliseconds())
+    let open = row.answered_between().filter(|_| answer_declared(answered, row));
+    let open = open.map_or(0, |(since, until)| (until - since).num_milliseconds());
+    ((row.talk_ms - talked).abs() > SLACK.num_milliseconds() + open)
         .then(|| format!("{talked} ms talked, {} recorded", row.talk_ms))
+}
+
+/// Whether the record says that nobody saw the answer, and within which time it came, rightly.
+fn answer_declared(answered: DateTime<Utc>, row: &Row) -> bool {
+    row.answered_between().is_some_and(|(since, until)| since - SLACK <= answered && answered <= until + SLACK)
 }
 
 /// No cap is exceeded by the call centres' own count.

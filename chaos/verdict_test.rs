@@ -38,6 +38,7 @@ fn add(evidence: &mut Evidence, id: &str, began: f64, ended: f64) {
         answered_at: carrier.answered,
         talk_ms: (at(ended) - at(began + 1.0)).num_milliseconds(),
         ended_after: None,
+        unseen_answer: None,
         ended_before: None,
         attempts: vec![Attempt { client_identifier: "alpha".to_owned() }],
     };

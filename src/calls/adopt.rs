@@ -56,7 +56,7 @@ pub(super) async fn run(
     let now = context.clock.now();
     let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(noted.arrived.mono + noted.lived)));
     let known = noted.as_ref().and_then(|noted| times(noted, adoption.n));
-    let (arrived, attempt) = match known {
+    let (arrived, attempt) = match &known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
         None => {
             let left = time_left(&lane, &adoption.caller.id).await;
@@ -74,7 +74,11 @@ pub(super) async fn run(
     let before = noted.map(|noted| Box::new(left::all_but(noted.call, adoption.n).0));
     let up = attempt.answered.unwrap_or(attempt.started);
     let lived = died.filter(|died| died.mono > up.mono).unwrap_or(up);
-    let call = Call::adopt(facts, context.limits, (arrived, lived), decision, attempt, before, context.clock.now());
+    let seen = known.is_some();
+    let mut call = Call::adopt(facts, context.limits, (arrived, lived), decision, attempt, before, context.clock.now());
+    if !seen {
+        call.note_unseen_answer(up, now);
+    }
     task::drive(call, lane, context, inputs).await;
 }
 

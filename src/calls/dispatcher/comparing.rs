@@ -7,9 +7,9 @@ use tracing::{error, info, warn};
 
 use super::node::{Missed, Orphan};
 use super::{Asked, Dispatcher, Lists, Report, Waiting};
-use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
+use crate::ari::{Bridge, Channel, ChannelState, Error, Late, Request};
 use crate::calls::io::Input;
-use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, compare};
+use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, Sight, compare};
 use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
 use crate::clock::Now;
@@ -244,7 +244,11 @@ impl Dispatcher {
         match finding {
             Finding::Missing(_) if on(Mistake::MissedEndNotRepaired) => {}
             Finding::Seen(call, sight) => {
-                registry.tell(call, sight.into());
+                // After an interruption nobody saw when that happened.
+                let now = self.context.clock.now();
+                let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
+                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: now });
+                registry.tell(call, Input::from(sight).read(late));
             }
             Finding::Missing(call) => {
                 let since = self.known_until(node, call);

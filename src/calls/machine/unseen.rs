@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Call, CallerLeg, Phase};
+use chrono::SecondsFormat;
+
+use super::{Call, CallerLeg, Moment, Phase};
 use crate::ari::Late;
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
@@ -17,6 +19,13 @@ use crate::clock::Now;
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Call {
+    /// Nobody saw when the client answered. Part of the record: `capconduit why` and the API show it.
+    pub(crate) fn note_unseen_answer(&mut self, since: Now, now: Now) {
+        let told = |at: Now| at.wall.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let event = format!("answered unseen, between {} and {}", told(since), told(now));
+        self.timeline.push(Moment { at: now, event });
+    }
+
     /// The caller's channel is gone, and nobody saw it go.
     pub(super) fn missing(&mut self, since: Now, now: Now, effects: &mut Vec<Effect>) {
         if self.caller == CallerLeg::Gone {
@@ -82,9 +91,15 @@ impl Call {
             self.heard = if self.heard.mono > heard.mono { likely } else { heard };
             return effects;
         }
-        self.late = Some((self.known_at(late.since), now));
+        let since = self.known_at(late.since);
+        let answered = |call: &Self| call.current().and_then(|attempt| attempt.answered);
+        let before = answered(self);
+        self.late = Some((since, now));
         let effects = self.step(input, self.known_at(late.likely));
         self.late = None;
+        if late.likely == now && before.is_none() && answered(self).is_some() {
+            self.note_unseen_answer(since, now);
+        }
         effects
     }
 

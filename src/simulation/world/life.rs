@@ -225,7 +225,7 @@ impl Life {
             }
         }
         if now > side.heard() + PING_EVERY {
-            side.hear(now - PING_EVERY / 2);
+            side.hear(now - PING_EVERY * 3 / 5);
         }
         side.hear(now);
     }
