@@ -122,6 +122,7 @@ async fn a_drain_takes_no_new_calls(database: Database) {
     // Connecting again compares with Asterisk's lists, which must not make the node ready again.
     site.asterisk.drop_sockets();
     site.asterisk.until_filter_sets("capconduit-1", 2).await;
+    site.asterisk.until_listed(2).await;
     let late = site.call(DID);
     let fallback =
         CallerEnd::Continued { context: "capconduit-fallback".into(), exten: "draining".into(), priority: "1".into() };

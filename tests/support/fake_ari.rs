@@ -235,6 +235,15 @@ impl FakeAri {
         self.shared.until(&format!("the global {name} is asked for"), look).await;
     }
 
+    /// Waits until all channels were listed this many times.
+    pub async fn until_listed(&self, times: usize) {
+        let look = |world: &World| {
+            let lists = world.seen.iter().filter(|seen| seen.method == "GET" && seen.path == "channels").count();
+            (lists >= times).then_some(())
+        };
+        self.shared.until("the channels are listed", look).await;
+    }
+
     /// Forgets a global variable.
     pub fn clear_global(&self, name: &str) {
         self.shared.with(|world| world.globals.remove(name));
