@@ -14,7 +14,7 @@ use crate::clock::Now;
 const SILENT: Duration = Duration::from_millis(700);
 /// A pause between two frames that ends a burst.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a burst may take.
+/// How long a burst takes at most, unless what it brings is late by its own time, too.
 const BURST: Duration = Duration::from_secs(1);
 
 /// When an event that was read late happened.
@@ -47,7 +47,7 @@ impl Lateness {
         let pause = now.saturating_sub(self.heard);
         if pause > SILENT {
             self.burst = Some((self.heard, now));
-        } else if pause > PAUSE || self.burst.is_some_and(|(_, began)| now > began + BURST) {
+        } else if pause > PAUSE {
             self.burst = None;
         }
         self.heard = now;
@@ -56,6 +56,12 @@ impl Lateness {
     /// The last frame is an event of this time by the node's clock. `None`: it came in time.
     pub(super) fn of(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
         let theirs = timestamp.map(|timestamp| timestamp.timestamp_micros());
+        let behind = theirs.zip(self.ahead).map(|(theirs, ahead)| micros(at.mono) - theirs.saturating_add(ahead));
+        // What was held back for long takes long to read; whoever reads what has just happened has caught up.
+        let long = self.burst.is_some_and(|(_, began)| at.mono > began + BURST);
+        if long && behind.is_none_or(|behind| behind < micros(PAUSE)) {
+            self.burst = None;
+        }
         let Some((since, _)) = self.burst else {
             self.ahead = theirs.map(|theirs| micros(at.mono).saturating_sub(theirs)).or(self.ahead);
             return None;
@@ -105,6 +111,7 @@ mod tests {
         assert_eq!(read(&[3_000, 3_300], 3_299), None, "the burst is over");
         let steady: Vec<i64> = (0..12).map(|n| 3_000 + n * 100).collect();
         assert_eq!(read(&steady, 4_099), None, "a busy socket is not late for ever");
+        assert_eq!(read(&steady, 1_799), Some((10, 1_800)), "a long burst brings what is late to its end");
     }
 
     #[test]
