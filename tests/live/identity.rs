@@ -142,6 +142,7 @@ async fn the_api_tells_what_nodes_see(backend: Backend) {
     let before = state("alpha").await;
     let wanted = json!({
         "node": "pbx-1", "answers": true, "endpoint": "present", "reachability": "unknown", "round_trip_ms": null, "channels": 0,
+        "breaker": { "state": "closed", "failures": 0, "since": null, "until": null },
     });
     assert_eq!(node(&before), wanted);
     assert_eq!((&before["used"], &before["limit"]), (&json!(0), &json!(5)));

@@ -86,6 +86,10 @@ async fn killed_and_away_while_a_talk_ends(backend: Backend) {
     let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 3000), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
     until("the controller knows", || site.controller.log().contains("-> talking(1)")).await;
+    // And the journal, some milliseconds later.
+    let journal = site.folder().join("data/journal.db-wal");
+    let noted = |bytes: Vec<u8>| bytes.windows(16).any(|at| at == b"\"answered_at\":\"2");
+    until("the journal knows", || std::fs::read(&journal).is_ok_and(noted)).await;
     site.controller.process().kill();
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true));
