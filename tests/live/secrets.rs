@@ -98,10 +98,12 @@ async fn said(site: &Site, admin: &Person) -> Vec<(String, String)> {
     said
 }
 
+/// Who holds the folder, and what this installation is called.
+fn public(path: &Path) -> bool {
+    path.ends_with("lock") || path.ends_with("instance")
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the data folder is there");
-    entries
-        .map(|entry| entry.expect("it can be read").path())
-        .filter(|path| path.is_file() && !path.ends_with("lock"))
-        .collect()
+    entries.map(|entry| entry.expect("it can be read").path()).filter(|path| path.is_file() && !public(path)).collect()
 }
