@@ -83,7 +83,8 @@ async fn until_routed(seller: &Person, plan: &Value) {
     let routed = tokio::time::timeout(LIMIT, async {
         for did in list(plan, "dids") {
             let call = json!({ "did": did["number"] });
-            while list(&seller.does(Method::POST, "/route", Some(call.clone())).await, "candidates").is_empty() {
+            // 404 until the DID itself is known there.
+            while list(&seller.send(Method::POST, "/route", Some(call.clone())).await.1, "candidates").is_empty() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }
