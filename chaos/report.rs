@@ -13,20 +13,9 @@ const NAMED: usize = 12;
 impl Outcome {
     /// What must be nothing, each with what was found.
     pub(crate) fn must_be_zero(&self) -> Vec<(&'static str, &[String])> {
-        let findings = &self.findings;
-        vec![
-            ("calls lost", &findings.lost),
-            ("lines of the fallback not imported", &findings.not_imported),
-            ("calls recorded more than once", &findings.duplicate),
-            ("records of no call", &findings.foreign),
-            ("dials without an attempt in a record", &findings.unwritten_dials),
-            ("caps exceeded", &findings.overruns),
-            ("talks off by more than 1 s", &findings.talk),
-            ("talks ended by neither party", &findings.dropped),
-            ("links miscounted", &findings.miscounted),
-            ("left over at the end", &self.left),
-            ("panics", &self.panics),
-        ]
+        let mut all = self.findings.must_be_zero();
+        all.extend([("left over at the end", &self.left[..]), ("panics", &self.panics[..])]);
+        all
     }
 
     /// Whether all of it is nothing.

@@ -69,6 +69,28 @@ pub(crate) struct Findings {
     pub(crate) peaks: Vec<(Cap, usize)>,
 }
 
+impl Findings {
+    /// What must be nothing, each with what was found.
+    pub(crate) fn must_be_zero(&self) -> Vec<(&'static str, &[String])> {
+        vec![
+            ("calls lost", &self.lost),
+            ("lines of the fallback not imported", &self.not_imported),
+            ("calls recorded more than once", &self.duplicate),
+            ("records of no call", &self.foreign),
+            ("dials without an attempt in a record", &self.unwritten_dials),
+            ("caps exceeded", &self.overruns),
+            ("talks off by more than 1 s", &self.talk),
+            ("talks ended by neither party", &self.dropped),
+            ("links miscounted", &self.miscounted),
+        ]
+    }
+
+    /// Whether all of it is nothing.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.must_be_zero().iter().all(|(_, found)| found.is_empty())
+    }
+}
+
 /// Judges.
 pub(crate) fn judge(evidence: &Evidence) -> Findings {
     let mut findings = Findings::default();

@@ -102,6 +102,27 @@ pub(super) struct Chan {
     limit_at: Option<Duration>,
 }
 
+impl Chan {
+    /// One that has just been made, in nobody's application yet.
+    fn new(role: Role, state: ChannelState, exten: &str, app_data: String, created: DateTime<Utc>) -> Self {
+        Self {
+            state,
+            role,
+            exten: exten.to_owned(),
+            app_data,
+            in_stasis: false,
+            watched: false,
+            created,
+            bridge: None,
+            dialled: false,
+            going: false,
+            cancelled: false,
+            limits_set: 0,
+            limit_at: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Caller(usize),
@@ -174,21 +195,9 @@ impl Asterisk {
         if !(registered && fresh) {
             return Dialplan::Fallback;
         }
-        let chan = Chan {
-            state: ChannelState::Ring,
-            role: Role::Caller(call),
-            exten: exten.to_owned(),
-            app_data: format!("{},inbound,allowed,", self.app),
-            in_stasis: true,
-            watched: false,
-            created,
-            bridge: None,
-            dialled: false,
-            going: false,
-            cancelled: false,
-            limits_set: 0,
-            limit_at: None,
-        };
+        let app_data = format!("{},inbound,allowed,", self.app);
+        let chan =
+            Chan { in_stasis: true, ..Chan::new(Role::Caller(call), ChannelState::Ring, exten, app_data, created) };
         around.truth.entered(call, CallId::derive(created, &self.name, &id), &id, around.now);
         self.channels.insert(id.clone(), chan);
         self.limit(&id, Duration::from_secs(300), around);

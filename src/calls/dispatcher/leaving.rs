@@ -62,9 +62,8 @@ impl Dispatcher {
 
     /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
     pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
-        let left = &mut self.nodes[node].left;
-        let call = left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call);
-        if let Some(noted) = call.and_then(|call| left.remove(&call)) {
+        let state = &mut self.nodes[node];
+        if let Some(noted) = state.left_caller(channel_id).and_then(|call| state.left.remove(&call)) {
             self.hand_over(&noted);
         }
     }

@@ -39,9 +39,7 @@ impl Dispatcher {
             drop(book);
             let Some(node) = self.nodes.iter_mut().find(|node| node.handle.name() == open.record.node) else {
                 warn!(call = %open.record.call_id, node = open.record.node, "a call was left on a node that is not configured any more");
-                for (n, counted) in self.close_as_lost(noted, now) {
-                    self.context.registry.book().ledger.release((open.record.call_id, n), counted);
-                }
+                self.lose(noted, now);
                 continue;
             };
             node.left.insert(open.record.call_id, noted);
@@ -52,13 +50,12 @@ impl Dispatcher {
     /// legs that are not there any more are given back.
     pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], channels: &[Channel]) {
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
-        let calls: Vec<CallId> = self.nodes[node].left.keys().copied().collect();
+        let state = &self.nodes[node];
+        // Of one on its way to the fallback its own events tell.
+        let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);
+        let calls: Vec<CallId> = state.left.iter().filter(|(_, noted)| stays(noted)).map(|(call, _)| *call).collect();
         for call in calls {
             let Some(mut noted) = self.nodes[node].left.remove(&call) else { continue };
-            if self.nodes[node].leaving.contains(&noted.call.record.uniqueid) {
-                self.nodes[node].left.insert(call, noted);
-                continue;
-            }
             let taken_over = findings.iter().find_map(|finding| match finding {
                 Finding::Adopt(adoption) if adoption.call == call => Some(Some(adoption.n)),
                 Finding::Arrive { caller, .. } if caller.id == noted.call.record.uniqueid => Some(None),
@@ -110,9 +107,15 @@ impl Dispatcher {
             self.nodes[node].left.iter().filter(|(_, noted)| over(noted)).map(|(call, _)| *call).collect();
         for call in over {
             let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
-            for (n, counted) in self.close_as_lost(noted, now) {
-                self.context.registry.book().ledger.release((call, n), counted);
-            }
+            self.lose(noted, now);
+        }
+    }
+
+    /// A call of which nothing lives any more: its record is written, and its permits are free.
+    fn lose(&self, noted: Noted, now: Now) {
+        let call = noted.call.record.call_id;
+        for (n, counted) in self.close_as_lost(noted, now) {
+            self.context.registry.book().ledger.release((call, n), counted);
         }
     }
 

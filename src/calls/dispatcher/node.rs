@@ -175,10 +175,14 @@ impl NodeState {
     /// Notes that a caller is sent to the fallback.
     pub(super) fn leave(&mut self, channel_id: &str) {
         self.leaving.insert(channel_id.to_owned());
-        let theirs = self.left.values_mut().find(|noted| noted.call.record.uniqueid == channel_id);
-        if let Some(noted) = theirs {
+        if let Some(noted) = self.left_caller(channel_id).and_then(|call| self.left.get_mut(&call)) {
             noted.handed_over = true;
         }
+    }
+
+    /// The call of an earlier run whose caller this channel is.
+    pub(super) fn left_caller(&self, channel_id: &str) -> Option<CallId> {
+        self.left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call)
     }
 
     /// Whether every application's socket is connected.

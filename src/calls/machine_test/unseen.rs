@@ -245,6 +245,11 @@ fn an_end_that_was_told_late_is_declared_with_its_interval() {
 fn an_answer_that_was_told_late_is_taken_for_when_it_is_likely_and_its_end_in_the_same_burst_is_not_before_it() {
     let mut bench = ringing();
     bench.now.mono += Duration::from_secs(10);
+    assert_answered_and_ended_in_one_burst(bench);
+}
+
+/// After 10 s, the last two of them in silence.
+fn assert_answered_and_ended_in_one_burst(mut bench: Bench) {
     bench.late(Input::LegAnswered(1));
     bench.late(Input::CallerUp);
     bench.late(Input::CallerHangup { cause: Some(16), sip: None });
@@ -263,14 +268,7 @@ fn what_else_is_read_in_the_same_burst_moves_no_answer() {
     bench.give(Input::Dialled(1));
     bench.give(Input::Joined(1));
     bench.late(Input::LegRinging(1));
-    bench.late(Input::LegAnswered(1));
-    bench.late(Input::CallerUp);
-    bench.late(Input::CallerHangup { cause: Some(16), sip: None });
-    bench.gone(1, 16, 0);
-    bench.give(Input::CallerGone);
-    let record = bench.record();
-    assert_eq!(record.answered_at.map(|at| (at - record.arrived_at).num_seconds()), Some(9));
-    assert_eq!((end(&record), record.talk_ms), (("completed", 9, 10), 0));
+    assert_answered_and_ended_in_one_burst(bench);
 }
 
 #[test]

@@ -71,21 +71,10 @@ impl Asterisk {
             None if around.chance.percent(50) => return refused(400, "Provided originator channel was not found"),
             None => {}
         }
-        let chan = Chan {
-            state: ChannelState::Down,
-            role: Role::Leg { call, n, permit: None },
-            exten: "s".to_owned(),
-            app_data: format!("{},{}", asked.text("app"), asked.text("appArgs")),
-            in_stasis: false,
-            watched: true,
-            created: self.wall(around.now),
-            bridge: None,
-            dialled: false,
-            going: false,
-            cancelled: false,
-            limits_set: 0,
-            limit_at: None,
-        };
+        let app_data = format!("{},{}", asked.text("app"), asked.text("appArgs"));
+        let role = Role::Leg { call, n, permit: None };
+        let created = self.wall(around.now);
+        let chan = Chan { watched: true, ..Chan::new(role, ChannelState::Down, "s", app_data, created) };
         self.channels.insert(id.to_owned(), chan);
         let permit = permit_in(&self.view(id));
         if let Some(chan) = self.channels.get_mut(id) {
