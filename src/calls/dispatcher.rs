@@ -6,6 +6,7 @@ mod drift;
 mod leaving;
 mod left;
 mod node;
+mod stopping;
 mod watching;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tracing::{debug, info, warn};
 
 pub use self::desk::{Desk, NodeView, NotReleased, Order};
 use self::node::{NodeState, Waiting};
+use self::stopping::Drain;
 use super::intake::Intake;
 use super::io::Input;
 use super::machine::Call;
@@ -36,8 +38,6 @@ use crate::routing::snapshot::words;
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// How long a caller may wait for its node to be ready; then the dialplan's fallback takes it.
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-/// How long calls that were refused at the end of the drain may take to be gone.
-const LAST_ENDINGS: Duration = Duration::from_secs(2);
 
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
@@ -122,14 +122,6 @@ pub struct Dispatcher {
     draining: bool,
     /// The journal cannot keep what new calls commit to.
     refusing: bool,
-}
-
-/// How far a drain has come.
-#[derive(Debug, Clone, Copy)]
-struct Drain {
-    /// When calls that are not answered yet are refused.
-    refuse_at: Duration,
-    refused: bool,
 }
 
 impl Dispatcher {
@@ -231,42 +223,6 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the process may end. When the drain time is over, callers who are not answered are refused, so that their
-    /// carriers try elsewhere; those who talk are left to the next start.
-    fn is_drained(&self, drain: &mut Drain) -> bool {
-        let (live, now) = (self.context.registry.live(), self.context.clock.now().mono);
-        if live > 0 && now >= drain.refuse_at && !drain.refused {
-            drain.refused = true;
-            for node in 0..self.nodes.len() {
-                for (call, _) in self.context.registry.calls_on(node) {
-                    self.context.registry.tell(call, Input::Shed);
-                }
-            }
-        }
-        let over = drain.refused && now >= drain.refuse_at + LAST_ENDINGS;
-        if live > 0 && over {
-            warn!(live, "leaving calls to the next start: the drain time is over");
-        }
-        live == 0 || over
-    }
-
-    /// No new calls: the dialplan falls back at once.
-    async fn withdraw(&mut self) {
-        self.draining = true;
-        info!(live = self.context.registry.live(), "draining: the heartbeat is withdrawn, running calls go on");
-        for node in 0..self.nodes.len() {
-            let waiting = std::mem::take(&mut self.nodes[node].waiting);
-            self.fall_back_all(node, waiting);
-        }
-        let farewells = self.nodes.iter_mut().filter(|node| node.up[0]).map(|node| {
-            let beats = std::mem::take(&mut node.ready);
-            heartbeat::farewell(node.handle.clone(), beats)
-        });
-        futures_util::future::join_all(farewells).await;
-        self.nodes.iter_mut().for_each(|node| node.ready = false);
-        self.tell_health();
-    }
-
     fn on_event(&mut self, event: NodeEvent) {
         let NodeEvent { node, app, kind, at, late } = event;
         match kind {
@@ -345,24 +301,6 @@ impl Dispatcher {
         for caller in std::mem::take(&mut self.nodes[node].waiting) {
             self.decide_or_wait(node, caller);
         }
-    }
-
-    /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.
-    fn refuse(&mut self, refusing: bool) {
-        if std::mem::replace(&mut self.refusing, refusing) == refusing {
-            return;
-        }
-        if !refusing {
-            return self.open_nodes();
-        }
-        for node in 0..self.nodes.len() {
-            let waiting = std::mem::take(&mut self.nodes[node].waiting);
-            self.fall_back_all(node, waiting);
-            if std::mem::take(&mut self.nodes[node].ready) {
-                self.stop_beating(node);
-            }
-        }
-        self.tell_health();
     }
 
     /// A call begins: register, so that it is found; check the load; start its task.

@@ -9,6 +9,14 @@ use crate::calls::adopt::Noted;
 use crate::calls::left;
 
 impl Dispatcher {
+    /// Whoever waits, on every node.
+    pub(super) fn fall_back_waiting(&mut self) {
+        for node in 0..self.nodes.len() {
+            let waiting = std::mem::take(&mut self.nodes[node].waiting);
+            self.fall_back_all(node, waiting);
+        }
+    }
+
     pub(super) fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
         for caller in callers {
             if let Some(noted) = caller.noted {
