@@ -22,8 +22,8 @@ const BURST: Duration = Duration::from_secs(1);
 pub struct Late {
     /// Not before then: the last frame before the silence.
     pub since: Now,
-    /// Most likely then.
-    pub likely: Now,
+    /// Most likely then; `None`: nothing says when within that time.
+    pub likely: Option<Now>,
 }
 
 /// What one socket has brought so far.
@@ -66,11 +66,11 @@ impl Lateness {
             self.ahead = theirs.map(|theirs| micros(at.mono).saturating_sub(theirs)).or(self.ahead);
             return None;
         };
-        let likely = theirs.zip(self.ahead).map_or(at.mono, |(theirs, ahead)| {
+        let likely = theirs.zip(self.ahead).map(|(theirs, ahead)| {
             Duration::from_micros(u64::try_from(theirs.saturating_add(ahead)).unwrap_or_default())
         });
         let then = |mono: Duration| at.before(at.mono.saturating_sub(mono));
-        Some(Late { since: then(since), likely: then(likely.clamp(since, at.mono)) })
+        Some(Late { since: then(since), likely: likely.map(|likely| then(likely.clamp(since, at.mono))) })
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         frames.iter().for_each(|at| lateness.hear(now(*at).mono));
         let at = now(*frames.last().expect("a frame"));
         let millis = |then: Now| i64::try_from(then.mono.as_millis()).expect("small") - START;
-        lateness.of(at, Some(node_time(happened))).map(|late| (millis(late.since), millis(late.likely)))
+        lateness.of(at, Some(node_time(happened))).map(|late| (millis(late.since), late.likely.map_or(-1, millis)))
     }
 
     #[test]
@@ -126,10 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn without_an_event_before_it_counts_when_it_was_read() {
+    fn without_an_event_before_it_nothing_says_when() {
         let mut lateness = Lateness::new(now(0).mono);
         lateness.hear(now(2_000).mono);
         let late = lateness.of(now(2_000), Some(node_time(500))).expect("late");
-        assert_eq!((late.since.mono, late.likely), (now(0).mono, now(2_000)));
+        assert_eq!((late.since.mono, late.likely), (now(0).mono, None));
     }
 }

@@ -77,6 +77,8 @@ pub struct Call {
     unwatched: Option<(Now, Duration)>,
     /// While an input is taken that was read late: within which time it happened.
     late: Option<(Now, Now)>,
+    /// Where the caller was found up before the client was known to have answered: the last moment at which that may not have been so.
+    up_since: Option<Now>,
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
@@ -125,6 +127,7 @@ impl Call {
             heard: now,
             unwatched: None,
             late: None,
+            up_since: None,
             did: None,
             campaign: None,
             trace: None,

@@ -39,6 +39,12 @@ impl Child {
         Self { name: name.to_owned(), log: log.to_owned(), process }
     }
 
+    /// Its process id.
+    #[allow(dead_code, reason = "the bench asks what it costs")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has printed so far.
     pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

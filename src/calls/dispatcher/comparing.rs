@@ -245,9 +245,8 @@ impl Dispatcher {
             Finding::Missing(_) if on(Mistake::MissedEndNotRepaired) => {}
             Finding::Seen(call, sight) => {
                 // After an interruption nobody saw when that happened.
-                let now = self.context.clock.now();
                 let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: now });
+                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: None });
                 registry.tell(call, Input::from(sight).read(late));
             }
             Finding::Missing(call) => {

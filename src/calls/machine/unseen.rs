@@ -84,8 +84,9 @@ impl Call {
             Input::LegGone { .. } => self.phase != Phase::Talking,
             _ => true,
         };
+        let likely = late.likely.unwrap_or(now);
         if goes_on {
-            let (heard, likely) = (self.heard, self.known_at(late.likely));
+            let (heard, likely) = (self.heard, self.known_at(likely));
             let effects = self.step(input, now);
             // It lived when it said so, not when that was read.
             self.heard = if self.heard.mono > heard.mono { likely } else { heard };
@@ -94,11 +95,15 @@ impl Call {
         let since = self.known_at(late.since);
         let answered = |call: &Self| call.current().and_then(|attempt| attempt.answered);
         let before = answered(self);
+        if matches!(input, Input::CallerUp) && before.is_none() {
+            // From the answer on: that is told next, and came no later.
+            self.up_since.get_or_insert(since);
+        }
         self.late = Some((since, now));
-        let effects = self.step(input, self.known_at(late.likely));
+        let effects = self.step(input, self.known_at(likely));
         self.late = None;
-        if late.likely == now && before.is_none() && answered(self).is_some() {
-            self.note_unseen_answer(since, now);
+        if late.likely.is_none() && before.is_none() && answered(self).is_some() {
+            self.note_unseen_answer(self.up_since.unwrap_or(since), now);
         }
         effects
     }

@@ -36,7 +36,7 @@ impl Bench {
 
     /// Read after 2 s of silence, and likely to have happened in the middle of it.
     pub(super) fn late(&mut self, input: Input) -> Vec<Op> {
-        let (since, likely) = (self.now.before(Duration::from_secs(2)), self.now.before(Duration::from_secs(1)));
+        let (since, likely) = (self.now.before(Duration::from_secs(2)), Some(self.now.before(Duration::from_secs(1))));
         self.give(Input::Late(Late { since, likely }, Box::new(input)))
     }
 
@@ -278,4 +278,22 @@ fn a_client_that_was_told_late_to_be_busy_is_followed_by_the_next_now() {
     let busy = Input::LegGone { n: 1, cause: Some(17), sip: Some(486) };
     assert_eq!(bench.late(busy), [Op::CreateLeg(2)]);
     assert_eq!(bench.call.attempts[1].started.mono, bench.now.mono);
+}
+
+#[test]
+fn an_answer_that_only_lists_show_is_told_with_all_the_time_in_which_it_may_have_come() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    let (now, since) = (bench.now, bench.now.before(Duration::from_secs(7)));
+    // That the caller is up is listed first; it does not say that nobody had answered until now.
+    for input in [Input::CallerUp, Input::LegAnswered(1)] {
+        bench.give(Input::Late(Late { since, likely: None }, Box::new(input)));
+    }
+    let told = |at: crate::clock::Now| at.wall.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    bench.give(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    let expected = format!("answered unseen, between {} and {}", told(since), told(now));
+    assert!(record.timeline.to_string().contains(&expected), "{} has no {expected}", record.timeline);
 }

@@ -20,8 +20,12 @@ impl Plan {
 
     /// A client at the call centre's address. `more` are further lines: the client's own first, then those of
     /// `[clients.sip]`.
-    pub(crate) fn client(mut self, identifier: &str, centre: &Sipp, (own, sip): (&str, &str)) -> Self {
-        let (ip, port) = (centre.ip, centre.port);
+    pub(crate) fn client(self, identifier: &str, centre: &Sipp, lines: (&str, &str)) -> Self {
+        self.client_at(identifier, (centre.ip, centre.port), lines)
+    }
+
+    /// The same where the call centre is no sipp.
+    pub(crate) fn client_at(mut self, identifier: &str, (ip, port): (&str, u16), (own, sip): (&str, &str)) -> Self {
         write!(
             self.clients,
             "[[clients]]\nidentifier = \"{identifier}\"\nname = \"Centre {identifier}\"\n{own}\n\

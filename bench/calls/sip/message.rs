@@ -1,0 +1,76 @@
+//! What the bench reads of a SIP message (RFC 3261), and the body it offers.
+
+use std::net::SocketAddr;
+
+/// A message as received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a>(&'a str);
+
+impl<'a> Message<'a> {
+    /// Reads a datagram; `None` where it is no text.
+    pub(super) fn read(datagram: &'a [u8]) -> Option<Self> {
+        std::str::from_utf8(datagram).ok().map(Self)
+    }
+
+    /// The status of a response; `None` for a request.
+    pub(super) fn status(self) -> Option<u16> {
+        self.0.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+    }
+
+    /// The method of a request.
+    pub(super) fn method(self) -> &'a str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+
+    /// The first header of this name, as Asterisk spells it: the long form.
+    pub(super) fn header(self, name: &str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// Every header of this name.
+    pub(super) fn all(self, name: &str) -> impl Iterator<Item = &'a str> {
+        let lines = self.0.split("\r\n").take_while(|line| !line.is_empty());
+        lines.filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    }
+
+    /// The method that a response answers.
+    pub(super) fn answers(self) -> Option<&'a str> {
+        self.header("CSeq")?.split(' ').nth(1)
+    }
+
+    /// The user part of the URI in From: who calls.
+    pub(super) fn from_user(self) -> Option<&'a str> {
+        self.header("From")?.split_once("sip:")?.1.split('@').next()
+    }
+
+    /// The URI in Contact.
+    pub(super) fn contact(self) -> Option<&'a str> {
+        self.header("Contact")?.split_once('<')?.1.split('>').next()
+    }
+
+    /// The headers that a response repeats, its To with `tag` where there is none yet.
+    pub(super) fn repeated(self, tag: &str) -> String {
+        let mut text = String::with_capacity(512);
+        for via in self.all("Via") {
+            text += &format!("Via: {via}\r\n");
+        }
+        for name in ["From", "To", "Call-ID", "CSeq"] {
+            let value = self.header(name).unwrap_or_default();
+            let tagged = name == "To" && !value.contains(";tag=") && !tag.is_empty();
+            text += &if tagged { format!("To: {value};tag={tag}\r\n") } else { format!("{name}: {value}\r\n") };
+        }
+        text
+    }
+}
+
+/// The end of a message that has no body.
+pub(super) const EMPTY: &str = "Content-Length: 0\r\n\r\n";
+
+/// The end of a message with an offer or answer: one codec, a port that nobody sends to.
+pub(super) fn with_body(local: SocketAddr) -> String {
+    let ip = local.ip();
+    let body = format!(
+        "v=0\r\no=bench 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
+    );
+    format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
