@@ -103,7 +103,11 @@ impl Site {
         let file = dir.path().join("realtime/realtime.db");
         let (spec, url, realtime) = match &database {
             Some(database) => (
-                format!("pgsql:host=127.0.0.1;port={};dbname={};user=postgres;password=any", database.port(), database.name()),
+                format!(
+                    "pgsql:host=127.0.0.1;port={};dbname={};user=postgres;password=any",
+                    database.port(),
+                    database.name()
+                ),
                 database.url(),
                 "mode = \"postgres\"".to_owned(),
             ),

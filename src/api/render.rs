@@ -111,7 +111,7 @@ impl Viewer {
 
     /// A call with all that is known of it.
     pub(super) fn detail(&self, record: &CallRecord) -> CallDetail {
-        let trace = record.trace.clone().and_then(|trace| serde_json::from_value::<TraceView>(trace).ok());
+        let trace = record.trace.as_ref().and_then(|trace| trace.read::<TraceView>());
         CallDetail {
             call: self.call(record),
             sip_call_id: record.sip_call_id.clone(),
@@ -141,8 +141,8 @@ impl Viewer {
     }
 
     fn timeline(&self, record: &CallRecord) -> Vec<TimelineEvent> {
-        let events = record.timeline.as_array().into_iter().flatten();
-        let line = |moment: &serde_json::Value| TimelineEvent {
+        let events = record.timeline.read::<Vec<serde_json::Value>>().into_iter().flatten();
+        let line = |moment: serde_json::Value| TimelineEvent {
             at_ms: moment["at_ms"].as_i64().unwrap_or(0),
             event: self.event(moment["event"].as_str().unwrap_or_default(), &record.attempts),
         };

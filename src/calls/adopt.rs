@@ -140,7 +140,7 @@ pub(super) fn resume(facts: CallFacts, noted: Noted, earlier_attempts: u32, cont
 
 /// The plan that an earlier run decided on, and where in it selection stood: at an attempt that was under way, else behind the last one.
 fn plan(open: &OpenCall) -> Option<(Vec<LinkId>, usize)> {
-    let trace: TraceView = serde_json::from_value(open.record.trace.clone()?).ok()?;
+    let trace: TraceView = open.record.trace.as_ref()?.read()?;
     let Some(last) = open.record.attempts.last() else { return Some((trace.candidates, 0)) };
     let position = trace.candidates.iter().position(|link| *link == last.link_id)?;
     let under_way = open.legs.iter().any(|leg| leg.n == last.number) && last.outcome == AttemptOutcome::Unknown;

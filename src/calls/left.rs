@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ending::{Ending, dialstatus};
 use crate::cdr::fold::label;
@@ -85,9 +85,9 @@ fn close_legs(record: &mut CallRecord, legs: &[OpenLeg], may_count: impl Fn(bool
 }
 
 fn remember(record: &mut CallRecord, at: chrono::DateTime<chrono::Utc>, event: &str) {
-    if let Some(lines) = record.timeline.as_array_mut() {
-        lines.push(json!({ "at_ms": (at - record.arrived_at).num_milliseconds(), "event": event }));
-    }
+    let mut lines: Vec<Value> = record.timeline.read().unwrap_or_default();
+    lines.push(json!({ "at_ms": (at - record.arrived_at).num_milliseconds(), "event": event }));
+    record.timeline = Value::Array(lines).into();
 }
 
 #[cfg(test)]
@@ -129,8 +129,8 @@ mod tests {
         assert_eq!((record.ended_at, record.answered_at, record.talk_ms), (at(9_000), Some(at(3_000)), 6_000));
         assert_eq!((record.ring_ms, verdicts), (1_000, vec![(1, true)]));
         assert_eq!((record.attempts[0].outcome, record.attempts[0].counted), (AttemptOutcome::Answered, true));
-        let last = record.timeline.as_array().and_then(|lines| lines.last()).map(|line| line["at_ms"].clone());
-        assert_eq!(last, Some(json!(12_000)));
+        let lines: Vec<Value> = record.timeline.read().expect("an array");
+        assert_eq!(lines.last().map(|line| &line["at_ms"]), Some(&json!(12_000)));
     }
 
     #[test]

@@ -259,7 +259,7 @@ pub fn record(line: &Line, intake: &Intake, snapshot: &Snapshot) -> CallRecord {
         hung_up_by: line.hung_up_by(),
         ending: line.ending().to_string(),
         trace: None,
-        timeline: line.timeline(),
+        timeline: line.timeline().into(),
         legacy: None,
         attempts: Vec::new(),
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 
+use super::json::Json;
 use super::record::{AttemptRecord, CallRecord, HungUpBy};
 use crate::calls::attempt::Attempt;
 use crate::calls::ending::{Ending, dialstatus};
@@ -13,7 +15,7 @@ use crate::clock::Now;
 /// The record of a call; `now` is used for whatever has not ended, so that no call is without a record.
 #[must_use]
 pub fn record(call: &Call, now: Now) -> CallRecord {
-    let trace = call.trace.as_ref().and_then(|trace| serde_json::to_value(trace.view()).ok());
+    let trace = call.trace.as_ref().and_then(|trace| Json::of(&trace.view()));
     let earlier = || call.before.as_ref().and_then(|before| before.trace.clone());
     CallRecord { trace: trace.or_else(earlier), ..so_far(call, now) }
 }
@@ -108,13 +110,13 @@ fn moment(arrived: Now, at: Now) -> DateTime<Utc> {
     label(arrived.wall, at.mono.saturating_sub(arrived.mono))
 }
 
-fn timeline(call: &Call) -> serde_json::Value {
-    let earlier = call.before.iter().flat_map(|before| before.timeline.as_array()).flatten().cloned();
+fn timeline(call: &Call) -> Json {
+    let earlier = call.before.iter().filter_map(|before| before.timeline.read::<Vec<Value>>()).flatten();
     let own = call.timeline.iter().map(|moment| {
         let at_ms = i64::try_from(moment.at.mono.saturating_sub(call.arrived.mono).as_millis()).unwrap_or(i64::MAX);
-        serde_json::json!({ "at_ms": at_ms, "event": moment.event })
+        json!({ "at_ms": at_ms, "event": moment.event })
     });
-    earlier.chain(own).collect()
+    Json::from(earlier.chain(own).collect::<Value>())
 }
 
 /// Wall time of a moment of a call, by the clock as it was when the call arrived.

@@ -156,7 +156,7 @@ pub fn record(call: &Reported, parties: Parties) -> CallRecord {
         hung_up_by: if report.dialstatus == Some(DialStatus::Cancel) { HungUpBy::Caller } else { report.hung_up_by },
         ending: ending(report.dialstatus).to_string(),
         trace: None,
-        timeline: json!([{ "at_ms": 0, "event": "handled and reported by the old dialplan" }]),
+        timeline: json!([{ "at_ms": 0, "event": "handled and reported by the old dialplan" }]).into(),
         legacy: Some(Legacy { unknown_ids: parties.unknown_ids }),
         attempts: attempt.into_iter().collect(),
     }

@@ -4,6 +4,7 @@ pub mod fallback;
 pub mod fold;
 pub mod importer;
 pub mod journal;
+pub mod json;
 pub mod legacy;
 pub mod open;
 pub mod record;

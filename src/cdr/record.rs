@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::json::Json;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::routing::snapshot::words;
 
@@ -75,9 +76,9 @@ pub struct CallRecord {
     /// The one typed reason (`calls::ending::Ending` as text).
     pub ending: String,
     /// The routing decision with every input, as JSON; `None` when no campaign was reached.
-    pub trace: Option<serde_json::Value>,
+    pub trace: Option<Json>,
     /// The call's events: array of `{"at_ms": since arrival, "event": text}`.
-    pub timeline: serde_json::Value,
+    pub timeline: Json,
     /// For a call that the old dialplan handled and reported; `None` for one handled here.
     pub legacy: Option<Legacy>,
     /// One row for every dial.

@@ -6,9 +6,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::journal::{Journal, Waiting};
+use super::journal::Journal;
 use super::record::CallRecord;
 use crate::clock::{Clock, jitter};
+use crate::store::records::Batch;
 use crate::store::{Db, StoreError, records};
 use crate::telemetry::name;
 
@@ -36,13 +37,13 @@ pub struct Ending {
 /// Writes what waits in the journal until it is told to end.
 pub async fn run(db: Db, journal: Journal, clock: Clock, ending: Ending) {
     let mut standing = journal.standing();
-    let mut next = Vec::new();
+    let mut next = None;
     loop {
-        let batch = match std::mem::take(&mut next) {
-            fresh if fresh.is_empty() => journal.oldest(0, BATCH).await,
+        let ready = match next.take() {
+            None => read(&journal, 0).await,
             read_ahead => read_ahead,
         };
-        if batch.is_empty() {
+        let Some(ready) = ready else {
             metrics::gauge!(name::RECORD_LAG).set(0.0);
             tokio::select! {
                 biased;
@@ -52,11 +53,10 @@ pub async fn run(db: Db, journal: Journal, clock: Clock, ending: Ending) {
             // Either way what came is written; in company where there is time.
             drop(timeout(LINGER, ending.closing.cancelled()).await);
             continue;
-        }
-        let last = batch.last().map_or(0, |it| it.place);
-        // The next batch is read while this one is written.
-        let (written, ahead) =
-            tokio::join!(write(&db, &journal, clock, batch, &ending.give_up), journal.oldest(last, BATCH));
+        };
+        let last = ready.places.last().copied().unwrap_or_default();
+        // The next batch is read, and made ready, while this one is written.
+        let (written, ahead) = tokio::join!(write(&db, &journal, clock, ready, &ending.give_up), read(&journal, last));
         if !written {
             return;
         }
@@ -64,16 +64,43 @@ pub async fn run(db: Db, journal: Journal, clock: Clock, ending: Ending) {
     }
 }
 
+/// What is to be written next.
+struct Ready {
+    places: Vec<i64>,
+    records: Vec<CallRecord>,
+    batch: Batch,
+}
+
+/// The oldest records behind `after`, ready to be written; `None` where there are none.
+async fn read(journal: &Journal, after: i64) -> Option<Ready> {
+    let waiting = journal.oldest(after, BATCH).await;
+    if waiting.is_empty() {
+        return None;
+    }
+    let prepare = move || {
+        let (places, records): (Vec<i64>, Vec<CallRecord>) =
+            waiting.into_iter().map(|it| (it.place, it.record)).unzip();
+        let batch = Batch::of(&records);
+        Ready { places, records, batch }
+    };
+    // A thousand records take milliseconds, which no call shall wait for.
+    match tokio::task::spawn_blocking(prepare).await {
+        Ok(ready) => Some(ready),
+        // The runtime ends, or it has panicked, and so do we.
+        Err(died) => died.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
+    }
+}
+
 /// Writes one batch, whatever that takes; `false` when it was given up. Writing is idempotent by call id, so a batch whose outcome is
 /// unknown is simply written again.
-async fn write(db: &Db, journal: &Journal, clock: Clock, batch: Vec<Waiting>, give_up: &CancellationToken) -> bool {
-    let (places, records): (Vec<i64>, Vec<CallRecord>) = batch.into_iter().map(|it| (it.place, it.record)).unzip();
+async fn write(db: &Db, journal: &Journal, clock: Clock, ready: Ready, give_up: &CancellationToken) -> bool {
+    let Ready { places, records, batch } = ready;
     let mut wait = RETRY_FIRST;
     let mut tries = 0_u32;
     loop {
         metrics::gauge!(name::RECORD_LAG).set(lag(&records, clock).as_secs_f64());
         // Dropping a write half-way is safe: it is one transaction, and idempotent.
-        let Some(written) = give_up.run_until_cancelled(timeout(SILENT, records::write(db, &records))).await else {
+        let Some(written) = give_up.run_until_cancelled(timeout(SILENT, records::write_batch(db, &batch))).await else {
             return false;
         };
         let Err(failed) = written.unwrap_or(Err(StoreError::Silent(SILENT))) else {

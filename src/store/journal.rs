@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::connect::create_file;
 use super::{Db, StoreError, records};
 use crate::cdr::journal::{Entry, Journal, Left, Refusing, Standing, Waiting};
+use crate::cdr::json::Json;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Stamp;
@@ -339,7 +340,7 @@ fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) ->
     match entry {
         Entry::Open { call, .. } => {
             // The trace is noted once, when it is new: it is the longest part and does not change.
-            let trace = call.record.trace.as_ref().map(serde_json::Value::to_string);
+            let trace = call.record.trace.as_ref().map(Json::text);
             let statement =
                 "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
                 SET body = excluded.body, trace = coalesce(excluded.trace, trace)";

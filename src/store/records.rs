@@ -13,6 +13,7 @@ use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Db, StoreError, change};
@@ -29,11 +30,52 @@ const MAX_BINDS: usize = 32_000;
 /// # Errors
 /// When the database refuses or is away; then nothing of `records` was written.
 pub async fn write(db: &Db, records: &[CallRecord]) -> Result<usize, StoreError> {
-    let mut seen = HashSet::with_capacity(records.len());
-    let records: Vec<&CallRecord> = records.iter().filter(|record| seen.insert(record.call_id)).collect();
+    write_batch(db, &Batch::of(records)).await
+}
+
+/// Records in the form in which the database takes them. Making it takes longer than handing it over: it can be done beforehand, and once
+/// for several tries.
+#[derive(Debug)]
+pub struct Batch {
+    calls: String,
+    attempts: String,
+}
+
+impl Batch {
+    /// Of these records; of several with one call id the first.
+    #[must_use]
+    pub fn of(records: &[CallRecord]) -> Self {
+        let mut seen = HashSet::with_capacity(records.len());
+        let records: Vec<&CallRecord> = records.iter().filter(|record| seen.insert(record.call_id)).collect();
+        Self {
+            calls: document(records.iter().map(|record| rows::call(record))),
+            attempts: document(
+                records.iter().flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record, attempt))),
+            ),
+        }
+    }
+}
+
+/// A JSON array.
+fn document<T: Serialize>(rows: impl Iterator<Item = T>) -> String {
+    let mut text = String::from("[");
+    for row in rows {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text += &serde_json::to_string(&row).expect("a row is texts, numbers and JSON");
+    }
+    text + "]"
+}
+
+/// Like [`write`].
+///
+/// # Errors
+/// When the database refuses or is away; then nothing of the batch was written.
+pub async fn write_batch(db: &Db, batch: &Batch) -> Result<usize, StoreError> {
     let transaction = db.write().await?;
-    let new = insert_calls(&transaction, &records).await?;
-    let counted = insert_attempts(&transaction, &records).await?;
+    let new = insert_calls(&transaction, batch).await?;
+    let counted = insert_attempts(&transaction, batch).await?;
     if !counted.is_empty() {
         count(db, &transaction, counted).await?;
     }
@@ -80,24 +122,21 @@ async fn count(db: &Db, transaction: &DatabaseTransaction, counted: Counted) -> 
     Ok(())
 }
 
-async fn insert_calls(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<usize, DbErr> {
-    let calls = records.iter().map(|record| rows::call(record)).collect();
+async fn insert_calls(transaction: &DatabaseTransaction, batch: &Batch) -> Result<usize, DbErr> {
     // Whatever is there already: the call's id, or the channel of a call that the old dialplan reported.
-    Ok(bulk::insert(transaction, calls, &[call_logs::Column::CallId]).await?.len())
+    let new = bulk::insert::<call_logs::Entity>(transaction, &batch.calls, &[call_logs::Column::CallId]).await?;
+    Ok(new.len())
 }
 
 /// When the attempts that count ended (or were reported), by link.
 type Counted = BTreeMap<i64, Vec<DateTime<Utc>>>;
 
 /// Inserts the attempts that are not stored yet; returns those of them that count.
-async fn insert_attempts(transaction: &DatabaseTransaction, records: &[&CallRecord]) -> Result<Counted, DbErr> {
+async fn insert_attempts(transaction: &DatabaseTransaction, batch: &Batch) -> Result<Counted, DbErr> {
     use call_attempts::Column;
-    let attempts = records
-        .iter()
-        .flat_map(|record| record.attempts.iter().map(|attempt| rows::attempt(record, attempt)))
-        .collect();
+    let returning = [Column::LinkId, Column::Counted, Column::EndedAt];
     let mut counted = Counted::new();
-    for row in bulk::insert(transaction, attempts, &[Column::LinkId, Column::Counted, Column::EndedAt]).await? {
+    for row in bulk::insert::<call_attempts::Entity>(transaction, &batch.attempts, &returning).await? {
         if row.try_get("", "counted")? {
             counted.entry(row.try_get("", "link_id")?).or_default().push(row.try_get("", "ended_at")?);
         }

@@ -42,7 +42,7 @@ pub(crate) fn at(millis: i64, uniqueid: &str) -> CallRecord {
         hung_up_by: HungUpBy::System,
         ending: "unknown_did".into(),
         trace: None,
-        timeline: serde_json::json!([]),
+        timeline: serde_json::json!([]).into(),
         legacy: None,
         attempts: Vec::new(),
     }

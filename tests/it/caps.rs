@@ -64,7 +64,7 @@ async fn the_clients_own_cap_binds_all_campaigns(database: Database) {
     first.hang_up();
     let records = site.records(2).await;
     let refused = records.iter().find(|r| r.ending == "all_full").expect("the second call's record");
-    let trace = refused.trace.as_ref().expect("a trace");
+    let trace = refused.trace.as_ref().expect("a trace").value();
     assert_eq!(trace["links"][0]["verdict"], "client_full");
     assert_eq!((&trace["links"][0]["client_used"], &trace["links"][0]["client_limit"]), (&1.into(), &1.into()));
     site.settle().await;

@@ -27,9 +27,9 @@ async fn an_answered_call(database: Database) {
     assert!(record.talk_ms > 0);
     assert!((record.talk_ms - (record.ended_at - answered).num_milliseconds()).abs() <= 1, "times and durations agree");
     assert!(record.attempts[0].counted);
-    let trace = record.trace.as_ref().expect("a trace");
+    let trace = record.trace.as_ref().expect("a trace").value();
     assert_eq!((&trace["strategy"], &trace["links"][0]["identifier"]), (&"round_robin".into(), &"north".into()));
-    let events = record.timeline.as_array().expect("a timeline");
+    let events: Vec<serde_json::Value> = record.timeline.read().expect("a timeline");
     assert_eq!(events[0]["event"], "arrived");
     assert_eq!(site.total_of("north").await, 1);
     site.settle().await;

@@ -28,8 +28,8 @@ async fn a_talking_call_is_adopted_with_its_permit(database: Database) {
     let adopted = records.iter().find(|r| r.uniqueid == call.id()).expect("the adopted call's record");
     assert_eq!((adopted.ending.as_str(), adopted.answered_client_name.as_deref()), ("completed", Some("north")));
     assert!(adopted.trace.is_some(), "why it went there is known still");
-    let events: Vec<&str> =
-        adopted.timeline.as_array().into_iter().flatten().filter_map(|it| it["event"].as_str()).collect();
+    let lines: Vec<serde_json::Value> = adopted.timeline.read().expect("a timeline");
+    let events: Vec<&str> = lines.iter().filter_map(|it| it["event"].as_str()).collect();
     assert_eq!(events[0], "arrived");
     assert!(events.iter().any(|event| event.starts_with("adopted")), "{events:?}");
     assert_eq!(site.total_of("north").await, 1);

@@ -193,7 +193,7 @@ fn call_of(loaded: &Snapshot) -> CallRecord {
         hung_up_by: HungUpBy::Caller,
         ending: "answered".into(),
         trace: None,
-        timeline: serde_json::json!([]),
+        timeline: serde_json::json!([]).into(),
         legacy: None,
         attempts: vec![attempt],
     }

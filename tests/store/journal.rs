@@ -71,7 +71,7 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     // Later notes come without the trace.
     let mut later = under_way(1);
     later.record.trace = None;
-    later.record.timeline = json!([{"at_ms": 9, "event": "answered(1)"}]);
+    later.record.timeline = json!([{"at_ms": 9, "event": "answered(1)"}]).into();
     journal.note(later.clone());
     journal.note(under_way(2));
     journal.finish(record(2, Vec::new()));

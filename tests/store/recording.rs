@@ -74,8 +74,8 @@ pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
         sip_code: Some(480),
         hung_up_by: HungUpBy::System,
         ending: "nobody_answered".into(),
-        trace: Some(json!({"weights": [1, 2.5, null], "b": 1, "a": "x"})),
-        timeline: json!([{"at_ms": 0, "event": "arrived"}]),
+        trace: Some(json!({"weights": [1, 2.5, null], "b": 1, "a": "x"}).into()),
+        timeline: json!([{"at_ms": 0, "event": "arrived"}]).into(),
         legacy: None,
         attempts,
     }
@@ -98,11 +98,11 @@ async fn records_come_back_as_written(home: Home) {
     let db = home.migrated().await;
     let mut written = record(1, vec![attempt(1, 1, false), attempt(2, 2, true)]);
     written.caller_raw = Some("a\u{0}b".into());
-    written.timeline = json!([{"at_ms": 0, "event": "\u{0}", "\u{0}": []}]);
+    written.timeline = json!([{"at_ms": 0, "event": "\u{0}", "\u{0}": []}]).into();
     assert_eq!(records::write(&db, std::slice::from_ref(&written)).await.expect("written"), 1);
     // PostgreSQL stores no NUL in text; a hostile caller must not thereby go unrecorded.
     written.caller_raw = Some("a\u{fffd}b".into());
-    written.timeline = json!([{"at_ms": 0, "event": "\u{fffd}", "\u{fffd}": []}]);
+    written.timeline = json!([{"at_ms": 0, "event": "\u{fffd}", "\u{fffd}": []}]).into();
     assert_eq!(records::by_call_id(&db, written.call_id).await.expect("read"), Some(written.clone()));
     assert_eq!(records::recent(&db, 10).await.expect("listed"), [written]);
     assert_eq!(records::by_call_id(&db, record(2, vec![]).call_id).await.expect("read"), None);

@@ -135,7 +135,7 @@ async fn a_panic_at_any_step_ends_that_call_alone_with_one_record() {
         assert_eq!((record.ending.as_str(), outcomes(&record)), ("failed", outcome), "{at}");
         assert_eq!(record.sip_code, Some(i16::try_from(sip).expect("small")), "{at}");
         assert_eq!(record.caller_raw.as_deref(), Some(caller.as_str()));
-        assert!(record.timeline.to_string().contains("failed inside the controller"), "{at}");
+        assert!(record.timeline.text().contains("failed inside the controller"), "{at}");
     }
     assert_eq!(other.end(), None, "the others talk on");
     other.hang_up();

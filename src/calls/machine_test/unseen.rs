@@ -295,5 +295,5 @@ fn an_answer_that_only_lists_show_is_told_with_all_the_time_in_which_it_may_have
     bench.give(Input::CallerGone);
     let record = bench.record();
     let expected = format!("answered unseen, between {} and {}", told(since), told(now));
-    assert!(record.timeline.to_string().contains(&expected), "{} has no {expected}", record.timeline);
+    assert!(record.timeline.text().contains(&expected), "{} has no {expected}", record.timeline.text());
 }

@@ -48,7 +48,7 @@ fn plain(changes: &[(&str, Option<&str>)]) -> CallRecord {
 }
 
 fn events(record: &CallRecord) -> Vec<String> {
-    let events = record.timeline.as_array().into_iter().flatten();
+    let events = record.timeline.read::<Vec<serde_json::Value>>().into_iter().flatten();
     events.map(|one| format!("{} {}", one["at_ms"], one["event"].as_str().unwrap_or_default())).collect()
 }
 

@@ -66,8 +66,8 @@ fn answered() -> CallRecord {
         sip_code: Some(200),
         hung_up_by: HungUpBy::Caller,
         ending: "completed".into(),
-        trace: Some(trace()),
-        timeline: json!([{"at_ms": 0, "event": "arrived"}, {"at_ms": 5100, "event": "answered(2)"}]),
+        trace: Some(trace().into()),
+        timeline: json!([{"at_ms": 0, "event": "arrived"}, {"at_ms": 5100, "event": "answered(2)"}]).into(),
         legacy: None,
         attempts: vec![attempt(1, "Alpha", AttemptOutcome::Busy), second],
     }
@@ -186,9 +186,9 @@ fn why_says_within_which_time_an_unseen_end_was() {
 #[test]
 fn why_bears_a_trace_it_does_not_know_and_a_call_without_one() {
     let mut record = answered();
-    record.trace = Some(json!({"later": "form"}));
+    record.trace = Some(json!({"later": "form"}).into());
     assert!(why(&record).contains("\"later\": \"form\""));
-    (record.trace, record.attempts, record.timeline) = (None, vec![], json!(null));
+    (record.trace, record.attempts, record.timeline) = (None, vec![], json!(null).into());
     record.ending = "unknown_did".into();
     let text = why(&record);
     for part in ["no campaign was reached: unknown_did", "nobody was dialled", "none was kept"] {

@@ -87,9 +87,9 @@ fn decision(record: &CallRecord) -> String {
     let Some(trace) = &record.trace else {
         return format!("no campaign was reached: {}\n", table::safe(&record.ending));
     };
-    let Ok(trace) = serde_json::from_value::<TraceView>(trace.clone()) else {
+    let Some(trace) = trace.read::<TraceView>() else {
         // Written by another version: still an answer, if not a pretty one.
-        return format!("{trace:#}\n");
+        return format!("{:#}\n", trace.value());
     };
     let mut text = format!(
         "strategy {} in campaign {} (calls: {}), routing revision {}\n",
@@ -177,7 +177,7 @@ fn attempt_row(record: &CallRecord, attempt: &AttemptRecord) -> Vec<String> {
 
 fn timeline(record: &CallRecord) -> String {
     let mut text = String::new();
-    for moment in record.timeline.as_array().into_iter().flatten() {
+    for moment in record.timeline.read::<Vec<serde_json::Value>>().into_iter().flatten() {
         let millis = moment["at_ms"].as_i64().unwrap_or(0).max(0);
         let event = moment["event"].as_str().map_or_else(|| moment.to_string(), table::safe);
         let _ = writeln!(text, "{:>6}.{:03}  {event}", millis / 1000, millis % 1000);

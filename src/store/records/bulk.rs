@@ -1,94 +1,50 @@
-//! Many new rows in one statement.
+//! Many new rows in one statement: all of them are one JSON document, taken apart by the database, and the statement is the same for any
+//! number of them. As tens of thousands of bound values the same rows cost several times as much on both sides.
 
-use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityName, EntityTrait,
-    Iterable, QueryResult, QueryTrait, Statement, Value,
+    ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IdenStatic, Iterable,
+    QueryResult, Statement,
 };
-use serde_json::{Map, Value as Json};
 
-use super::MAX_BINDS;
-
-/// Inserts those of `rows` whose key is not there yet; `returning` of each that was new.
+/// Inserts those rows of `document` (a JSON array of objects, their fields named like the columns) whose key is not there yet; `returning`
+/// of each that was new.
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub(super) async fn insert<A>(
+pub(super) async fn insert<E: EntityTrait>(
     transaction: &DatabaseTransaction,
-    rows: Vec<A>,
-    returning: &[<A::Entity as EntityTrait>::Column],
-) -> Result<Vec<QueryResult>, DbErr>
-where
-    A: ActiveModelTrait,
-    <A::Entity as EntityTrait>::Column: Copy,
-{
-    if rows.is_empty() {
+    document: &str,
+    returning: &[E::Column],
+) -> Result<Vec<QueryResult>, DbErr> {
+    if document == "[]" {
         return Ok(Vec::new());
     }
-    if transaction.get_database_backend() == DbBackend::Postgres {
-        return insert_document(transaction, rows, returning).await;
-    }
-    let chunk = MAX_BINDS / <A::Entity as EntityTrait>::Column::iter().count();
-    let (mut rows, mut new) = (rows.into_iter().peekable(), Vec::new());
-    while rows.peek().is_some() {
-        let mut insert = A::Entity::insert_many(rows.by_ref().take(chunk)).into_query();
-        insert
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .returning(Query::returning().columns(returning.iter().copied()));
-        new.extend(transaction.query_all(&insert).await?);
-    }
-    Ok(new)
-}
-
-/// PostgreSQL: all rows are one JSON document, taken apart by the server, and the statement is the same for any number of them. As
-/// tens of thousands of bound values the same rows cost several times as much on both sides.
-async fn insert_document<A: ActiveModelTrait>(
-    transaction: &DatabaseTransaction,
-    rows: Vec<A>,
-    returning: &[<A::Entity as EntityTrait>::Column],
-) -> Result<Vec<QueryResult>, DbErr> {
-    use sea_orm::IdenStatic;
-
-    let table = A::Entity::default().table_name().to_owned();
-    let names = |columns: &mut dyn Iterator<Item = &'static str>| {
-        columns.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    let backend = transaction.get_database_backend();
+    let table = E::default().table_name().to_owned();
+    let columns = names(&mut E::Column::iter());
+    let (values, rows) = if backend == DbBackend::Postgres {
+        (columns.clone(), format!("json_populate_recordset(NULL::\"{table}\", $1::json)"))
+    } else {
+        (E::Column::iter().map(|column| in_sqlite(&column)).collect::<Vec<_>>().join(", "), "json_each($1)".to_owned())
     };
-    let columns = names(&mut <A::Entity as EntityTrait>::Column::iter().map(|column| column.as_str()));
-    let returning = names(&mut returning.iter().map(IdenStatic::as_str));
+    let returning = names(&mut returning.iter().copied());
+    // Without WHERE, SQLite would read ON as that of a join.
     let text = format!(
-        "INSERT INTO \"{table}\" ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::\"{table}\", $1::json) \
-         ON CONFLICT DO NOTHING RETURNING {returning}"
+        "INSERT INTO \"{table}\" ({columns}) SELECT {values} FROM {rows} WHERE true ON CONFLICT DO NOTHING RETURNING {returning}"
     );
-    let document = serde_json::to_string(&rows.into_iter().map(object).collect::<Result<Vec<_>, _>>()?);
-    let document = document.map_err(|error| DbErr::Custom(error.to_string()))?;
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, text, [document.into()]);
-    transaction.query_all_raw(statement).await
+    transaction.query_all_raw(Statement::from_sql_and_values(backend, text, [document.into()])).await
 }
 
-/// A row as a JSON object; NULLs are left out.
-fn object<A: ActiveModelTrait>(mut row: A) -> Result<Map<String, Json>, DbErr> {
-    use sea_orm::IdenStatic;
+fn names<C: IdenStatic>(columns: &mut dyn Iterator<Item = C>) -> String {
+    columns.map(|column| format!("\"{}\"", column.as_str())).collect::<Vec<_>>().join(", ")
+}
 
-    let mut object = Map::new();
-    for column in <A::Entity as EntityTrait>::Column::iter() {
-        let (ActiveValue::Set(value) | ActiveValue::Unchanged(value)) = row.take(column) else { continue };
-        if let Some(value) = plain(value).map_err(|value| DbErr::Custom(format!("{}: {value:?}", column.as_str())))? {
-            object.insert(column.as_str().to_owned(), value);
-        }
+/// How SQLite reads a column from the row, which `json_each` calls `value`.
+fn in_sqlite<C: ColumnTrait>(column: &C) -> String {
+    let name = column.as_str();
+    match column.def().get_column_type() {
+        ColumnType::Uuid => format!("unhex(value->>'$.{name}')"),
+        ColumnType::Json | ColumnType::JsonBinary => format!("value->'$.{name}'"),
+        _ => format!("value->>'$.{name}'"),
     }
-    Ok(object)
-}
-
-/// A value as JSON, in a form that PostgreSQL reads back to the same; `None` for NULL. Fails with the value where records have no such kind.
-fn plain(value: Value) -> Result<Option<Json>, Value> {
-    Ok(match value {
-        Value::Bool(value) => value.map(Json::from),
-        Value::SmallInt(value) => value.map(Json::from),
-        Value::BigInt(value) => value.map(Json::from),
-        Value::String(value) => value.map(Json::from),
-        Value::Json(value) => value.map(|value| *value),
-        Value::Uuid(value) => value.map(|value| Json::from(value.hyphenated().to_string())),
-        Value::ChronoDateTimeUtc(value) => value.map(|value| Json::from(value.to_rfc3339())),
-        other => return Err(other),
-    })
 }

@@ -7,7 +7,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{MAX_BINDS, insert_calls};
+use super::{Batch, MAX_BINDS, insert_calls};
 use crate::cdr::record::CallRecord;
 use crate::cdr::spool::Position;
 use crate::store::{Db, StoreError, number};
@@ -43,13 +43,13 @@ pub async fn import(
 ) -> Result<Vec<String>, StoreError> {
     let transaction = db.write().await?;
     let known = known(&transaction, node, records).await?;
-    let records: Vec<&CallRecord> = records.iter().filter(|record| !known.contains(&record.uniqueid)).collect();
-    insert_calls(&transaction, &records).await?;
+    let records: Vec<CallRecord> = records.iter().filter(|record| !known.contains(&record.uniqueid)).cloned().collect();
+    insert_calls(&transaction, &Batch::of(&records)).await?;
     if let Some(position) = position {
         keep(&transaction, node, position).await?;
     }
     transaction.commit().await?;
-    Ok(records.into_iter().map(|record| record.ending.clone()).collect())
+    Ok(records.into_iter().map(|record| record.ending).collect())
 }
 
 /// Those channels of the node among `records` that have a record.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::{call_logs, campaign_client_settings, campaigns, clients, dids, users};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
-use super::{count, insert_attempts, insert_calls, with_attempts};
+use super::{Batch, count, insert_attempts, insert_calls, with_attempts};
 use crate::cdr::legacy::{self, DialledLink, Ids, Parties, Reported};
 use crate::cdr::record::CallRecord;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -68,12 +68,13 @@ async fn insert(
     }
     let parties = parties(transaction, &call.report.ids, &call.dialled).await?;
     let record = legacy::record(call, parties);
-    if insert_calls(transaction, &[&record]).await? == 0 {
+    let batch = Batch::of(std::slice::from_ref(&record));
+    if insert_calls(transaction, &batch).await? == 0 {
         // Another report of the same call has come in between, and is committed: inserting waited for it.
         let record = find(transaction, call).await?.ok_or(DbErr::RecordNotInserted)?;
         return Ok(Logged { record, new: false });
     }
-    let mut counted = insert_attempts(transaction, &[&record]).await?;
+    let mut counted = insert_attempts(transaction, &batch).await?;
     if !counted.is_empty() {
         counted.values_mut().for_each(|at| at.fill(received));
         count(db, transaction, counted).await?;

@@ -1,0 +1,100 @@
+//! Who competes, and one block of calls of one of them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::sip::caller::{Call, Series, call};
+use super::site::{Backend, CARRIER_IP, Centres, STATIC_IP, Site, Transport};
+
+/// One way of getting a call to a call centre, on one of the sites.
+#[derive(Debug, Clone)]
+pub(crate) struct Contestant {
+    /// For people.
+    pub(crate) name: String,
+    /// Which site.
+    pub(crate) site: usize,
+    /// Whether it is the dialplan's own `Dial()`.
+    pub(crate) is_static: bool,
+}
+
+/// All that compete, and where.
+#[derive(Debug)]
+pub(crate) struct Contest {
+    /// Where the calls end.
+    pub(crate) centres: Centres,
+    /// Where they come by.
+    pub(crate) sites: Vec<Site>,
+    /// Who competes: of each site first `Dial()`, then the controller.
+    pub(crate) contestants: Vec<Contestant>,
+}
+
+/// What one block of calls came to.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Each call.
+    pub(crate) calls: Vec<Call>,
+    /// Asterisk's CPU time.
+    pub(crate) asterisk: Duration,
+    /// The controller's.
+    pub(crate) controller: Duration,
+}
+
+impl Block {
+    /// From INVITE to 200 of those that were answered.
+    pub(crate) fn set_ups(&self) -> Vec<Duration> {
+        self.calls.iter().filter_map(Call::set_up).collect()
+    }
+
+    /// How many were not answered.
+    pub(crate) fn failures(&self) -> usize {
+        self.calls.iter().filter(|call| call.set_up().is_none()).count()
+    }
+
+    /// A CPU time for each call, in milliseconds.
+    pub(crate) fn per_call(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e3 / self.calls.len() as f64
+    }
+}
+
+impl Contest {
+    /// Starts the sites of these kinds.
+    pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
+        let centres = Centres::open().await;
+        let (mut sites, mut contestants) = (Vec::new(), Vec::new());
+        for (site, &(backend, transport)) in kinds.iter().enumerate() {
+            let database = match backend {
+                Backend::Sqlite => "SQLite",
+                Backend::Postgres => "PostgreSQL",
+            };
+            let way = match transport {
+                Transport::Websocket => "WebSocket",
+                Transport::Http => "HTTP",
+            };
+            sites.push(Site::start(&centres, backend, transport).await);
+            contestants.push(Contestant { name: format!("Dial(), {database}"), site, is_static: true });
+            contestants.push(Contestant { name: format!("CapConduit, {way}, {database}"), site, is_static: false });
+        }
+        Self { centres, sites, contestants }
+    }
+
+    /// Has one of them take a block of calls, and leaves it time to come to rest.
+    pub(crate) async fn block(
+        &mut self,
+        who: &Contestant,
+        did: &'static str,
+        (calls, per_second): (usize, f64),
+        talk: Duration,
+    ) -> Block {
+        let site = &mut self.sites[who.site];
+        let ip = if who.is_static { STATIC_IP } else { CARRIER_IP };
+        let from = SocketAddr::new(ip.parse().expect("an address"), 0);
+        let series = Series { from, to: site.sip(), did, calls, per_second, talk };
+        let before = site.cpu();
+        let calls = call(series).await;
+        sleep(Duration::from_millis(500)).await;
+        let after = site.cpu();
+        Block { calls, asterisk: after.0 - before.0, controller: after.1 - before.1 }
+    }
+}
