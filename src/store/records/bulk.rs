@@ -22,16 +22,21 @@ pub(super) async fn insert<E: EntityTrait>(
     let backend = transaction.get_database_backend();
     let table = E::default().table_name().to_owned();
     let columns = names(&mut E::Column::iter());
-    let (values, rows) = if backend == DbBackend::Postgres {
-        (columns.clone(), format!("json_populate_recordset(NULL::\"{table}\", $1::json)"))
-    } else {
-        (E::Column::iter().map(|column| in_sqlite(&column)).collect::<Vec<_>>().join(", "), "json_each($1)".to_owned())
-    };
     let returning = names(&mut returning.iter().copied());
-    // Without WHERE, SQLite would read ON as that of a join.
-    let text = format!(
-        "INSERT INTO \"{table}\" ({columns}) SELECT {values} FROM {rows} WHERE true ON CONFLICT DO NOTHING RETURNING {returning}"
-    );
+    let text = if backend == DbBackend::Postgres {
+        format!(
+            "INSERT INTO \"{table}\" ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::\"{table}\", $1::json) \
+             ON CONFLICT DO NOTHING RETURNING {returning}"
+        )
+    } else {
+        let values = E::Column::iter().map(|column| in_sqlite(&column)).collect::<Vec<_>>().join(", ");
+        // Materialized: else each row would be written out as text again for each of its columns. Without WHERE, ON would be that of a join.
+        format!(
+            "WITH document(fields) AS MATERIALIZED (SELECT jsonb(value) FROM json_each($1)) \
+             INSERT INTO \"{table}\" ({columns}) SELECT {values} FROM document WHERE true \
+             ON CONFLICT DO NOTHING RETURNING {returning}"
+        )
+    };
     transaction.query_all_raw(Statement::from_sql_and_values(backend, text, [document.into()])).await
 }
 
@@ -39,12 +44,12 @@ fn names<C: IdenStatic>(columns: &mut dyn Iterator<Item = C>) -> String {
     columns.map(|column| format!("\"{}\"", column.as_str())).collect::<Vec<_>>().join(", ")
 }
 
-/// How SQLite reads a column from the row, which `json_each` calls `value`.
+/// How SQLite reads a column from the row's `fields`.
 fn in_sqlite<C: ColumnTrait>(column: &C) -> String {
     let name = column.as_str();
     match column.def().get_column_type() {
-        ColumnType::Uuid => format!("unhex(value->>'$.{name}')"),
-        ColumnType::Json | ColumnType::JsonBinary => format!("value->'$.{name}'"),
-        _ => format!("value->>'$.{name}'"),
+        ColumnType::Uuid => format!("unhex(fields->>'$.{name}')"),
+        ColumnType::Json | ColumnType::JsonBinary => format!("fields->'$.{name}'"),
+        _ => format!("fields->>'$.{name}'"),
     }
 }
