@@ -35,14 +35,13 @@ chaos-adoption: (_set-up "tests")
     @cargo build --quiet --release --bin capconduit --example chaos
     @target/release/examples/chaos adoption 300
 
-# PostgreSQL away for 5 minutes at 10 calls a second, stopped and silent; then how quickly a backlog of records is written
+# PostgreSQL away for 5 minutes at 10 calls a second, stopped and silent (how quickly a backlog of records is written: `just bench records`)
 chaos-database: (_set-up "tests")
     @cargo build --quiet --release --bin capconduit --example chaos
     @target/release/examples/chaos database 300
-    @target/release/examples/chaos backlog
 
 # How fast it is beside the dialplan's own Dial(), on a real Asterisk: writes bench/REPORT.md. `just bench quick` in 3 minutes, or rows by name
-bench *arguments: (_set-up "tests")
+bench *arguments: (_set-up "bench")
     @echo "bench: building as it is run in earnest (minutes, the first time)"
     @cargo build --quiet --release --bin capconduit --example bench
     @target/release/examples/bench {{ arguments }}

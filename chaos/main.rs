@@ -13,15 +13,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chaos::adoption::adopt;
-use chaos::backlog::backlog;
 use chaos::outage::{Away, outage};
 use chaos::run::{Wanted, run};
 use chaos::scene::{Realtime, Scene};
 
 const USAGE: &str = "usage: chaos [SEED] [MINUTES]              everything at once, drawn from the seed
        chaos adoption [CALLS]              kill -9 while so many talk (300)
-       chaos database [SECONDS] [realtime] PostgreSQL away (300 s), stopped and silent; realtime: Asterisk's tables in it, too
-       chaos backlog [RECORDS]             how quickly so many waiting records are written (200000)";
+       chaos database [SECONDS] [realtime] PostgreSQL away (300 s), stopped and silent; realtime: Asterisk's tables in it, too";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -34,8 +32,6 @@ async fn main() -> ExitCode {
         ["database"] => database(300, Realtime::File).await,
         ["database", seconds] => with(seconds, |seconds| database(seconds, Realtime::File)).await,
         ["database", seconds, "realtime"] => with(seconds, |seconds| database(seconds, Realtime::Postgres)).await,
-        ["backlog"] => replay(200_000).await,
-        ["backlog", records] => with(records, replay).await,
         [seed] => with(seed, |seed| chaos(seed, 10.0)).await,
         [seed, minutes] => match minutes.parse() {
             Ok(minutes) => with(seed, |seed| chaos(seed, minutes)).await,
@@ -82,13 +78,6 @@ async fn database(seconds: u64, realtime: Realtime) -> ExitCode {
         }
     }
     all
-}
-
-async fn replay(records: usize) -> ExitCode {
-    println!("chaos: {records} records wait in the journal, and the database comes back");
-    let (replayed, scene) = backlog(records).await;
-    let lines: Vec<String> = replayed.iter().map(|one| one.report()).collect();
-    end(scene, &lines.join("\n"), replayed.iter().all(|one| one.is_clean()))
 }
 
 /// Tells it; where it is not as it must be, the logs are kept.

@@ -7,7 +7,6 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "what cannot be measured is no result, and says so")]
 
 pub(crate) mod adoption;
-pub(crate) mod backlog;
 mod blow;
 mod dice;
 mod fault;

@@ -6,7 +6,29 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::sip::caller::{Call, Series, call};
-use super::site::{Backend, CARRIER_IP, Centres, STATIC_IP, Site, Transport};
+use super::site::{Backend, CARRIER_IP, Centres, REPLACED_IP, STATIC_IP, Site, Transport};
+
+/// What takes a call to a call centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The dialplan's own `Dial()`, and nothing else.
+    Static,
+    /// This controller.
+    Controller,
+    /// The design that it replaces.
+    Replaced,
+}
+
+impl Way {
+    /// The address that its calls come from.
+    fn carrier(self) -> &'static str {
+        match self {
+            Self::Static => STATIC_IP,
+            Self::Controller => CARRIER_IP,
+            Self::Replaced => REPLACED_IP,
+        }
+    }
+}
 
 /// One way of getting a call to a call centre, on one of the sites.
 #[derive(Debug, Clone)]
@@ -15,8 +37,10 @@ pub(crate) struct Contestant {
     pub(crate) name: String,
     /// Which site.
     pub(crate) site: usize,
-    /// Whether it is the dialplan's own `Dial()`.
-    pub(crate) is_static: bool,
+    /// What takes its calls.
+    pub(crate) way: Way,
+    /// The site's `Dial()`, with which it is compared.
+    pub(crate) fixed: usize,
 }
 
 /// All that compete, and where.
@@ -28,6 +52,18 @@ pub(crate) struct Contest {
     pub(crate) sites: Vec<Site>,
     /// Who competes: of each site first `Dial()`, then the controller.
     pub(crate) contestants: Vec<Contestant>,
+}
+
+impl Contestant {
+    /// Whether it is this controller.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.way == Way::Controller
+    }
+
+    /// Whether it is what the others are compared with.
+    pub(crate) fn is_static(&self) -> bool {
+        self.way == Way::Static
+    }
 }
 
 /// What one block of calls came to.
@@ -60,7 +96,7 @@ impl Block {
 
 impl Contest {
     /// Starts the sites of these kinds.
-    pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
+    pub(crate) async fn start(kinds: &[(Backend, Transport)], with_replaced: bool) -> Self {
         let centres = Centres::open().await;
         let (mut sites, mut contestants) = (Vec::new(), Vec::new());
         for (site, &(backend, transport)) in kinds.iter().enumerate() {
@@ -72,9 +108,21 @@ impl Contest {
                 Transport::Websocket => "WebSocket",
                 Transport::Http => "HTTP",
             };
-            sites.push(Site::start(&centres, backend, transport).await);
-            contestants.push(Contestant { name: format!("Dial(), {database}"), site, is_static: true });
-            contestants.push(Contestant { name: format!("CapConduit, {way}, {database}"), site, is_static: false });
+            sites.push(Site::start(&centres, backend, transport, false).await);
+            let fixed = contestants.len();
+            let name = format!("Dial(), {database} ({way}'s)");
+            contestants.push(Contestant { name, site, way: Way::Static, fixed });
+            let name = format!("CapConduit, {way}, {database}");
+            contestants.push(Contestant { name, site, way: Way::Controller, fixed });
+        }
+        if with_replaced {
+            // On an Asterisk of its own, because it needs more of it.
+            let (site, fixed) = (sites.len(), contestants.len());
+            sites.push(Site::start(&centres, Backend::Sqlite, Transport::Websocket, true).await);
+            let name = "Dial(), SQLite (the old design's)".to_owned();
+            contestants.push(Contestant { name, site, way: Way::Static, fixed });
+            let name = "func_odbc, GROUP_COUNT, AGI".to_owned();
+            contestants.push(Contestant { name, site, way: Way::Replaced, fixed });
         }
         Self { centres, sites, contestants }
     }
@@ -88,8 +136,7 @@ impl Contest {
         talk: Duration,
     ) -> Block {
         let site = &mut self.sites[who.site];
-        let ip = if who.is_static { STATIC_IP } else { CARRIER_IP };
-        let from = SocketAddr::new(ip.parse().expect("an address"), 0);
+        let from = SocketAddr::new(who.way.carrier().parse().expect("an address"), 0);
         let series = Series { from, to: site.sip(), did, calls, per_second, talk };
         let before = site.cpu();
         let calls = call(series).await;

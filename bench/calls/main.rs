@@ -7,6 +7,8 @@ mod calls;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/live/harness/mod.rs"]
 mod harness;
+#[path = "../../benches/world/mod.rs"]
+mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,11 +16,21 @@ use std::process::ExitCode;
 use calls::contest::Contest;
 use calls::report::{Report, Section};
 use calls::rows::ceiling::ceiling;
+use calls::rows::decision::decision;
 use calls::rows::failover::failover;
+use calls::rows::listeners::listeners;
+use calls::rows::records::written;
 use calls::rows::set_up::{self, Wanted};
+use calls::rows::soak::soak;
 use calls::site::{Backend, Transport};
 
-const USAGE: &str = "usage: bench [quick | full] [ROW...]    rows: latency cpu failover ceiling (all)";
+const USAGE: &str = "usage: bench [quick | full] [ROW...]
+       quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
+       rows: latency failover cpu ceiling decision records listeners soak (an hour: only where it is named)";
+/// All rows.
+const ROWS: [&str; 8] = ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "soak"];
+/// What a quick look has time for.
+const QUICK: [&str; 4] = ["latency", "failover", "cpu", "decision"];
 
 /// Every way of reaching Asterisk.
 const ALL: [(Backend, Transport); 4] = [
@@ -30,17 +42,22 @@ const ALL: [(Backend, Transport); 4] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    tokio::task::LocalSet::new().run_until(run()).await
+}
+
+async fn run() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.first().is_some_and(|word| word == "quick");
     let rows: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|word| !["quick", "full"].contains(word)).collect();
-    if rows.iter().any(|row| !["latency", "cpu", "failover", "ceiling"].contains(row)) {
+    if rows.iter().any(|row| !ROWS.contains(row)) {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     }
     let wanted = if quick { Wanted { rounds: 2, seconds: 4 } } else { Wanted { rounds: 5, seconds: 10 } };
-    let is_wanted = |row: &str| rows.is_empty() || rows.contains(&row);
-    let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }).await;
+    let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
+    let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
+    let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }, !quick).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut report = Report::read(&folder);
     let mut keep = |key: &str, section: Section| {
@@ -61,6 +78,18 @@ async fn main() -> ExitCode {
     }
     if is_wanted("ceiling") {
         keep("4-ceiling", ceiling(&mut contest, if quick { 1 } else { 3 }).await);
+    }
+    if is_wanted("decision") {
+        keep("5-decision", decision(wanted));
+    }
+    if is_wanted("records") {
+        keep("6-records", written(&mut contest, wanted).await);
+    }
+    if is_wanted("listeners") {
+        keep("7-listeners", listeners(&mut contest, wanted).await);
+    }
+    if is_wanted("soak") {
+        keep("8-soak", soak(&mut contest, if quick { 3 } else { 60 }).await);
     }
     ExitCode::SUCCESS
 }

@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use capconduit::cdr::record::CallRecord;
 use tempfile::TempDir;
 
+use super::replaced::{self, Sink};
 use super::sip::centre::{Centre, Manner};
 use crate::harness::controller::{Address, Controller, Settings};
 use crate::harness::node::Node;
@@ -19,6 +21,8 @@ use crate::harness::postgres::Postgres;
 pub(crate) const CARRIER_IP: &str = "127.0.0.2";
 /// The carrier whose calls the dialplan's own `Dial()` takes.
 pub(crate) const STATIC_IP: &str = "127.0.0.3";
+/// The carrier whose calls the design before this one takes.
+pub(crate) const REPLACED_IP: &str = "127.0.0.4";
 const CENTRE_IP: &str = "127.0.0.11";
 /// Above the kernel's range for outgoing connections; sites share it, for one at a time has calls.
 const MEDIA: &str = "61000-64999";
@@ -89,12 +93,13 @@ pub(crate) struct Site {
     /// Asterisk.
     pub(crate) node: Node,
     _database: Option<Postgres>,
+    _sink: Option<Sink>,
     _dir: TempDir,
 }
 
 impl Site {
     /// Starts one.
-    pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transport) -> Self {
+    pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transport, with_replaced: bool) -> Self {
         // Asterisk runs as another user and must be able to enter.
         let dir =
             tempfile::Builder::new().prefix("capconduit-bench-").permissions(Permissions::from_mode(0o755)).tempdir();
@@ -120,6 +125,7 @@ impl Site {
         let overlay = dir.path().join("overlay");
         extend(&overlay, "extensions.conf", STATIC_DIALPLAN);
         extend(&overlay, "pjsip.conf", STATIC_ENDPOINT);
+        let sink = if with_replaced { Some(replaced::add(dir.path(), &overlay).await) } else { None };
         let options = [("--rtp", MEDIA.to_owned()), ("--overlay", overlay.display().to_string())];
         let mut node = Node::start(dir.path(), &centres.ports, "pbx-1", &spec, &options);
         let settings = Settings {
@@ -135,7 +141,13 @@ impl Site {
         controller.apply(&plan(centres).toml()).await;
         node.ready().await;
         controller.serve(std::slice::from_ref(&node)).await;
-        Self { controller, node, _database: database, _dir: dir }
+        Self { controller, node, _database: database, _sink: sink, _dir: dir }
+    }
+
+    /// Its records, the newest thousand.
+    pub(crate) async fn records(&self) -> Vec<CallRecord> {
+        let text = self.controller.run(&["calls", "--json", "--limit", "1000"]).await;
+        serde_json::from_str(&text).expect("records as the controller prints them")
     }
 
     /// Where its Asterisk takes SIP.
@@ -163,9 +175,10 @@ fn plan(centres: &Centres) -> Plan {
 }
 
 /// A file of `asterisk/etc` with more at its end, in a folder that stands in for that.
-fn extend(overlay: &Path, name: &str, more: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/etc").join(name);
-    let text = std::fs::read_to_string(&file).expect("the repository has its Asterisk configuration");
+pub(super) fn extend(overlay: &Path, name: &str, more: &str) {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/etc").join(name);
+    let text = std::fs::read_to_string(overlay.join(name)).or_else(|_| std::fs::read_to_string(own));
+    let text = text.expect("the repository has its Asterisk configuration");
     std::fs::create_dir_all(overlay).expect("the bench's folder takes a folder");
     std::fs::write(overlay.join(name), text + more).expect("the bench's folder takes a file");
 }

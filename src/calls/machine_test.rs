@@ -2,6 +2,7 @@
 
 mod any_order;
 pub(crate) mod bench;
+mod cost;
 mod media;
 mod signs;
 mod unseen;

@@ -16,7 +16,7 @@ pub(crate) async fn failover(contest: &mut Contest, wanted: Wanted) -> Section {
         wanted.rounds, wanted.seconds
     );
     let mut section = Section::new("Failover", &how, &["contestant", "p50", "p99", "not followed"]);
-    let controllers: Vec<_> = contest.contestants.iter().filter(|who| !who.is_static).cloned().collect();
+    let controllers: Vec<_> = contest.contestants.iter().filter(|who| who.is_ours()).cloned().collect();
     let mut all = vec![(Vec::new(), Vec::new(), 0); controllers.len()];
     for _ in 0..wanted.rounds {
         for (n, who) in controllers.iter().enumerate() {

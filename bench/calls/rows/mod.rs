@@ -1,5 +1,9 @@
 //! One file for each thing that is measured.
 
 pub(crate) mod ceiling;
+pub(crate) mod decision;
 pub(crate) mod failover;
+pub(crate) mod listeners;
+pub(crate) mod records;
 pub(crate) mod set_up;
+pub(crate) mod soak;

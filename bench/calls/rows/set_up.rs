@@ -74,10 +74,10 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
     let mut section =
         Section::new("Set-up time", &how, &["contestant", "p50", "p99", "p50 added", "p99 added", "failed"]);
     for (n, who) in contest.contestants.iter().enumerate() {
-        let fixed = &all[n - usize::from(!who.is_static)];
+        let fixed = &all[who.fixed];
         let (p50, p99) = (&all[n].p50, &all[n].p99);
         let added = (paired(p50, &fixed.p50, |a, b| a - b), paired(p99, &fixed.p99, |a, b| a - b));
-        let dash = |text: String| if who.is_static { "–".to_owned() } else { text };
+        let dash = |text: String| if who.is_static() { "–".to_owned() } else { text };
         section.line([
             who.name.clone(),
             Spread::of(p50).told(2),
@@ -86,7 +86,7 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
             dash(added.1.told(2)),
             all[n].failures.to_string(),
         ]);
-        if !who.is_static {
+        if who.is_ours() {
             section.verdict(
                 &format!("{}: p50 added at most 2.5 ms", who.name),
                 format!("{} ms", added.0.told(2)),
@@ -117,19 +117,19 @@ pub(crate) async fn cpu(contest: &mut Contest, wanted: Wanted) -> Section {
         &["contestant", "Asterisk", "× Dial()", "controller", "p50 set-up, ms", "p99", "failed"],
     );
     for (n, who) in contest.contestants.iter().enumerate() {
-        let fixed = &all[n - usize::from(!who.is_static)];
+        let fixed = &all[who.fixed];
         let ratio = paired(&all[n].asterisk, &fixed.asterisk, |a, b| a / b);
         let controller = Spread::of(&all[n].controller);
         section.line([
             who.name.clone(),
             Spread::of(&all[n].asterisk).told(2),
             ratio.told(2),
-            if who.is_static { "–".to_owned() } else { controller.told(2) },
+            if who.is_ours() { controller.told(2) } else { "–".to_owned() },
             Spread::of(&all[n].p50).told(2),
             Spread::of(&all[n].p99).told(2),
             all[n].failures.to_string(),
         ]);
-        if !who.is_static {
+        if who.is_ours() {
             section.verdict(
                 &format!("{}: Asterisk's CPU at most 1.45 × Dial()'s", who.name),
                 ratio.told(2),

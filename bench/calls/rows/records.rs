@@ -1,4 +1,4 @@
-//! How quickly records that waited in the journal are written once the database is there again.
+//! How quickly finished records are written: those that waited in the journal when the database comes back.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,79 +15,59 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use super::dice::Dice;
-use super::load;
-use super::run::come_to_rest;
-use super::scene::{Realtime, Scene};
+use crate::calls::contest::Contest;
+use crate::calls::report::Section;
+use crate::calls::rows::set_up::Wanted;
+use crate::calls::site::{ANSWERED, FAILED_OVER};
+use crate::calls::stats::Spread;
 use crate::harness::postgres::Postgres;
 
-/// Calls come for so many seconds: their records are the patterns.
-const SECONDS: u32 = 10;
-/// What is asked of the writer.
-const PER_SECOND: f64 = 10_000.0;
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Records that wait, for each second that is wanted of other rows.
+const FOR_EACH_SECOND: usize = 10_000;
 
 /// One backlog, written.
-#[derive(Debug)]
-pub(crate) struct Replayed {
-    database: &'static str,
-    records: usize,
+struct Replayed {
     attempts: usize,
     /// Bytes of JSON of one record on average.
     size: usize,
-    /// How long the journal took them in.
-    kept: Duration,
-    /// From the database's return until none waited.
-    written: Duration,
-    /// How many the database has then.
-    found: usize,
+    /// How many records a second the journal took in, and the writer wrote.
+    kept: f64,
+    written: f64,
 }
 
-impl Replayed {
-    fn per_second(&self) -> f64 {
-        f64::from(u32::try_from(self.records).unwrap_or(u32::MAX)) / self.written.as_secs_f64()
+/// Has records wait in a journal for PostgreSQL, and for SQLite, and written once it is back. They are those of real calls, over and over
+/// with new identities.
+pub(crate) async fn written(contest: &mut Contest, wanted: Wanted) -> Section {
+    let who = contest.contestants.iter().find(|who| who.is_ours()).expect("a controller").clone();
+    contest.block(&who, ANSWERED, (100, 50.0), Duration::from_millis(300)).await;
+    contest.block(&who, FAILED_OVER, (50, 50.0), Duration::from_millis(300)).await;
+    let patterns = contest.sites[who.site].records().await;
+    let count = FOR_EACH_SECOND * wanted.seconds;
+    let how = format!(
+        "{count} finished records of real calls (answered, a third of them after a busy client) wait in the journal, then the database comes back: records written in a second, until none \
+         waits. {} rounds in turns; the writer, the journal's keeper and the database share the cores.",
+        wanted.rounds
+    );
+    let head = ["database", "records/s", "into the journal, records/s", "attempts", "bytes of JSON each"];
+    let mut section = Section::new("Records", &how, &head);
+    let databases = [("PostgreSQL", 10_000.0), ("SQLite", 20_000.0)];
+    let mut all = [Vec::new(), Vec::new()];
+    for _ in 0..wanted.rounds {
+        for ((name, _), rounds) in databases.iter().zip(&mut all) {
+            let folder = TempDir::new().expect("a folder");
+            let server = (*name == "PostgreSQL").then(Postgres::start);
+            rounds.push(replay(server.as_ref(), folder.path(), &patterns, count).await);
+        }
     }
-
-    /// Whether each was written, and quickly enough.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.found == self.records && self.per_second() >= PER_SECOND
+    for ((name, goal), rounds) in databases.iter().zip(&all) {
+        let spread = |of: fn(&Replayed) -> f64| Spread::of(&rounds.iter().map(of).collect::<Vec<_>>());
+        let (written, kept) = (spread(|one| one.written), spread(|one| one.kept));
+        let [attempts, size] = [rounds[0].attempts, rounds[0].size].map(|count| count.to_string());
+        section.line([(*name).to_owned(), written.told(0), kept.told(0), attempts, size]);
+        section.verdict(&format!("{name}: at least {goal} records/s"), written.told(0), written.median >= *goal);
     }
-
-    /// For people.
-    pub(crate) fn report(&self) -> String {
-        format!(
-            "{:<10} {} records ({} attempts, {} bytes of JSON each): kept in {:.1} s, written in {:.1} s, {:.0} a second; {} found",
-            self.database,
-            self.records,
-            self.attempts,
-            self.size,
-            self.kept.as_secs_f64(),
-            self.written.as_secs_f64(),
-            self.per_second(),
-            self.found
-        )
-    }
-}
-
-/// Has as many records wait in a journal for PostgreSQL, and for SQLite, and written once it is back. They are those of real calls,
-/// over and over with new identities.
-pub(crate) async fn backlog(count: usize) -> (Vec<Replayed>, Scene) {
-    let stage = load::stage().await;
-    let plan = load::plan(&stage, 1);
-    let mut scene = stage.start(&plan, Realtime::File, "").await;
-    let carriers = load::begin(&scene, SECONDS, &mut Dice::new(1));
-    come_to_rest(&mut scene, carriers.iter()).await;
-    scene.controller.process().kill();
-    let url = scene.database.url();
-    let db = open(&url).await;
-    let patterns = records::recent(&db, 1_000).await.expect("the records can be read");
-    db.close().await.expect("it closes");
-
-    let folder = TempDir::new().expect("a folder");
-    let postgres = replay("PostgreSQL", &url, Some(&scene.database), folder.path(), &patterns, count).await;
-    let file = format!("sqlite://{}", folder.path().join("main.db").display());
-    let sqlite = replay("SQLite", &file, None, folder.path(), &patterns, count).await;
-    (vec![postgres, sqlite], scene)
+    section
 }
 
 async fn open(url: &str) -> Db {
@@ -95,26 +75,19 @@ async fn open(url: &str) -> Db {
     Db::connect(&config).await.expect("the database opens")
 }
 
-async fn replay(
-    name: &'static str,
-    url: &str,
-    server: Option<&Postgres>,
-    folder: &Path,
-    patterns: &[CallRecord],
-    count: usize,
-) -> Replayed {
-    let db = open(url).await;
+async fn replay(server: Option<&Postgres>, folder: &Path, patterns: &[CallRecord], count: usize) -> Replayed {
+    let file = || format!("sqlite://{}", folder.join("main.db").display());
+    let db = open(&server.map_or_else(file, Postgres::url)).await;
     let realtime = config::Realtime::Sqlite { path: folder.join("realtime.db") };
     store::migrate(&db, &realtime).await.expect("the steps run");
-    let before = total(&db).await;
     // Stopped as a service is, with its connections; SQLite's file is just not written yet.
     server.inspect(|server| server.crash());
     let limits = config::Journal { max_records: u64::MAX, min_free_bytes: 1 };
-    let opened = store::journal::open(folder.join(format!("{name}.journal")), limits).await;
+    let opened = store::journal::open(folder.join("journal"), limits).await;
     let (journal, _left) = opened.expect("the journal opens");
     let begun = Instant::now();
     let (attempts, size) = fill(&journal, patterns, count).await;
-    let kept = begun.elapsed();
+    let kept = count as f64 / begun.elapsed().as_secs_f64();
     let ending = Ending::default();
     let writer = tokio::spawn(writer::run(db.clone(), journal.clone(), Clock::start(), ending.clone()));
     if let Some(server) = server {
@@ -131,11 +104,11 @@ async fn replay(
     let waited =
         timeout(PATIENCE, standing.wait_for(|standing| standing.waiting == 0)).await.is_ok_and(|told| told.is_ok());
     assert!(waited, "the backlog is not written within {PATIENCE:?}");
-    let written = begun.elapsed();
+    let written = count as f64 / begun.elapsed().as_secs_f64();
     ending.closing.cancel();
     writer.await.expect("the writer ends");
-    let found = total(&db).await - before;
-    Replayed { database: name, records: count, attempts, size, kept, written, found }
+    assert_eq!(total(&db).await, count, "every record is there once");
+    Replayed { attempts, size, kept, written }
 }
 
 /// Puts copies into the journal; how many attempts they have together, and how long one is in JSON.
