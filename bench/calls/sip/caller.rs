@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -65,7 +66,11 @@ enum Due {
     HangUpAgain(usize, u32),
 }
 
+/// Tells series apart: PJSIP takes two requests of one branch for one, wherever they come from, for half a minute.
+static RUN: AtomicU32 = AtomicU32::new(1);
+
 struct Caller {
+    run: u32,
     series: Series,
     socket: UdpSocket,
     local: SocketAddr,
@@ -82,7 +87,8 @@ pub(crate) async fn call(series: Series) -> Vec<Call> {
     let local = socket.local_addr().expect("a bound socket has an address");
     let mut due = BinaryHeap::new();
     due.push(Reverse((Instant::now() + Duration::from_millis(5), Due::Begin(0))));
-    let mut caller = Caller { series, socket, local, calls: Vec::new(), byes: Vec::new(), due, over: 0 };
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    let mut caller = Caller { run, series, socket, local, calls: Vec::new(), byes: Vec::new(), due, over: 0 };
     caller.run().await;
     caller.calls
 }
@@ -181,11 +187,11 @@ impl Caller {
     fn request(&self, n: usize, method: &str, branch: &str, sequence: &str, end: &str) -> String {
         let (did, to, local, number) = (self.series.did, self.series.to, self.local, &self.calls[n].number);
         format!(
-            "{method} sip:{did}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bK-{n}-{branch}\r\n\
-             From: <sip:{number}@{ip}>;tag=c{n}\r\nTo: <sip:{did}@{to}>\r\nCall-ID: {n}-{port}-bench\r\nCSeq: {sequence}\r\n\
+            "{method} sip:{did}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bK-{n}-{run}-{branch}\r\n\
+             From: <sip:{number}@{ip}>;tag=c{n}\r\nTo: <sip:{did}@{to}>\r\nCall-ID: {n}-{run}-bench\r\nCSeq: {sequence}\r\n\
              Contact: <sip:carrier@{local}>\r\nMax-Forwards: 70\r\n{end}",
             ip = local.ip(),
-            port = local.port(),
+            run = self.run,
         )
     }
 
@@ -199,11 +205,11 @@ impl Caller {
         let uri = answer.contact().unwrap_or_default();
         let to = answer.header("To").unwrap_or_default();
         format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bK-{n}-{method}\r\n\
-             From: <sip:{number}@{ip}>;tag=c{n}\r\nTo: {to}\r\nCall-ID: {n}-{port}-bench\r\nCSeq: {sequence}\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bK-{n}-{run}-{method}\r\n\
+             From: <sip:{number}@{ip}>;tag=c{n}\r\nTo: {to}\r\nCall-ID: {n}-{run}-bench\r\nCSeq: {sequence}\r\n\
              Max-Forwards: 70\r\n{EMPTY}",
             ip = local.ip(),
-            port = local.port(),
+            run = self.run,
         )
     }
 
