@@ -143,7 +143,10 @@ impl Contest {
         sleep(Duration::from_millis(500)).await;
         let after = site.cpu();
         let mut statuses = std::collections::BTreeMap::new();
-        calls.iter().filter(|call| call.set_up().is_none()).for_each(|call| *statuses.entry(call.status).or_insert(0) += 1);
+        calls
+            .iter()
+            .filter(|call| call.set_up().is_none())
+            .for_each(|call| *statuses.entry(call.status).or_insert(0) += 1);
         if !statuses.is_empty() {
             println!("bench:   {}: not answered, by their final status: {statuses:?}", who.name);
         }

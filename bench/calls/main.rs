@@ -24,7 +24,7 @@ use calls::rows::set_up::{self, Wanted};
 use calls::rows::soak::soak;
 use calls::site::{Backend, Transport};
 
-const USAGE: &str = "usage: bench [quick | full] [ROW...]
+const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
        rows: latency failover cpu ceiling decision records listeners soak (an hour: only where it is named)";
 /// All rows.
@@ -48,13 +48,19 @@ async fn main() -> ExitCode {
 async fn run() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.first().is_some_and(|word| word == "quick");
-    let rows: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|word| !["quick", "full"].contains(word)).collect();
+    let rows: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !["quick", "full"].contains(word) && !word.contains('='))
+        .collect();
     if rows.iter().any(|row| !ROWS.contains(row)) {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     }
-    let wanted = if quick { Wanted { rounds: 2, seconds: 4 } } else { Wanted { rounds: 5, seconds: 10 } };
+    let number =
+        |name: &str| arguments.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+    let (rounds, seconds) = if quick { (2, 4) } else { (5, 10) };
+    let wanted = Wanted { rounds: number("rounds").unwrap_or(rounds), seconds: number("seconds").unwrap_or(seconds) };
     let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
     let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
     let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }, !quick).await;
@@ -77,7 +83,7 @@ async fn run() -> ExitCode {
         keep("3-cpu", set_up::cpu(&mut contest, wanted).await);
     }
     if is_wanted("ceiling") {
-        keep("4-ceiling", ceiling(&mut contest, if quick { 1 } else { 3 }).await);
+        keep("4-ceiling", ceiling(&mut contest, wanted.rounds.min(3)).await);
     }
     if is_wanted("decision") {
         keep("5-decision", decision(wanted));

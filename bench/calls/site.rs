@@ -71,7 +71,7 @@ pub(crate) struct Centres {
     pub(crate) alpha: Centre,
     /// Is busy.
     pub(crate) busy: Centre,
-    ports: Ports,
+    _ports: Ports,
 }
 
 impl Centres {
@@ -81,7 +81,7 @@ impl Centres {
         let at = |port: u16| SocketAddr::new(CENTRE_IP.parse().expect("an address"), port);
         let alpha = Centre::open(at(ports.one()), Manner::Answers).await;
         let busy = Centre::open(at(ports.one()), Manner::IsBusy).await;
-        Self { alpha, busy, ports }
+        Self { alpha, busy, _ports: ports }
     }
 }
 
@@ -94,6 +94,7 @@ pub(crate) struct Site {
     pub(crate) node: Node,
     _database: Option<Postgres>,
     _sink: Option<Sink>,
+    _ports: Ports,
     _dir: TempDir,
 }
 
@@ -104,6 +105,7 @@ impl Site {
         let dir =
             tempfile::Builder::new().prefix("capconduit-bench-").permissions(Permissions::from_mode(0o755)).tempdir();
         let dir = dir.expect("the temporary folder can be written");
+        let ports = Ports::take();
         let database = (backend == Backend::Postgres).then(Postgres::start);
         let file = dir.path().join("realtime/realtime.db");
         let (spec, url, realtime) = match &database {
@@ -127,7 +129,7 @@ impl Site {
         extend(&overlay, "pjsip.conf", STATIC_ENDPOINT);
         let sink = if with_replaced { Some(replaced::add(dir.path(), &overlay).await) } else { None };
         let options = [("--rtp", MEDIA.to_owned()), ("--overlay", overlay.display().to_string())];
-        let mut node = Node::start(dir.path(), &centres.ports, "pbx-1", &spec, &options);
+        let mut node = Node::start(dir.path(), &ports, "pbx-1", &spec, &options);
         let settings = Settings {
             database: format!("url = \"{url}\""),
             realtime,
@@ -136,12 +138,12 @@ impl Site {
             ..Settings::default()
         };
         let address = Address { name: node.name.clone(), url: node.url.clone(), spool: node.spool() };
-        let mut controller = Controller::new(dir.path(), centres.ports.one(), &settings, &[address]);
+        let mut controller = Controller::new(dir.path(), ports.one(), &settings, &[address]);
         controller.run(&["migrate"]).await;
         controller.apply(&plan(centres).toml()).await;
         node.ready().await;
         controller.serve(std::slice::from_ref(&node)).await;
-        Self { controller, node, _database: database, _sink: sink, _dir: dir }
+        Self { controller, node, _database: database, _sink: sink, _ports: ports, _dir: dir }
     }
 
     /// Its records, the newest thousand.

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::caps::{Ledger, PermitKey};
 use crate::clock::Now;
 use crate::id::ClientId;
@@ -95,7 +97,7 @@ pub enum Turn {
 pub struct Breakers {
     terms: Terms,
     /// Only those with failures: a client that is well has none.
-    nodes: HashMap<Arc<str>, HashMap<ClientId, Breaker>>,
+    nodes: HashMap<Arc<str>, FxHashMap<ClientId, Breaker>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{Campaign, Client, Link, words};
@@ -52,10 +54,10 @@ pub struct Full {
 /// Every permit held and every call counted.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    held: HashMap<PermitKey, Permit>,
-    links: HashMap<LinkId, LinkUse>,
-    clients: HashMap<ClientId, u32>,
-    campaigns: HashMap<CampaignId, u32>,
+    held: FxHashMap<PermitKey, Permit>,
+    links: FxHashMap<LinkId, LinkUse>,
+    clients: FxHashMap<ClientId, u32>,
+    campaigns: FxHashMap<CampaignId, u32>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -255,9 +257,9 @@ impl Ledger {
 /// How many slots of each cap are used at one moment: a copy of the ledger's figures without its permits.
 #[derive(Debug, Clone, Default)]
 pub struct Uses {
-    links: HashMap<LinkId, LinkUse>,
-    clients: HashMap<ClientId, u32>,
-    campaigns: HashMap<CampaignId, u32>,
+    links: FxHashMap<LinkId, LinkUse>,
+    clients: FxHashMap<ClientId, u32>,
+    campaigns: FxHashMap<CampaignId, u32>,
 }
 
 impl Uses {
@@ -280,7 +282,7 @@ impl Uses {
     }
 }
 
-fn give_back<K: std::hash::Hash + Eq>(slots: &mut HashMap<K, u32>, key: K) {
+fn give_back<K: std::hash::Hash + Eq>(slots: &mut FxHashMap<K, u32>, key: K) {
     if let std::collections::hash_map::Entry::Occupied(mut used) = slots.entry(key) {
         *used.get_mut() = used.get().saturating_sub(1);
         if *used.get() == 0 {

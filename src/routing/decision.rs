@@ -148,13 +148,13 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
 }
 
 fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) -> Seen {
-    let client = snapshot.clients.get(&link.client);
+    let (client, outage) = (snapshot.clients.get(&link.client), usage.outage(link.client));
     let verdict = match client {
         _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
         Some(client) if client.status == Status::Active => {
             let full = usage.ledger.full(campaign, link, client).map(Verdict::Full);
-            full.or_else(|| usage.outage(client.id).map(Verdict::Unreachable)).unwrap_or(Verdict::Eligible)
+            full.or(outage.map(Verdict::Unreachable)).unwrap_or(Verdict::Eligible)
         }
         _ => Verdict::ClientInactive,
     };
@@ -166,7 +166,7 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
         counted: usage.ledger.link_counted(link),
         client_live: usage.ledger.client_live(link.client),
         credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
-        outage: usage.outage(link.client),
+        outage,
     }
 }
 
@@ -262,7 +262,7 @@ pub(crate) mod tests {
         Snapshot {
             revision: 7,
             dids: [("+442071234567".to_owned(), did)].into(),
-            campaigns: [(campaign.id, Arc::new(campaign))].into(),
+            campaigns: [(campaign.id, Arc::new(campaign))].into_iter().collect(),
             clients: clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect(),
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -18,9 +19,9 @@ pub struct Snapshot {
     /// By number exactly as stored: E.164 with `+`, or the raw text of what is not a number.
     pub dids: HashMap<String, Did>,
     /// Campaigns that are not archived.
-    pub campaigns: HashMap<CampaignId, Arc<Campaign>>,
+    pub campaigns: FxHashMap<CampaignId, Arc<Campaign>>,
     /// Clients that are not archived.
-    pub clients: HashMap<ClientId, Arc<Client>>,
+    pub clients: FxHashMap<ClientId, Arc<Client>>,
 }
 
 /// An inbound number and whose it is.

@@ -1,7 +1,8 @@
 //! PURE: in which order a campaign's eligible links are offered a call.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+
+use rustc_hash::FxHashMap;
 
 use super::snapshot::{Link, Strategy};
 use crate::id::LinkId;
@@ -10,7 +11,7 @@ use crate::id::LinkId;
 #[derive(Debug, Clone, Default)]
 pub struct Rotation {
     last_offered: Option<LinkId>,
-    groups: HashMap<Group, Shares>,
+    groups: FxHashMap<Group, Shares>,
 }
 
 /// Links that share calls by weight: all of them (`weighted`), or those of one priority (`priority`).
@@ -86,7 +87,7 @@ const SCALE: i64 = 1 << 20;
 struct Shares {
     /// One call in units of credit: the sum of the eligible weights × `SCALE`.
     call: i64,
-    credit: BTreeMap<LinkId, i64>,
+    credit: FxHashMap<LinkId, i64>,
 }
 
 impl Shares {
@@ -96,23 +97,21 @@ impl Shares {
     }
 
     /// Credit of each link after it earned its weight of the next call, in units of `call`.
-    fn earned(&self, links: &[&Link], call: i64) -> Vec<Seat> {
-        links
-            .iter()
-            .map(|link| {
-                let weight = i64::from(link.weight.max(1));
-                let credit = self.credit.get(&link.id).map_or(0, |c| rescale(*c, self.call, call));
-                Seat { link: link.id, weight, credit: credit + weight * SCALE }
-            })
-            .collect()
+    fn earned<'a>(&'a self, links: &'a [&'a Link], call: i64) -> impl Iterator<Item = Seat> + 'a {
+        links.iter().map(move |link| {
+            let weight = i64::from(link.weight.max(1));
+            let credit = self.credit.get(&link.id).map_or(0, |c| rescale(*c, self.call, call));
+            Seat { link: link.id, weight, credit: credit + weight * SCALE }
+        })
     }
 
     fn order(&self, links: &[&Link]) -> Vec<LinkId> {
         let call = one_call(links);
-        let mut seats = self.earned(links, call);
         let threshold = Threshold::of(links.len(), call);
-        seats.sort_by(|a, b| threshold.compare(a, b));
-        seats.into_iter().map(|seat| seat.link).collect()
+        let mut claims: Vec<Claim> = self.earned(links, call).map(|seat| threshold.claim(&seat)).collect();
+        // By id in the end: no two are equal.
+        claims.sort_unstable_by(Claim::compare);
+        claims.into_iter().map(|claim| claim.link).collect()
     }
 
     fn elect(&mut self, elected: LinkId, links: &[&Link]) {
@@ -122,15 +121,11 @@ impl Shares {
             let old = self.call;
             self.credit.values_mut().for_each(|credit| *credit = rescale(*credit, old, call));
         }
-        for seat in self.earned_in_place(links, call) {
-            let paid = if seat.link == elected { call } else { 0 };
-            self.credit.insert(seat.link, seat.credit - paid);
-        }
-    }
-
-    fn earned_in_place(&mut self, links: &[&Link], call: i64) -> Vec<Seat> {
         self.call = call;
-        self.earned(links, call)
+        for link in links {
+            let paid = if link.id == elected { call } else { 0 };
+            *self.credit.entry(link.id).or_default() += i64::from(link.weight.max(1)) * SCALE - paid;
+        }
     }
 }
 
@@ -166,22 +161,34 @@ impl Threshold {
         Self { call: i128::from(call), parts }
     }
 
-    fn may_sit(&self, seat: &Seat) -> bool {
-        i128::from(seat.credit) * self.parts >= self.call
+    fn claim(&self, seat: &Seat) -> Claim {
+        let credit = i128::from(seat.credit) * self.parts;
+        let slack = self.call * (self.parts - 1) - credit;
+        Claim { link: seat.link, weight: seat.weight.into(), may_sit: credit >= self.call, slack }
     }
+}
 
-    /// Those who may sit first, then by deadline (when credit reaches 1 − 1/(2k−2)), then by id.
-    fn compare(&self, a: &Seat, b: &Seat) -> Ordering {
-        let slack = |s: &Seat| self.call * (self.parts - 1) - i128::from(s.credit) * self.parts;
-        self.may_sit(b)
-            .cmp(&self.may_sit(a))
-            .then_with(|| (slack(a) * i128::from(b.weight)).cmp(&(slack(b) * i128::from(a.weight))))
-            .then_with(|| a.link.cmp(&b.link))
+/// What a link has to say for itself.
+struct Claim {
+    link: LinkId,
+    weight: i128,
+    may_sit: bool,
+    /// What its credit lacks of 1 − 1/(2k−2) calls: by its weight, the time of its deadline.
+    slack: i128,
+}
+
+impl Claim {
+    /// Those who may sit first, then by deadline, then by id.
+    fn compare(&self, other: &Self) -> Ordering {
+        let deadline = || (self.slack * other.weight).cmp(&(other.slack * self.weight));
+        other.may_sit.cmp(&self.may_sit).then_with(deadline).then_with(|| self.link.cmp(&other.link))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     use super::*;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use entity::{
     campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, routing_revision, users,
 };
+use rustc_hash::FxHashMap;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -114,7 +115,7 @@ async fn load_feeds(connection: &impl ConnectionTrait) -> Result<HashMap<i64, Ca
     Ok(feeds)
 }
 
-async fn load_clients(connection: &impl ConnectionTrait) -> Result<HashMap<ClientId, Arc<Client>>, StoreError> {
+async fn load_clients(connection: &impl ConnectionTrait) -> Result<FxHashMap<ClientId, Arc<Client>>, StoreError> {
     let rows =
         clients::Entity::find().filter(clients::Column::Status.ne(Status::Archived.as_str())).all(connection).await?;
     let read = |row: clients::Model| {
@@ -135,7 +136,7 @@ async fn load_clients(connection: &impl ConnectionTrait) -> Result<HashMap<Clien
     rows.into_iter().map(read).collect()
 }
 
-async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<HashMap<CampaignId, Arc<Campaign>>, StoreError> {
+async fn load_campaigns(connection: &impl ConnectionTrait) -> Result<FxHashMap<CampaignId, Arc<Campaign>>, StoreError> {
     const TABLE: &str = "campaigns";
     let mut links = load_links(connection).await?;
     let rows = campaigns::Entity::find()

@@ -15,7 +15,7 @@ use crate::routing::snapshot::Strategy;
 
 #[test]
 fn a_decision_among_ten_links() {
-    for (strategy, most) in [(Strategy::Priority, 4), (Strategy::RoundRobin, 4), (Strategy::Weighted, 4)] {
+    let costs = [Strategy::Priority, Strategy::RoundRobin, Strategy::Weighted].map(|strategy| {
         let links: Vec<_> = (1..=10).map(link).collect();
         let clients: Vec<_> = (1..=10).map(client).collect();
         let mut offered = campaign(&links);
@@ -27,11 +27,11 @@ fn a_decision_among_ten_links() {
             let (_, offer) = book.admit(&snapshot, &dialled, at, (CallId(uuid::Uuid::from_u128(n)), 1));
             assert!(offer.is_some());
         };
-        // The first one makes room for the rotation and the ledger's entries.
-        (1..=3).for_each(&mut decide);
-        let cost = measure(|| decide(4));
-        assert_eq!(cost.count_total, most, "{}: {} bytes", strategy.as_str(), cost.bytes_total);
-    }
+        // The first ones make room for the rotation and the ledger's entries.
+        (1..=5).for_each(&mut decide);
+        measure(|| decide(6)).count_total
+    });
+    assert_eq!(costs, [19, 14, 14]);
 }
 
 #[test]
@@ -53,5 +53,5 @@ fn an_answered_call_from_arrival_to_record() {
         bench.record()
     };
     let cost = measure(|| drop(call()));
-    assert_eq!(cost.count_total, 200, "{} bytes", cost.bytes_total);
+    assert_eq!(cost.count_total, 203, "{} bytes", cost.bytes_total);
 }
