@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::site::{ANSWERED, FAILED_OVER, REPLACED_IP, extend};
 
-const MODULES: &str = "\nload = res_odbc.so\nload = func_odbc.so\nload = func_groupcount.so\nload = func_cut.so\nload = res_speech.so\nload = res_agi.so\n";
+const MODULES: &str = "\nload = res_odbc_transaction.so\nload = res_odbc.so\nload = func_odbc.so\nload = func_groupcount.so\nload = func_cut.so\nload = res_speech.so\nload = res_agi.so\n";
 const TABLES: &str = "
     CREATE TABLE dids (id INTEGER PRIMARY KEY, number TEXT UNIQUE, campaign_id INTEGER, user_id INTEGER);
     CREATE TABLE clients (id INTEGER PRIMARY KEY, endpoint TEXT);

@@ -47,6 +47,25 @@ fn an_answered_call_from_arrival_to_record() {
 }
 
 #[test]
+fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    assert_eq!(bench.call.deadline(), Some(bench.now.mono + Duration::from_millis(150)));
+    assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
+    bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown));
+    assert_eq!(bench.after(Duration::from_secs(2)), [Op::AnswerCaller], "nobody knows whether it was heard");
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.after(Duration::from_secs(4)), []);
+
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.after(Duration::from_millis(150)), [], "Asterisk did it");
+}
+
+#[test]
 fn an_attempt_that_may_use_up_a_total_is_dialled_only_when_the_journal_has_it() {
     let mut bench = Bench::before_arrival(campaign(&[Link { total_calls_allowed: Some(1), ..link(1) }, link(2)]));
     bench.commits = false;
