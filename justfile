@@ -41,7 +41,7 @@ chaos-database: (_set-up "tests")
     @target/release/examples/chaos database 300
 
 # How fast it is beside the dialplan's own Dial(), on a real Asterisk: writes bench/REPORT.md. `just bench quick` in 3 minutes, or rows by name
-bench *arguments: (_set-up "bench")
+bench *arguments: (_set-up "tests")
     @echo "bench: building as it is run in earnest (minutes, the first time)"
     @cargo build --quiet --release --bin capconduit --example bench
     @target/release/examples/bench {{ arguments }}

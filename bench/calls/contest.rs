@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::sip::caller::{Call, Series, call};
-use super::site::{Backend, CARRIER_IP, Centres, REPLACED_IP, STATIC_IP, Site, Transport};
+use super::site::{Backend, CARRIER_IP, Centres, STATIC_IP, Site, Transport};
 
 /// What takes a call to a call centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,6 @@ pub(crate) enum Way {
     Static,
     /// This controller.
     Controller,
-    /// The design that it replaces.
-    Replaced,
 }
 
 impl Way {
@@ -25,7 +23,6 @@ impl Way {
         match self {
             Self::Static => STATIC_IP,
             Self::Controller => CARRIER_IP,
-            Self::Replaced => REPLACED_IP,
         }
     }
 }
@@ -96,7 +93,7 @@ impl Block {
 
 impl Contest {
     /// Starts the sites of these kinds.
-    pub(crate) async fn start(kinds: &[(Backend, Transport)], with_replaced: bool) -> Self {
+    pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
         let centres = Centres::open().await;
         let (mut sites, mut contestants) = (Vec::new(), Vec::new());
         for (site, &(backend, transport)) in kinds.iter().enumerate() {
@@ -108,21 +105,12 @@ impl Contest {
                 Transport::Websocket => "WebSocket",
                 Transport::Http => "HTTP",
             };
-            sites.push(Site::start(&centres, backend, transport, false).await);
+            sites.push(Site::start(&centres, backend, transport).await);
             let fixed = contestants.len();
             let name = format!("Dial(), {database} ({way}'s)");
             contestants.push(Contestant { name, site, way: Way::Static, fixed });
             let name = format!("CapConduit, {way}, {database}");
             contestants.push(Contestant { name, site, way: Way::Controller, fixed });
-        }
-        if with_replaced {
-            // On an Asterisk of its own, because it needs more of it.
-            let (site, fixed) = (sites.len(), contestants.len());
-            sites.push(Site::start(&centres, Backend::Sqlite, Transport::Websocket, true).await);
-            let name = "Dial(), SQLite (the old design's)".to_owned();
-            contestants.push(Contestant { name, site, way: Way::Static, fixed });
-            let name = "func_odbc, GROUP_COUNT, AGI".to_owned();
-            contestants.push(Contestant { name, site, way: Way::Replaced, fixed });
         }
         Self { centres, sites, contestants }
     }

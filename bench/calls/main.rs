@@ -63,7 +63,7 @@ async fn run() -> ExitCode {
     let wanted = Wanted { rounds: number("rounds").unwrap_or(rounds), seconds: number("seconds").unwrap_or(seconds) };
     let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
     let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
-    let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }, !quick).await;
+    let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut report = Report::read(&folder);
     let mut keep = |key: &str, section: Section| {

@@ -1,6 +1,6 @@
 //! The bench: real calls through a real Asterisk, by every contestant in turns.
 //!
-//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `replaced` the design before this one, `contest` who competes, `rows` what is measured, `stats` and
+//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `contest` who competes, `rows` what is measured, `stats` and
 //! `report` what comes of it.
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
@@ -14,7 +14,6 @@
 )]
 
 pub(crate) mod contest;
-mod replaced;
 pub(crate) mod report;
 pub(crate) mod rows;
 mod sip;

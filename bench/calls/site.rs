@@ -9,7 +9,6 @@ use std::time::Duration;
 use capconduit::cdr::record::CallRecord;
 use tempfile::TempDir;
 
-use super::replaced::{self, Sink};
 use super::sip::centre::{Centre, Manner};
 use crate::harness::controller::{Address, Controller, Settings};
 use crate::harness::node::Node;
@@ -21,8 +20,6 @@ use crate::harness::postgres::Postgres;
 pub(crate) const CARRIER_IP: &str = "127.0.0.2";
 /// The carrier whose calls the dialplan's own `Dial()` takes.
 pub(crate) const STATIC_IP: &str = "127.0.0.3";
-/// The carrier whose calls the design before this one takes.
-pub(crate) const REPLACED_IP: &str = "127.0.0.4";
 const CENTRE_IP: &str = "127.0.0.11";
 /// Above the kernel's range for outgoing connections; sites share it, for one at a time has calls.
 const MEDIA: &str = "61000-64999";
@@ -93,14 +90,13 @@ pub(crate) struct Site {
     /// Asterisk.
     pub(crate) node: Node,
     _database: Option<Postgres>,
-    _sink: Option<Sink>,
     _ports: Ports,
     _dir: TempDir,
 }
 
 impl Site {
     /// Starts one.
-    pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transport, with_replaced: bool) -> Self {
+    pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transport) -> Self {
         // Asterisk runs as another user and must be able to enter.
         let dir =
             tempfile::Builder::new().prefix("capconduit-bench-").permissions(Permissions::from_mode(0o755)).tempdir();
@@ -127,7 +123,6 @@ impl Site {
         let overlay = dir.path().join("overlay");
         extend(&overlay, "extensions.conf", STATIC_DIALPLAN);
         extend(&overlay, "pjsip.conf", STATIC_ENDPOINT);
-        let sink = if with_replaced { Some(replaced::add(dir.path(), &overlay).await) } else { None };
         let options = [("--rtp", MEDIA.to_owned()), ("--overlay", overlay.display().to_string())];
         let mut node = Node::start(dir.path(), &ports, "pbx-1", &spec, &options);
         let settings = Settings {
@@ -143,7 +138,7 @@ impl Site {
         controller.apply(&plan(centres).toml()).await;
         node.ready().await;
         controller.serve(std::slice::from_ref(&node)).await;
-        Self { controller, node, _database: database, _sink: sink, _ports: ports, _dir: dir }
+        Self { controller, node, _database: database, _ports: ports, _dir: dir }
     }
 
     /// Its records, the newest thousand.
@@ -177,10 +172,9 @@ fn plan(centres: &Centres) -> Plan {
 }
 
 /// A file of `asterisk/etc` with more at its end, in a folder that stands in for that.
-pub(super) fn extend(overlay: &Path, name: &str, more: &str) {
+fn extend(overlay: &Path, name: &str, more: &str) {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/etc").join(name);
-    let text = std::fs::read_to_string(overlay.join(name)).or_else(|_| std::fs::read_to_string(own));
-    let text = text.expect("the repository has its Asterisk configuration");
+    let text = std::fs::read_to_string(own).expect("the repository has its Asterisk configuration");
     std::fs::create_dir_all(overlay).expect("the bench's folder takes a folder");
     std::fs::write(overlay.join(name), text + more).expect("the bench's folder takes a file");
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::calls::contest::{Block, Contest, Contestant, Way};
+use crate::calls::contest::{Block, Contest, Contestant};
 use crate::calls::report::Section;
 use crate::calls::site::ANSWERED;
 use crate::calls::stats::{Spread, percentile};
 
 const TALK: Duration = Duration::from_millis(500);
-/// The first rates that are tried, in calls a second: of the design before this one, and of all others.
-const FIRST: (f64, f64) = (3.0, 60.0);
+/// The first rate that is tried, in calls a second.
+const FIRST: f64 = 60.0;
 /// Each rate is this much higher than the one before.
 const STEP: f64 = 1.15;
 const SECONDS: usize = 6;
@@ -21,8 +21,7 @@ fn holds(block: &Block) -> bool {
 
 /// The highest rate that holds.
 async fn highest(contest: &mut Contest, who: &Contestant) -> f64 {
-    let first = if who.way == Way::Replaced { FIRST.0 } else { FIRST.1 };
-    let (mut best, mut rate, mut missed) = (0.0, first, 0);
+    let (mut best, mut rate, mut missed) = (0.0, FIRST, 0);
     while missed < 2 {
         let block = contest.block(who, ANSWERED, ((rate * SECONDS as f64) as usize, rate), TALK).await;
         contest.centres.alpha.take();
@@ -60,8 +59,6 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
             println!("bench:   {}: {best:.0} calls/s", who.name);
         }
     }
-    let old = contestants.iter().position(|who| who.way == Way::Replaced);
-    let old = old.map(|n| Spread::of(&all[n].0).median);
     for (n, who) in contestants.iter().enumerate() {
         let fixed = &all[who.fixed].0;
         let rate = Spread::of(&all[n].0);
@@ -70,14 +67,6 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
         let answered = Spread::of(&all[n].0.iter().zip(&all[n].1).map(|(a, b)| a * b).collect::<Vec<_>>());
         section.line([who.name.clone(), rate.told(0), share.told(2), answered.told(0), good.told(2)]);
         if who.is_ours() {
-            if let Some(old) = old {
-                let times = rate.median / old;
-                section.verdict(
-                    &format!("{}: at least 20 × the replaced design's", who.name),
-                    format!("{times:.0} ×"),
-                    times >= 20.0,
-                );
-            }
             section.verdict(&format!("{}: at least 65 % of Dial()'s", who.name), share.told(2), share.median >= 0.65);
             section.verdict(
                 &format!("{}: at twice that, at least 90 % of the highest rate", who.name),
