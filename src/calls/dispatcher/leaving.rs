@@ -77,10 +77,10 @@ impl Dispatcher {
     }
 
     /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
-    /// call that has some keeps its own record, and its line is left out.
+    /// call that has some keeps its own record, and its line is left out. So does one that had ended before, as far as an earlier run knew.
     pub(super) fn hand_over(&self, noted: &Noted) {
         let call = noted.call.record.call_id;
-        if noted.call.record.attempts.is_empty() {
+        if noted.call.record.attempts.is_empty() && !noted.call.ended {
             return self.context.journal.forget(call);
         }
         let age = self.context.clock.now().mono.saturating_sub(noted.arrived.mono);
