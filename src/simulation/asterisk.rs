@@ -255,8 +255,9 @@ impl Asterisk {
         let bridge = chan.bridge.clone();
         self.tell_state(id, around);
         self.tell_dial(id, "ANSWER", around);
-        // Seen on a real one, with clients that answer within 2 ms: the caller's own thread has not brought it into the bridge yet.
-        let passed_on = !around.chance.percent(2);
+        // Seen on a real one, with clients that answer within 2 ms: the caller's own thread has not brought it into the bridge yet. By
+        // the channel's name and not by chance: that all else is drawn as before keeps worlds comparable.
+        let passed_on = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 50 != 0;
         if let Some(caller) = bridge.and_then(|bridge| self.caller_in(&bridge)).filter(|_| passed_on) {
             self.caller_up(&caller, around);
         }
