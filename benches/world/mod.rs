@@ -18,6 +18,8 @@ const LINKS: usize = 10_000;
 /// Clients that they lead to.
 const CLIENTS: usize = 500;
 
+const TERMS: Terms = Terms { failures: 5, pause: Duration::from_secs(10), pause_max: Duration::from_secs(300) };
+
 /// Campaigns of equally many links each, and the book of their use.
 pub(crate) struct World {
     snapshot: Snapshot,
@@ -30,19 +32,6 @@ pub(crate) struct World {
 impl World {
     /// One whose campaigns have `candidates` links each, all of them eligible.
     pub(crate) fn new(candidates: usize, strategy: Strategy) -> Self {
-        let id = |n: usize| i64::try_from(n + 1).expect("thousands");
-        let clients = (0..CLIENTS).map(|n| {
-            let client = Client {
-                id: ClientId(id(n)),
-                name: format!("Client {n}"),
-                identifier: format!("client-{n}").parse().expect("allowed"),
-                status: Status::Active,
-                max_concurrency: Some(1_000),
-                send_headers: false,
-                caller_id: CallerId::Pass,
-            };
-            (client.id, Arc::new(client))
-        });
         let campaigns = LINKS / candidates;
         let link = |campaign: usize, n: usize| Link {
             id: LinkId(id(campaign * candidates + n)),
@@ -82,12 +71,11 @@ impl World {
             revision: 7,
             dids: (0..campaigns).map(|n| (number(n), did(n))).collect(),
             campaigns: (0..campaigns).map(|n| (CampaignId(id(n)), Arc::new(campaign(n)))).collect(),
-            clients: clients.collect(),
+            clients: (0..CLIENTS).map(client).map(|client| (client.id, Arc::new(client))).collect(),
         };
-        let terms = Terms { failures: 5, pause: Duration::from_secs(10), pause_max: Duration::from_secs(300) };
         Self {
             snapshot,
-            book: Book::new(HashMap::new(), terms),
+            book: Book::new(HashMap::new(), TERMS),
             dialled: (0..campaigns).map(|n| Dialled { raw: number(n), e164: Some(number(n)) }).collect(),
             node: Arc::from("pbx-1"),
             calls: 0,
@@ -110,5 +98,21 @@ impl World {
     /// The call is over.
     pub(crate) fn release(&mut self, call: CallId) {
         self.book.ledger.release((call, 1), true);
+    }
+}
+
+fn id(n: usize) -> i64 {
+    i64::try_from(n + 1).expect("thousands")
+}
+
+fn client(n: usize) -> Client {
+    Client {
+        id: ClientId(id(n)),
+        name: format!("Client {n}"),
+        identifier: format!("client-{n}").parse().expect("allowed"),
+        status: Status::Active,
+        max_concurrency: Some(1_000),
+        send_headers: false,
+        caller_id: CallerId::Pass,
     }
 }

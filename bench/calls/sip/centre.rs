@@ -146,7 +146,7 @@ impl Desk {
         };
         self.send(&answer, from).await;
         let answered = Instant::now();
-        let number = message.from_user().unwrap_or_default().to_owned();
+        let number = message.caller().unwrap_or_default().to_owned();
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Rung { number, at, answered });
         let open = Open { answer, from, sent: answered, times: 1, acknowledged: false };
         self.open.insert(id.to_owned(), open);

@@ -39,7 +39,7 @@ impl<'a> Message<'a> {
     }
 
     /// The user part of the URI in From: who calls.
-    pub(super) fn from_user(self) -> Option<&'a str> {
+    pub(super) fn caller(self) -> Option<&'a str> {
         self.header("From")?.split_once("sip:")?.1.split('@').next()
     }
 
