@@ -5,7 +5,7 @@
 mod world;
 
 use capconduit::routing::snapshot::Strategy;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 
 use world::World;
 
@@ -16,16 +16,12 @@ fn decisions(criterion: &mut Criterion) {
             let name = format!("admit, {candidates} candidates among 10,000 links, {}", strategy.as_str());
             let mut last = None;
             criterion.bench_function(&name, |bencher| {
-                bencher.iter_batched(
-                    || (),
-                    |()| {
-                        let call = world.admit();
-                        if let Some(before) = last.replace(call) {
-                            world.release(before);
-                        }
-                    },
-                    BatchSize::SmallInput,
-                );
+                bencher.iter(|| {
+                    let call = world.admit();
+                    if let Some(before) = last.replace(call) {
+                        world.release(before);
+                    }
+                });
             });
         }
     }

@@ -1,12 +1,15 @@
 //! Who competes, and one block of calls of one of them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::sip::caller::{Call, Series, call};
-use super::site::{Backend, CARRIER_IP, Centres, STATIC_IP, Site, Transport};
+use super::site::{self, Centres, STATIC_IP, Transport};
+use crate::harness::sipp::CARRIER_IP;
+use crate::harness::site::{Backend, Site};
 
 /// What takes a call to a call centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Contest {
     pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
         let centres = Centres::open().await;
         let (mut sites, mut contestants) = (Vec::new(), Vec::new());
-        for (site, &(backend, transport)) in kinds.iter().enumerate() {
+        for &(backend, transport) in kinds {
             let database = match backend {
                 Backend::Sqlite => "SQLite",
                 Backend::Postgres => "PostgreSQL",
@@ -105,8 +108,8 @@ impl Contest {
                 Transport::Websocket => "WebSocket",
                 Transport::Http => "HTTP",
             };
-            sites.push(Site::start(&centres, backend, transport).await);
-            let fixed = contestants.len();
+            sites.push(site::start(&centres, backend, transport).await);
+            let (site, fixed) = (sites.len() - 1, contestants.len());
             let name = format!("Dial(), {database} ({way}'s)");
             contestants.push(Contestant { name, site, way: Way::Static, fixed });
             let name = format!("CapConduit, {way}, {database}");
@@ -125,18 +128,18 @@ impl Contest {
     ) -> Block {
         let site = &mut self.sites[who.site];
         let from = SocketAddr::new(who.way.carrier().parse().expect("an address"), 0);
-        let series = Series { from, to: site.sip(), did, calls, per_second, talk };
-        let before = site.cpu();
+        let series = Series { from, to: site::sip(site), did, calls, per_second, talk };
+        let before = site::cpu(site);
         let calls = call(series).await;
         sleep(Duration::from_millis(500)).await;
-        let after = site.cpu();
-        let mut statuses = std::collections::BTreeMap::new();
+        let after = site::cpu(site);
+        let mut failed = BTreeMap::new();
         calls
             .iter()
             .filter(|call| call.set_up().is_none())
-            .for_each(|call| *statuses.entry(call.status).or_insert(0) += 1);
-        if !statuses.is_empty() {
-            println!("bench:   {}: not answered, by their final status: {statuses:?}", who.name);
+            .for_each(|call| *failed.entry(call.status).or_insert(0) += 1);
+        if !failed.is_empty() {
+            println!("bench:   {}: not answered, by their final status: {failed:?}", who.name);
         }
         Block { calls, asterisk: after.0 - before.0, controller: after.1 - before.1 }
     }

@@ -22,7 +22,8 @@ use calls::rows::listeners::listeners;
 use calls::rows::records::written;
 use calls::rows::set_up::{self, Wanted};
 use calls::rows::soak::soak;
-use calls::site::{Backend, Transport};
+use calls::site::Transport;
+use harness::site::Backend;
 
 const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md

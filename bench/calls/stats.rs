@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Middle, least and most of several rounds.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     /// The middle one; of an even number the upper one.
     pub(crate) median: f64,
@@ -32,11 +32,6 @@ impl Spread {
 /// The duration that this part of the samples (0.5: half) does not exceed, in milliseconds; of none: not a number.
 pub(crate) fn percentile(samples: &mut [Duration], part: f64) -> f64 {
     samples.sort_unstable();
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index between the first and the last"
-    )]
     let index = ((samples.len() as f64 * part).ceil() as usize).saturating_sub(1);
     samples.get(index).map_or(f64::NAN, |sample| sample.as_secs_f64() * 1e3)
 }

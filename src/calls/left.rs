@@ -85,7 +85,7 @@ fn close_legs(record: &mut CallRecord, legs: &[OpenLeg], may_count: impl Fn(bool
 }
 
 fn remember(record: &mut CallRecord, at: chrono::DateTime<chrono::Utc>, event: &str) {
-    let mut lines: Vec<Value> = record.timeline.read().unwrap_or_default();
+    let Some(mut lines) = record.timeline.read::<Vec<Value>>() else { return };
     lines.push(json!({ "at_ms": (at - record.arrived_at).num_milliseconds(), "event": event }));
     record.timeline = Value::Array(lines).into();
 }

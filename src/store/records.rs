@@ -44,9 +44,9 @@ pub struct Batch {
 impl Batch {
     /// Of these records; of several with one call id the first.
     #[must_use]
-    pub fn of(records: &[CallRecord]) -> Self {
-        let mut seen = HashSet::with_capacity(records.len());
-        let records: Vec<&CallRecord> = records.iter().filter(|record| seen.insert(record.call_id)).collect();
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a CallRecord>) -> Self {
+        let mut seen = HashSet::new();
+        let records: Vec<&CallRecord> = records.into_iter().filter(|record| seen.insert(record.call_id)).collect();
         Self {
             calls: document(records.iter().map(|record| rows::call(record))),
             attempts: document(
@@ -58,14 +58,7 @@ impl Batch {
 
 /// A JSON array.
 fn document<T: Serialize>(rows: impl Iterator<Item = T>) -> String {
-    let mut text = String::from("[");
-    for row in rows {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text += &serde_json::to_string(&row).expect("a row is texts, numbers and JSON");
-    }
-    text + "]"
+    serde_json::to_string(&rows.collect::<Vec<_>>()).expect("rows are texts, numbers and JSON")
 }
 
 /// Like [`write`].

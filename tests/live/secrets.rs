@@ -21,7 +21,7 @@ const SIP_PASSWORD: &str = "beta-s-canary-secret";
 const SELLERS_PASSWORD: &str = "nine yellow canaries sing";
 
 async fn secrets_stay_where_they_belong(backend: Backend) {
-    let site = Preparation::new(backend).talkative();
+    let site = Preparation::new(backend).logging("trace");
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new()
         .client("alpha", &alpha, ("", ""))

@@ -42,7 +42,9 @@ pub(crate) async fn written(contest: &mut Contest, wanted: Wanted) -> Section {
     let who = contest.contestants.iter().find(|who| who.is_ours()).expect("a controller").clone();
     contest.block(&who, ANSWERED, (100, 50.0), Duration::from_millis(300)).await;
     contest.block(&who, FAILED_OVER, (50, 50.0), Duration::from_millis(300)).await;
-    let patterns = contest.sites[who.site].records().await;
+    let records = contest.sites[who.site].controller.records().await.into_iter();
+    let patterns: Vec<CallRecord> =
+        records.map(|it| serde_json::from_value(it).expect("as the controller prints it")).collect();
     let count = FOR_EACH_SECOND * wanted.seconds;
     let how = format!(
         "{count} finished records of real calls (answered, a third of them after a busy client) wait in the journal, then the database comes back: records written in a second, until none \

@@ -43,13 +43,13 @@ pub async fn import(
 ) -> Result<Vec<String>, StoreError> {
     let transaction = db.write().await?;
     let known = known(&transaction, node, records).await?;
-    let records: Vec<CallRecord> = records.iter().filter(|record| !known.contains(&record.uniqueid)).cloned().collect();
-    insert_calls(&transaction, &Batch::of(&records)).await?;
+    let records: Vec<&CallRecord> = records.iter().filter(|record| !known.contains(&record.uniqueid)).collect();
+    insert_calls(&transaction, &Batch::of(records.iter().copied())).await?;
     if let Some(position) = position {
         keep(&transaction, node, position).await?;
     }
     transaction.commit().await?;
-    Ok(records.into_iter().map(|record| record.ending).collect())
+    Ok(records.into_iter().map(|record| record.ending.clone()).collect())
 }
 
 /// Those channels of the node among `records` that have a record.

@@ -68,7 +68,7 @@ async fn insert(
     }
     let parties = parties(transaction, &call.report.ids, &call.dialled).await?;
     let record = legacy::record(call, parties);
-    let batch = Batch::of(std::slice::from_ref(&record));
+    let batch = Batch::of([&record]);
     if insert_calls(transaction, &batch).await? == 0 {
         // Another report of the same call has come in between, and is committed: inserting waited for it.
         let record = find(transaction, call).await?.ok_or(DbErr::RecordNotInserted)?;

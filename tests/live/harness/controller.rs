@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) calls: String,
     /// Further sections.
     pub(crate) sections: String,
-    /// What is logged of everything else than the controller, whose own is at least DEBUG: `info` where it is empty.
+    /// What is logged: a filter. Where it is empty, `info`, and DEBUG of the controller's own.
     pub(crate) log: String,
 }
 

@@ -100,10 +100,17 @@ impl Preparation {
         self
     }
 
-    /// The controller shall log everything, and so shall what it is built of.
+    /// What the controller, and what it is built of, shall log: a filter.
     #[allow(dead_code, reason = "the demo does not need it")]
-    pub(crate) fn talkative(mut self) -> Self {
-        self.settings.log = "trace".to_owned();
+    pub(crate) fn logging(mut self, filter: &str) -> Self {
+        self.settings.log = filter.to_owned();
+        self
+    }
+
+    /// Ports for the media of each node, `A-B`, instead of the few that its tests need.
+    #[allow(dead_code, reason = "the bench needs more")]
+    pub(crate) fn media(mut self, ports: &str) -> Self {
+        self.sandbox.push(("--rtp", ports.to_owned()));
         self
     }
 
