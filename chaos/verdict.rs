@@ -47,7 +47,7 @@ pub(crate) struct Findings {
     pub(crate) unwritten_dials: Vec<String>,
     /// Legs beyond a cap.
     pub(crate) overruns: Vec<String>,
-    /// Records whose talk is not what the carrier heard.
+    /// Records whose talk is not what the parties had.
     pub(crate) talk: Vec<String>,
     /// Talks that neither party ended, nor Asterisk's death.
     pub(crate) dropped: Vec<String>,
@@ -175,7 +175,8 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
                 findings.uncertain += 1;
                 findings.widest = findings.widest.max((before - after).as_seconds_f64());
             }
-            if let Some(why) = talk_is_off(call, row, &evidence.deaths) {
+            let own = legs.get(row.call_id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            if let Some(why) = talk_is_off(call, own, row, &evidence.deaths) {
                 findings.talk.push(format!("{why}; {} ({})", told(call), row.ending));
             }
             findings.compared += usize::from(call.answered.is_some());
@@ -195,8 +196,9 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
     }
 }
 
-/// Why a record's talk is not what the carrier heard.
-fn talk_is_off(call: &Seen, row: &Row, deaths: &[DateTime<Utc>]) -> Option<String> {
+/// Why a record's talk is not what the parties had. It ends when the first of them hangs up: while ARI is late, a caller whose call centre
+/// has hung up hears silence for twice that time, which is not talk.
+fn talk_is_off(call: &Seen, legs: &[&Seen], row: &Row, deaths: &[DateTime<Utc>]) -> Option<String> {
     let Some(answered) = call.answered else {
         let silent = row.talk_ms <= SLACK.num_milliseconds() || row.ended_after.is_some();
         return (!silent).then(|| format!("{} ms recorded, never answered", row.talk_ms));
@@ -213,6 +215,8 @@ fn talk_is_off(call: &Seen, row: &Row, deaths: &[DateTime<Utc>]) -> Option<Strin
             format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
         });
     }
+    let left = legs.iter().filter(|leg| leg.hung_up_here == Some(true)).filter_map(|leg| leg.ended).min();
+    let talked = (left.map_or(over, |left| left.min(over)) - answered).num_milliseconds();
     let open = row.answered_between().filter(|_| answer_declared(answered, row));
     let open = open.map_or(0, |(since, until)| (until - since).num_milliseconds());
     ((row.talk_ms - talked).abs() > SLACK.num_milliseconds() + open)

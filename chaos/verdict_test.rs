@@ -135,6 +135,18 @@ fn talk_is_off_unless_its_end_is_declared_uncertain_around_the_truth() {
 }
 
 #[test]
+fn talk_ends_when_the_first_of_the_parties_hangs_up() {
+    let mut evidence = sound();
+    (evidence.calls[0].hung_up_here, evidence.legs[0].hung_up_here) = (Some(false), Some(true));
+    evidence.legs[0].ended = Some(at(8.0));
+    assert_eq!(found(&evidence)[5], 1, "the caller heard silence for two seconds, which is recorded as talk");
+    evidence.rows[0].talk_ms -= 2000;
+    assert_eq!(found(&evidence)[5], 0);
+    evidence.legs[0].hung_up_here = Some(false);
+    assert_eq!(found(&evidence)[5], 1, "the call centre's leg ended by another's hand");
+}
+
+#[test]
 fn a_talk_that_neither_party_ended_was_dropped() {
     let mut evidence = sound();
     evidence.calls[0].hung_up_here = Some(false);

@@ -24,6 +24,7 @@ use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
+use crate::calls::thread::CallsThread;
 use crate::cdr::journal::Journal;
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ use crate::config::{self, Config, DataLock};
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
+use crate::routing::snapshot::Snapshot;
 use crate::screen::{self, Resolver, Screen};
 use crate::store::sight::Sight;
 use crate::store::{self, Db};
@@ -46,6 +48,9 @@ const FLUSH_AT_MOST: Duration = Duration::from_secs(10);
 const CLOSE_AT_MOST: Duration = Duration::from_secs(3);
 /// A database that has not answered for so long does not.
 const SILENT: Duration = Duration::from_secs(60);
+/// A decision holds the configuration for microseconds; who shows the use of caps, longer.
+const RETIRE_WAIT: Duration = Duration::from_millis(10);
+const RETIRE_TRIES: u32 = 100;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -83,8 +88,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
     let (events, queue) = mpsc::channel(config.calls.event_queue);
-    let nodes = connect_nodes(&config, &events, clock, &sockets)?;
-    drop(events);
+    let calls = CallsThread::start().context("cannot start the calls' thread")?;
+    let nodes = connect_nodes(&config, events, clock, &sockets, &calls)?;
     let (health, healths) = watch::channel(Vec::new());
     let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
@@ -111,9 +116,10 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
 
-    dispatch(dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
+    dispatch(&calls, dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
     futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
+    calls.end().await;
     watching.wait().await;
     let served = api.await;
     // What was recorded is written whatever else went wrong.
@@ -137,8 +143,8 @@ fn outcome(served: Served, lost: &CancellationToken) -> anyhow::Result<()> {
 
 /// Dispatches to the end, or until something panicked that must not be missing: then at once, without a drain. The dialplan falls back,
 /// talks go on, and the next start adopts them.
-async fn dispatch(run: impl Future<Output = ()> + Send + 'static, lost: &CancellationToken) {
-    let mut dispatching = tokio::spawn(vital("the dispatcher", lost.clone(), run));
+async fn dispatch(calls: &CallsThread, run: impl Future<Output = ()> + Send + 'static, lost: &CancellationToken) {
+    let mut dispatching = calls.runtime().spawn(vital("the dispatcher", lost.clone(), run));
     tokio::select! {
         ended = &mut dispatching => ended.unwrap_or_default(),
         () = lost.cancelled() => dispatching.abort(),
@@ -239,14 +245,16 @@ type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
 
 fn connect_nodes(
     config: &Config,
-    events: &mpsc::Sender<NodeEvent>,
+    events: mpsc::Sender<NodeEvent>,
     clock: Clock,
     sockets: &CancellationToken,
+    calls: &CallsThread,
 ) -> anyhow::Result<Nodes> {
+    let _on_it = calls.runtime().enter();
     let instance = config::instance(&config.data_dir)?;
     let spawn = |(index, node)| {
         let timeout = config.calls.request_timeout;
-        let handle = Node::spawn_claiming(index, node, timeout, events, clock, sockets, &instance)?;
+        let handle = Node::spawn_claiming(index, node, timeout, &events, clock, sockets, &instance)?;
         Ok((handle, Intake::new(node)))
     };
     config.nodes.iter().enumerate().map(spawn).collect()
@@ -352,10 +360,24 @@ async fn refresh(Routing { db, config, registry, sight, .. }: &Routing) -> anyho
     let revision = snapshot.revision;
     // Asterisk first: a client must be dialable before a call can be routed to it.
     store::realtime::publish(db, &config.realtime).await?;
-    registry.swap_snapshot(snapshot);
+    retire(registry.swap_snapshot(snapshot));
     note_revision(revision);
     info!(revision, "configuration changed");
     Ok(())
+}
+
+/// Lets go of the configuration that was in force. Whoever holds it last frees it, which takes milliseconds where it is large: not a call.
+fn retire(old: Arc<Snapshot>) {
+    tokio::spawn(async move {
+        for _ in 0..RETIRE_TRIES {
+            if Arc::strong_count(&old) == 1 {
+                break;
+            }
+            tokio::time::sleep(RETIRE_WAIT).await;
+        }
+        // The runtime ends with the process, and then nobody need free it.
+        drop(tokio::task::spawn_blocking(move || drop(old)).await);
+    });
 }
 
 /// What the database takes in time is written; the rest is in the journal, for the next start.

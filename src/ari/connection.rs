@@ -203,8 +203,7 @@ impl Connection<'_> {
 
     /// Passes an event on; the one that says the application was taken over is the connection's last.
     fn publish(&self, at: Now, late: Option<Late>, event: Event) -> Step {
-        let node = self.shared.name.to_string();
-        metrics::counter!(name::ARI_EVENTS, "node" => node, "type" => event.kind()).increment(1);
+        self.shared.meters.event(event.kind());
         let replaced =
             matches!(&event, Event::ApplicationReplaced { application, .. } if application == self.app.name());
         self.tell(at, late, NodeEventKind::Event(event))?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::model::{Channel, timestamp};
+use super::model::{Channel, Subject, timestamp};
 
 /// One event of a Stasis application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +28,21 @@ pub enum Event {
         /// Asterisk's time of the event.
         timestamp: DateTime<Utc>,
         /// The channel.
-        channel: Channel,
+        channel: Subject,
     },
     /// A channel's state changed, to `channel.state`.
     ChannelStateChange {
         /// Asterisk's time of the event.
         timestamp: DateTime<Utc>,
         /// The channel.
-        channel: Channel,
+        channel: Subject,
     },
     /// Someone asked for the channel to end; it ends soon.
     ChannelHangupRequest {
         /// Asterisk's time of the event.
         timestamp: DateTime<Utc>,
         /// The channel.
-        channel: Channel,
+        channel: Subject,
         /// Q.850 cause as far as known; 32 with `soft` is a soft-hangup flag, not Q.850.
         cause: Option<i16>,
         /// Whether the hang-up was asked for inside Asterisk.
@@ -54,8 +54,8 @@ pub enum Event {
     ChannelDestroyed {
         /// Asterisk's time of the event.
         timestamp: DateTime<Utc>,
-        /// The channel as it was last.
-        channel: Channel,
+        /// The channel.
+        channel: Subject,
         /// Q.850 cause; 0 when there was none.
         cause: i16,
         /// The cause in Asterisk's words.
@@ -68,11 +68,9 @@ pub enum Event {
         /// Asterisk's time of the event.
         timestamp: DateTime<Utc>,
         /// The channel that is being dialled.
-        peer: Channel,
+        peer: Subject,
         /// Empty at first, then `RINGING`, `PROGRESS`, `ANSWER`, and so on (Asterisk's `DIALSTATUS`).
         dialstatus: String,
-        /// The calling channel, where Asterisk tells it (not in the create-and-dial flow).
-        caller: Option<Box<Channel>>,
     },
     /// Another socket took this application over: this one gets no more events of it.
     ApplicationReplaced {
@@ -121,16 +119,16 @@ impl Event {
         }
     }
 
-    /// The channel the event is about: for `Dial` the dialled one.
+    /// The channel the event is about, by its id: for `Dial` the dialled one.
     #[must_use]
-    pub fn channel(&self) -> Option<&Channel> {
+    pub fn channel_id(&self) -> Option<&str> {
         match self {
-            Self::StasisStart { channel, .. }
-            | Self::StasisEnd { channel, .. }
+            Self::StasisStart { channel, .. } => Some(&channel.id),
+            Self::StasisEnd { channel, .. }
             | Self::ChannelStateChange { channel, .. }
             | Self::ChannelHangupRequest { channel, .. }
             | Self::ChannelDestroyed { channel, .. }
-            | Self::Dial { peer: channel, .. } => Some(channel),
+            | Self::Dial { peer: channel, .. } => Some(&channel.id),
             Self::ApplicationReplaced { .. } | Self::Other { .. } => None,
         }
     }
@@ -168,9 +166,9 @@ struct Head<'a> {
     kind: Cow<'a, str>,
 }
 
-/// The fields of every event in use; those an event has not are absent.
+/// The fields of a `StasisStart` in use.
 #[derive(Deserialize)]
-struct Body {
+struct StartBody {
     #[serde(deserialize_with = "timestamp")]
     timestamp: DateTime<Utc>,
     #[serde(default)]
@@ -179,6 +177,19 @@ struct Body {
     #[serde(default)]
     args: Vec<String>,
     replace_channel: Option<IdOnly>,
+}
+
+#[derive(Deserialize)]
+struct IdOnly {
+    id: String,
+}
+
+/// The fields of every other event of a channel; those an event has not are absent.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(deserialize_with = "timestamp")]
+    timestamp: DateTime<Utc>,
+    channel: Subject,
     cause: Option<i16>,
     #[serde(default)]
     cause_txt: String,
@@ -188,18 +199,12 @@ struct Body {
 }
 
 #[derive(Deserialize)]
-struct IdOnly {
-    id: String,
-}
-
-#[derive(Deserialize)]
 struct DialBody {
     #[serde(deserialize_with = "timestamp")]
     timestamp: DateTime<Utc>,
-    peer: Channel,
+    peer: Subject,
     #[serde(default)]
     dialstatus: String,
-    caller: Option<Box<Channel>>,
 }
 
 #[derive(Deserialize)]
@@ -231,18 +236,26 @@ impl<'de> Deserialize<'de> for Lenient {
 /// # Errors
 /// The JSON error when the text is not JSON, has no `type`, or lacks a field that its type must have.
 pub(super) fn decode(text: &str) -> Result<Frame, serde_json::Error> {
-    let kind = serde_json::from_str::<Head<'_>>(text)?.kind;
+    let kind = match leading_kind(text) {
+        Some(kind) => Cow::Borrowed(kind),
+        None => serde_json::from_str::<Head<'_>>(text)?.kind,
+    };
     let event = match kind.as_ref() {
         "RESTResponse" => return serde_json::from_str(text).map(Frame::Response),
         "Dial" => {
-            let DialBody { timestamp, peer, dialstatus, caller } = serde_json::from_str(text)?;
-            Event::Dial { timestamp, peer, dialstatus, caller }
+            let DialBody { timestamp, peer, dialstatus } = serde_json::from_str(text)?;
+            Event::Dial { timestamp, peer, dialstatus }
         }
         "ApplicationReplaced" => {
             let ApplicationBody { timestamp, application } = serde_json::from_str(text)?;
             Event::ApplicationReplaced { timestamp, application }
         }
-        "StasisStart" | "StasisEnd" | "ChannelStateChange" | "ChannelHangupRequest" | "ChannelDestroyed" => {
+        "StasisStart" => {
+            let StartBody { timestamp, application, channel, args, replace_channel } = serde_json::from_str(text)?;
+            let replaced = replace_channel.map(|channel| channel.id);
+            Event::StasisStart { timestamp, app: application, args, channel, replaced }
+        }
+        "StasisEnd" | "ChannelStateChange" | "ChannelHangupRequest" | "ChannelDestroyed" => {
             of_channel(&kind, serde_json::from_str(text)?)
         }
         _ => Event::Other { timestamp: serde_json::from_str::<OtherBody>(text)?.timestamp.0, kind: kind.into_owned() },
@@ -250,13 +263,15 @@ pub(super) fn decode(text: &str) -> Result<Frame, serde_json::Error> {
     Ok(Frame::Event(event))
 }
 
+/// The type where it comes first, as Asterisk writes it: that spares reading the text twice.
+fn leading_kind(text: &str) -> Option<&str> {
+    let (kind, _) = text.strip_prefix(r#"{"type":""#)?.split_once('"')?;
+    kind.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some(kind)
+}
+
 fn of_channel(kind: &str, body: Body) -> Event {
-    let Body { timestamp, application, channel, args, replace_channel, cause, cause_txt, soft, tech_cause } = body;
+    let Body { timestamp, channel, cause, cause_txt, soft, tech_cause } = body;
     match kind {
-        "StasisStart" => {
-            let replaced = replace_channel.map(|channel| channel.id);
-            Event::StasisStart { timestamp, app: application, args, channel, replaced }
-        }
         "StasisEnd" => Event::StasisEnd { timestamp, channel },
         "ChannelStateChange" => Event::ChannelStateChange { timestamp, channel },
         "ChannelHangupRequest" => Event::ChannelHangupRequest { timestamp, channel, cause, soft, tech_cause },

@@ -32,6 +32,22 @@ pub struct Channel {
     pub creationtime: DateTime<Utc>,
 }
 
+/// The channel that an event is about: most events tell nothing new of it but its state.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Subject {
+    /// As [`Channel::id`].
+    pub id: String,
+    /// Where the channel is in its life.
+    #[serde(default = "unknown_state")]
+    pub state: ChannelState,
+}
+
+impl From<Channel> for Subject {
+    fn from(channel: Channel) -> Self {
+        Self { id: channel.id, state: channel.state }
+    }
+}
+
 /// A party's number and name, either empty when absent or withheld.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
@@ -250,7 +266,11 @@ pub(super) fn timestamp<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<U
         }
 
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z")
+            // Asterisk's spelling is RFC 3339's but for the colon, and that one is read several times faster than one by a format.
+            let minutes = text.len().saturating_sub(2);
+            let (head, tail) = text.split_at_checked(minutes).unwrap_or((text, ""));
+            DateTime::parse_from_rfc3339(&format!("{head}:{tail}"))
+                .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
                 .map(|time| time.with_timezone(&Utc))
                 .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
         }

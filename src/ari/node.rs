@@ -13,6 +13,7 @@ use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
 use super::late::Late;
+use super::meters::Meters;
 use super::model::{Bridge, Channel, Info};
 use super::request::{Rendered, Request};
 use super::socket::{App, Socket};
@@ -86,6 +87,7 @@ impl DownReason {
 pub(super) struct Shared {
     pub(super) index: usize,
     pub(super) name: Arc<str>,
+    pub(super) meters: Arc<Meters>,
     pub(super) http: Http,
     pub(super) clock: Clock,
     pub(super) request_timeout: Duration,
@@ -189,6 +191,7 @@ impl Node {
         let shared = Arc::new(Shared {
             index,
             name: Arc::from(node.name.as_str()),
+            meters: Arc::new(Meters::new(&node.name)),
             http: Http::new(node)?,
             clock,
             request_timeout,
@@ -222,6 +225,7 @@ impl Node {
         let shared = Arc::new(Shared {
             index,
             name: Arc::from(node.name.as_str()),
+            meters: Arc::new(Meters::new(&node.name)),
             http: http.client(node),
             clock,
             request_timeout,
@@ -360,7 +364,7 @@ impl Lane {
     pub fn send(&self, request: Request<'_>) -> Pending {
         let shared = &self.shared;
         let request = request.render();
-        let (ticket, pending) = Ticket::issue(&shared.name, request.kind, shared.clock, shared.request_timeout);
+        let (ticket, pending) = Ticket::issue(&shared.meters, request.kind, shared.clock, shared.request_timeout);
         let outgoing = Outgoing { request, ticket };
         if shared.over_websocket.load(Ordering::Acquire) {
             self.app.send(outgoing);

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::late::{Late, Lateness};
 use super::request::Rendered;
 use super::socket::App;
+use super::meters::Meters;
 use super::ticket::{Outgoing, Response, Ticket};
 use crate::clock::{Clock, Now};
 use crate::config;
@@ -131,7 +132,7 @@ impl Side {
 /// The way of requests that do not travel over the socket.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
-    node: Arc<str>,
+    meters: Arc<Meters>,
     clock: Clock,
     queue: mpsc::UnboundedSender<Outgoing>,
 }
@@ -139,7 +140,7 @@ pub(crate) struct Http {
 impl Http {
     pub(super) fn new(node: &str, clock: Clock) -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
         let (queue, requests) = mpsc::unbounded_channel();
-        (Self { node: Arc::from(node), clock, queue }, requests)
+        (Self { meters: Arc::new(Meters::new(node)), clock, queue }, requests)
     }
 
     /// The node's client, which this answers.
@@ -153,7 +154,7 @@ impl Http {
     }
 
     pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
-        let (ticket, pending) = Ticket::issue(&self.node, request.kind, self.clock, timeout);
+        let (ticket, pending) = Ticket::issue(&self.meters, request.kind, self.clock, timeout);
         drop(self.queue.send(Outgoing { request: request.clone(), ticket }));
         pending.await
     }

@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::error::{Error, LATE_IN_QUEUE, NO_ANSWER};
+use super::meters::Meters;
 use super::request::Rendered;
 use crate::clock::Clock;
-use crate::telemetry::name;
 
 /// Waiting for its turn; nothing has reached a socket.
 const QUEUED: u8 = 0;
@@ -77,7 +77,7 @@ pub(super) struct Outgoing {
 /// The sender's end of one request. Dropped without [`Ticket::finish`] it answers by how far the request came.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    node: Arc<str>,
+    meters: Arc<Meters>,
     kind: &'static str,
     clock: Clock,
     queued_at: Duration,
@@ -88,14 +88,14 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Starts the request's deadline.
-    pub(super) fn issue(node: &Arc<str>, kind: &'static str, clock: Clock, timeout: Duration) -> (Self, Pending) {
+    pub(super) fn issue(meters: &Arc<Meters>, kind: &'static str, clock: Clock, timeout: Duration) -> (Self, Pending) {
         let (reply, answer) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(QUEUED));
         let queued_at = clock.now().mono;
         let deadline = queued_at + timeout;
         let sleep = Box::pin(tokio::time::sleep_until(clock.instant(deadline)));
         let pending = Pending { answer, sleep, stage: Arc::clone(&stage) };
-        (Self { node: Arc::clone(node), kind, clock, queued_at, deadline, stage, reply: Some(reply) }, pending)
+        (Self { meters: Arc::clone(meters), kind, clock, queued_at, deadline, stage, reply: Some(reply) }, pending)
     }
 
     /// Call right before the bytes go to the socket. `false`: it is too late, send nothing and drop the ticket.
@@ -122,12 +122,7 @@ impl Ticket {
     fn settle(&mut self, outcome: Result<Response, Error>) {
         let Some(reply) = self.reply.take() else { return };
         let word = outcome.as_ref().map_or_else(Error::kind, |_| "ok");
-        let node = self.node.to_string();
-        metrics::counter!(name::ARI_REQUESTS, "node" => node.clone(), "request" => self.kind, "outcome" => word)
-            .increment(1);
-        let took = self.clock.now().mono.saturating_sub(self.queued_at);
-        metrics::histogram!(name::ARI_REQUEST_SECONDS, "node" => node, "request" => self.kind)
-            .record(took.as_secs_f64());
+        self.meters.request(self.kind, word, self.clock.now().mono.saturating_sub(self.queued_at));
         // The one who asked may not care for the answer: then there is nobody to tell.
         drop(reply.send(outcome));
     }
@@ -178,7 +173,7 @@ mod tests {
     use super::*;
 
     fn issue(millis: u64) -> (Ticket, Pending) {
-        Ticket::issue(&Arc::from("n"), "ring", Clock::start(), Duration::from_millis(millis))
+        Ticket::issue(&Arc::new(Meters::new("n")), "ring", Clock::start(), Duration::from_millis(millis))
     }
 
     #[tokio::test]

@@ -325,33 +325,33 @@ impl Dispatcher {
     }
 
     fn on_channel_event(&mut self, node: usize, event: &Event, late: Option<Late>) {
-        let Some(channel) = event.channel() else { return };
+        let Some(channel) = event.channel_id() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
-            self.waiting_caller_left(node, &channel.id);
-            if self.nodes[node].leaving.remove(&channel.id) {
-                self.hand_over_left(node, &channel.id);
+            self.waiting_caller_left(node, channel);
+            if self.nodes[node].leaving.remove(channel) {
+                self.hand_over_left(node, channel);
             }
             if self.nodes[node].comparing.is_some() {
-                self.nodes[node].ended.insert(channel.id.clone());
+                self.nodes[node].ended.insert(channel.to_owned());
             }
         }
-        if matches!(event, Event::ChannelStateChange { .. }) && channel.state == ChannelState::Up {
+        if matches!(event, Event::ChannelStateChange { channel, .. } if channel.state == ChannelState::Up) {
             let state = &mut self.nodes[node];
             if state.comparing.is_some() {
-                state.answered.insert(channel.id.clone());
+                state.answered.insert(channel.to_owned());
             }
-            self.waiting_caller_answered(node, &channel.id);
+            self.waiting_caller_answered(node, channel);
         }
         if matches!(event, Event::ChannelDestroyed { .. }) {
-            self.orphan_gone(node, &channel.id);
+            self.orphan_gone(node, channel);
         }
         let registry = &self.context.registry;
-        if let Some((call, n)) = CallId::parse_leg(&channel.id) {
+        if let Some((call, n)) = CallId::parse_leg(channel) {
             registry.leg_seen(call, n);
             if let Some(input) = leg_input(n, event) {
                 registry.tell(call, input.read(late));
             }
-        } else if let Some(call) = registry.call_of(node, &channel.id)
+        } else if let Some(call) = registry.call_of(node, channel)
             && let Some(input) = caller_input(event)
         {
             if matches!(input, Input::CallerGone) {

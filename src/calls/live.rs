@@ -81,6 +81,29 @@ impl LiveAttempt {
     }
 }
 
+/// What of a call's view changes while it lives: as long as this is the same, so is the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    state: State,
+    did: Option<DidId>,
+    campaign: Option<CampaignId>,
+    attempt: Option<(u32, LinkId)>,
+    answered: Option<Now>,
+}
+
+impl Mark {
+    pub(crate) fn of(call: &Call) -> Self {
+        let attempt = call.attempts.last();
+        Self {
+            state: call.state(),
+            did: call.did.as_ref().map(|did| did.id),
+            campaign: call.campaign.as_ref().map(|campaign| campaign.id),
+            attempt: attempt.map(|attempt| (attempt.n, attempt.link.id)),
+            answered: attempt.and_then(|attempt| attempt.answered),
+        }
+    }
+}
+
 impl LiveView {
     /// The call as it stands.
     #[must_use]

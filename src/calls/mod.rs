@@ -21,6 +21,7 @@ mod recent;
 pub mod reconcile;
 pub mod registry;
 pub(crate) mod task;
+pub mod thread;
 mod translate;
 
 #[cfg(test)]

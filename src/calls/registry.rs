@@ -181,9 +181,9 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Puts another configuration in force; running attempts keep theirs.
-    pub fn swap_snapshot(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+    /// Puts another configuration in force, and returns the one before; running attempts keep theirs.
+    pub fn swap_snapshot(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.snapshot.swap(Arc::new(snapshot))
     }
 
     /// Notes that the configuration in force is the one that the database holds at this monotonic time.

@@ -13,7 +13,7 @@ use super::execute;
 use super::facts::Limits;
 use super::guard::{self, Remains, trap};
 use super::io::{Effect, Failure, Input, Op};
-use super::live::LiveView;
+use super::live::{LiveView, Mark};
 use super::machine::Call;
 use super::news::{CallNews, Happening, Step, Teller};
 use super::registry::Registry;
@@ -77,7 +77,7 @@ struct CallTask {
     context: Context,
     asked: FuturesUnordered<Asked>,
     /// What others last saw of it.
-    shown: Option<LiveView>,
+    shown: Option<Mark>,
     /// What listeners were told of it.
     teller: Teller,
     /// Its record has been handed over.
@@ -179,9 +179,11 @@ impl CallTask {
 
     /// Tells the journal how the call stands, where another run would have to know.
     fn note(&mut self) {
-        if !self.call.is_done() && self.told != Some(Told::of(&self.call)) {
+        let now = Told::of(&self.call);
+        if !self.call.is_done() && self.told != Some(now) {
+            let dials_as_before = self.told.is_some_and(|told| told.attempts == now.attempts);
             let open = self.open();
-            self.context.journal.note(open);
+            self.context.journal.note(open, dials_as_before);
         }
     }
 
@@ -195,10 +197,10 @@ impl CallTask {
     /// Tells the registry how the call stands, where that has changed, and listeners what happened.
     fn show(&mut self) {
         trap(&self.call, "show");
-        let view = LiveView::of(&self.call);
-        if self.shown.as_ref() != Some(&view) {
-            self.context.registry.show(view.clone());
-            self.shown = Some(view);
+        let mark = Mark::of(&self.call);
+        if self.shown != Some(mark) {
+            self.context.registry.show(LiveView::of(&self.call));
+            self.shown = Some(mark);
         }
         for step in self.teller.news(&self.call) {
             self.tell(step);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::json::Json;
 use super::record::{AttemptRecord, CallRecord, HungUpBy};
@@ -110,13 +111,25 @@ fn moment(arrived: Now, at: Now) -> DateTime<Utc> {
     label(arrived.wall, at.mono.saturating_sub(arrived.mono))
 }
 
+/// One line of the timeline.
+#[derive(Serialize)]
+struct Line<'a> {
+    at_ms: i64,
+    event: &'a str,
+}
+
 fn timeline(call: &Call) -> Json {
-    let earlier = call.before.iter().filter_map(|before| before.timeline.read::<Vec<Value>>()).flatten();
     let own = call.timeline.iter().map(|moment| {
-        let at_ms = i64::try_from(moment.at.mono.saturating_sub(call.arrived.mono).as_millis()).unwrap_or(i64::MAX);
-        json!({ "at_ms": at_ms, "event": moment.event })
+        let at_ms = moment.at.mono.saturating_sub(call.arrived.mono).as_millis();
+        Line { at_ms: i64::try_from(at_ms).unwrap_or(i64::MAX), event: &moment.event }
     });
-    Json::from(earlier.chain(own).collect::<Value>())
+    match &call.before {
+        None => Json::of(&own.collect::<Vec<_>>()).unwrap_or_else(|| Json::from(Value::Null)),
+        Some(before) => {
+            let earlier = before.timeline.read::<Vec<Value>>().into_iter().flatten();
+            Json::from(earlier.chain(own.filter_map(|line| serde_json::to_value(line).ok())).collect::<Value>())
+        }
+    }
 }
 
 /// Wall time of a moment of a call, by the clock as it was when the call arrived.

@@ -2,14 +2,19 @@
 //! holds; `store/journal.rs` keeps the file.
 
 use std::collections::HashMap;
+use std::sync::mpsc as bell;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::json::Json;
 use super::open::OpenCall;
 use super::record::CallRecord;
 use crate::clock::Stamp;
 use crate::id::{CallId, LinkId};
+
+/// How long what may wait waits for company: a commit costs as much as the rest of a note, and of a call that ends only the record is kept.
+pub const LINGER: Duration = Duration::from_millis(20);
 
 /// A finished record that the database does not have yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,10 +85,14 @@ impl Refusing {
 pub enum Entry {
     /// Notes how a call stands, in place of what was noted of it before.
     Open {
-        /// The call.
+        /// The call, without its trace.
         call: Box<OpenCall>,
+        /// Its trace, the first time that there is one: it is the longest part, and does not change.
+        trace: Option<Json>,
         /// Told once it is kept; dropped where it cannot be.
         kept: Option<oneshot::Sender<()>>,
+        /// Whether it tells of no dial that the journal does not know of: it can wait for company.
+        may_wait: bool,
     },
     /// A call has ended for good: its record waits for the database.
     Finished(Box<CallRecord>),
@@ -120,38 +129,112 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Whether it can be carried out a moment later, in one commit with others.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self {
+            Self::Open { kept, may_wait, .. } => *may_wait && kept.is_none(),
+            Self::Alive(_) | Self::Written(_) => true,
+            // A record is kept at once: nothing else tells of a call that came and went within this moment.
+            Self::Finished(_)
+            | Self::Forget(_)
+            | Self::SetAside(..)
+            | Self::Oldest { .. }
+            | Self::Find { .. }
+            | Self::Counted { .. } => false,
+        }
+    }
+}
+
+/// What a journal is told, for its keeper.
+#[derive(Debug)]
+pub struct Inbox {
+    entries: mpsc::UnboundedReceiver<Entry>,
+    /// Rung for what may not wait.
+    bell: bell::Receiver<()>,
+}
+
+impl Inbox {
+    /// The next entry; `None` when every handle is gone. For keepers that are none.
+    #[cfg(test)]
+    pub(crate) fn poll_recv(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Entry>> {
+        self.entries.poll_recv(context)
+    }
+
+    /// The next entry, if there is one.
+    pub fn try_recv(&mut self) -> Option<Entry> {
+        self.entries.try_recv().ok()
+    }
+
+    /// Blocks until there is something to do, and, where all of it may wait, up to [`LINGER`] longer for company. Adds it to `batch`,
+    /// which is never longer than `most`. `false` when every handle is gone.
+    pub fn gather(&mut self, batch: &mut Vec<Entry>, most: usize) -> bool {
+        let Some(first) = self.entries.blocking_recv() else { return false };
+        batch.push(first);
+        // Before looking: who rings later has given an entry that the look may miss.
+        while self.bell.try_recv().is_ok() {}
+        self.fill(batch, most);
+        if batch.len() < most && batch.iter().all(Entry::may_wait) {
+            // Whether it rang, the time is over, or nobody is left to ring it: what is there is taken.
+            let _ = self.bell.recv_timeout(LINGER);
+            self.fill(batch, most);
+        }
+        true
+    }
+
+    fn fill(&mut self, batch: &mut Vec<Entry>, most: usize) {
+        while batch.len() < most
+            && let Some(entry) = self.try_recv()
+        {
+            batch.push(entry);
+        }
+    }
+}
+
 /// The way to the journal. Clones lead to the same one; entries are carried out in the order in which they were given.
 #[derive(Debug, Clone)]
 pub struct Journal {
     entries: mpsc::UnboundedSender<Entry>,
+    bell: bell::SyncSender<()>,
     standing: watch::Receiver<Standing>,
 }
 
 impl Journal {
     /// A journal, and what its keeper works with: entries to carry out, and where to say how it stands.
     #[must_use]
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Entry>, watch::Sender<Standing>) {
+    pub fn new() -> (Self, Inbox, watch::Sender<Standing>) {
         let (entries, keeper) = mpsc::unbounded_channel();
+        let (ringer, bell) = bell::sync_channel(1);
         let (told, standing) = watch::channel(Standing::default());
-        (Self { entries, standing }, keeper, told)
+        (Self { entries, bell: ringer, standing }, Inbox { entries: keeper, bell }, told)
     }
 
     fn tell(&self, entry: Entry) {
+        let may_wait = entry.may_wait();
         // Its keeper outlives every call; were it gone, it has said why, and whoever waits for an answer hears that there is none.
         drop(self.entries.send(entry));
+        if !may_wait {
+            // One that was rung and not heard yet is enough.
+            let _ = self.bell.try_send(());
+        }
     }
 
-    /// Notes how a call stands.
-    pub fn note(&self, call: OpenCall) {
-        self.tell(Entry::Open { call: Box::new(call), kept: None });
+    /// Notes how a call stands. `may_wait`: no new dial is among it, of which a killed process would have to leave word.
+    pub fn note(&self, call: OpenCall, may_wait: bool) {
+        self.open(call, None, may_wait);
     }
 
     /// Notes how a call stands; the answer comes once a killed process would not forget it, or fails where it cannot be kept.
     #[must_use]
     pub fn commit(&self, call: OpenCall) -> oneshot::Receiver<()> {
         let (kept, answer) = oneshot::channel();
-        self.tell(Entry::Open { call: Box::new(call), kept: Some(kept) });
+        self.open(call, Some(kept), false);
         answer
+    }
+
+    fn open(&self, mut call: OpenCall, kept: Option<oneshot::Sender<()>>, may_wait: bool) {
+        let trace = call.record.trace.take();
+        self.tell(Entry::Open { call: Box::new(call), trace, kept, may_wait });
     }
 
     /// A call has ended for good.

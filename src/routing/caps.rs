@@ -60,6 +60,36 @@ pub struct Ledger {
     campaigns: FxHashMap<CampaignId, u32>,
 }
 
+/// What is used of every cap that an attempt of one link touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Attempts of the link that ring or talk.
+    pub link_live: u32,
+    /// Calls counted against its total, without those in flight.
+    pub counted: u64,
+    /// Attempts of its client that ring or talk.
+    pub client_live: u32,
+    /// Attempts of its campaign that ring or talk.
+    pub campaign_live: u32,
+}
+
+impl Used {
+    /// Every cap that has no slot for one more attempt.
+    pub fn full(self, campaign: &Campaign, link: &Link, client: &Client) -> impl Iterator<Item = Full> + use<> {
+        let in_flight = if on(Mistake::InFlightNotCounted) { 0 } else { u64::from(self.link_live) };
+        let slots = [
+            (Cap::LinkConcurrency, u64::from(self.link_live), link.max_concurrency.map(u64::from)),
+            (Cap::LinkTotal, self.counted.saturating_add(in_flight), link.total_calls_allowed),
+            (Cap::ClientConcurrency, u64::from(self.client_live), client.max_concurrency.map(u64::from)),
+            (Cap::CampaignConcurrency, u64::from(self.campaign_live), campaign.max_concurrency.map(u64::from)),
+        ];
+        slots.into_iter().filter_map(|(cap, used, limit)| {
+            let limit = limit?;
+            (used >= limit).then_some(Full { cap, used, limit })
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct LinkUse {
     live: u32,
@@ -161,30 +191,18 @@ impl Ledger {
         self.held.iter().map(|(key, permit)| (*key, *permit))
     }
 
+    /// What is used of the caps that an attempt of this link touches; of its campaign's so much as `campaign_live` says.
+    #[must_use]
+    pub fn used(&self, campaign_live: u32, link: &Link) -> Used {
+        let used = self.links.get(&link.id).copied().unwrap_or_default();
+        let (client_live, counted) = (self.client_live(link.client), used.counted(link));
+        Used { link_live: used.live, counted, client_live, campaign_live }
+    }
+
     /// The first cap that has no slot for one more attempt of this link.
     #[must_use]
     pub fn full(&self, campaign: &Campaign, link: &Link, client: &Client) -> Option<Full> {
-        self.all_full(campaign, link, client).next()
-    }
-
-    /// Every cap that has no slot for one more attempt of this link.
-    pub fn all_full(&self, campaign: &Campaign, link: &Link, client: &Client) -> impl Iterator<Item = Full> + use<> {
-        let used = self.links.get(&link.id).copied().unwrap_or_default();
-        let in_flight = if on(Mistake::InFlightNotCounted) { 0 } else { u64::from(used.live) };
-        let slots = [
-            (Cap::LinkConcurrency, u64::from(used.live), link.max_concurrency.map(u64::from)),
-            (Cap::LinkTotal, self.link_counted(link).saturating_add(in_flight), link.total_calls_allowed),
-            (Cap::ClientConcurrency, u64::from(self.client_live(client.id)), client.max_concurrency.map(u64::from)),
-            (
-                Cap::CampaignConcurrency,
-                u64::from(self.campaign_live(campaign.id)),
-                campaign.max_concurrency.map(u64::from),
-            ),
-        ];
-        slots.into_iter().filter_map(|(cap, used, limit)| {
-            let limit = limit?;
-            (used >= limit).then_some(Full { cap, used, limit })
-        })
+        self.used(self.campaign_live(campaign.id), link).full(campaign, link, client).next()
     }
 
     /// Pretends that a link has so many attempts that ring or talk, and so many calls counted; `None` keeps. The campaign is used as

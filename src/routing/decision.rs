@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::breaker::{At, Breakers, Outage};
-use super::caps::{Full, Ledger};
+use super::caps::{Full, Ledger, Used};
 use super::number::Dialled;
-use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
+use super::snapshot::{Campaign, Client, Clients, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
 use super::trace::Outlook;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -57,14 +57,10 @@ words! {
 }
 
 /// One link as the decision saw it.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    pub(super) link: Link,
-    pub(super) client: Option<Arc<Client>>,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
     pub(super) verdict: Verdict,
-    pub(super) live: u32,
-    pub(super) counted: u64,
-    pub(super) client_live: u32,
+    pub(super) used: Used,
     pub(super) credit_millionths: i64,
     /// Since when its client is not reached from the node, whatever the verdict.
     pub(super) outage: Option<Outage>,
@@ -90,7 +86,10 @@ pub struct Trace {
     pub(super) campaign_live: u32,
     pub(super) last_offered: Option<LinkId>,
     pub(super) candidates: Vec<LinkId>,
+    /// One for each link of the campaign, in the same order.
     pub(super) links: Vec<Seen>,
+    /// All clients, shared with the configuration.
+    pub(super) clients: Clients,
 }
 
 /// Decides where a call to `dialled` may go. Reserves nothing and changes nothing.
@@ -116,12 +115,17 @@ pub fn route<'a>(snapshot: &Snapshot, dialled: &Dialled, usage: impl FnOnce(Camp
 }
 
 fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: Usage<'_>) -> Decision {
-    let links: Vec<Seen> = campaign.links.iter().map(|link| see(snapshot, campaign, link, usage)).collect();
-    let mut eligible: Vec<&Link> = links.iter().filter(|s| s.verdict == Verdict::Eligible).map(|s| &s.link).collect();
+    let campaign_live = usage.ledger.campaign_live(campaign.id);
+    let see = |link| see(snapshot, (campaign, campaign_live), link, usage);
+    let links: Vec<Seen> = campaign.links.iter().map(see).collect();
+    let which = |wanted: fn(Verdict) -> bool| {
+        let found = campaign.links.iter().zip(&links).filter(|(_, seen)| wanted(seen.verdict));
+        found.map(|(link, _)| link).collect::<Vec<_>>()
+    };
+    let mut eligible = which(|verdict| verdict == Verdict::Eligible);
     if eligible.is_empty() {
         // A try that will probably fail is better than a refusal: where nobody else is left, breakers keep nobody out.
-        let unreachable = links.iter().filter(|s| matches!(s.verdict, Verdict::Unreachable(_)));
-        eligible = unreachable.map(|s| &s.link).collect();
+        eligible = which(|verdict| matches!(verdict, Verdict::Unreachable(_)));
     }
     let order = match usage.rotation {
         Some(rotation) => rotation.order(campaign.strategy, &eligible),
@@ -139,32 +143,30 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
         did: did.id,
         seller: did.seller,
         campaign: Arc::clone(campaign),
-        campaign_live: usage.ledger.campaign_live(campaign.id),
+        campaign_live,
         last_offered: usage.rotation.and_then(Rotation::last_offered),
         candidates: order,
         links,
+        clients: Arc::clone(&snapshot.clients),
     };
     Decision { did: Some(did.clone()), campaign: Some(Arc::clone(campaign)), candidates, trace: Some(trace) }
 }
 
-fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) -> Seen {
+fn see(snapshot: &Snapshot, (campaign, live): (&Campaign, u32), link: &Link, usage: Usage<'_>) -> Seen {
     let (client, outage) = (snapshot.clients.get(&link.client), usage.outage(link.client));
+    let used = usage.ledger.used(live, link);
     let verdict = match client {
         _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
         Some(client) if client.status == Status::Active => {
-            let full = usage.ledger.full(campaign, link, client).map(Verdict::Full);
+            let full = used.full(campaign, link, client).next().map(Verdict::Full);
             full.or(outage.map(Verdict::Unreachable)).unwrap_or(Verdict::Eligible)
         }
         _ => Verdict::ClientInactive,
     };
     Seen {
-        link: link.clone(),
-        client: client.cloned(),
         verdict,
-        live: usage.ledger.link_live(link.id),
-        counted: usage.ledger.link_counted(link),
-        client_live: usage.ledger.client_live(link.client),
+        used,
         credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
         outage,
     }
@@ -174,26 +176,28 @@ fn see(snapshot: &Snapshot, campaign: &Campaign, link: &Link, usage: Usage<'_>) 
 /// verdicts; the first is the verdict that a decision gives.
 #[must_use]
 pub fn look(snapshot: &Snapshot, campaign: &Campaign, usage: Usage<'_>) -> Vec<Outlook> {
+    let live = usage.ledger.campaign_live(campaign.id);
     let look = |link: &Link| {
-        let seen = see(snapshot, campaign, link, usage);
-        Outlook { obstacles: obstacles(campaign, &seen, usage), link: seen.view(&[]) }
+        let seen = see(snapshot, (campaign, live), link, usage);
+        let client = snapshot.clients.get(&link.client).map(Arc::as_ref);
+        Outlook { obstacles: obstacles(campaign, link, client, seen), link: seen.view(link, client, None) }
     };
     campaign.links.iter().map(look).collect()
 }
 
-fn obstacles(campaign: &Campaign, seen: &Seen, usage: Usage<'_>) -> Vec<&'static str> {
-    let active = seen.client.as_ref().is_some_and(|client| client.status == Status::Active);
+fn obstacles(campaign: &Campaign, link: &Link, client: Option<&Client>, seen: Seen) -> Vec<&'static str> {
+    let active = client.is_some_and(|client| client.status == Status::Active);
     let mut found = Vec::new();
     for (is, verdict) in [
-        (seen.link.withdrawn, Verdict::ClientWithdrawn),
-        (seen.link.status != Status::Active, Verdict::LinkInactive),
+        (link.withdrawn, Verdict::ClientWithdrawn),
+        (link.status != Status::Active, Verdict::LinkInactive),
         (!active, Verdict::ClientInactive),
     ] {
         found.extend(is.then(|| verdict.code()));
     }
-    if let Some(client) = &seen.client {
-        found.extend(usage.ledger.all_full(campaign, &seen.link, client).map(|full| full.cap.as_str()));
-        found.extend(usage.outage(client.id).map(|outage| Verdict::Unreachable(outage).code()));
+    if let Some(client) = client {
+        found.extend(seen.used.full(campaign, link, client).map(|full| full.cap.as_str()));
+        found.extend(seen.outage.map(|outage| Verdict::Unreachable(outage).code()));
     }
     found
 }
@@ -263,7 +267,7 @@ pub(crate) mod tests {
             revision: 7,
             dids: [("+442071234567".to_owned(), did)].into(),
             campaigns: [(campaign.id, Arc::new(campaign))].into_iter().collect(),
-            clients: clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect(),
+            clients: Arc::new(clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect()),
         }
     }
 

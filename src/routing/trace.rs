@@ -1,10 +1,13 @@
 //! PURE: the form in which a decision's inputs are stored with the record and shown by `why`.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::decision::{Seen, Trace, Verdict};
-use super::snapshot::Strategy;
+use super::snapshot::{Client, Link, Strategy};
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
 /// Verdict on a link whose client is not for the campaign's seller (any more).
@@ -105,8 +108,17 @@ impl Trace {
             campaign_limit: self.campaign.max_concurrency,
             last_offered: self.last_offered,
             candidates: self.candidates.clone(),
-            links: self.links.iter().map(|seen| seen.view(&self.candidates)).collect(),
+            links: self.links(),
         }
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        let places: FxHashMap<LinkId, usize> = self.candidates.iter().zip(1..).map(|(link, at)| (*link, at)).collect();
+        let view = |(link, seen): (&Link, &Seen)| {
+            let client = self.clients.get(&link.client).map(Arc::as_ref);
+            seen.view(link, client, places.get(&link.id).copied())
+        };
+        self.campaign.links.iter().zip(&self.links).map(view).collect()
     }
 }
 
@@ -125,23 +137,23 @@ impl Verdict {
 }
 
 impl Seen {
-    /// The form that is stored; `candidates` tell its place.
-    pub(super) fn view(&self, candidates: &[LinkId]) -> LinkView {
+    /// The form that is stored; `position` is its place among the candidates.
+    pub(super) fn view(&self, link: &Link, client: Option<&Client>, position: Option<usize>) -> LinkView {
         LinkView {
-            link: self.link.id,
-            client_id: self.link.client,
-            client: self.client.as_ref().map_or_else(String::new, |c| c.name.clone()),
-            identifier: self.client.as_ref().map_or_else(String::new, |c| c.identifier.to_string()),
+            link: link.id,
+            client_id: link.client,
+            client: client.map_or_else(String::new, |client| client.name.clone()),
+            identifier: client.map_or_else(String::new, |client| client.identifier.to_string()),
             verdict: self.verdict.code().to_owned(),
-            position: candidates.iter().position(|id| *id == self.link.id).map(|at| at + 1),
-            used: self.live,
-            limit: self.link.max_concurrency,
-            total_used: self.counted,
-            total_limit: self.link.total_calls_allowed,
-            client_used: self.client_live,
-            client_limit: self.client.as_ref().and_then(|c| c.max_concurrency),
-            priority: self.link.forwarding_priority,
-            weight: self.link.weight,
+            position,
+            used: self.used.link_live,
+            limit: link.max_concurrency,
+            total_used: self.used.counted,
+            total_limit: link.total_calls_allowed,
+            client_used: self.used.client_live,
+            client_limit: client.and_then(|client| client.max_concurrency),
+            priority: link.forwarding_priority,
+            weight: link.weight,
             credit_millionths: self.credit_millionths,
             unreachable_since: self.outage.map(|outage| outage.since.wall),
             unreachable_until: self.outage.map(|outage| outage.until.wall),

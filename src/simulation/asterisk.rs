@@ -11,7 +11,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use super::chance::Chance;
 use super::parties::{self, Answering};
 use super::truth::{Place, Truth};
-use crate::ari::{CallerId, Channel, ChannelState, Event};
+use crate::ari::{CallerId, Channel, ChannelState, Event, Subject};
 use crate::calls::reconcile::permit_of;
 use crate::id::CallId;
 use crate::routing::caps::Permit;
@@ -365,7 +365,7 @@ impl Asterisk {
     fn destroy(&mut self, id: &str, cause: i16, sip: Option<i16>, by: Place, around: &mut Around<'_>) {
         let Some(chan) = self.channels.get(id) else { return };
         let (in_stasis, watched) = (chan.in_stasis, chan.watched);
-        let channel = self.view(id);
+        let channel = Subject::from(self.view(id));
         let timestamp = self.wall(around.now);
         self.remove(id, by, around);
         if in_stasis {
@@ -451,17 +451,17 @@ impl Asterisk {
     }
 
     fn tell_state(&self, id: &str, around: &mut Around<'_>) {
-        let event = Event::ChannelStateChange { timestamp: self.wall(around.now), channel: self.view(id) };
+        let event = Event::ChannelStateChange { timestamp: self.wall(around.now), channel: self.view(id).into() };
         around.acts.push(Act::Tell(event));
     }
 
     fn tell_dial(&self, id: &str, dialstatus: &str, around: &mut Around<'_>) {
-        let (timestamp, peer) = (self.wall(around.now), self.view(id));
-        around.acts.push(Act::Tell(Event::Dial { timestamp, peer, dialstatus: dialstatus.to_owned(), caller: None }));
+        let (timestamp, peer) = (self.wall(around.now), self.view(id).into());
+        around.acts.push(Act::Tell(Event::Dial { timestamp, peer, dialstatus: dialstatus.to_owned() }));
     }
 
     fn tell_hangup(&self, id: &str, cause: Option<i16>, soft: bool, tech_cause: Option<i16>, around: &mut Around<'_>) {
-        let (timestamp, channel) = (self.wall(around.now), self.view(id));
+        let (timestamp, channel) = (self.wall(around.now), self.view(id).into());
         around.acts.push(Act::Tell(Event::ChannelHangupRequest { timestamp, channel, cause, soft, tech_cause }));
     }
 

@@ -33,6 +33,11 @@ impl Journal {
         self.given.len() == 1
     }
 
+    /// Whether all that it was given and has not committed may wait for company.
+    pub(super) fn lingers(&self) -> bool {
+        !self.given.is_empty() && self.given.iter().all(Entry::may_wait)
+    }
+
     /// It cannot be written until then.
     pub(super) fn fail_until(&mut self, until: Duration) {
         self.fails_until = self.fails_until.max(until);
@@ -59,13 +64,12 @@ impl Journal {
 
     fn carry_out(&mut self, entry: Entry) {
         match entry {
-            Entry::Open { call, kept } => {
+            Entry::Open { call, trace, kept, .. } => {
                 let id = call.record.call_id;
                 self.known.insert(id);
-                // The trace is noted once.
-                let trace = self.open.remove(&id).and_then(|before| before.record.trace);
+                let before = self.open.remove(&id).and_then(|before| before.record.trace);
                 let mut call = *call;
-                call.record.trace = call.record.trace.take().or(trace);
+                call.record.trace = trace.or(before);
                 self.open.insert(id, call);
                 if let Some(kept) = kept {
                     // Whoever asked may have gone meanwhile.

@@ -22,12 +22,15 @@ use super::setting::{Setting, number};
 use super::store::Store;
 use super::truth::{Call, Truth};
 use crate::ari::DownReason;
-use crate::cdr::journal::Entry;
+use crate::cdr::journal::{Entry, LINGER};
 use crate::cdr::record::CallRecord;
 use crate::clock;
 
 /// How long a world may take to be quiet once its last caller has come and its faults have ended.
 const QUIET_WITHIN: Duration = Duration::from_secs(600);
+
+/// How soon the journal commits what may not wait.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Something on the calendar.
 #[derive(Debug)]
@@ -439,9 +442,12 @@ impl World {
         if !matches!(entry, Entry::Alive(_)) {
             self.say(|| format!("journal is given {}", describe_entry(&entry)));
         }
+        let (may_wait, lingers) = (entry.may_wait(), self.journal.lingers());
         if self.journal.give(entry) {
             let after = self.chance.millis(0, 4);
-            self.later(after, What::Commit);
+            self.later(if may_wait { after + LINGER } else { after }, What::Commit);
+        } else if lingers && !may_wait {
+            self.later(SOON, What::Commit);
         }
     }
 }
@@ -458,7 +464,7 @@ fn describe_entry(entry: &Entry) -> String {
         )
     };
     match entry {
-        Entry::Open { call, kept } => {
+        Entry::Open { call, kept, .. } => {
             let legs: Vec<u32> = call.legs.iter().map(|leg| leg.n).collect();
             let waits = if kept.is_some() { ", waited for" } else { "" };
             format!("open {}: ended {}, legs {legs:?}{waits}", record(&call.record), call.ended)

@@ -3,17 +3,17 @@
 //! Write-ahead log without a sync at each commit: what is committed survives the death of the process at any instant; the death of the
 //! machine can cost the last moments, never the file (SQLite, `PRAGMA synchronous`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::connect::create_file;
 use super::{Db, StoreError, records};
-use crate::cdr::journal::{Entry, Journal, Left, Refusing, Standing, Waiting};
+use crate::cdr::journal::{Entry, Inbox, Journal, Left, Refusing, Standing, Waiting};
 use crate::cdr::json::Json;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
@@ -161,16 +161,10 @@ impl Keeper {
     }
 
     /// Works until every handle is gone.
-    fn run(&mut self, mut entries: mpsc::UnboundedReceiver<Entry>, standing: &watch::Sender<Standing>) {
+    fn run(&mut self, mut entries: Inbox, standing: &watch::Sender<Standing>) {
         let mut batch = Vec::new();
         let mut looked = Duration::ZERO;
-        while let Some(first) = entries.blocking_recv() {
-            batch.push(first);
-            while batch.len() < BATCH
-                && let Ok(entry) = entries.try_recv()
-            {
-                batch.push(entry);
-            }
+        while entries.gather(&mut batch, BATCH) {
             panics::trap(|| format!("the journal's keeper in {}", self.folder.display()));
             self.look_at_disk(&batch, &mut looked);
             self.keep(&mut batch, &mut entries, standing);
@@ -182,7 +176,7 @@ impl Keeper {
     fn keep(
         &mut self,
         batch: &mut Vec<Entry>,
-        entries: &mut mpsc::UnboundedReceiver<Entry>,
+        entries: &mut Inbox,
         standing: &watch::Sender<Standing>,
     ) {
         loop {
@@ -201,7 +195,7 @@ impl Keeper {
                         }
                     }
                     pause();
-                    batch.extend(std::iter::from_fn(|| entries.try_recv().ok()));
+                    batch.extend(std::iter::from_fn(|| entries.try_recv()));
                 }
             }
         }
@@ -220,7 +214,7 @@ impl Keeper {
         }
         let mut waiting = self.waiting;
         let transaction = self.connection.transaction()?;
-        for entry in batch {
+        for entry in up_to_date(batch) {
             carry_out(&transaction, entry, &mut waiting)?;
         }
         transaction.commit()?;
@@ -336,18 +330,38 @@ fn reply_with<T: Default>(reply: oneshot::Sender<T>, found: rusqlite::Result<T>)
     drop(reply.send(found));
 }
 
+/// Without the notes of calls of which a later entry says the same and more.
+fn up_to_date(batch: &[Entry]) -> impl Iterator<Item = &Entry> {
+    let mut ended = HashSet::new();
+    let mut noted = HashSet::new();
+    let mut told: Vec<&Entry> = Vec::with_capacity(batch.len());
+    for entry in batch.iter().rev() {
+        match entry {
+            Entry::Finished(record) => drop(ended.insert(record.call_id)),
+            Entry::Forget(call) => drop(ended.insert(*call)),
+            Entry::Open { call, trace, .. } => {
+                // The trace is noted once: a later note does not have it.
+                let said_again = !noted.insert(call.record.call_id) && trace.is_none();
+                if said_again || ended.contains(&call.record.call_id) {
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        told.push(entry);
+    }
+    told.into_iter().rev()
+}
+
 fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) -> rusqlite::Result<()> {
     match entry {
-        Entry::Open { call, .. } => {
-            // The trace is noted once, when it is new: it is the longest part and does not change.
-            let trace = call.record.trace.as_ref().map(Json::text);
+        Entry::Open { call, trace, .. } => {
             let statement =
                 "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
                 SET body = excluded.body, trace = coalesce(excluded.trace, trace)";
             let mut statement = transaction.prepare_cached(statement)?;
-            let record = CallRecord { trace: None, ..call.record.clone() };
-            let body = as_json(&OpenCall { record, ..call.as_ref().clone() })?;
-            statement.execute(params![call.record.call_id.0.as_bytes(), body, trace])?;
+            let body = as_json(call)?;
+            statement.execute(params![call.record.call_id.0.as_bytes(), body, trace.as_ref().map(Json::text)])?;
         }
         Entry::Finished(record) => finish(transaction, record, waiting)?,
         Entry::Forget(call) => {

@@ -90,7 +90,7 @@ impl Rig {
     async fn event_of(&mut self, kind: &str, channel: &str) -> Event {
         loop {
             let event = self.event().await;
-            if event.kind() == kind && event.channel().is_some_and(|about| about.id == channel) {
+            if event.kind() == kind && event.channel_id() == Some(channel) {
                 return event;
             }
         }

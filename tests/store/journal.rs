@@ -67,15 +67,15 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     let (journal, left) = open(&file(&folder)).await;
     assert!(left.calls.is_empty() && left.alive.is_none());
     journal.alive(at(5));
-    journal.note(under_way(1));
+    journal.note(under_way(1), false);
     // Later notes come without the trace.
     let mut later = under_way(1);
     later.record.trace = None;
     later.record.timeline = json!([{"at_ms": 9, "event": "answered(1)"}]).into();
-    journal.note(later.clone());
-    journal.note(under_way(2));
+    journal.note(later.clone(), true);
+    journal.note(under_way(2), false);
     journal.finish(record(2, Vec::new()));
-    journal.note(under_way(3));
+    journal.note(under_way(3), false);
     journal.forget(under_way(3).record.call_id);
     journal.settled().await;
     journal.commit(under_way(4)).await.expect("it is kept");

@@ -91,8 +91,8 @@ proptest! {
                 let kind = told["type"].as_str().expect("it has a type");
                 prop_assert!(event.kind() == kind || event.kind() == "other", "{} for {kind}", event.kind());
                 let key = if kind == "Dial" { "peer" } else { "channel" };
-                if let Some(channel) = event.channel() {
-                    prop_assert_eq!(Some(channel.id.as_str()), told[key]["id"].as_str());
+                if let Some(channel) = event.channel_id() {
+                    prop_assert_eq!(Some(channel), told[key]["id"].as_str());
                 }
                 handle(&event);
             }

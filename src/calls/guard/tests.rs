@@ -53,7 +53,7 @@ impl Site {
         let (sender, records) = mpsc::unbounded_channel();
         // Keeps nothing, says that it does, and passes the records on.
         tokio::spawn(async move {
-            while let Some(entry) = entries.recv().await {
+            while let Some(entry) = std::future::poll_fn(|context| entries.poll_recv(context)).await {
                 match entry {
                     Entry::Finished(record) => drop(sender.send(*record)),
                     Entry::Open { kept: Some(kept), .. } => drop(kept.send(())),

@@ -18,7 +18,7 @@ use crate::calls::dispatcher::Dispatcher;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
-use crate::cdr::journal::{Entry, Journal, Refusing, Standing};
+use crate::cdr::journal::{Entry, Inbox, Journal, Refusing, Standing};
 use crate::clock::simulated::AtStart;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -40,7 +40,7 @@ pub(super) enum Passed {
 pub(super) struct Life {
     sides: Vec<Side>,
     events: mpsc::Sender<NodeEvent>,
-    entries: mpsc::UnboundedReceiver<Entry>,
+    entries: Inbox,
     standing: watch::Sender<Standing>,
     clock: Clock,
     /// The monotonic clock at the beginning of the world, which may lie before this life.
@@ -152,7 +152,7 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
 /// Nobody is left to hear an answer; what was on its way to Asterisk still arrives.
 fn killed(world: &mut World, life: &mut Life) {
     world.say(|| "the controller is killed".to_owned());
-    while let Ok(entry) = life.entries.try_recv() {
+    while let Some(entry) = life.entries.try_recv() {
         world.journal.give(entry);
     }
     world.journal.forget_given();

@@ -63,7 +63,7 @@ impl World {
         if !line.registered || !line.passing {
             self.say(|| format!("  node {node}: {} is told to nobody", describe(&event)));
             if self.controller_lives {
-                self.truth.missed(node, event.channel().map_or("", |channel| &channel.id));
+                self.truth.missed(node, event.channel_id().unwrap_or_default());
             }
             return;
         }
@@ -76,11 +76,11 @@ impl World {
             at += delay;
         }
         if late || doubled {
-            let about = event.channel().map(|channel| channel.id.clone()).unwrap_or_default();
+            let about = event.channel_id().unwrap_or_default().to_owned();
             self.truth.fault(node, &about);
         }
         if at > self.now + TOO_LATE {
-            self.truth.missed(node, event.channel().map_or("", |channel| &channel.id));
+            self.truth.missed(node, event.channel_id().unwrap_or_default());
         }
         let line = &mut self.lines[node];
         line.events_free = at;
@@ -189,7 +189,7 @@ impl World {
                         self.say(|| format!("node {node} > {}", describe(&event)));
                         life.event(node, stalled, *event);
                     }
-                    Some(_) => self.truth.missed(node, event.channel().map_or("", |channel| &channel.id)),
+                    Some(_) => self.truth.missed(node, event.channel_id().unwrap_or_default()),
                     None => {}
                 }
             }
@@ -299,13 +299,14 @@ impl World {
 }
 
 pub(super) fn describe(event: &Event) -> String {
-    let channel = event.channel().map(|channel| format!("{} {:?}", channel.id, channel.state)).unwrap_or_default();
+    let channel = event.channel_id().unwrap_or_default();
     match event {
         Event::Dial { dialstatus, .. } => format!("Dial {dialstatus} {channel}"),
         Event::ChannelHangupRequest { cause, tech_cause, .. } => {
             format!("HangupRequest {channel} {cause:?} {tech_cause:?}")
         }
         Event::ChannelDestroyed { cause, tech_cause, .. } => format!("Destroyed {channel} {cause} {tech_cause:?}"),
+        Event::ChannelStateChange { channel, .. } => format!("StateChange {} {:?}", channel.id, channel.state),
         other => format!("{} {channel}", other.kind()),
     }
 }
