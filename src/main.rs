@@ -6,6 +6,9 @@ use std::time::Duration;
 use capconduit::cli::{self, Cli};
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long the exit waits for what still runs, such as a look-up of a name, which cannot be broken off.
 const LEFT_BEHIND_AT_MOST: Duration = Duration::from_secs(1);
 

@@ -22,14 +22,17 @@ use calls::rows::listeners::listeners;
 use calls::rows::records::written;
 use calls::rows::set_up::{self, Wanted};
 use calls::rows::soak::soak;
+use calls::rows::swap::swap;
 use calls::site::Transport;
 use harness::site::Backend;
 
-const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [ROW...]
+const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [sites=N] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
-       rows: latency failover cpu ceiling decision records listeners soak (an hour: only where it is named)";
+       sites: the first so many of SQLite by WebSocket, by HTTP, PostgreSQL by WebSocket, by HTTP
+       rows: latency failover cpu ceiling decision records listeners swap soak (an hour: only where it is named)";
 /// All rows.
-const ROWS: [&str; 8] = ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "soak"];
+const ROWS: [&str; 9] =
+    ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "swap", "soak"];
 /// What a quick look has time for.
 const QUICK: [&str; 4] = ["latency", "failover", "cpu", "decision"];
 
@@ -64,7 +67,8 @@ async fn run() -> ExitCode {
     let wanted = Wanted { rounds: number("rounds").unwrap_or(rounds), seconds: number("seconds").unwrap_or(seconds) };
     let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
     let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
-    let mut contest = Contest::start(if quick { &ALL[..2] } else { &ALL }).await;
+    let sites = number("sites").unwrap_or(if quick { 2 } else { ALL.len() }).clamp(1, ALL.len());
+    let mut contest = Contest::start(&ALL[..sites]).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut report = Report::read(&folder);
     let mut keep = |key: &str, section: Section| {
@@ -75,28 +79,31 @@ async fn run() -> ExitCode {
         }
     };
     if is_wanted("latency") {
-        keep("1-latency", set_up::latency(&mut contest, wanted).await);
+        keep("01-latency", set_up::latency(&mut contest, wanted).await);
     }
     if is_wanted("failover") {
-        keep("2-failover", failover(&mut contest, wanted).await);
+        keep("02-failover", failover(&mut contest, wanted).await);
     }
     if is_wanted("cpu") {
-        keep("3-cpu", set_up::cpu(&mut contest, wanted).await);
+        keep("03-cpu", set_up::cpu(&mut contest, wanted).await);
     }
     if is_wanted("ceiling") {
-        keep("4-ceiling", ceiling(&mut contest, wanted.rounds.min(3)).await);
+        keep("04-ceiling", ceiling(&mut contest, wanted.rounds.min(3)).await);
     }
     if is_wanted("decision") {
-        keep("5-decision", decision(wanted));
+        keep("05-decision", decision(wanted));
     }
     if is_wanted("records") {
-        keep("6-records", written(&mut contest, wanted).await);
+        keep("06-records", written(&mut contest, wanted).await);
     }
     if is_wanted("listeners") {
-        keep("7-listeners", listeners(&mut contest, wanted).await);
+        keep("07-listeners", listeners(&mut contest, wanted).await);
+    }
+    if is_wanted("swap") {
+        keep("09-swap", swap(&mut contest, wanted).await);
     }
     if is_wanted("soak") {
-        keep("8-soak", soak(&mut contest, if quick { 3 } else { 60 }).await);
+        keep("10-soak", soak(&mut contest, if quick { 3 } else { 60 }).await);
     }
     ExitCode::SUCCESS
 }

@@ -295,3 +295,56 @@ impl Journal {
         self.standing.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn alive(seconds: u64) -> Entry {
+        Entry::Alive(Stamp { since_boot: Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH })
+    }
+
+    /// The batches that a keeper gathers of what it was given before its first look, until every handle is gone.
+    fn gathered(given: Vec<Entry>, most: usize) -> Vec<usize> {
+        let (journal, mut inbox, _standing) = Journal::new();
+        given.into_iter().for_each(|entry| journal.tell(entry));
+        drop(journal);
+        let mut batches = Vec::new();
+        let mut batch = Vec::new();
+        while inbox.gather(&mut batch, most) {
+            batches.push(batch.len());
+            batch.clear();
+        }
+        batches
+    }
+
+    #[test]
+    fn what_was_given_is_gathered_whole_in_batches_no_longer_than_allowed() {
+        assert_eq!(gathered((0..5).map(alive).collect(), 10), [5]);
+        assert_eq!(gathered((0..5).map(alive).collect(), 2), [2, 2, 1]);
+        assert_eq!(gathered(Vec::new(), 2), []);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_ends_the_wait_for_company() {
+        let (journal, mut inbox, _standing) = Journal::new();
+        journal.tell(alive(1));
+        let keeper = std::thread::spawn(move || {
+            let (mut batch, mut seen) = (Vec::new(), 0);
+            while seen < 2 && inbox.gather(&mut batch, 10) {
+                seen += batch.len();
+                let waits = batch.iter().any(|entry| !entry.may_wait());
+                batch.clear();
+                if waits {
+                    break;
+                }
+            }
+            seen
+        });
+        let (reply, _answer) = oneshot::channel();
+        journal.tell(Entry::Counted { reply });
+        assert_eq!(keeper.join().expect("it does not panic"), 2);
+    }
+}

@@ -306,8 +306,10 @@ impl Keeper {
             if let Some(why) = now.refusing.filter(|why| told.refusing != Some(*why)) {
                 warn!(why = why.as_str(), waiting = now.waiting, "no new calls are taken");
             }
+            // How many wait is there to be read; nobody is woken for each record.
+            let turns = told.refusing != now.refusing || (told.waiting == 0) != (now.waiting == 0);
             *told = now;
-            true
+            turns
         });
     }
 }

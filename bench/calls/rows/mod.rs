@@ -7,3 +7,4 @@ pub(crate) mod listeners;
 pub(crate) mod records;
 pub(crate) mod set_up;
 pub(crate) mod soak;
+pub(crate) mod swap;

@@ -18,7 +18,7 @@ const EVENTS_BEHIND: Duration = Duration::from_secs(1);
 
 /// How long the caller's own event may take after the client's answer before Asterisk is asked to answer the caller. It comes within
 /// 10 ms on a node that is not overloaded, and asking once more does no harm.
-const PASSED_ON: Duration = Duration::from_millis(150);
+const PASSED_ON: Duration = Duration::from_millis(20);
 
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {

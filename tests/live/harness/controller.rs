@@ -168,24 +168,48 @@ impl Controller {
         parsed.unwrap_or_else(|e| panic!("calls --json is no JSON array: {e}\n{text}"))
     }
 
-    /// The sum of a gauge over its labels.
-    ///
-    /// # Panics
-    /// When there is no such gauge: a misspelt one would always be zero.
-    pub(crate) async fn gauge(&self, name: &str) -> f64 {
-        let text = self.metrics().await.expect("metrics answer");
-        sum(&text, name).unwrap_or_else(|| panic!("no gauge {name} in:\n{text}"))
+    /// Where its metrics are read.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter { url: format!("http://{}/metrics", self.api), http: self.http.clone() }
     }
 
-    /// Everything measured, in Prometheus' text format; `None` when nobody answers.
+    /// As [`Meter::gauge`].
+    pub(crate) async fn gauge(&self, name: &str) -> f64 {
+        self.meter().gauge(name).await
+    }
+
+    /// As [`Meter::read`].
     pub(crate) async fn metrics(&self) -> Option<String> {
-        let response = self.http.get(format!("http://{}/metrics", self.api)).bearer_auth(METRICS_TOKEN);
-        response.timeout(LIMIT).send().await.ok()?.text().await.ok()
+        self.meter().read().await
     }
 
     /// What `serve` has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("serve.log")).unwrap_or_default()
+    }
+}
+
+/// Reads a controller's metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Meter {
+    /// The sum of a gauge over its labels.
+    ///
+    /// # Panics
+    /// When there is no such gauge: a misspelt one would always be zero.
+    pub(crate) async fn gauge(&self, name: &str) -> f64 {
+        let text = self.read().await.expect("metrics answer");
+        sum(&text, name).unwrap_or_else(|| panic!("no gauge {name} in:\n{text}"))
+    }
+
+    /// Everything measured, in Prometheus' text format; `None` when nobody answers.
+    pub(crate) async fn read(&self) -> Option<String> {
+        let response = self.http.get(&self.url).bearer_auth(METRICS_TOKEN);
+        response.timeout(LIMIT).send().await.ok()?.text().await.ok()
     }
 }
 
