@@ -1,4 +1,4 @@
-//! `just bench`: see `mod.rs`. Writes `bench/REPORT.md` and `bench/report.json`; a row that was not measured keeps what it had.
+//! `just bench`: see `mod.rs`. Writes `bench/REPORT.md`, `bench/report.json` and `bench/plots`; a row that was not measured keeps what it had.
 
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
 
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use calls::contest::Contest;
 use calls::report::{Report, Section};
+use calls::rows::alone::alone;
 use calls::rows::ceiling::ceiling;
 use calls::rows::decision::decision;
 use calls::rows::failover::failover;
@@ -29,10 +30,10 @@ use harness::site::Backend;
 const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [sites=N] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
        sites: the first so many of SQLite by WebSocket, by HTTP, PostgreSQL by WebSocket, by HTTP
-       rows: latency failover cpu ceiling decision records listeners swap soak (an hour: only where it is named)";
+       rows: latency failover cpu ceiling decision records listeners alone swap soak (an hour: only where it is named)";
 /// All rows.
-const ROWS: [&str; 9] =
-    ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "swap", "soak"];
+const ROWS: [&str; 10] =
+    ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "alone", "swap", "soak"];
 /// What a quick look has time for.
 const QUICK: [&str; 4] = ["latency", "failover", "cpu", "decision"];
 
@@ -52,11 +53,7 @@ async fn main() -> ExitCode {
 async fn run() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.first().is_some_and(|word| word == "quick");
-    let rows: Vec<&str> = arguments
-        .iter()
-        .map(String::as_str)
-        .filter(|word| !["quick", "full"].contains(word) && !word.contains('='))
-        .collect();
+    let rows = named(&arguments);
     if rows.iter().any(|row| !ROWS.contains(row)) {
         println!("{USAGE}");
         return ExitCode::FAILURE;
@@ -68,7 +65,6 @@ async fn run() -> ExitCode {
     let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
     let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
     let sites = number("sites").unwrap_or(if quick { 2 } else { ALL.len() }).clamp(1, ALL.len());
-    let mut contest = Contest::start(&ALL[..sites]).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut report = Report::read(&folder);
     let mut keep = |key: &str, section: Section| {
@@ -78,6 +74,14 @@ async fn run() -> ExitCode {
             report.write(&folder).expect("bench/ can be written");
         }
     };
+    if is_wanted("alone") {
+        // Before the others' sites are there.
+        keep("08-alone", alone(wanted).await);
+    }
+    if ROWS.into_iter().all(|row| row == "alone" || !is_wanted(row)) {
+        return ExitCode::SUCCESS;
+    }
+    let mut contest = Contest::start(&ALL[..sites]).await;
     if is_wanted("latency") {
         keep("01-latency", set_up::latency(&mut contest, wanted).await);
     }
@@ -106,4 +110,10 @@ async fn run() -> ExitCode {
         keep("10-soak", soak(&mut contest, if quick { 3 } else { 60 }).await);
     }
     ExitCode::SUCCESS
+}
+
+/// The rows that are named.
+fn named(arguments: &[String]) -> Vec<&str> {
+    let is_row = |word: &&str| !["quick", "full"].contains(word) && !word.contains('=');
+    arguments.iter().map(String::as_str).filter(is_row).collect()
 }

@@ -1,4 +1,4 @@
-//! The report: every row's tables and verdicts, kept as JSON from run to run, and written as Markdown for people.
+//! The report: every row's tables, verdicts and plots, kept as JSON from run to run, and written as Markdown for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +20,9 @@ pub(crate) struct Section {
     pub(crate) lines: Vec<Vec<String>>,
     /// What was to be reached, and what was.
     pub(crate) verdicts: Vec<Verdict>,
+    /// What of it is drawn.
+    #[serde(default)]
+    pub(crate) plots: Vec<Plot>,
     /// The commit that was measured.
     pub(crate) commit: String,
     /// When, UTC.
@@ -37,6 +40,23 @@ pub(crate) struct Verdict {
     pub(crate) reached: bool,
 }
 
+/// A plot, in a file of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plot {
+    /// What it shows; part of the file's name.
+    pub(crate) name: String,
+    /// The drawing; of an earlier run it is not read again: its file is there.
+    #[serde(skip)]
+    pub(crate) svg: String,
+}
+
+impl Plot {
+    /// Its file, as seen from the report.
+    fn path(&self, key: &str) -> String {
+        format!("plots/{key}-{}.svg", self.name)
+    }
+}
+
 impl Section {
     /// An empty one, of this commit and moment.
     pub(crate) fn new(title: &str, how: &str, head: &[&str]) -> Self {
@@ -47,6 +67,7 @@ impl Section {
             head: head.iter().map(|&text| text.to_owned()).collect(),
             lines: Vec::new(),
             verdicts: Vec::new(),
+            plots: Vec::new(),
             commit: commit(),
             at,
         }
@@ -62,7 +83,12 @@ impl Section {
         self.verdicts.push(Verdict { goal: goal.to_owned(), figure, reached });
     }
 
-    /// For people.
+    /// Adds a plot under a name that is its own within the section.
+    pub(crate) fn plot(&mut self, name: &str, svg: String) {
+        self.plots.push(Plot { name: name.to_owned(), svg });
+    }
+
+    /// For people; plots are files, and the report's.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!("## {}\n\n{}\n\n", self.title, self.how);
         let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
@@ -95,7 +121,7 @@ impl Report {
         self.0.insert(key.to_owned(), section);
     }
 
-    /// Writes `report.json` and `REPORT.md`.
+    /// Writes `report.json`, `REPORT.md` and the plots of this run.
     pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
         std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(self)? + "\n")?;
         let mut text = format!(
@@ -103,7 +129,17 @@ impl Report {
              on one machine: {}.\nFigures are medians over the rounds, with the least and the most in brackets.\n\n",
             machine()
         );
-        self.0.values().for_each(|section| text += &section.markdown());
+        std::fs::create_dir_all(folder.join("plots"))?;
+        for (key, section) in &self.0 {
+            text += &section.markdown();
+            for plot in &section.plots {
+                let path = plot.path(key);
+                if !plot.svg.is_empty() {
+                    std::fs::write(folder.join(&path), &plot.svg)?;
+                }
+                text += &format!("![{}: {}]({path})\n\n", section.title, plot.name);
+            }
+        }
         std::fs::write(folder.join("REPORT.md"), text)
     }
 }
@@ -123,10 +159,8 @@ fn commit() -> String {
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-    let mark = if changed.lines().all(|line| line.contains("bench/re") || line.contains("bench/RE")) {
-        ""
-    } else {
-        ", changed"
-    };
+    let written = ["bench/report.json", "bench/REPORT.md", "bench/plots/"];
+    let is_written = |line: &str| written.iter().any(|path| line.contains(path));
+    let mark = if changed.lines().all(is_written) { "" } else { ", changed" };
     format!("{}{mark}", git(&["rev-parse", "--short", "HEAD"]))
 }

@@ -29,6 +29,15 @@ impl Spread {
     }
 }
 
+/// Where the samples lie, thinned to steps of half a percent: a value, and the part of them that does not exceed it; of none: nothing.
+pub(crate) fn quantiles(samples: &[f64]) -> Vec<(f64, f64)> {
+    const STEPS: usize = 200;
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return Vec::new() };
+    (0..=STEPS).map(|step| (sorted[last * step / STEPS], step as f64 / STEPS as f64)).collect()
+}
+
 /// The duration that this part of the samples (0.5: half) does not exceed, in milliseconds; of none: not a number.
 pub(crate) fn percentile(samples: &mut [Duration], part: f64) -> f64 {
     samples.sort_unstable();

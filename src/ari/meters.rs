@@ -31,8 +31,7 @@ impl Meters {
     /// A request of this kind came out so, after this time.
     pub(super) fn request(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         let node = || self.node.clone();
-        let make =
-            || metrics::counter!(name::ARI_REQUESTS, "node" => node(), "request" => kind, "outcome" => outcome);
+        let make = || metrics::counter!(name::ARI_REQUESTS, "node" => node(), "request" => kind, "outcome" => outcome);
         self.outcomes.with((kind, outcome), make, |counter| counter.increment(1));
         let make = || metrics::histogram!(name::ARI_REQUEST_SECONDS, "node" => node(), "request" => kind);
         self.times.with(kind, make, |histogram| histogram.record(took.as_secs_f64()));

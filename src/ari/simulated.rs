@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use super::error::Error;
 use super::late::{Late, Lateness};
+use super::meters::Meters;
 use super::request::Rendered;
 use super::socket::App;
-use super::meters::Meters;
 use super::ticket::{Outgoing, Response, Ticket};
 use crate::clock::{Clock, Now};
 use crate::config;

@@ -3,7 +3,7 @@
 //! What Asterisk lists is evidence. What it does not list is gone where its end may have gone unheard; else the event of its end, or
 //! its creation, may be on the way, and it is looked for again. Channels of other applications are never touched.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
@@ -142,19 +142,19 @@ pub struct Ours<'a> {
 /// Compares what we believe with what Asterisk lists.
 #[must_use]
 pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) -> Vec<Finding> {
-    let listed: BTreeMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
+    let listed = Listed::of(ours, channels, bridges);
     let live: HashSet<CallId> = belief.calls.values().map(|known| known.call).collect();
     let mut findings = Vec::new();
-    findings.extend(known_calls(ours, belief, &listed));
+    findings.extend(known_calls(belief, &listed));
     findings.extend(permits(belief, &listed));
 
     let mut taken_over = HashSet::new();
     for caller in channels.iter().filter(|c| is_inbound(ours, c) && !belief.calls.contains_key(&c.id)) {
         let call = CallId::derive(caller.creationtime, ours.node, &caller.id);
-        let finding = unknown_caller(ours, call, caller, channels, bridges);
+        let finding = unknown_caller(call, caller, &listed);
         taken_over.insert(call);
         if !matches!(finding, Finding::Adopt(_)) {
-            findings.extend(legs_of(ours, call, channels).map(|(n, leg)| stray_leg((call, n), leg)));
+            findings.extend(listed.legs_of(call).map(|(n, leg)| stray_leg((call, n), leg)));
         }
         findings.push(finding);
     }
@@ -167,11 +167,41 @@ pub fn compare(ours: Ours<'_>, belief: &Belief, channels: &[Channel], bridges: &
     findings
 }
 
-fn known_calls(ours: Ours<'_>, belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
+/// What Asterisk lists, found by what is asked for: with thousands of calls a search of the lists for each would take seconds.
+struct Listed<'a> {
+    channels: BTreeMap<&'a str, &'a Channel>,
+    /// Channels of attempts in our applications, by their call.
+    legs: HashMap<CallId, Vec<(u32, &'a Channel)>>,
+    bridges: HashMap<&'a str, &'a Bridge>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(ours: Ours<'_>, channels: &'a [Channel], bridges: &'a [Bridge]) -> Self {
+        let channels: BTreeMap<&str, &Channel> = channels.iter().map(|c| (c.id.as_str(), c)).collect();
+        let mut legs: HashMap<CallId, Vec<(u32, &Channel)>> = HashMap::new();
+        for channel in channels.values() {
+            if let Some((call, n)) = our_leg(ours, channel) {
+                legs.entry(call).or_default().push((n, channel));
+            }
+        }
+        Self { channels, legs, bridges: bridges.iter().map(|bridge| (bridge.id.as_str(), bridge)).collect() }
+    }
+
+    fn legs_of(&self, call: CallId) -> impl Iterator<Item = (u32, &'a Channel)> + '_ {
+        self.legs.get(&call).into_iter().flatten().copied()
+    }
+
+    /// The ids of the channels in the call's bridge.
+    fn members(&self, call: CallId) -> &'a [String] {
+        self.bridges.get(call.bridge().as_str()).map_or(&[][..], |bridge| &bridge.channels[..])
+    }
+}
+
+fn known_calls(belief: &Belief, listed: &Listed<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (channel_id, Known { call, task_gone, caller_gone }) in &belief.calls {
-        let caller = listed.get(channel_id.as_str());
-        let legs = listed.values().filter_map(|c| our_leg(ours, c).filter(|(of, _)| of == call).map(|key| (key, *c)));
+        let caller = listed.channels.get(channel_id.as_str());
+        let legs = listed.legs_of(*call).map(|(n, leg)| ((*call, n), leg));
         if !task_gone {
             match caller {
                 None if *caller_gone => {}
@@ -212,9 +242,9 @@ fn stray_leg(key: PermitKey, leg: &Channel) -> Finding {
     Finding::HangUp { channel_id: leg.id.clone(), permit: permit_of(leg).map(|permit| (key, permit)) }
 }
 
-fn permits(belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
+fn permits(belief: &Belief, listed: &Listed<'_>) -> Vec<Finding> {
     let legs = belief.permits.iter().map(|((call, n), seen)| ((*call, *n), *seen, call.leg(*n)));
-    legs.filter(|(_, _, channel_id)| !listed.contains_key(channel_id.as_str()))
+    legs.filter(|(_, _, channel_id)| !listed.channels.contains_key(channel_id.as_str()))
         .map(|(key, seen, channel_id)| match belief.takes_for_gone(&channel_id, seen) {
             true => Finding::LegMissing(key),
             false => Finding::Absent { channel_id },
@@ -223,11 +253,11 @@ fn permits(belief: &Belief, listed: &BTreeMap<&str, &Channel>) -> Vec<Finding> {
 }
 
 /// A caller that no live call knows: one to talk on, one left alone by its client, or one still to be routed.
-fn unknown_caller(ours: Ours<'_>, call: CallId, caller: &Channel, channels: &[Channel], bridges: &[Bridge]) -> Finding {
+fn unknown_caller(call: CallId, caller: &Channel, listed: &Listed<'_>) -> Finding {
     let hang_up = || Finding::HangUp { channel_id: caller.id.clone(), permit: None };
-    let members = bridges.iter().find(|b| b.id == call.bridge()).map_or(&[][..], |b| &b.channels[..]);
+    let members = listed.members(call);
     let bridged = |c: &Channel| members.contains(&c.id);
-    let talking = legs_of(ours, call, channels).find(|(_, leg)| leg.state == ChannelState::Up && bridged(leg));
+    let talking = listed.legs_of(call).find(|(_, leg)| leg.state == ChannelState::Up && bridged(leg));
     match talking {
         Some((n, leg)) if caller.state == ChannelState::Up && bridged(caller) => match permit_of(leg) {
             Some(permit) => {
@@ -237,14 +267,10 @@ fn unknown_caller(ours: Ours<'_>, call: CallId, caller: &Channel, channels: &[Ch
         },
         _ if caller.state == ChannelState::Up => hang_up(),
         _ => {
-            let earlier_attempts = legs_of(ours, call, channels).map(|(n, _)| n).max().unwrap_or(0);
+            let earlier_attempts = listed.legs_of(call).map(|(n, _)| n).max().unwrap_or(0);
             Finding::Arrive { caller: Box::new(caller.clone()), earlier_attempts }
         }
     }
-}
-
-fn legs_of<'c>(ours: Ours<'c>, call: CallId, channels: &'c [Channel]) -> impl Iterator<Item = (u32, &'c Channel)> {
-    channels.iter().filter_map(move |c| our_leg(ours, c).filter(|(of, _)| *of == call).map(|(_, n)| (n, c)))
 }
 
 /// Call and attempt number of an outbound channel in one of our applications.

@@ -5,13 +5,14 @@
 use std::io;
 
 use tokio::runtime::{Builder, Handle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The thread, until it is ended or dropped.
 #[derive(Debug)]
 pub struct CallsThread {
     runtime: Handle,
-    end: CancellationToken,
+    /// Dropped with it: a thread of which nobody knows would hold the sockets.
+    end: DropGuard,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -26,7 +27,7 @@ impl CallsThread {
         let ended = end.clone();
         let thread =
             std::thread::Builder::new().name("calls".to_owned()).spawn(move || runtime.block_on(ended.cancelled()))?;
-        Ok(Self { runtime: handle, end, thread })
+        Ok(Self { runtime: handle, end: end.drop_guard(), thread })
     }
 
     /// Where to start what belongs on it.
@@ -37,7 +38,7 @@ impl CallsThread {
 
     /// Breaks off what still runs on it, and returns when it has ended.
     pub async fn end(self) {
-        self.end.cancel();
+        drop(self.end);
         // It panics no more than what runs on it, each of which is caught.
         drop(tokio::task::spawn_blocking(move || self.thread.join()).await);
     }

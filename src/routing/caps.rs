@@ -202,7 +202,8 @@ impl Ledger {
     /// The first cap that has no slot for one more attempt of this link.
     #[must_use]
     pub fn full(&self, campaign: &Campaign, link: &Link, client: &Client) -> Option<Full> {
-        self.used(self.campaign_live(campaign.id), link).full(campaign, link, client).next()
+        let used = self.used(self.campaign_live(campaign.id), link);
+        Used { client_live: self.client_live(client.id), ..used }.full(campaign, link, client).next()
     }
 
     /// Pretends that a link has so many attempts that ring or talk, and so many calls counted; `None` keeps. The campaign is used as

@@ -173,12 +173,7 @@ impl Keeper {
     }
 
     /// Commits a batch, however often that must be tried; what comes meanwhile goes with it.
-    fn keep(
-        &mut self,
-        batch: &mut Vec<Entry>,
-        entries: &mut Inbox,
-        standing: &watch::Sender<Standing>,
-    ) {
+    fn keep(&mut self, batch: &mut Vec<Entry>, entries: &mut Inbox, standing: &watch::Sender<Standing>) {
         loop {
             match self.commit(batch) {
                 Ok(()) => break,

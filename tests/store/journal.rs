@@ -36,9 +36,15 @@ async fn open(path: &Path) -> (Journal, Left) {
     store::journal::open(path.to_owned(), LIMITS).await.expect("the journal opens")
 }
 
-async fn until(journal: &Journal, wanted: impl FnMut(&Standing) -> bool) {
-    let mut standing = journal.standing();
-    timeout(PATIENCE, standing.wait_for(wanted)).await.expect("in time").expect("the keeper lives");
+/// Waits until it stands so. Nobody is told of each record that waits: it is looked at whenever the keeper has done what it was given.
+async fn until(journal: &Journal, mut wanted: impl FnMut(&Standing) -> bool) {
+    let standing = journal.standing();
+    let looking = async {
+        while !wanted(&standing.borrow()) {
+            journal.settled().await;
+        }
+    };
+    timeout(PATIENCE, looking).await.expect("in time");
 }
 
 fn under_way(n: i64) -> OpenCall {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::calls::contest::{Block, Contest, Contestant};
+use crate::calls::plot::{self, Curve};
 use crate::calls::report::Section;
 use crate::calls::site::ANSWERED;
 use crate::calls::stats::{Spread, percentile};
@@ -14,17 +15,46 @@ const FIRST: f64 = 60.0;
 const STEP: f64 = 1.15;
 const SECONDS: usize = 6;
 
+/// A rate that was offered, and what became of it.
+#[derive(Debug, Clone, Copy)]
+struct Offered {
+    rate: f64,
+    /// Calls answered in a second.
+    answered: f64,
+    /// Those that were not, in percent.
+    failed: f64,
+}
+
+/// What the rounds of one contestant came to.
+#[derive(Debug, Default, Clone)]
+struct Figures {
+    /// The highest rates.
+    best: Vec<f64>,
+    /// At twice that, the part of the highest rate that was answered.
+    good: Vec<f64>,
+    offered: Vec<Offered>,
+}
+
 fn holds(block: &Block) -> bool {
     let failed = block.failures() as f64 / block.calls.len() as f64;
     failed < 0.001 && percentile(&mut block.set_ups(), 0.99) < 250.0
 }
 
+/// Calls at this rate.
+async fn offer(contest: &mut Contest, who: &Contestant, rate: f64, figures: &mut Figures) -> Block {
+    let block = contest.block(who, ANSWERED, ((rate * SECONDS as f64) as usize, rate), TALK).await;
+    contest.centres.alpha.take();
+    let answered = block.set_ups().len() as f64 / SECONDS as f64;
+    let failed = block.failures() as f64 / block.calls.len() as f64 * 100.0;
+    figures.offered.push(Offered { rate, answered, failed });
+    block
+}
+
 /// The highest rate that holds.
-async fn highest(contest: &mut Contest, who: &Contestant) -> f64 {
+async fn highest(contest: &mut Contest, who: &Contestant, figures: &mut Figures) -> f64 {
     let (mut best, mut rate, mut missed) = (0.0, FIRST, 0);
     while missed < 2 {
-        let block = contest.block(who, ANSWERED, ((rate * SECONDS as f64) as usize, rate), TALK).await;
-        contest.centres.alpha.take();
+        let block = offer(contest, who, rate, figures).await;
         if holds(&block) {
             (best, missed) = (rate, 0);
         } else {
@@ -47,24 +77,22 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
         &["contestant", "calls/s", "of Dial()'s", "offered twice that: answered/s", "of the highest rate"],
     );
     let contestants = contest.contestants.clone();
-    let mut all = vec![(Vec::new(), Vec::new()); contestants.len()];
+    let mut all = vec![Figures::default(); contestants.len()];
     for _ in 0..rounds {
-        for (n, who) in contestants.iter().enumerate() {
-            let best = highest(contest, who).await;
-            let rate = 2.0 * best;
-            let block = contest.block(who, ANSWERED, ((rate * SECONDS as f64) as usize, rate), TALK).await;
-            contest.centres.alpha.take();
-            all[n].0.push(best);
-            all[n].1.push(block.set_ups().len() as f64 / SECONDS as f64 / best);
+        for (who, figures) in contestants.iter().zip(&mut all) {
+            let best = highest(contest, who, figures).await;
+            let block = offer(contest, who, 2.0 * best, figures).await;
+            figures.best.push(best);
+            figures.good.push(block.set_ups().len() as f64 / SECONDS as f64 / best);
             println!("bench:   {}: {best:.0} calls/s", who.name);
         }
     }
     for (n, who) in contestants.iter().enumerate() {
-        let fixed = &all[who.fixed].0;
-        let rate = Spread::of(&all[n].0);
-        let share = Spread::of(&all[n].0.iter().zip(fixed).map(|(a, b)| a / b).collect::<Vec<_>>());
-        let good = Spread::of(&all[n].1);
-        let answered = Spread::of(&all[n].0.iter().zip(&all[n].1).map(|(a, b)| a * b).collect::<Vec<_>>());
+        let (figures, fixed) = (&all[n], &all[who.fixed].best);
+        let rate = Spread::of(&figures.best);
+        let share = Spread::of(&figures.best.iter().zip(fixed).map(|(a, b)| a / b).collect::<Vec<_>>());
+        let good = Spread::of(&figures.good);
+        let answered = Spread::of(&figures.best.iter().zip(&figures.good).map(|(a, b)| a * b).collect::<Vec<_>>());
         section.line([who.name.clone(), rate.told(0), share.told(2), answered.told(0), good.told(2)]);
         if who.is_ours() {
             section.verdict(&format!("{}: at least 65 % of Dial()'s", who.name), share.told(2), share.median >= 0.65);
@@ -75,5 +103,27 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
             );
         }
     }
+    let answered = curves(&contestants, &all, |offered| offered.answered);
+    section.plot("answered", plot::lines(&answered, ("offered, calls/s", "answered, calls/s")));
+    let failed = curves(&contestants, &all, |offered| offered.failed);
+    section.plot("failed", plot::lines(&failed, ("offered, calls/s", "not answered, % of the calls")));
     section
+}
+
+fn curves(contestants: &[Contestant], all: &[Figures], of: fn(&Offered) -> f64) -> Vec<Curve> {
+    let curve = |(who, figures): (&Contestant, &Figures)| Curve {
+        name: who.name.clone(),
+        colour: who.site,
+        thin: who.is_static(),
+        points: medians(&figures.offered, of),
+    };
+    contestants.iter().zip(all).map(curve).collect()
+}
+
+/// Each rate with the median of the rounds: they climb the same steps.
+fn medians(offered: &[Offered], of: fn(&Offered) -> f64) -> Vec<(f64, f64)> {
+    let mut sorted = offered.to_vec();
+    sorted.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    let steps = sorted.chunk_by(|a, b| a.rate.total_cmp(&b.rate).is_eq());
+    steps.map(|step| (step[0].rate, Spread::of(&step.iter().map(of).collect::<Vec<_>>()).median)).collect()
 }

@@ -1,5 +1,6 @@
 //! One file for each thing that is measured.
 
+pub(crate) mod alone;
 pub(crate) mod ceiling;
 pub(crate) mod decision;
 pub(crate) mod failover;

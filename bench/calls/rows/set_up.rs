@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::calls::contest::{Block, Contest};
+use crate::calls::contest::{Block, Contest, Contestant};
+use crate::calls::plot::{self, Bar, Curve};
 use crate::calls::report::Section;
 use crate::calls::site::ANSWERED;
-use crate::calls::stats::{Spread, percentile};
+use crate::calls::stats::{Spread, percentile, quantiles};
 
 const TALK: Duration = Duration::from_millis(500);
 
@@ -26,6 +27,8 @@ struct Figures {
     asterisk: Vec<f64>,
     controller: Vec<f64>,
     failures: usize,
+    /// Of each call, in milliseconds.
+    set_ups: Vec<f64>,
 }
 
 impl Figures {
@@ -36,6 +39,7 @@ impl Figures {
         self.asterisk.push(block.per_call(block.asterisk));
         self.controller.push(block.per_call(block.controller));
         self.failures += block.failures();
+        self.set_ups.extend(set_ups.iter().map(|took| took.as_secs_f64() * 1e3));
     }
 }
 
@@ -99,7 +103,18 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
             );
         }
     }
+    section.plot("distribution", plot::distribution(&curves(&contest.contestants, &all), "INVITE to 200 OK, ms"));
     section
+}
+
+fn curves(contestants: &[Contestant], all: &[Figures]) -> Vec<Curve> {
+    let curve = |(who, figures): (&Contestant, &Figures)| Curve {
+        name: who.name.clone(),
+        colour: who.site,
+        thin: who.is_static(),
+        points: quantiles(&figures.set_ups),
+    };
+    contestants.iter().zip(all).map(curve).collect()
 }
 
 /// CPU at 100 calls a second.
@@ -142,5 +157,19 @@ pub(crate) async fn cpu(contest: &mut Contest, wanted: Wanted) -> Section {
             );
         }
     }
+    let bars = bars(&contest.contestants, &all);
+    section.plot("per-call", plot::bars(&bars, ["Asterisk", "controller"], "CPU time for each call, ms"));
     section
+}
+
+fn bars(contestants: &[Contestant], all: &[Figures]) -> Vec<Bar> {
+    let bar = |(who, figures): (&Contestant, &Figures)| {
+        // `Dial()` has no controller: what the idle one uses meanwhile is not its.
+        let controller = if who.is_ours() { figures.controller.clone() } else { vec![0.0; figures.asterisk.len()] };
+        let whole: Vec<f64> = figures.asterisk.iter().zip(&controller).map(|(a, b)| a + b).collect();
+        let parts = [Spread::of(&figures.asterisk).median, Spread::of(&controller).median];
+        let Spread { least, most, .. } = Spread::of(&whole);
+        Bar { name: who.name.clone(), parts, least, most }
+    };
+    contestants.iter().zip(all).map(bar).collect()
 }

@@ -186,10 +186,8 @@ fn fill(site: &Site) {
 /// Makes so many rows like the one that is named, number `n` with these columns of its own.
 fn copies(connection: &Connection, (table, like): (&str, &str), count: usize, own: &[(&str, &str)]) {
     let mut statement = connection.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).expect("SQL");
-    let columns: Vec<String> = statement
-        .query_map([], |row| row.get(0))
-        .and_then(Iterator::collect)
-        .expect("every table has columns");
+    let columns: Vec<String> =
+        statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("every table has columns");
     let value = |column: &String| {
         own.iter().find(|(name, _)| name == column).map_or_else(|| format!("t.{column}"), |(_, own)| (*own).to_owned())
     };

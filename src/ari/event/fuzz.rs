@@ -127,15 +127,17 @@ proptest! {
             "ContactStatusChange" => &[],
             "RESTResponse" => &["/request_id", "/status_code"],
             "ApplicationReplaced" => &["/timestamp", "/application"],
-            "Dial" => &["/timestamp", "/peer", "/peer/id", "/peer/creationtime"],
-            _ => &["/timestamp", "/channel", "/channel/id", "/channel/creationtime"],
+            "Dial" => &["/timestamp", "/peer", "/peer/id"],
+            "StasisStart" => &["/timestamp", "/channel", "/channel/id", "/channel/creationtime"],
+            _ => &["/timestamp", "/channel", "/channel/id"],
         };
         for place in needed {
             let (parent, key) = place.rsplit_once('/').expect("a place");
             let mut less = frame.clone();
             less.pointer_mut(parent).and_then(Value::as_object_mut).expect("it is there").remove(key);
             prop_assert!(decode(&less.to_string()).is_err(), "{kind} without {place}");
-            if !odd.is_string() && !odd.is_object() && !odd.is_number() {
+            // serde reads a list as an object whose fields have no names.
+            if !odd.is_string() && !odd.is_object() && !odd.is_number() && !odd.is_array() {
                 less.pointer_mut(parent).expect("it is there")[key] = odd.clone();
                 prop_assert!(decode(&less.to_string()).is_err(), "{kind} with {odd} for {place}");
             }

@@ -53,5 +53,5 @@ fn an_answered_call_from_arrival_to_record() {
         bench.record()
     };
     let cost = measure(|| drop(call()));
-    assert_eq!(cost.count_total, 203, "{} bytes", cost.bytes_total);
+    assert_eq!(cost.count_total, 169, "{} bytes", cost.bytes_total);
 }
