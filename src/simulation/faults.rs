@@ -27,6 +27,9 @@ pub(super) enum Fault {
     JournalFails,
 }
 
+/// How many times as often as another request one for a list takes long.
+const LISTS_ARE_SLOW: u64 = 10;
+
 /// How often, in a world.
 #[derive(Debug, Clone)]
 pub(super) struct Faults {
@@ -90,12 +93,14 @@ pub(super) enum Fate {
 }
 
 impl Faults {
-    pub(super) fn fate(&self, chance: &mut Chance) -> Fate {
+    /// `long`: it asks for a list, which is what takes Asterisk longest.
+    pub(super) fn fate(&self, long: bool, chance: &mut Chance) -> Fate {
+        let slow = if long { self.slow * LISTS_ARE_SLOW } else { self.slow };
         if chance.of_10_000(self.refused) {
             Fate::Refused
         } else if chance.of_10_000(self.unanswered) {
             Fate::Unanswered
-        } else if chance.of_10_000(self.slow) {
+        } else if chance.of_10_000(slow) {
             Fate::Slow(chance.millis(50, 2_500))
         } else {
             Fate::Answered

@@ -107,7 +107,8 @@ impl World {
             line.silent.push(asked.reply);
             return;
         }
-        let fate = self.setting.faults.fate(&mut self.chance);
+        let long = asked.method == "GET" && matches!(asked.path.as_str(), "channels" | "bridges");
+        let fate = self.setting.faults.fate(long, &mut self.chance);
         if fate != Fate::Answered {
             self.truth.fault(node, &about);
             self.say(|| format!("  node {node}: {} {} will be {fate:?}", asked.method, asked.path));
