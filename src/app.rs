@@ -146,7 +146,8 @@ fn outcome(served: Served, lost: &CancellationToken) -> anyhow::Result<()> {
 async fn dispatch(calls: &CallsThread, run: impl Future<Output = ()> + Send + 'static, lost: &CancellationToken) {
     let mut dispatching = calls.runtime().spawn(vital("the dispatcher", lost.clone(), run));
     tokio::select! {
-        ended = &mut dispatching => ended.unwrap_or_default(),
+        // It was cancelled if its thread is gone, which is no clean end either.
+        ended = &mut dispatching => if ended.is_err() { lost.cancel() },
         () = lost.cancelled() => dispatching.abort(),
     }
 }

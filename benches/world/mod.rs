@@ -71,7 +71,7 @@ impl World {
             revision: 7,
             dids: (0..campaigns).map(|n| (number(n), did(n))).collect(),
             campaigns: (0..campaigns).map(|n| (CampaignId(id(n)), Arc::new(campaign(n)))).collect(),
-            clients: Arc::new((0..CLIENTS).map(client).map(|client| (client.id, Arc::new(client))).collect()),
+            clients: (0..CLIENTS).map(client).map(|client| (client.id, Arc::new(client))).collect(),
         };
         Self {
             snapshot,

@@ -36,8 +36,9 @@ pub(crate) struct Attempt {
     pub(crate) ring_timeout: Duration,
     pub(crate) leg: Leg,
     pub(crate) started: Now,
-    /// Monotonic time from which a client that does nothing is silent: it was asked for, dialled, or known to be dialled.
-    pub(crate) silent_since: Duration,
+    /// Monotonic time from which a client that does nothing is silent: it was asked for, or is known to be dialled. `None` while it is not
+    /// known whether Asterisk has dialled it: that says something of the node, and a client may have answered meanwhile.
+    pub(crate) silent_since: Option<Duration>,
     pub(crate) ringing: Option<Now>,
     pub(crate) answered: Option<Now>,
     pub(crate) ended: Option<Now>,
@@ -70,7 +71,7 @@ impl Attempt {
             client: offer.client,
             leg: Leg::Creating,
             started: now,
-            silent_since: now.mono,
+            silent_since: Some(now.mono),
             ringing: None,
             answered: None,
             ended: None,
@@ -111,10 +112,15 @@ impl Attempt {
         self.was_dialled
     }
 
+    /// When a client that has shown nothing yet has been silent for so long.
+    pub(crate) fn silent_by(&self, progress_timeout: Duration) -> Option<Duration> {
+        self.silent_since.filter(|_| self.ringing.is_none()).map(|since| since + progress_timeout)
+    }
+
     /// Notes that the dial request goes out.
-    pub(crate) fn dial(&mut self, now: Now) {
+    pub(crate) fn dial(&mut self) {
         self.leg = Leg::Dialling;
-        self.silent_since = now.mono;
+        self.silent_since = None;
         self.was_dialled = true;
     }
 

@@ -379,10 +379,7 @@ impl Call {
     fn attempt_deadline(&self, attempt: &Attempt) -> Duration {
         let started = attempt.started.mono;
         let ring = (started + attempt.ring_timeout).min(self.setup_deadline());
-        match attempt.ringing {
-            None => ring.min(attempt.silent_since + self.limits.progress_timeout),
-            Some(_) => ring,
-        }
+        attempt.silent_by(self.limits.progress_timeout).map_or(ring, |silent| ring.min(silent))
     }
 
     fn talk_deadline(&self) -> Option<Duration> {

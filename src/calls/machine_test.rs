@@ -51,8 +51,8 @@ fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same(
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegAnswered(1));
-    assert_eq!(bench.call.deadline(), Some(bench.now.mono + Duration::from_millis(20)));
-    assert_eq!(bench.after(Duration::from_millis(20)), [Op::AnswerCaller]);
+    assert_eq!(bench.call.deadline(), Some(bench.now.mono + Duration::from_millis(150)));
+    assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
     bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown));
     assert_eq!(bench.after(Duration::from_secs(2)), [Op::AnswerCaller], "nobody knows whether it was heard");
     bench.give(Input::CallerUp);
@@ -62,7 +62,7 @@ fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same(
     bench.give(Input::LegReady(1));
     bench.give(Input::LegAnswered(1));
     bench.give(Input::CallerUp);
-    assert_eq!(bench.after(Duration::from_millis(20)), [], "Asterisk did it");
+    assert_eq!(bench.after(Duration::from_millis(150)), [], "Asterisk did it");
 }
 
 #[test]
@@ -158,7 +158,10 @@ fn a_node_that_dials_late_makes_no_client_silent() {
     let mut bench = Bench::new(&[link(1)]);
     assert!(bench.after(Duration::from_secs(3)).is_empty());
     bench.give(Input::LegReady(1));
-    assert!(bench.after(Duration::from_secs(4)).is_empty(), "7 s after its creation was asked for, 4 s after its dial");
+    assert!(
+        bench.after(Duration::from_secs(9)).is_empty(),
+        "it may have been dialled, and answered, and neither be known here"
+    );
     bench.give(Input::Dialled(1));
     assert!(bench.after(Duration::from_millis(4_999)).is_empty());
     assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
@@ -168,6 +171,7 @@ fn a_node_that_dials_late_makes_no_client_silent() {
 fn silence_ends_an_attempt_after_the_progress_timeout_and_ringing_after_its_own() {
     let mut bench = Bench::new(&[link(1), Link { ring_timeout: Some(Duration::from_secs(7)), ..link(2) }]);
     bench.give(Input::LegReady(1));
+    bench.give(Input::Dialled(1));
     assert!(bench.after(Duration::from_millis(4_999)).is_empty());
     assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
     bench.gone(1, 16, 0);

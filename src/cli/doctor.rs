@@ -72,8 +72,7 @@ async fn read_routing(subject: &str, db: &Db) -> (Vec<Check>, Vec<Arc<Client>>) 
         snapshot.campaigns.len(),
         snapshot.clients.len()
     );
-    let mut clients: Vec<_> =
-        snapshot.clients.values().filter(|client| client.status == Status::Active).cloned().collect();
+    let mut clients: Vec<_> = snapshot.clients.into_values().filter(|client| client.status == Status::Active).collect();
     clients.sort_by(|a, b| a.identifier.cmp(&b.identifier));
     (vec![Check::ok(subject, found)], clients)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::breaker::{At, Breakers, Outage};
 use super::caps::{Full, Ledger, Used};
 use super::number::Dialled;
-use super::snapshot::{Campaign, Client, Clients, Did, Link, Snapshot, Status, words};
+use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
 use super::strategy::Rotation;
 use super::trace::Outlook;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
@@ -88,8 +88,8 @@ pub struct Trace {
     pub(super) candidates: Vec<LinkId>,
     /// One for each link of the campaign, in the same order.
     pub(super) links: Vec<Seen>,
-    /// All clients, shared with the configuration.
-    pub(super) clients: Clients,
+    /// Their clients.
+    pub(super) clients: Vec<Option<Arc<Client>>>,
 }
 
 /// Decides where a call to `dialled` may go. Reserves nothing and changes nothing.
@@ -147,7 +147,7 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
         last_offered: usage.rotation.and_then(Rotation::last_offered),
         candidates: order,
         links,
-        clients: Arc::clone(&snapshot.clients),
+        clients: campaign.links.iter().map(|link| snapshot.clients.get(&link.client).cloned()).collect(),
     };
     Decision { did: Some(did.clone()), campaign: Some(Arc::clone(campaign)), candidates, trace: Some(trace) }
 }
@@ -267,7 +267,7 @@ pub(crate) mod tests {
             revision: 7,
             dids: [("+442071234567".to_owned(), did)].into(),
             campaigns: [(campaign.id, Arc::new(campaign))].into_iter().collect(),
-            clients: Arc::new(clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect()),
+            clients: clients.iter().map(|c| (c.id, Arc::new(c.clone()))).collect(),
         }
     }
 

@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
-/// Clients by id. Shared: the trace of each decision, which names them, keeps it.
-pub type Clients = Arc<FxHashMap<ClientId, Arc<Client>>>;
-
 /// Everything routing may know about the configuration, swapped whole on a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -24,7 +21,7 @@ pub struct Snapshot {
     /// Campaigns that are not archived.
     pub campaigns: FxHashMap<CampaignId, Arc<Campaign>>,
     /// Clients that are not archived.
-    pub clients: Clients,
+    pub clients: FxHashMap<ClientId, Arc<Client>>,
 }
 
 /// An inbound number and whose it is.

@@ -114,11 +114,10 @@ impl Trace {
 
     fn links(&self) -> Vec<LinkView> {
         let places: FxHashMap<LinkId, usize> = self.candidates.iter().zip(1..).map(|(link, at)| (*link, at)).collect();
-        let view = |(link, seen): (&Link, &Seen)| {
-            let client = self.clients.get(&link.client).map(Arc::as_ref);
-            seen.view(link, client, places.get(&link.id).copied())
+        let view = |((link, seen), client): ((&Link, &Seen), &Option<Arc<Client>>)| {
+            seen.view(link, client.as_deref(), places.get(&link.id).copied())
         };
-        self.campaign.links.iter().zip(&self.links).map(view).collect()
+        self.campaign.links.iter().zip(&self.links).zip(&self.clients).map(view).collect()
     }
 }
 

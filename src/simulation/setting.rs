@@ -41,7 +41,7 @@ impl Setting {
             campaigns: (1..=campaigns)
                 .map(|n| (CampaignId(id(n)), Arc::new(campaign(n, clients, calls, chance))))
                 .collect(),
-            clients: Arc::new((1..=clients).map(|n| (ClientId(id(n)), Arc::new(client(n, chance)))).collect()),
+            clients: (1..=clients).map(|n| (ClientId(id(n)), Arc::new(client(n, chance)))).collect(),
         };
         Self {
             nodes: if chance.percent(25) { 2 } else { 1 },

@@ -27,7 +27,7 @@ pub async fn load(db: &Db) -> Result<Snapshot, StoreError> {
         revision: read_revision(&transaction).await?,
         dids: load_dids(&transaction).await?,
         campaigns: load_campaigns(&transaction).await?,
-        clients: Arc::new(load_clients(&transaction).await?),
+        clients: load_clients(&transaction).await?,
     };
     transaction.commit().await?;
     Ok(snapshot)

@@ -18,7 +18,7 @@ const EVENTS_BEHIND: Duration = Duration::from_secs(1);
 
 /// How long the caller's own event may take after the client's answer before Asterisk is asked to answer the caller. It comes within
 /// 10 ms on a node that is not overloaded, and asking once more does no harm.
-const PASSED_ON: Duration = Duration::from_millis(20);
+const PASSED_ON: Duration = Duration::from_millis(150);
 
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -90,7 +90,7 @@ impl Call {
         match attempt.leg {
             Leg::Creating if dialling && attempt.uncommitted && !on(Mistake::DialledBeforeKept) => attempt.ready = true,
             Leg::Creating if dialling => {
-                attempt.dial(now);
+                attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
                 if early_media {
                     effects.push(Effect::Ask(Op::AddLeg(n)));
@@ -358,7 +358,7 @@ impl Call {
     /// Asterisk has dialled attempt n. Only from now on it says something that the client is silent: a slow node is none.
     pub(super) fn wait_from_now(&mut self, n: u32, now: Now) {
         if let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) {
-            attempt.silent_since = now.mono;
+            attempt.silent_since = Some(now.mono);
         }
     }
 
@@ -367,7 +367,7 @@ impl Call {
         if now.mono < self.attempt_deadline(attempt) {
             return;
         }
-        let silent = attempt.ringing.is_none() && now.mono >= attempt.silent_since + self.limits.progress_timeout;
+        let silent = attempt.silent_by(self.limits.progress_timeout).is_some_and(|at| now.mono >= at);
         let (verdict, event) = if silent {
             (AttemptOutcome::NoProgress, "progress_timeout")
         } else if now.mono >= self.setup_deadline() {

@@ -41,6 +41,7 @@ fn failures_are_told_when_the_attempt_is_over() {
     bench.give(Input::LegReady(2));
     bench.gone(2, 34, 503);
     bench.give(Input::LegReady(3));
+    bench.give(Input::Dialled(3));
     bench.after(Duration::from_secs(5));
     bench.gone(3, 16, 0);
     bench.give(Input::RequestFailed(Op::CreateLeg(4), Failure::Rejected(400)));
