@@ -9,6 +9,7 @@ use super::model::{Channel, Subject, timestamp};
 
 /// One event of a Stasis application.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "short-lived, and moved a few times; a box would be one allocation more")]
 pub enum Event {
     /// A channel entered the application.
     StasisStart {
