@@ -24,6 +24,9 @@ use crate::config;
 /// A list may be long: it gets this many times a request's deadline.
 const LIST_PATIENCE: u32 = 5;
 
+/// A list of so many bytes takes milliseconds to read, which no call shall wait for: another thread does it.
+const LONG: usize = 1 << 18;
+
 /// What a node tells its one consumer.
 #[derive(Debug, Clone)]
 pub struct NodeEvent {
@@ -339,9 +342,17 @@ impl NodeHandle {
         &self.shared.apps[usize::from(app) % self.shared.apps.len()]
     }
 
-    async fn list<T: serde::de::DeserializeOwned>(&self, kind: &'static str, path: &str) -> Result<Vec<T>, Error> {
+    async fn list<T>(&self, kind: &'static str, path: &str) -> Result<Vec<T>, Error>
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+    {
         let timeout = self.shared.request_timeout * LIST_PATIENCE;
-        self.shared.http.call(&Rendered::get(kind, path.to_owned()), timeout).await?.json()
+        let response = self.shared.http.call(&Rendered::get(kind, path.to_owned()), timeout).await?;
+        if response.body.len() < LONG {
+            return response.json();
+        }
+        let read = tokio::task::spawn_blocking(move || response.json()).await;
+        read.unwrap_or_else(|died| Err(Error::Protocol(died.to_string())))
     }
 }
 

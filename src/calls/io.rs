@@ -9,7 +9,7 @@ use crate::routing::book::Offer;
 use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
 
-/// Something that happened to a call.
+/// Something that happened to a call. What is large is in a box: every call's inbox has room for some dozens of these.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// The inbound channel entered our Stasis application.
@@ -18,9 +18,9 @@ pub enum Input {
         overloaded: bool,
     },
     /// Answer to [`Effect::Route`]: the decision, and the first candidate whose permit was taken.
-    Routed(Box<Decision>, Option<Offer>),
+    Routed(Box<(Decision, Option<Offer>)>),
     /// Answer to [`Effect::TakeNext`]: the next candidate whose permit was taken.
-    Taken(Option<Offer>),
+    Taken(Option<Box<Offer>>),
     /// Answer to [`Effect::Commit`]: a killed process would not forget the attempt.
     Committed(u32),
     /// Answer to [`Effect::Commit`]: the attempt cannot be kept.
@@ -70,7 +70,7 @@ pub enum Input {
         since: Now,
     },
     /// Asterisk told something late, when it had been silent for a while.
-    Late(Late, Box<Input>),
+    Late(Box<(Late, Input)>),
     /// A request did not succeed.
     RequestFailed(Op, Failure),
     /// The drain time is over: a caller who is not answered yet shall try elsewhere.
@@ -89,7 +89,7 @@ impl Input {
     /// The same, as it was read.
     pub(super) fn read(self, late: Option<Late>) -> Self {
         match late {
-            Some(late) => Self::Late(late, Box::new(self)),
+            Some(late) => Self::Late(Box::new((late, self))),
             None => self,
         }
     }
@@ -97,7 +97,7 @@ impl Input {
     /// The same, whenever it was read.
     pub(super) fn into_told(self) -> Self {
         match self {
-            Self::Late(_, input) => *input,
+            Self::Late(told) => told.1,
             input => input,
         }
     }
@@ -127,7 +127,7 @@ impl fmt::Display for Input {
         match self {
             Self::Arrived { overloaded: false } => f.write_str("arrived"),
             Self::Arrived { overloaded: true } => f.write_str("arrived(overloaded)"),
-            Self::Routed(decision, _) => match &decision.candidates {
+            Self::Routed(routed) => match &routed.0.candidates {
                 Ok(plan) => write!(f, "routed({} candidates)", plan.len()),
                 Err(why) => write!(f, "refused({why})"),
             },
@@ -153,7 +153,7 @@ impl fmt::Display for Input {
             Self::CallerGone => f.write_str("caller_gone"),
             Self::Missing { .. } => f.write_str("missing"),
             Self::LegMissing { n, .. } => write!(f, "leg_missing({n})"),
-            Self::Late(_, input) => write!(f, "{input} (read late)"),
+            Self::Late(told) => write!(f, "{} (read late)", told.1),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),

@@ -300,7 +300,7 @@ impl Call {
             return effects;
         }
         let input = match input {
-            Input::Late(late, input) => return self.step_late(late, *input, now),
+            Input::Late(told) => return self.step_late(told.0, told.1, now),
             input => input,
         };
         self.note(&input, now);
@@ -309,8 +309,11 @@ impl Call {
         }
         match input {
             Input::Arrived { overloaded } => self.arrived(overloaded, now, &mut effects),
-            Input::Routed(decision, offer) => self.routed(*decision, offer, now, &mut effects),
-            Input::Taken(Some(offer)) => self.start_attempt(offer, now, &mut effects),
+            Input::Routed(routed) => {
+                let (decision, offer) = *routed;
+                self.routed(decision, offer, now, &mut effects);
+            }
+            Input::Taken(Some(offer)) => self.start_attempt(*offer, now, &mut effects),
             Input::Taken(None) => self.reject(Ending::NobodyAnswered, now, &mut effects),
             Input::Committed(n) => self.committed(n, now, &mut effects),
             Input::NotCommitted(n) => self.not_committed(n, now, &mut effects),
@@ -397,9 +400,10 @@ impl Call {
             Input::CallerGone | Input::Missing { .. } if self.caller == CallerLeg::Gone => return,
             Input::LegMissing { n, .. } if self.attempt(*n).is_none_or(|attempt| attempt.leg == Leg::Gone) => return,
             Input::Taken(Some(offer)) => format!("attempt {} to {}", self.last_n() + 1, offer.client.identifier),
-            Input::Routed(_, Some(offer)) => {
-                format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier)
-            }
+            Input::Routed(routed) => match &routed.1 {
+                Some(offer) => format!("{input}, attempt {} to {}", self.last_n() + 1, offer.client.identifier),
+                None => input.to_string(),
+            },
             _ => input.to_string(),
         };
         if self.timeline.last().is_none_or(|last| last.event != event) {

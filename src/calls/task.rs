@@ -24,7 +24,7 @@ use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::Clock;
 use crate::mistakes::{Mistake, on};
-use crate::panics;
+use crate::panics::{self, Panic};
 use crate::routing::breaker::At;
 #[cfg(test)]
 use crate::routing::caps::Permit;
@@ -87,29 +87,35 @@ struct CallTask {
 }
 
 /// Runs a call to its end. It ends when there is evidence that all its channels are gone.
-pub(crate) async fn run(
+pub(crate) fn run(
     call: Call,
     first: Input,
     lane: Lane,
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
-) {
-    CallTask::new(call, lane, context).live(Some(first), inputs).await;
+) -> impl Future<Output = ()> + Send {
+    CallTask::new(call, lane, context).live(Some(first), inputs)
 }
 
 /// Runs a call that is already under way to its end.
-pub(crate) async fn drive(call: Call, lane: Lane, context: Context, inputs: mpsc::UnboundedReceiver<Input>) {
-    CallTask::new(call, lane, context).live(None, inputs).await;
+pub(crate) fn drive(
+    call: Call,
+    lane: Lane,
+    context: Context,
+    inputs: mpsc::UnboundedReceiver<Input>,
+) -> impl Future<Output = ()> + Send {
+    CallTask::new(call, lane, context).live(None, inputs)
 }
 
 impl CallTask {
-    fn new(call: Call, lane: Lane, context: Context) -> Self {
+    /// In a box: a future that holds it by value would hold it several times over, and be copied with it into its task.
+    fn new(call: Call, lane: Lane, context: Context) -> Box<Self> {
         let (asked, teller) = (FuturesUnordered::new(), Teller::default());
-        Self { call, lane, context, asked, shown: None, teller, recorded: false, told: None }
+        Box::new(Self { call, lane, context, asked, shown: None, teller, recorded: false, told: None })
     }
 
     /// To the call's end, which is a clean one even if anything of this panics.
-    async fn live(mut self, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    async fn live(mut self: Box<Self>, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
         let life = async {
             match first {
                 Some(input) => self.feed(input),
@@ -121,9 +127,13 @@ impl CallTask {
             self.drive(&mut inputs).await;
         };
         if let Err(panic) = panics::caught(life).await {
-            let Self { call, lane, context, recorded, .. } = self;
-            guard::clear(Remains { call, lane, context, recorded }, panic, inputs).await;
+            self.clear_up(panic, inputs).await;
         }
+    }
+
+    fn clear_up(self: Box<Self>, panic: Panic, inputs: mpsc::UnboundedReceiver<Input>) -> BoxFuture<'static, ()> {
+        let Self { call, lane, context, recorded, .. } = *self;
+        Box::pin(guard::clear(Remains { call, lane, context, recorded }, panic, inputs))
     }
 
     async fn drive(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) {
@@ -229,13 +239,13 @@ impl CallTask {
             Effect::Route { n } => {
                 let snapshot = registry.snapshot();
                 let (decision, offer) = registry.book().admit(&snapshot, &self.call.facts.dialled, at, (id, n));
-                return Some(Input::Routed(Box::new(decision), offer));
+                return Some(Input::Routed(Box::new((decision, offer))));
             }
             Effect::TakeNext { n, from } => {
                 let snapshot = registry.snapshot();
                 let campaign = self.call.campaign.as_ref().map(|c| c.id)?;
                 let offer = registry.book().take_next(&snapshot, campaign, (&self.call.plan, from), at, (id, n));
-                return Some(Input::Taken(offer));
+                return Some(Input::Taken(offer.map(Box::new)));
             }
             Effect::Sign { n, sign } => {
                 let attempt = self.call.attempt(n)?;

@@ -28,6 +28,8 @@ pub const FILE: &str = "journal.db";
 
 /// Entries in one commit at most.
 const BATCH: usize = 2_000;
+/// Records that are kept in memory besides, so that the writer need not have them read: as many as it has under way when it keeps up.
+const AT_HAND: usize = 2_000;
 /// How long a journal that cannot be written is left alone before the next try.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the disk's free space is looked at.
@@ -127,6 +129,8 @@ struct Keeper {
     folder: PathBuf,
     limits: config::Journal,
     waiting: u64,
+    /// Waiting records by their places, until they are asked for; never more than [`AT_HAND`].
+    at_hand: HashMap<i64, CallRecord>,
     failing: bool,
     disk_low: bool,
 }
@@ -146,7 +150,9 @@ impl Keeper {
             info!(waiting, open = left.calls.len(), "the journal holds what an earlier run left");
         }
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-        Ok((Self { connection, folder, limits, waiting, failing: false, disk_low: false }, left))
+        let keeper =
+            Self { connection, folder, limits, waiting, at_hand: HashMap::new(), failing: false, disk_low: false };
+        Ok((keeper, left))
     }
 
     fn standing(&self) -> Standing {
@@ -174,9 +180,9 @@ impl Keeper {
 
     /// Commits a batch, however often that must be tried; what comes meanwhile goes with it.
     fn keep(&mut self, batch: &mut Vec<Entry>, entries: &mut Inbox, standing: &watch::Sender<Standing>) {
-        loop {
+        let places = loop {
             match self.commit(batch) {
-                Ok(()) => break,
+                Ok(places) => break places,
                 Err(error) => {
                     metrics::counter!(name::JOURNAL_FAILURES).increment(1);
                     if !std::mem::replace(&mut self.failing, true) {
@@ -193,28 +199,41 @@ impl Keeper {
                     batch.extend(std::iter::from_fn(|| entries.try_recv()));
                 }
             }
-        }
+        };
         if std::mem::take(&mut self.failing) {
             info!("the journal can be written again");
         }
+        let mut places = places.into_iter();
         for entry in batch.drain(..) {
-            self.answer(entry);
+            match entry {
+                Entry::Finished(record) => {
+                    if let Some(place) = places.next().flatten().filter(|_| self.at_hand.len() < AT_HAND) {
+                        self.at_hand.insert(place, *record);
+                    }
+                }
+                entry => self.answer(entry),
+            }
         }
     }
 
-    fn commit(&mut self, batch: &[Entry]) -> rusqlite::Result<()> {
+    /// Commits a batch; returns the places of its finished records, `None` for one that waits already.
+    fn commit(&mut self, batch: &[Entry]) -> rusqlite::Result<Vec<Option<i64>>> {
+        let mut places = Vec::new();
         let asks = |entry: &Entry| matches!(entry, Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. });
         if batch.iter().all(asks) {
-            return Ok(());
+            return Ok(places);
         }
         let mut waiting = self.waiting;
         let transaction = self.connection.transaction()?;
         for entry in up_to_date(batch) {
-            carry_out(&transaction, entry, &mut waiting)?;
+            match entry {
+                Entry::Finished(record) => places.push(finish(&transaction, record, &mut waiting)?),
+                entry => carry_out(&transaction, entry, &mut waiting)?,
+            }
         }
         transaction.commit()?;
         self.waiting = waiting;
-        Ok(())
+        Ok(places)
     }
 
     /// Answers what was asked, after everything before it is committed.
@@ -230,20 +249,23 @@ impl Keeper {
     }
 
     fn oldest(&mut self, after: i64, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT place, body FROM waiting WHERE place > ?1 ORDER BY place LIMIT ?2")?;
+        let mut places =
+            self.connection.prepare_cached("SELECT place FROM waiting WHERE place > ?1 ORDER BY place LIMIT ?2")?;
+        let mut body = self.connection.prepare_cached("SELECT body FROM waiting WHERE place = ?1")?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
-        for row in rows {
-            let (place, body) = row?;
-            match serde_json::from_str(&body) {
+        for place in places.query_map(params![after, limit], |row| row.get(0))? {
+            let place: i64 = place?;
+            let record = match self.at_hand.remove(&place) {
+                Some(record) => Ok(record),
+                None => body.query_row(params![place], |row| Ok(serde_json::from_str(row.get_ref(0)?.as_str()?)))?,
+            };
+            match record {
                 Ok(record) => found.push(Waiting { place, record }),
                 Err(error) => unreadable.push((place, error.to_string())),
             }
         }
-        drop(statement);
+        drop((places, body));
         for (place, why) in unreadable {
             error!(
                 place,
@@ -360,7 +382,6 @@ fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) ->
             let body = as_json(call)?;
             statement.execute(params![call.record.call_id.0.as_bytes(), body, trace.as_ref().map(Json::text)])?;
         }
-        Entry::Finished(record) => finish(transaction, record, waiting)?,
         Entry::Forget(call) => {
             transaction
                 .prepare_cached("DELETE FROM open_calls WHERE call = ?1")?
@@ -380,7 +401,8 @@ fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) ->
             }
         }
         Entry::SetAside(place, why) => set_aside(transaction, *place, why, waiting)?,
-        Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. } => {}
+        // Kept by whom it is asked for.
+        Entry::Finished(_) | Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. } => {}
     }
     Ok(())
 }
@@ -393,7 +415,8 @@ fn set_aside(connection: &Connection, place: i64, why: &str, waiting: &mut u64) 
     Ok(())
 }
 
-fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64) -> rusqlite::Result<()> {
+/// Keeps a finished record; returns its place, `None` where it waits already.
+fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64) -> rusqlite::Result<Option<i64>> {
     let call = record.call_id.0.as_bytes();
     transaction.prepare_cached("DELETE FROM open_calls WHERE call = ?1")?.execute(params![call])?;
     let counted: Vec<String> =
@@ -408,7 +431,7 @@ fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64)
         as_json(record)?
     ])?;
     *waiting += u64::try_from(new).unwrap_or_default();
-    Ok(())
+    Ok((new > 0).then(|| transaction.last_insert_rowid()))
 }
 
 fn as_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {

@@ -209,9 +209,11 @@ impl Dispatcher {
         let gone: Vec<String> =
             self.nodes[node].orphans.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));
-        let absent =
-            |id: &str| findings.iter().any(|f| matches!(f, Finding::Absent { channel_id } if channel_id == id));
-        self.nodes[node].missing.retain(|channel_id, _| absent(channel_id));
+        let absent: HashSet<&String> = findings
+            .iter()
+            .filter_map(|finding| if let Finding::Absent { channel_id } = finding { Some(channel_id) } else { None })
+            .collect();
+        self.nodes[node].missing.retain(|channel_id, _| absent.contains(channel_id));
         let legs = listed.iter().filter_map(|channel_id| CallId::parse_leg(channel_id));
         legs.for_each(|(call, n)| self.context.registry.leg_seen(call, n));
     }

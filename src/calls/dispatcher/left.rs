@@ -1,6 +1,6 @@
 //! Calls that an earlier run left in the journal: their permits are held from the start, until Asterisk's lists say what became of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tracing::{info, warn};
 
@@ -50,17 +50,22 @@ impl Dispatcher {
     /// legs that are not there any more are given back.
     pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], channels: &[Channel]) {
         let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        let (mut adopted, mut arriving) = (HashMap::new(), HashSet::new());
+        for finding in findings {
+            match finding {
+                Finding::Adopt(adoption) => drop(adopted.insert(adoption.call, adoption.n)),
+                Finding::Arrive { caller, .. } => drop(arriving.insert(&caller.id)),
+                _ => {}
+            }
+        }
         let state = &self.nodes[node];
         // Of one on its way to the fallback its own events tell.
         let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);
         let calls: Vec<CallId> = state.left.iter().filter(|(_, noted)| stays(noted)).map(|(call, _)| *call).collect();
         for call in calls {
             let Some(mut noted) = self.nodes[node].left.remove(&call) else { continue };
-            let taken_over = findings.iter().find_map(|finding| match finding {
-                Finding::Adopt(adoption) if adoption.call == call => Some(Some(adoption.n)),
-                Finding::Arrive { caller, .. } if caller.id == noted.call.record.uniqueid => Some(None),
-                _ => None,
-            });
+            let adopted = adopted.get(&call).copied().map(Some);
+            let taken_over = adopted.or_else(|| arriving.contains(&noted.call.record.uniqueid).then_some(None));
             let verdicts = match taken_over {
                 Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
                 Some(None) => left::unanswered(noted.call.clone()).1,

@@ -65,6 +65,8 @@ impl Call {
     pub(super) fn start_attempt(&mut self, offer: Offer, now: Now, effects: &mut Vec<Effect>) {
         let n = self.last_n() + 1;
         let default_timeout = self.campaign.as_ref().map_or(Duration::ZERO, |c| c.dial_timeout);
+        // Few calls have more than one.
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt::new(n, offer, default_timeout, now));
         if self.phase != Phase::Selecting {
             // The caller went while the permit was being taken: nothing was dialled, so there is nothing to wait for.

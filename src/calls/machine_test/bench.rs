@@ -114,13 +114,13 @@ impl Bench {
             Effect::Route { n } => {
                 let at = At { node: &node(), now: self.now };
                 let (decision, offer) = self.book.admit(&self.snapshot, &dialled(), at, (id, n));
-                return Some(Input::Routed(Box::new(decision), offer));
+                return Some(Input::Routed(Box::new((decision, offer))));
             }
             Effect::TakeNext { n, from } => {
                 let plan: Vec<LinkId> = self.snapshot.campaigns[&CampaignId(1)].links.iter().map(|l| l.id).collect();
                 let at = At { node: &node(), now: self.now };
                 let offer = self.book.take_next(&self.snapshot, CampaignId(1), (&plan, from), at, (id, n));
-                return Some(Input::Taken(offer));
+                return Some(Input::Taken(offer.map(Box::new)));
             }
             Effect::Sign { n, sign } => {
                 assert!(

@@ -37,7 +37,7 @@ impl Bench {
     /// Read after 2 s of silence, and likely to have happened in the middle of it.
     pub(super) fn late(&mut self, input: Input) -> Vec<Op> {
         let (since, likely) = (self.now.before(Duration::from_secs(2)), Some(self.now.before(Duration::from_secs(1))));
-        self.give(Input::Late(Late { since, likely }, Box::new(input)))
+        self.give(Input::Late(Box::new((Late { since, likely }, input))))
     }
 
     fn leg_missing(&mut self, n: u32) -> Vec<Op> {
@@ -287,7 +287,7 @@ fn an_answer_that_only_lists_show_is_told_with_all_the_time_in_which_it_may_have
     let (now, since) = (bench.now, bench.now.before(Duration::from_secs(7)));
     // That the caller is up is listed first; it does not say that nobody had answered until now.
     for input in [Input::CallerUp, Input::LegAnswered(1)] {
-        bench.give(Input::Late(Late { since, likely: None }, Box::new(input)));
+        bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
     }
     let told = |at: crate::clock::Now| at.wall.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     bench.give(Input::CallerHangup { cause: Some(16), sip: None });
