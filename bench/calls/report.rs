@@ -126,7 +126,7 @@ impl Report {
         std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(self)? + "\n")?;
         let mut text = format!(
             "# How fast CapConduit is\n\nWritten by `just bench`; `report.json` beside it has the same for programs. Everything that is compared ran in one run, in turns, \
-             on one machine: {}.\nFigures are medians over the rounds, with the least and the most in brackets.\n\n",
+             on one machine: {}.\nFigures are medians over the rounds, with the least and the most in brackets. Where the time goes, and why what is missed is missed: [EXPLAINED.md](EXPLAINED.md).\n\n",
             machine()
         );
         std::fs::create_dir_all(folder.join("plots"))?;

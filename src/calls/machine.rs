@@ -95,6 +95,8 @@ pub struct Call {
     limit_owed: bool,
     /// The client is in the bridge; whether Asterisk answered the caller is not known.
     answer_unknown: bool,
+    /// Asterisk would not answer the caller: what became of it is on its way here.
+    answer_refused: bool,
     caller: CallerLeg,
     /// The caller was told to hear ringing.
     caller_rings: bool,
@@ -139,6 +141,7 @@ impl Call {
             bridge: false,
             limit_owed: false,
             answer_unknown: false,
+            answer_refused: false,
             caller: CallerLeg::Waiting,
             caller_rings: false,
             up_during: None,

@@ -81,16 +81,23 @@ async fn load_dids(connection: &impl ConnectionTrait) -> Result<HashMap<String, 
         .into_iter()
         .collect();
     let feeds = load_feeds(connection).await?;
-    let rows = dids::Entity::find().filter(dids::Column::Status.ne(Status::Archived.as_str())).all(connection).await?;
-    let read = |row: dids::Model| {
+    // The largest tables, by far: only what is used, and by place, for looking each value up by its name takes the most.
+    let rows = dids::Entity::find()
+        .select_only()
+        .columns([dids::Column::Id, dids::Column::Number, dids::Column::SellerId, dids::Column::Status])
+        .filter(dids::Column::Status.ne(Status::Archived.as_str()))
+        .into_tuple::<(i64, String, i64, String)>()
+        .all(connection)
+        .await?;
+    let read = |(id, dialled, seller, status): (i64, String, i64, String)| {
         let did = Did {
-            id: DidId(row.id),
-            seller: UserId(row.seller_id),
-            seller_name: names.get(&row.seller_id).cloned().unwrap_or_default(),
-            status: word("dids", "status", &row.status)?,
-            campaign: feeds.get(&row.id).copied(),
+            id: DidId(id),
+            seller: UserId(seller),
+            seller_name: names.get(&seller).cloned().unwrap_or_default(),
+            status: word("dids", "status", &status)?,
+            campaign: feeds.get(&id).copied(),
         };
-        Ok((row.number, did))
+        Ok((dialled, did))
     };
     rows.into_iter().map(read).collect()
 }
@@ -99,17 +106,20 @@ async fn load_dids(connection: &impl ConnectionTrait) -> Result<HashMap<String, 
 async fn load_feeds(connection: &impl ConnectionTrait) -> Result<HashMap<i64, CampaignId>, StoreError> {
     use campaign_dids::Column;
     let rows = campaign_dids::Entity::find()
+        .select_only()
+        .columns([Column::DidId, Column::CampaignId, Column::CampaignStatus])
         .filter(Column::CampaignStatus.ne(Status::Archived.as_str()))
         .order_by_asc(Column::CampaignId)
+        .into_tuple::<(i64, i64, String)>()
         .all(connection)
         .await?;
     let mut feeds = HashMap::new();
-    for row in rows {
-        let campaign = CampaignId(row.campaign_id);
-        if row.campaign_status == Status::Active.as_str() {
-            feeds.insert(row.did_id, campaign);
+    for (did, campaign, status) in rows {
+        let campaign = CampaignId(campaign);
+        if status == Status::Active.as_str() {
+            feeds.insert(did, campaign);
         } else {
-            feeds.entry(row.did_id).or_insert(campaign);
+            feeds.entry(did).or_insert(campaign);
         }
     }
     Ok(feeds)

@@ -265,6 +265,14 @@ impl Call {
                 }
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
+            Op::AnswerCaller if self.is_refused_early(failure) => {
+                self.answer_refused = true;
+                self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
+            }
+            Op::AnswerCaller if absent && self.answer_refused => {
+                let heard = self.heard;
+                self.missing(heard, now, effects);
+            }
             Op::AnswerCaller if absent => self.caller_gone(now, effects),
             Op::AnswerCaller if self.may_be_answered(failure) => {
                 // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
@@ -331,6 +339,13 @@ impl Call {
     fn may_be_answered(&self, failure: Failure) -> bool {
         let asked = self.phase == Phase::Talking && self.current().is_some_and(|a| !a.joining);
         asked && (failure == Failure::Unknown || (self.answer_unknown && failure == Failure::NotSent))
+    }
+
+    /// Whether a caller whom Asterisk may have answered by itself cannot be answered for the first time. It was answered and went, or went
+    /// unanswered: the events that tell may still be on their way here, and are waited for.
+    fn is_refused_early(&self, failure: Failure) -> bool {
+        let refused = matches!(failure, Failure::Rejected(_)) && !self.answer_refused;
+        refused && self.answer_unknown && self.phase == Phase::Talking && self.caller == CallerLeg::Waiting
     }
 
     /// The client has answered and cannot be brought together with the caller: nobody is left to talk to silence.

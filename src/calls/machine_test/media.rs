@@ -168,10 +168,52 @@ fn a_caller_that_turns_out_not_to_be_answered_ends_the_call() {
     bench.give(Input::LegAnswered(1));
     bench.give(Input::Joined(1));
     bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown));
-    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(409))).len(), 2);
+    let refused = || Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(409));
+    assert_eq!(bench.give(refused()), [], "its events may tell");
+    assert_eq!(bench.after(Duration::from_secs(1)), [Op::AnswerCaller], "they did not");
+    assert_eq!(bench.give(refused()).len(), 2);
     bench.give(Input::CallerGone);
     bench.gone(1, 16, 0);
     assert_eq!(bench.record().ending, "failed");
+}
+
+/// A call whose client has answered, and whose caller Asterisk would not answer: there is none any more.
+fn refused() -> Bench {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
+    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(404))), []);
+    bench.now.mono += Duration::from_millis(20);
+    bench
+}
+
+#[test]
+fn a_caller_that_is_not_there_any_more_may_have_been_answered_by_events_on_their_way() {
+    let mut bench = refused();
+    bench.give(Input::CallerUp);
+    assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.talk_ms), ("completed", Some(200), 170));
+    assert!(record.attempts[0].counted);
+
+    let mut bench = refused();
+    bench.give(Input::CallerHangup { cause: None, sip: Some(487) });
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code), ("caller_cancelled", Some(487)));
+    assert!(!record.attempts[0].counted);
+
+    let mut bench = refused();
+    assert_eq!(bench.after(Duration::from_secs(1)), [Op::AnswerCaller], "no event came");
+    let asked = bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(404)));
+    assert_eq!(asked, [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!(record.ending, "lost", "nobody saw it go");
+    assert!(record.ended_after.is_some() && record.ended_before.is_some());
 }
 
 #[test]
