@@ -3,21 +3,21 @@
 //! Write-ahead log without a sync at each commit: what is committed survives the death of the process at any instant; the death of the
 //! machine can cost the last moments, never the file (SQLite, `PRAGMA synchronous`).
 
-use std::collections::{HashMap, HashSet};
+mod tables;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use self::tables::{Changed, TABLES, carry_out, read_left, set_aside, up_to_date};
 use super::connect::create_file;
 use super::{Db, StoreError, records};
 use crate::cdr::journal::{Entry, Inbox, Journal, Left, Refusing, Standing, Waiting};
-use crate::cdr::json::Json;
-use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
-use crate::clock::Stamp;
 use crate::config;
 use crate::id::{CallId, LinkId};
 use crate::panics;
@@ -36,15 +36,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long another process (a backup, say) may hold the file.
 const BUSY: Duration = Duration::from_secs(1);
-
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS open_calls (call BLOB PRIMARY KEY, body TEXT NOT NULL, trace TEXT) STRICT;
-    CREATE TABLE IF NOT EXISTS waiting (place INTEGER PRIMARY KEY AUTOINCREMENT, call BLOB NOT NULL UNIQUE, node TEXT NOT NULL,
-        uniqueid TEXT NOT NULL, counted TEXT NOT NULL, body TEXT NOT NULL) STRICT;
-    CREATE INDEX IF NOT EXISTS waiting_channel ON waiting (node, uniqueid);
-    CREATE INDEX IF NOT EXISTS waiting_counted ON waiting (counted) WHERE counted <> '';
-    CREATE TABLE IF NOT EXISTS set_aside (call BLOB PRIMARY KEY, why TEXT NOT NULL, body TEXT NOT NULL) STRICT;";
 
 /// Opens the journal at `path`, made where there is none, and starts its keeper. Returns what an earlier run left in it.
 ///
@@ -218,22 +209,18 @@ impl Keeper {
 
     /// Commits a batch; returns the places of its finished records, `None` for one that waits already.
     fn commit(&mut self, batch: &[Entry]) -> rusqlite::Result<Vec<Option<i64>>> {
-        let mut places = Vec::new();
         let asks = |entry: &Entry| matches!(entry, Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. });
         if batch.iter().all(asks) {
-            return Ok(places);
+            return Ok(Vec::new());
         }
-        let mut waiting = self.waiting;
+        let mut changed = Changed { waiting: self.waiting, places: Vec::new() };
         let transaction = self.connection.transaction()?;
         for entry in up_to_date(batch) {
-            match entry {
-                Entry::Finished(record) => places.push(finish(&transaction, record, &mut waiting)?),
-                entry => carry_out(&transaction, entry, &mut waiting)?,
-            }
+            carry_out(&transaction, entry, &mut changed)?;
         }
         transaction.commit()?;
-        self.waiting = waiting;
-        Ok(places)
+        self.waiting = changed.waiting;
+        Ok(changed.places)
     }
 
     /// Answers what was asked, after everything before it is committed.
@@ -251,6 +238,7 @@ impl Keeper {
     fn oldest(&mut self, after: i64, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
         let mut places =
             self.connection.prepare_cached("SELECT place FROM waiting WHERE place > ?1 ORDER BY place LIMIT ?2")?;
+        // Apart from their places: of a record at hand it is not even read.
         let mut body = self.connection.prepare_cached("SELECT body FROM waiting WHERE place = ?1")?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
@@ -272,7 +260,7 @@ impl Keeper {
                 error = why,
                 "a record in the journal cannot be read by this version: it is kept in its table set_aside"
             );
-            set_aside(&self.connection, place, &why, &mut self.waiting)?;
+            self.waiting = self.waiting.saturating_sub(set_aside(&self.connection, place, &why)?);
         }
         Ok(found)
     }
@@ -349,128 +337,12 @@ fn reply_with<T: Default>(reply: oneshot::Sender<T>, found: rusqlite::Result<T>)
     drop(reply.send(found));
 }
 
-/// Without the notes of calls of which a later entry says the same and more.
-fn up_to_date(batch: &[Entry]) -> impl Iterator<Item = &Entry> {
-    let mut ended = HashSet::new();
-    let mut noted = HashSet::new();
-    let mut told: Vec<&Entry> = Vec::with_capacity(batch.len());
-    for entry in batch.iter().rev() {
-        match entry {
-            Entry::Finished(record) => drop(ended.insert(record.call_id)),
-            Entry::Forget(call) => drop(ended.insert(*call)),
-            Entry::Open { call, trace, .. } => {
-                // The trace is noted once: a later note does not have it.
-                let said_again = !noted.insert(call.record.call_id) && trace.is_none();
-                if said_again || ended.contains(&call.record.call_id) {
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        told.push(entry);
-    }
-    told.into_iter().rev()
-}
-
-fn carry_out(transaction: &Transaction<'_>, entry: &Entry, waiting: &mut u64) -> rusqlite::Result<()> {
-    match entry {
-        Entry::Open { call, trace, .. } => {
-            let statement =
-                "INSERT INTO open_calls (call, body, trace) VALUES (?1, ?2, ?3) ON CONFLICT (call) DO UPDATE
-                SET body = excluded.body, trace = coalesce(excluded.trace, trace)";
-            let mut statement = transaction.prepare_cached(statement)?;
-            let body = as_json(call)?;
-            statement.execute(params![call.record.call_id.0.as_bytes(), body, trace.as_ref().map(Json::text)])?;
-        }
-        Entry::Forget(call) => {
-            transaction
-                .prepare_cached("DELETE FROM open_calls WHERE call = ?1")?
-                .execute(params![call.0.as_bytes()])?;
-        }
-        Entry::Alive(at) => {
-            let mut statement = transaction.prepare_cached(
-                "INSERT INTO about (key, value) VALUES ('alive', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            )?;
-            statement.execute(params![as_json(at)?])?;
-        }
-        Entry::Written(places) => {
-            let mut statement = transaction.prepare_cached("DELETE FROM waiting WHERE place = ?1")?;
-            for place in places {
-                let gone = statement.execute(params![place])?;
-                *waiting = waiting.saturating_sub(u64::try_from(gone).unwrap_or_default());
-            }
-        }
-        Entry::SetAside(place, why) => set_aside(transaction, *place, why, waiting)?,
-        // Kept by whom it is asked for.
-        Entry::Finished(_) | Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. } => {}
-    }
-    Ok(())
-}
-
-fn set_aside(connection: &Connection, place: i64, why: &str, waiting: &mut u64) -> rusqlite::Result<()> {
-    let copy = "INSERT OR REPLACE INTO set_aside (call, why, body) SELECT call, ?2, body FROM waiting WHERE place = ?1";
-    connection.prepare_cached(copy)?.execute(params![place, why])?;
-    let gone = connection.prepare_cached("DELETE FROM waiting WHERE place = ?1")?.execute(params![place])?;
-    *waiting = waiting.saturating_sub(u64::try_from(gone).unwrap_or_default());
-    Ok(())
-}
-
-/// Keeps a finished record; returns its place, `None` where it waits already.
-fn finish(transaction: &Transaction<'_>, record: &CallRecord, waiting: &mut u64) -> rusqlite::Result<Option<i64>> {
-    let call = record.call_id.0.as_bytes();
-    transaction.prepare_cached("DELETE FROM open_calls WHERE call = ?1")?.execute(params![call])?;
-    let counted: Vec<String> =
-        record.attempts.iter().filter(|attempt| attempt.counted).map(|attempt| attempt.link_id.to_string()).collect();
-    let insert =
-        "INSERT INTO waiting (call, node, uniqueid, counted, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
-    let new = transaction.prepare_cached(insert)?.execute(params![
-        call,
-        record.node,
-        record.uniqueid,
-        counted.join(","),
-        as_json(record)?
-    ])?;
-    *waiting += u64::try_from(new).unwrap_or_default();
-    Ok((new > 0).then(|| transaction.last_insert_rowid()))
-}
-
-fn as_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-/// What an earlier run left, and from here on this boot's identity.
-fn read_left(connection: &Connection) -> Result<Left, StoreError> {
-    let about = |key: &str| {
-        let mut statement = connection.prepare("SELECT value FROM about WHERE key = ?1")?;
-        statement.query_row(params![key], |row| row.get::<_, String>(0)).optional()
-    };
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    let same_boot = !boot.is_empty() && about("boot")?.as_deref() == Some(boot.as_str());
-    let alive: Option<Stamp> = about("alive")?.and_then(|text| serde_json::from_str(&text).ok());
-    connection.execute("INSERT OR REPLACE INTO about (key, value) VALUES ('boot', ?1)", params![boot])?;
-    let mut statement = connection.prepare("SELECT body, trace FROM open_calls ORDER BY call")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))?;
-    let mut calls = Vec::new();
-    for row in rows {
-        let (body, trace) = row?;
-        match serde_json::from_str::<OpenCall>(&body) {
-            Ok(mut call) => {
-                call.record.trace = trace.and_then(|trace| serde_json::from_str(&trace).ok());
-                calls.push(call);
-            }
-            Err(error) => {
-                error!(%error, body, "an open call in the journal cannot be read by this version; it stays there")
-            }
-        }
-    }
-    Ok(Left { calls, alive, same_boot })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::clock::Stamp;
 
     #[tokio::test]
     async fn a_keeper_that_dies_is_noticed_by_everyone_and_what_it_kept_is_there() {
