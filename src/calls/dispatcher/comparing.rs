@@ -147,8 +147,9 @@ impl Dispatcher {
         });
         let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
         self.note_drift(node, belief, &findings);
-        self.forget_gone(node, channels, &findings);
-        self.settle_left(node, &findings, channels);
+        let listed = channels.iter().map(|channel| channel.id.as_str()).collect();
+        self.forget_gone(node, &listed, &findings);
+        self.settle_left(node, &findings, &listed);
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
         if open || !self.nodes[node].orphans.is_empty() {
             self.compare_in(node, AGAIN);
@@ -175,8 +176,8 @@ impl Dispatcher {
         let state = &self.nodes[node];
         let ours = Ours { node: state.handle.name(), apps: &state.apps };
         let findings = compare(ours, &belief, &[], &[]);
-        self.forget_gone(node, &[], &findings);
-        self.settle_left(node, &[], &[]);
+        self.forget_gone(node, &HashSet::new(), &findings);
+        self.settle_left(node, &[], &HashSet::new());
         findings.into_iter().for_each(|finding| self.act_on(node, finding));
     }
 
@@ -204,8 +205,7 @@ impl Dispatcher {
     }
 
     /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
-    fn forget_gone(&mut self, node: usize, channels: &[Channel], findings: &[Finding]) {
-        let listed: HashSet<&str> = channels.iter().map(|c| c.id.as_str()).collect();
+    fn forget_gone(&mut self, node: usize, listed: &HashSet<&str>, findings: &[Finding]) {
         let gone: Vec<String> =
             self.nodes[node].orphans.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
         gone.iter().for_each(|id| self.orphan_gone(node, id));

@@ -6,7 +6,6 @@ use tracing::{info, warn};
 
 use super::Dispatcher;
 use super::node::Orphan;
-use crate::ari::Channel;
 use crate::calls::adopt::Noted;
 use crate::calls::left;
 use crate::calls::machine::EXPIRY;
@@ -48,8 +47,7 @@ impl Dispatcher {
 
     /// Says of each call that was left on this node what Asterisk's lists tell: taken over by one of the findings, or lost. Permits of
     /// legs that are not there any more are given back.
-    pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], channels: &[Channel]) {
-        let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+    pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], listed: &HashSet<&str>) {
         let (mut adopted, mut arriving) = (HashMap::new(), HashSet::new());
         for finding in findings {
             match finding {
@@ -80,7 +78,7 @@ impl Dispatcher {
                 self.nodes[node].left.insert(call, noted);
             }
             for (n, counted) in verdicts {
-                self.settle_leg(node, (call, n), counted, &listed);
+                self.settle_leg(node, (call, n), counted, listed);
             }
         }
     }
