@@ -85,6 +85,8 @@ pub enum Input {
     Tick,
 }
 
+const _: () = assert!(size_of::<Input>() <= 40, "an inbox has room for 32, of every call");
+
 impl Input {
     /// The same, as it was read.
     pub(super) fn read(self, late: Option<Late>) -> Self {

@@ -160,8 +160,8 @@ impl Call {
         }
     }
 
-    /// Asterisk passes an answer on to whoever is in the bridge at that moment. A client that answers at once can be faster than the
-    /// thread that brings the caller there, and then nobody would ever tell the caller.
+    /// Asterisk does not always pass on the answer of a client that answers within 2 ms, and then nobody would ever tell the caller. As its
+    /// sources read (`res_stasis.c`), the loop that carries out the leg's requests may take the answer off the channel itself and drop it.
     fn watch_answer(&mut self, now: Now) {
         self.answer_unknown = true;
         let by = now.mono + PASSED_ON;
@@ -269,11 +269,7 @@ impl Call {
                 self.answer_refused = true;
                 self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
             }
-            Op::AnswerCaller if absent && self.answer_refused => {
-                let heard = self.heard;
-                self.missing(heard, now, effects);
-            }
-            Op::AnswerCaller if absent => self.caller_gone(now, effects),
+            Op::AnswerCaller if absent => self.caller_absent(now, effects),
             Op::AnswerCaller if self.may_be_answered(failure) => {
                 // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
                 self.answer_unknown = true;
@@ -332,6 +328,15 @@ impl Call {
                 self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
             }
             None => self.leg_gone(n, None, None, now, effects),
+        }
+    }
+
+    /// There is no inbound channel any more. Of a caller who may have been answered its events were waited for: nobody saw it go.
+    fn caller_absent(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.answer_refused && self.caller == CallerLeg::Waiting {
+            self.missing(self.heard, now, effects);
+        } else {
+            self.caller_gone(now, effects);
         }
     }
 

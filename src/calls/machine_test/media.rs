@@ -214,6 +214,13 @@ fn a_caller_that_is_not_there_any_more_may_have_been_answered_by_events_on_their
     let record = bench.record();
     assert_eq!(record.ending, "lost", "nobody saw it go");
     assert!(record.ended_after.is_some() && record.ended_before.is_some());
+
+    let mut bench = refused();
+    assert_eq!(bench.after(Duration::from_secs(1)), [Op::AnswerCaller]);
+    bench.give(Input::CallerUp);
+    bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(404)));
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().ending, "completed", "it was answered, and is gone");
 }
 
 #[test]
