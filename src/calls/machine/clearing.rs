@@ -239,6 +239,12 @@ impl Call {
         }
     }
 
+    /// Whether the caller is to be answered by request: nobody knows that Asterisk has done it, and the client is there.
+    pub(super) fn awaits_answer(&self) -> bool {
+        let waits = self.phase == Phase::Talking && self.caller == CallerLeg::Waiting;
+        waits && self.answer_unknown && self.current().is_some_and(|attempt| attempt.in_bridge)
+    }
+
     /// Asks once more for what has no evidence yet. Harmless where it happened: a channel that is gone answers 404. A leg whose
     /// hang-up never left may have been answered meanwhile: it is asked for only once the node was compared.
     pub(super) fn ask_again(&mut self, compared: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -251,7 +257,7 @@ impl Call {
         if let CallerLeg::HangingUp(sip) = self.caller {
             asks.push(Op::HangUpCaller(sip));
         }
-        if self.phase == Phase::Talking && self.caller == CallerLeg::Waiting && self.answer_unknown {
+        if self.awaits_answer() {
             asks.push(Op::AnswerCaller);
         }
         let until = match self.phase {

@@ -171,12 +171,17 @@ impl Call {
     }
 
     /// Attempt n's channel is in the bridge. Where it came there by its answer, the caller can be answered.
-    pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
+    pub(super) fn joined(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let (talking, max) = (self.phase == Phase::Talking, self.max_duration());
-        let Some(attempt) = self.attempt_mut(n).filter(|attempt| talking && attempt.joining) else { return };
-        attempt.joining = false;
-        effects.push(Effect::Ask(Op::AnswerCaller));
-        effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        attempt.in_bridge = true;
+        if talking && attempt.joining {
+            attempt.joining = false;
+            effects.push(Effect::Ask(Op::AnswerCaller));
+            effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+        } else if self.awaits_answer() {
+            self.watch_answer(now);
+        }
     }
 
     pub(super) fn leg_gone(
@@ -349,8 +354,7 @@ impl Call {
     /// Whether a caller whom Asterisk may have answered by itself cannot be answered for the first time. It was answered and went, or went
     /// unanswered: the events that tell may still be on their way here, and are waited for.
     fn is_refused_early(&self, failure: Failure) -> bool {
-        let refused = matches!(failure, Failure::Rejected(_)) && !self.answer_refused;
-        refused && self.answer_unknown && self.phase == Phase::Talking && self.caller == CallerLeg::Waiting
+        matches!(failure, Failure::Rejected(_)) && !self.answer_refused && self.awaits_answer()
     }
 
     /// The client has answered and cannot be brought together with the caller: nobody is left to talk to silence.
