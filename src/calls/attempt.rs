@@ -53,8 +53,6 @@ pub(crate) struct Attempt {
     pub(crate) absent: bool,
     /// Answered, and not yet in the bridge: until it is, the caller is not answered.
     pub(crate) joining: bool,
-    /// Its channel is known to be in the bridge.
-    pub(crate) in_bridge: bool,
     /// It may not be dialled before the journal has it: it may count against a total.
     pub(crate) uncommitted: bool,
     /// Its channel can be dialled; only the journal was waited for.
@@ -84,7 +82,6 @@ impl Attempt {
             hang_up_unsent: false,
             absent: false,
             joining: false,
-            in_bridge: false,
             uncommitted: offer.link.total_calls_allowed.is_some(),
             ready: false,
             was_dialled: false,

@@ -323,7 +323,7 @@ impl Call {
             Input::LegReady(n) => self.leg_ready(n, now, &mut effects),
             Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
-            Input::Joined(n) => self.joined(n, now, &mut effects),
+            Input::Joined(n) => self.joined(n, &mut effects),
             Input::Dialled(n) => self.wait_from_now(n, now),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(now),

@@ -50,7 +50,6 @@ fn an_answered_call_from_arrival_to_record() {
 fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    bench.give(Input::Joined(1));
     bench.give(Input::LegAnswered(1));
     assert_eq!(bench.call.deadline(), Some(bench.now.mono + Duration::from_millis(150)));
     assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
@@ -61,17 +60,9 @@ fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same(
 
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    bench.give(Input::Joined(1));
     bench.give(Input::LegAnswered(1));
     bench.give(Input::CallerUp);
     assert_eq!(bench.after(Duration::from_millis(150)), [], "Asterisk did it");
-
-    let mut bench = Bench::new(&[link(1)]);
-    bench.give(Input::LegReady(1));
-    bench.give(Input::LegAnswered(1));
-    assert_eq!(bench.after(Duration::from_millis(150)), [], "nobody is known to be there to talk to");
-    bench.give(Input::Joined(1));
-    assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
 }
 
 #[test]

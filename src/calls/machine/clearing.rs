@@ -239,10 +239,9 @@ impl Call {
         }
     }
 
-    /// Whether the caller is to be answered by request: nobody knows that Asterisk has done it, and the client is there.
+    /// Whether a talk has begun of which nobody knows that the caller was answered.
     pub(super) fn awaits_answer(&self) -> bool {
-        let waits = self.phase == Phase::Talking && self.caller == CallerLeg::Waiting;
-        waits && self.answer_unknown && self.current().is_some_and(|attempt| attempt.in_bridge)
+        self.phase == Phase::Talking && self.caller == CallerLeg::Waiting && self.answer_unknown
     }
 
     /// Asks once more for what has no evidence yet. Harmless where it happened: a channel that is gone answers 404. A leg whose

@@ -171,17 +171,12 @@ impl Call {
     }
 
     /// Attempt n's channel is in the bridge. Where it came there by its answer, the caller can be answered.
-    pub(super) fn joined(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
         let (talking, max) = (self.phase == Phase::Talking, self.max_duration());
-        let Some(attempt) = self.attempt_mut(n) else { return };
-        attempt.in_bridge = true;
-        if talking && attempt.joining {
-            attempt.joining = false;
-            effects.push(Effect::Ask(Op::AnswerCaller));
-            effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
-        } else if self.awaits_answer() {
-            self.watch_answer(now);
-        }
+        let Some(attempt) = self.attempt_mut(n).filter(|attempt| talking && attempt.joining) else { return };
+        attempt.joining = false;
+        effects.push(Effect::Ask(Op::AnswerCaller));
+        effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
     }
 
     pub(super) fn leg_gone(

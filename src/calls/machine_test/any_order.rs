@@ -75,6 +75,9 @@ proptest! {
             bench.now.mono += Duration::from_millis(wait);
             joined |= matches!(input, Input::Joined(_));
             let asked = if wait % 5 == 0 { bench.late(input) } else { bench.give(input) };
+            // With early media the client is brought into the bridge before it is dialled, on the same ordered way. Whether that is known
+            // to have succeeded must not be waited for: a caller whose client talks would hear nothing (simulation, seed 2337).
+            joined |= early_media && asked.iter().any(|op| matches!(op, Op::AddLeg(_)));
             prop_assert!(joined || !asked.contains(&Op::AnswerCaller), "answered to nobody");
             prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
         }

@@ -181,7 +181,6 @@ fn a_caller_that_turns_out_not_to_be_answered_ends_the_call() {
 fn refused() -> Bench {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    bench.give(Input::Joined(1));
     bench.give(Input::LegAnswered(1));
     assert_eq!(bench.after(Duration::from_millis(150)), [Op::AnswerCaller]);
     assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(404))), []);
