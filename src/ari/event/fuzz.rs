@@ -82,7 +82,8 @@ proptest! {
         let Ok(frame) = decode(&text) else { return Ok(()) };
         // What is not looked at may be nested deeper than a value can be.
         let Ok(told) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
-        // serde reads lists as objects whose fields have no names: no frame of Asterisk's, and nothing that could be taken for one of ours.
+        // serde reads lists as objects whose fields have no names, here and in a frame's channel: no frame of Asterisk's, and nothing that
+        // could be taken for one of ours.
         if !told.is_object() {
             return Ok(());
         }
@@ -91,7 +92,9 @@ proptest! {
                 let kind = told["type"].as_str().expect("it has a type");
                 prop_assert!(event.kind() == kind || event.kind() == "other", "{} for {kind}", event.kind());
                 let key = if kind == "Dial" { "peer" } else { "channel" };
-                if let Some(channel) = event.channel_id() {
+                if let Some(channel) = event.channel_id()
+                    && !told[key].is_array()
+                {
                     prop_assert_eq!(Some(channel), told[key]["id"].as_str());
                 }
                 handle(&event);
