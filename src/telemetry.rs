@@ -137,6 +137,8 @@ pub mod name {
     pub const ATTEMPTS: &str = "capconduit_attempts_total";
     /// Gauge: permits held.
     pub const PERMITS_HELD: &str = "capconduit_permits_held";
+    /// Gauge `{node}`: part of its new calls that its dialplan refuses because requests wait for Asterisk, in percent.
+    pub const SHED_PERCENT: &str = "capconduit_shed_percent";
     /// Gauge `{node}`: channels that did not agree with their permits at the last comparison; 0 in a correct run.
     pub const DRIFT: &str = "capconduit_drift";
     /// Counter `{node}`: such channels found, and repaired.

@@ -15,6 +15,9 @@ pub(crate) const STATIC_IP: &str = "127.0.0.3";
 /// Above the kernel's range for outgoing connections; sites share it, for one at a time has calls.
 const MEDIA: &str = "61000-64999";
 
+/// Each node's Stasis applications, and so sockets: Asterisk has one thread for each, which carries its requests out one by one.
+const APPS: u16 = 4;
+
 /// A call that the first call centre answers.
 pub(crate) const ANSWERED: &str = "+442079460001";
 /// A call that a busy call centre refuses, and the next one answers.
@@ -71,7 +74,8 @@ pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transp
         std::fs::read_to_string(path).expect("a file that is delivered")
     };
     Preparation::new(backend)
-        .configured(&format!("transport = \"{}\"", transport.word()), "")
+        .configured(&format!("transport = \"{}\"\napps = {APPS}", transport.word()), "")
+        .applications(APPS)
         .logging("info")
         .media(MEDIA)
         .asterisk_file("extensions.conf", &(ours("extensions.conf") + STATIC_DIALPLAN))

@@ -39,6 +39,9 @@ struct Node {
     live_calls: u64,
     /// Permits that these calls hold.
     permits_held: u64,
+    /// Part of its new calls that its dialplan refuses at the moment, in percent, because Asterisk does not keep up with the
+    /// controller's requests; 0 where all is well.
+    shed_percent: u8,
     /// Permits without a channel, and channels without a permit, that the last comparison found; 0 where all is well.
     drift: u64,
     /// How many were found, and repaired, since the controller's start.
@@ -58,6 +61,7 @@ impl From<NodeView> for Node {
             startup_time: node.startup_time,
             live_calls: count(node.calls),
             permits_held: count(node.permits),
+            shed_percent: node.shed_percent,
             drift: count(node.drift),
             drift_repaired: node.drift_repaired,
         }

@@ -1,6 +1,6 @@
 //! One connection of one application's socket, from the handshake to its end: reader, writer, ping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,8 @@ const DEAD_AFTER: Duration = Duration::from_millis(2750);
 const HELD_MAX: usize = 10_000;
 /// Requests written before the socket is flushed, at most.
 const BATCH: usize = 64;
+/// Fewer requests than this that wait are no queue: one of them may take its time.
+const CROWD: usize = 32;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -50,22 +52,61 @@ pub(super) struct Ended {
 /// A step of the reader that ends the connection.
 type Step = Result<(), (DownReason, String)>;
 
-/// Requests that were sent and have no answer yet, by request id.
-#[derive(Debug, Default)]
-struct Inflight(Mutex<HashMap<u64, Ticket>>);
+/// Requests that were sent and have no answer yet.
+#[derive(Debug)]
+struct Inflight<'a> {
+    app: &'a App,
+    requests: Mutex<Requests>,
+}
 
-impl Inflight {
-    fn with<R>(&self, act: impl FnOnce(&mut HashMap<u64, Ticket>) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+#[derive(Debug, Default)]
+struct Requests {
+    /// By request id.
+    tickets: HashMap<u64, Ticket>,
+    /// Ids in the order of sending, with when each was queued; the first is under way, further ones may be answered already.
+    order: VecDeque<(u64, Duration)>,
+}
+
+impl<'a> Inflight<'a> {
+    fn new(app: &'a App) -> Self {
+        Self { app, requests: Mutex::default() }
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut Requests) -> R) -> R {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut requests);
+        while requests.order.front().is_some_and(|(id, _)| !requests.tickets.contains_key(id)) {
+            requests.order.pop_front();
+        }
+        let crowded = requests.order.len() >= CROWD;
+        self.app.wait_since(requests.order.front().filter(|_| crowded).map(|(_, queued_at)| *queued_at));
+        done
+    }
+
+    fn sent(&self, id: u64, ticket: Ticket) {
+        self.with(|requests| {
+            requests.order.push_back((id, ticket.queued_at()));
+            requests.tickets.insert(id, ticket);
+        });
     }
 
     /// Hands an answer to the one who waits for it. One that comes after its deadline finds nobody.
     fn answer(&self, response: RestResponse) {
-        let ticket = response.request_id.parse().ok().and_then(|id: u64| self.with(|all| all.remove(&id)));
-        if let Some(ticket) = ticket {
+        let id = response.request_id.parse().ok();
+        if let Some(ticket) = id.and_then(|id: u64| self.with(|requests| requests.tickets.remove(&id))) {
             let body = response.message_body.unwrap_or_default();
             ticket.finish(Response::from_parts(response.status_code, &response.reason_phrase, body));
         }
+    }
+
+    fn drop_late(&self) {
+        self.with(|requests| requests.tickets.retain(|_, ticket| !ticket.is_late()));
+    }
+}
+
+impl Drop for Inflight<'_> {
+    fn drop(&mut self) {
+        self.app.wait_since(None);
     }
 }
 
@@ -84,7 +125,7 @@ impl Connection<'_> {
     pub(super) async fn hold(self, stream: ws::Stream, found: Info) -> Ended {
         let (sink, frames) = stream.split();
         let (queue, requests) = mpsc::unbounded_channel();
-        let inflight = Inflight::default();
+        let inflight = Inflight::new(self.app);
         let (reason, detail) = tokio::select! {
             () = self.node_taken() => (DownReason::Replaced, "another controller has the node".to_owned()),
             ended = self.read(frames, &inflight, found, queue) => ended,
@@ -109,7 +150,7 @@ impl Connection<'_> {
     async fn read(
         &self,
         mut frames: SplitStream<ws::Stream>,
-        inflight: &Inflight,
+        inflight: &Inflight<'_>,
         found: Info,
         queue: mpsc::UnboundedSender<Outgoing>,
     ) -> (DownReason, String) {
@@ -174,7 +215,7 @@ impl Connection<'_> {
         frame: Result<Option<Result<Message, tungstenite::Error>>, ()>,
         at: Now,
         lateness: &mut Lateness,
-        inflight: &Inflight,
+        inflight: &Inflight<'_>,
         held: Option<&mut Vec<(Now, Event)>>,
     ) -> Step {
         let text = match frame {
@@ -233,7 +274,7 @@ impl Connection<'_> {
     async fn write(
         &self,
         mut sink: SplitSink<ws::Stream, Message>,
-        inflight: &Inflight,
+        inflight: &Inflight<'_>,
         mut requests: mpsc::UnboundedReceiver<Outgoing>,
     ) -> (DownReason, String) {
         let mut ping = interval(PING_EVERY);
@@ -250,7 +291,7 @@ impl Connection<'_> {
                 }
                 _ = ping.tick() => {
                     self.measure_depth();
-                    inflight.with(|all| all.retain(|_, ticket| !ticket.is_late()));
+                    inflight.drop_late();
                     sink.send(Message::Ping(Bytes::new())).await
                 }
                 count = requests.recv_many(&mut batch, BATCH) => {
@@ -270,7 +311,7 @@ impl Connection<'_> {
 
 async fn write_batch(
     sink: &mut SplitSink<ws::Stream, Message>,
-    inflight: &Inflight,
+    inflight: &Inflight<'_>,
     batch: &mut Vec<Outgoing>,
     next_id: &mut u64,
 ) -> Result<(), tungstenite::Error> {
@@ -281,7 +322,7 @@ async fn write_batch(
         *next_id += 1;
         match ws::frame(id, &request) {
             Ok(frame) if ticket.start() => {
-                inflight.with(|all| all.insert(id, ticket));
+                inflight.sent(id, ticket);
                 sink.start_send_unpin(Message::text(frame))?;
             }
             Ok(_) => {}

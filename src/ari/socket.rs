@@ -45,11 +45,13 @@ pub(super) struct App {
     requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
     /// Monotonic time in microseconds of the last frame from the other side; 0 before the first.
     heard: AtomicU64,
+    /// Monotonic time in microseconds at which the oldest request was queued that has no answer yet; 0 where few wait.
+    waiting: AtomicU64,
 }
 
 impl App {
     pub(super) fn new(index: u16, name: String) -> Self {
-        Self { index, name, requests: Mutex::new(None), heard: AtomicU64::new(0) }
+        Self { index, name, requests: Mutex::new(None), heard: AtomicU64::new(0), waiting: AtomicU64::new(0) }
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -62,7 +64,20 @@ impl App {
 
     /// A frame came: the node lives.
     pub(super) fn hear(&self, mono: Duration) {
-        self.heard.store(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.heard.store(micros(mono), Ordering::Relaxed);
+    }
+
+    /// Since when the oldest request waits for its answer; `None` where few do.
+    pub(super) fn wait_since(&self, queued_at: Option<Duration>) {
+        self.waiting.store(queued_at.map_or(0, micros), Ordering::Relaxed);
+    }
+
+    /// How long the oldest request has waited for its answer; zero where few do.
+    pub(super) fn waited(&self, now: Duration) -> Duration {
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => now.saturating_sub(Duration::from_micros(since)),
+        }
     }
 
     /// When the last frame came; `None` before the first.
@@ -85,6 +100,10 @@ impl App {
     pub(super) fn set(&self, requests: Option<mpsc::UnboundedSender<Outgoing>>) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The task of one application's socket.

@@ -109,6 +109,11 @@ impl Ticket {
         self.clock.now().mono >= self.deadline
     }
 
+    /// Monotonic time at which it was queued.
+    pub(super) fn queued_at(&self) -> Duration {
+        self.queued_at
+    }
+
     /// Time left until the deadline.
     pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_sub(self.clock.now().mono)

@@ -6,6 +6,7 @@ mod drift;
 mod leaving;
 mod left;
 mod node;
+mod overload;
 mod stopping;
 mod watching;
 
@@ -25,7 +26,7 @@ use super::machine::Call;
 use super::reconcile::Belief;
 use super::task::{self, Context};
 use super::translate::{caller_input, leg_input};
-use super::{adopt, heartbeat};
+use super::{adopt, heartbeat, shedding};
 use crate::ari::{
     Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
@@ -48,6 +49,8 @@ pub(super) enum Report {
     Compare { node: usize },
     /// A caller that was sent to the fallback may still be in the application.
     Stays { node: usize, channel_id: String, error: Error },
+    /// A node was told which part of the new calls to refuse, or could not be.
+    Shed { node: usize, told: bool },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
     /// The channels of a node that another controller has.
@@ -159,6 +162,8 @@ impl Dispatcher {
         let mut second = interval(heartbeat::EVERY);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
+        let mut shed = interval(shedding::EVERY);
+        shed.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = None;
         let mut journal = self.context.journal.standing();
         loop {
@@ -187,6 +192,7 @@ impl Dispatcher {
                     self.start_comparing(node);
                     self.look_for_orphans(node);
                 }),
+                _ = shed.tick(), if self.may_shed() => self.shed(),
                 Some(report) = self.inbox.recv() => {
                     // What was read before lists came is older than they are: an end among it was seen, and is not missed.
                     for _ in 0..events.len() {
@@ -379,6 +385,7 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            Report::Shed { node, told } => self.shed_told(node, told),
             Report::Stays { node, channel_id, error } => self.stays(node, &channel_id, &error),
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),

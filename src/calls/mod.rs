@@ -20,6 +20,7 @@ pub mod node_breaker;
 mod recent;
 pub mod reconcile;
 pub mod registry;
+mod shedding;
 pub(crate) mod task;
 pub mod thread;
 mod translate;

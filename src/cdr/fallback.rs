@@ -48,7 +48,7 @@ pub struct Line {
     pub uniqueid: String,
     /// Asterisk's linked id; the same where the line has none.
     pub linkedid: String,
-    /// Why the controller did not take it: `heartbeat`, `stasis_failed`, `unseen` or a word of the controller's; may be empty.
+    /// Why the controller did not take it: `heartbeat`, `stasis_failed`, `overloaded`, `unseen` or a word of the controller's; may be empty.
     pub reason: String,
     /// How dialling the last resort came out; `None` when nobody was dialled.
     pub dialstatus: Option<DialStatus>,

@@ -33,6 +33,8 @@ pub struct NodeView {
     pub calls: usize,
     /// Permits that they hold.
     pub permits: usize,
+    /// Part of its new calls that its dialplan refuses because requests wait for Asterisk, in percent.
+    pub shed_percent: u8,
     /// Channels that did not agree with their permits at the last comparison.
     pub drift: usize,
     /// Such channels since the start.
@@ -132,6 +134,7 @@ impl Dispatcher {
             startup_time: state.startup_time,
             calls: calls.len(),
             permits,
+            shed_percent: state.shedding.percent(),
             drift: state.drift.found(),
             drift_repaired: state.drift.repaired(),
         }

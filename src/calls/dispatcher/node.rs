@@ -10,6 +10,7 @@ use crate::ari::{Channel, Info, NodeHandle};
 use crate::calls::adopt::Noted;
 use crate::calls::facts::CallFacts;
 use crate::calls::intake::Intake;
+use crate::calls::shedding::Shedding;
 use crate::clock::Now;
 use crate::id::CallId;
 use crate::routing::caps::PermitKey;
@@ -90,6 +91,8 @@ pub(super) struct NodeState {
     pub(super) released: HashSet<CallId>,
     /// By channel id.
     pub(super) orphans: BTreeMap<String, Orphan>,
+    /// Which part of its new calls is refused.
+    pub(super) shedding: Shedding,
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
@@ -124,6 +127,7 @@ impl NodeState {
             drift: Drift::default(),
             released: HashSet::new(),
             orphans: BTreeMap::new(),
+            shedding: Shedding::default(),
             again: false,
             waiting: Vec::new(),
             left: BTreeMap::new(),
@@ -144,6 +148,7 @@ impl NodeState {
         self.generation += 1;
         self.compared = false;
         self.ready = false;
+        self.shedding = Shedding::default();
         // Their leaving may have been missed; who is still in the application then is routed after all.
         self.leaving.clear();
     }
