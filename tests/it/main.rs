@@ -17,6 +17,7 @@ mod caps;
 mod failover;
 mod faults;
 mod media;
+mod overload;
 mod records;
 mod restart;
 mod rivals;

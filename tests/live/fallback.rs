@@ -17,6 +17,7 @@ crate::on_both!(
     calls_of_the_last_resort_are_recorded,
     callers_who_gave_up_unseen_are_recorded,
     callers_whom_the_controller_sends_there_are_recorded,
+    calls_that_are_too_many_are_refused_by_the_dialplan_and_recorded,
 );
 
 const DID: &str = "+442079460001";
@@ -179,6 +180,30 @@ async fn callers_whom_the_controller_sends_there_are_recorded(backend: Backend) 
         assert_eq!(call.outcome(), Some(503), "{:?}", call.statuses());
         assert_eq!(fallen(&site, &call.call_id).await.number("sip_code"), Some(503));
     }
+    site.finish().await;
+}
+
+/// What the controller wants refused the dialplan refuses, before the controller hears of it.
+async fn calls_that_are_too_many_are_refused_by_the_dialplan_and_recorded(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let site = site.start(&plan).await;
+    let told = site.nodes[0].get("asterisk/variable?variable=CAPCONDUIT_SHED").await;
+    assert_eq!(told.expect("it was told at the start")["value"], json!("0"));
+    let here = || carrier::call().set("did", DID);
+    assert_eq!(site.call("before", &here()).await.outcome(), Some(200));
+
+    site.nodes[0].set("CAPCONDUIT_SHED", "100").await;
+    let refused = site.call("refused", &here()).await;
+    assert_eq!(refused.outcome(), Some(503), "{:?}", refused.statuses());
+    let record = fallen(&site, &refused.call_id).await;
+    assert_eq!((record.number("sip_code"), record.text("campaign_name")), (Some(503), "Solar"), "{record:?}");
+    assert!(record.0["timeline"].to_string().contains("fallback: overloaded"), "{record:?}");
+    assert_eq!(record.attempts(), [""; 0]);
+
+    site.nodes[0].set("CAPCONDUIT_SHED", "0").await;
+    assert_eq!(site.call("after", &here()).await.outcome(), Some(200));
     site.finish().await;
 }
 

@@ -137,9 +137,15 @@ impl Node {
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) async fn beat_from_the_future(&self, seconds: i64) {
         let beat = capconduit::clock::Clock::start().now().wall.timestamp() + seconds;
-        let url = format!("{}/ari/asterisk/variable?variable=CAPCONDUIT_HEARTBEAT&value={beat}", self.url);
+        self.set("CAPCONDUIT_HEARTBEAT", &beat.to_string()).await;
+    }
+
+    /// Sets a global variable.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn set(&self, variable: &str, value: &str) {
+        let url = format!("{}/ari/asterisk/variable?variable={variable}&value={value}", self.url);
         let sent = self.http.post(url).basic_auth(ARI_USER, Some(ARI_PASSWORD)).send().await;
-        assert!(sent.is_ok_and(|answer| answer.status().is_success()), "the node takes no beat");
+        assert!(sent.is_ok_and(|answer| answer.status().is_success()), "the node takes no {variable}");
     }
 
     /// Asterisk's own process.
