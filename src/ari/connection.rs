@@ -78,7 +78,7 @@ impl<'a> Inflight<'a> {
         while requests.order.front().is_some_and(|(id, _)| !requests.tickets.contains_key(id)) {
             requests.order.pop_front();
         }
-        let crowded = requests.order.len() >= CROWD;
+        let crowded = requests.tickets.len() >= CROWD;
         self.app.wait_since(requests.order.front().filter(|_| crowded).map(|(_, queued_at)| *queued_at));
         done
     }

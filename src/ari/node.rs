@@ -287,12 +287,13 @@ impl NodeHandle {
         self.app(app).heard()
     }
 
-    /// How long the oldest request on any of its sockets has waited for its answer. Asterisk carries the requests of a socket out one after
-    /// the other: this is how far it is behind. Zero where few wait, and over HTTP, where it has a thread for each connection.
+    /// How long the oldest request on each of its sockets has waited for its answer, in the mean: Asterisk carries the requests of a socket
+    /// out one after the other, so this is how far it is behind. Zero where few wait, and over HTTP, where it has a thread for each
+    /// connection.
     #[must_use]
     pub fn waited(&self) -> Duration {
         let now = self.shared.clock.now().mono;
-        self.shared.apps.iter().map(|app| app.waited(now)).max().unwrap_or_default()
+        self.shared.apps.iter().map(|app| app.waited(now)).sum::<Duration>() / u32::from(self.apps().max(1))
     }
 
     /// A new ordered way for requests; one per call. `app` counts from 0 and wraps around.

@@ -49,8 +49,8 @@ pub(super) enum Report {
     Compare { node: usize },
     /// A caller that was sent to the fallback may still be in the application.
     Stays { node: usize, channel_id: String, error: Error },
-    /// A node was told which part of the new calls to refuse, or could not be.
-    Shed { node: usize, told: bool },
+    /// A node was told which part of the new calls to refuse, which took so long, or could not be.
+    Shed { node: usize, took: Result<Duration, Error> },
     /// The node's own time, in seconds since 1970.
     Epoch { node: usize, epoch: String },
     /// The channels of a node that another controller has.
@@ -155,6 +155,7 @@ impl Dispatcher {
             NodeHealth { name: node.handle.name().to_owned(), ready, standing }
         });
         self.health.send_replace(health.collect());
+        (0..self.nodes.len()).for_each(|node| self.measure_shed(node));
     }
 
     /// Runs until `shutdown`, then at most `drain` longer while calls are live.
@@ -258,8 +259,10 @@ impl Dispatcher {
 
     /// Withdraws a node's heartbeat through whichever socket is there: the dialplan, which picks applications at random, shall fall back
     /// at once.
-    fn stop_beating(&self, node: usize) {
-        let state = &self.nodes[node];
+    fn stop_beating(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        // Nobody comes that could be refused: what is in force then, none knows.
+        state.shedding.forget();
         if let Some(app) = state.up.iter().position(|up| *up).and_then(|app| u16::try_from(app).ok()) {
             let lane = state.handle.lane(app);
             // If it does not arrive, the heartbeat expires by itself.
@@ -385,7 +388,7 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
-            Report::Shed { node, told } => self.shed_told(node, told),
+            Report::Shed { node, took } => self.shed_told(node, &took),
             Report::Stays { node, channel_id, error } => self.stays(node, &channel_id, &error),
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
@@ -397,6 +400,8 @@ impl Dispatcher {
                 }
                 if state.beats() {
                     heartbeat::beat(&state.handle.lane(0), &epoch);
+                    // Another controller that did not know yet that it had to yield may have told it something else.
+                    self.nodes[node].shedding.doubt();
                 }
             }
             Report::Elsewhere { node, channels } => self.seen_elsewhere(node, channels),

@@ -41,6 +41,8 @@ pub(super) fn mark(node: &NodeHandle, epoch: &str) {
 pub(super) async fn farewell(node: NodeHandle, beats: bool) {
     let lane = node.lane(0);
     let withdrawn = beats.then(|| lane.send(Request::SetGlobal { variable: VARIABLE, value: "0" }));
+    // Whoever comes next may be one that does not know of it.
+    drop(lane.send(Request::SetGlobal { variable: super::shedding::VARIABLE, value: "0" }));
     let mark = node.mark("0").map(|(variable, _)| variable);
     let released = mark.map(|variable| lane.send(Request::SetGlobal { variable: &variable, value: "0" }));
     let answers = async {

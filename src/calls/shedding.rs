@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+/// The global variable that `asterisk/etc/extensions.conf` reads: the part in percent.
+pub(super) const VARIABLE: &str = "CAPCONDUIT_SHED";
 /// How often it is looked at while requests wait.
 pub(super) const EVERY: Duration = Duration::from_millis(50);
 /// Requests that wait no longer than this do no harm.
@@ -24,15 +26,19 @@ const AHEAD: f64 = 0.4;
 /// Of what is new about how quickly it gets worse, the part that is believed at each look.
 const BELIEVED: f64 = 0.4;
 /// At how many looks in a row they must have waited: a moment's stall is over before anything could be done about it.
-const PATIENCE: u32 = 3;
-/// Where they do not wait at all, this part of what has come stays at each look.
+const PATIENCE: u32 = 5;
+/// Where they do not wait too long, this part of what has come stays at each look.
 const RELEASE: f64 = 0.9;
 /// Not all: whether it gets better shows by those that are let in.
 const MOST: f64 = 0.95;
 /// Less than this is nothing.
 const LEAST: f64 = 0.01;
+/// How soon the node is told again that could not be.
+const RETRY: Duration = Duration::from_millis(500);
 /// How long the line's own time holds that was measured.
 const FRESH: Duration = Duration::from_millis(250);
+/// After so long nobody will say any more whether the node was told. Longer than any request's deadline.
+const LOST_AFTER: Duration = Duration::from_secs(90);
 /// After so long without refusals it is over.
 const OVER_AFTER: Duration = Duration::from_secs(10);
 
@@ -41,6 +47,8 @@ const OVER_AFTER: Duration = Duration::from_secs(10);
 pub(super) enum News {
     /// New calls are refused from now on.
     Begun,
+    /// The node could not be told. Said once until it could.
+    Untold,
     /// None are any more. At most this part of them was, in percent.
     Over { most: u8 },
 }
@@ -57,6 +65,10 @@ pub(super) struct Shedding {
     come: f64,
     /// At how many looks in a row they have waited.
     looks: u32,
+    /// When it was looked last.
+    looked: Duration,
+    /// When it is told again, where it could not be.
+    again: Option<Duration>,
     /// What the node is known to have been told, in percent. `None`: nothing yet, and what an earlier run told it may still hold.
     told: Option<u8>,
     /// What it is being told, and since when (monotonic time).
@@ -75,6 +87,8 @@ impl Default for Shedding {
             slope: 0.0,
             come: 0.0,
             looks: 0,
+            looked: Duration::ZERO,
+            again: None,
             told: None,
             telling: None,
             line: None,
@@ -84,9 +98,19 @@ impl Default for Shedding {
 }
 
 impl Shedding {
-    /// The part that is refused, in percent.
+    /// The part that the node is known to refuse, in percent.
+    pub(super) fn in_force(&self) -> u8 {
+        self.told.unwrap_or(0)
+    }
+
+    /// Somebody else may have told the node something else: it is told again.
+    pub(super) fn doubt(&mut self) {
+        self.told = None;
+    }
+
+    /// The part that is to be refused, in percent.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and MOST")]
-    pub(super) fn percent(&self) -> u8 {
+    fn percent(&self) -> u8 {
         (self.share * 100.0).round() as u8
     }
 
@@ -95,18 +119,27 @@ impl Shedding {
         self.share == 0.0 && self.told == Some(0) && self.telling.is_none() && self.most.is_none()
     }
 
+    /// What was told before is not certain any more. What is on its way to the node is still waited for: it must not overtake what follows.
+    pub(super) fn forget(&mut self) {
+        *self = Self { telling: self.telling, ..Self::default() };
+    }
+
     /// Looks at how long requests wait. Returns what the node is to be told now, over a connection of its own, in percent.
     pub(super) fn look(&mut self, now: Duration, waited: Duration) -> (Option<u8>, Option<News>) {
         let line = self.line.filter(|(_, at)| now.saturating_sub(*at) <= FRESH).map(|(took, _)| took);
-        self.looks = if waited > NONE_BELOW { self.looks.saturating_add(1) } else { 0 };
-        self.follow(if self.looks == 0 { Duration::ZERO } else { waited.saturating_sub(line.unwrap_or_default()) });
+        let net = waited.saturating_sub(line.unwrap_or_default());
+        self.follow(now, if net > NONE_BELOW { net } else { Duration::ZERO });
         // Where the line is not known, nobody knows whether it or Asterisk is slow: it stays as it is.
         if self.looks == 0 || (line.is_some() && self.looks >= PATIENCE) {
             self.steer();
         }
         let percent = self.percent();
         let news = self.news(now, percent);
-        let due = self.told != Some(percent) || waited > NONE_BELOW;
+        if self.telling.is_some_and(|(_, since)| now.saturating_sub(since) > LOST_AFTER) {
+            self.telling = None;
+        }
+        let may = self.again.is_none_or(|at| at <= now);
+        let due = may && (self.told != Some(percent) || waited > NONE_BELOW);
         if self.telling.is_some() || !due {
             return (None, news);
         }
@@ -114,26 +147,37 @@ impl Shedding {
         (Some(percent), news)
     }
 
-    /// The node was told, or could not be.
-    pub(super) fn told(&mut self, now: Duration, arrived: bool) {
-        let Some((percent, since)) = self.telling.take() else { return };
-        self.told = arrived.then_some(percent);
-        self.line = arrived.then(|| (now.saturating_sub(since), now));
+    /// The node was told, which took so long, or could not be.
+    pub(super) fn told(&mut self, now: Duration, took: Option<Duration>) -> Option<News> {
+        let (percent, _) = self.telling.take()?;
+        self.told = took.map(|_| percent);
+        self.line = took.map(|took| (took, now));
+        let failed_before = self.again.is_some();
+        self.again = took.is_none().then_some(now + RETRY);
+        (took.is_none() && !failed_before).then_some(News::Untold)
     }
 
-    fn follow(&mut self, waited: Duration) {
-        let error = waited.as_secs_f64() - TARGET;
-        self.slope += ((error - self.error) / EVERY.as_secs_f64() - self.slope) * BELIEVED;
+    fn follow(&mut self, now: Duration, waited: Duration) {
+        let since = now.saturating_sub(std::mem::replace(&mut self.looked, now));
+        if since > 2 * EVERY {
+            // Nothing has waited in between, or nobody has looked.
+            (self.looks, self.slope, self.error) = (0, 0.0, -TARGET);
+        }
+        self.looks = if waited.is_zero() { 0 } else { self.looks.saturating_add(1) };
+        let (error, every) = (waited.as_secs_f64() - TARGET, since.clamp(EVERY, 2 * EVERY).as_secs_f64());
+        self.slope += ((error - self.error) / every - self.slope) * BELIEVED;
         self.error = error;
     }
 
     fn steer(&mut self) {
-        let now = PROPORTIONAL * (self.error + AHEAD * self.slope);
+        // What does not wait too long is no worse for getting longer.
+        let slope = if self.error < 0.0 { self.slope.min(0.0) } else { self.slope };
+        let now = PROPORTIONAL * (self.error + AHEAD * slope);
         // Not while it could change nothing: what has come would take long to go.
         if (0.0..MOST).contains(&(now + self.come)) {
             self.come = (self.come + INTEGRAL * self.error * EVERY.as_secs_f64()).clamp(0.0, MOST);
         }
-        if self.looks == 0 {
+        if self.error < 0.0 {
             self.come *= RELEASE;
         }
         self.share = (now + self.come).clamp(0.0, MOST);
@@ -176,7 +220,8 @@ mod tests {
         for n in 0..looks {
             let now = ms(from) + EVERY * u32::try_from(n).expect("few");
             if told_at.is_some_and(|at| at <= now) {
-                shedding.told(told_at.take().expect("it is told"), true);
+                told_at = None;
+                news.extend(shedding.told(now, Some(line)));
             }
             let (tell, new) = shedding.look(now, waited);
             news.extend(new);
@@ -185,7 +230,7 @@ mod tests {
             }
         }
         if let Some(at) = told_at {
-            shedding.told(at, true);
+            news.extend(shedding.told(at, Some(line)));
         }
         news
     }
@@ -196,11 +241,20 @@ mod tests {
         assert!(!shedding.is_at_rest());
         assert_eq!(shedding.look(ms(0), Duration::ZERO), (Some(0), None));
         assert_eq!(shedding.look(ms(100), Duration::ZERO), (None, None), "one after the other");
-        shedding.told(ms(101), false);
-        assert_eq!(shedding.look(ms(200), Duration::ZERO), (Some(0), None), "it is told until it knows");
-        shedding.told(ms(201), true);
+        assert_eq!(shedding.told(ms(101), None), Some(News::Untold));
+        assert_eq!(shedding.look(ms(200), Duration::ZERO), (None, None), "not at once again");
+        assert_eq!(shedding.look(ms(601), Duration::ZERO), (Some(0), None), "it is told until it knows");
+        assert_eq!(shedding.told(ms(603), None), None, "once is enough");
+        assert_eq!(shedding.look(ms(1_103), Duration::ZERO), (Some(0), None));
+        assert_eq!(shedding.told(ms(1_105), Some(ms(2))), None);
         assert!(shedding.is_at_rest());
-        assert_eq!(shedding.look(ms(300), NONE_BELOW), (None, None));
+        assert_eq!(shedding.look(ms(1_200), NONE_BELOW), (None, None));
+        shedding.doubt();
+        assert_eq!(
+            shedding.look(ms(1_300), Duration::ZERO),
+            (Some(0), None),
+            "another may have told it something else"
+        );
     }
 
     /// A node: how many seconds of work wait, of so many seconds' worth of calls that arrive in each second.
@@ -217,7 +271,7 @@ mod tests {
         for n in 0..looks {
             let now = ms(from) + EVERY * n;
             if shedding.look(now, Duration::from_secs_f64(node.waits)).0.is_some() {
-                shedding.told(now + ms(1), true);
+                shedding.told(now + ms(1), Some(ms(1)));
             }
             node.begun.push_back(offered * (1.0 - shedding.share) * every);
             let work = node.waits + node.begun.pop_front().expect("one was put in");
@@ -256,8 +310,12 @@ mod tests {
     fn a_stall_refuses_nobody_and_not_all_are_refused_ever() {
         let mut shedding = Shedding::default();
         after(&mut shedding, 0, 2, Duration::ZERO, ms(1));
-        assert_eq!(after(&mut shedding, 200, 2, ms(2_000), ms(1)), []);
-        assert_eq!(after(&mut shedding, 400, 10, Duration::ZERO, ms(1)), []);
+        // The oldest grows older by itself.
+        for (n, waited) in [35, 85, 135, 185, 0, 60, 110, 160, 210, 0].into_iter().enumerate() {
+            let now = ms(200) + EVERY * u32::try_from(n).expect("few");
+            assert_eq!(after(&mut shedding, u64::try_from(now.as_millis()).expect("small"), 1, ms(waited), ms(1)), []);
+            assert_eq!(shedding.percent(), 0, "{waited}");
+        }
         assert_eq!(after(&mut shedding, 2_000, 100, ms(5_000), ms(1)), [News::Begun]);
         assert_eq!((shedding.percent(), shedding.told), (95, Some(95)));
     }
@@ -278,8 +336,8 @@ mod tests {
         assert!((1..95).contains(&before), "{before}");
         let (tell, _) = shedding.look(ms(4_000), ms(5_000));
         assert_eq!((tell, shedding.percent()), (Some(before), before), "nothing says whose fault it is");
-        shedding.told(ms(9_000), false);
-        assert_eq!(shedding.look(ms(9_100), ms(8_000)).0, Some(before));
+        shedding.told(ms(9_000), None);
+        assert_eq!(shedding.look(ms(9_600), ms(8_000)).0, Some(before));
         assert_eq!(shedding.percent(), before);
     }
 
@@ -292,5 +350,19 @@ mod tests {
         assert_eq!(after(&mut shedding, 4_000, 10, ms(500), ms(2)), [], "it was not over yet");
         assert_eq!(after(&mut shedding, 5_000, 240, Duration::ZERO, ms(2)), [News::Over { most: 95 }]);
         assert!(shedding.is_at_rest());
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_waited_for_and_corrected() {
+        let mut shedding = Shedding::default();
+        after(&mut shedding, 0, 20, ms(500), ms(2));
+        let (on_its_way, _) = shedding.look(ms(2_000), ms(500));
+        assert_eq!(on_its_way, Some(95));
+        shedding.forget();
+        assert_eq!(shedding.look(ms(2_100), Duration::ZERO).0, None, "the other way round the 95 would stay");
+        shedding.told(ms(2_150), Some(ms(150)));
+        assert_eq!(shedding.look(ms(2_200), Duration::ZERO).0, Some(0));
+        assert_eq!(shedding.look(ms(2_200) + LOST_AFTER, Duration::ZERO).0, None);
+        assert_eq!(shedding.look(ms(2_201) + LOST_AFTER, Duration::ZERO).0, Some(0), "its word is lost");
     }
 }

@@ -134,7 +134,7 @@ impl Dispatcher {
             startup_time: state.startup_time,
             calls: calls.len(),
             permits,
-            shed_percent: state.shedding.percent(),
+            shed_percent: state.shedding.in_force(),
             drift: state.drift.found(),
             drift_repaired: state.drift.repaired(),
         }

@@ -148,7 +148,7 @@ impl NodeState {
         self.generation += 1;
         self.compared = false;
         self.ready = false;
-        self.shedding = Shedding::default();
+        self.shedding.forget();
         // Their leaving may have been missed; who is still in the application then is routed after all.
         self.leaving.clear();
     }

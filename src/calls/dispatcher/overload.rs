@@ -1,15 +1,14 @@
 //! Tells each node's dialplan which part of the new calls to refuse, while requests wait.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::{Dispatcher, Report};
-use crate::ari::Request;
-use crate::calls::shedding::{NONE_BELOW, News};
+use crate::ari::{Error, Request};
+use crate::calls::shedding::{NONE_BELOW, News, VARIABLE};
 use crate::panics;
 use crate::telemetry::name;
-
-/// The global variable that `asterisk/etc/extensions.conf` reads: percent.
-const VARIABLE: &str = "CAPCONDUIT_SHED";
 
 impl Dispatcher {
     /// Whether there is anything to look at.
@@ -31,25 +30,42 @@ impl Dispatcher {
                     "requests wait for Asterisk: part of the new calls is refused until it has caught up"
                 ),
                 Some(News::Over { most }) => info!(node, most_percent = most, "no new calls are refused any more"),
-                None => {}
+                Some(News::Untold) | None => {}
             }
             let Some(percent) = tell else { continue };
-            metrics::gauge!(name::SHED_PERCENT, "node" => node.to_owned()).set(f64::from(percent));
-            let (handle, reports) = (state.handle.clone(), self.reports.clone());
+            let (handle, reports, clock) = (state.handle.clone(), self.reports.clone(), self.context.clock);
             tokio::spawn(async move {
-                panics::trap(|| format!("telling {} what to refuse", handle.name()));
-                let value = percent.to_string();
-                // Not on a socket, where it would wait behind what is to be relieved.
-                let told = handle.http(Request::SetGlobal { variable: VARIABLE, value: &value }).await;
+                let telling = async {
+                    panics::trap(|| format!("telling {} what to refuse", handle.name()));
+                    let (value, since) = (percent.to_string(), clock.now().mono);
+                    // Not on a socket, where it would wait behind what is to be relieved.
+                    let told = handle.http(Request::SetGlobal { variable: VARIABLE, value: &value }).await;
+                    told.map(|_| clock.now().mono.saturating_sub(since))
+                };
+                // Without a report it would never be told again.
+                let took =
+                    panics::caught(telling).await.unwrap_or_else(|panic| Err(Error::Protocol(panic.to_string())));
                 // The receiver lives as long as the dispatcher; after it nobody sheds.
-                drop(reports.send(Report::Shed { node: handle.index(), told: told.is_ok() }));
+                drop(reports.send(Report::Shed { node: handle.index(), took }));
             });
         }
     }
 
     /// A node was told, or could not be.
-    pub(super) fn shed_told(&mut self, node: usize, told: bool) {
+    pub(super) fn shed_told(&mut self, node: usize, took: &Result<Duration, Error>) {
         let now = self.context.clock.now().mono;
-        self.nodes[node].shedding.told(now, told);
+        let state = &mut self.nodes[node];
+        let news = state.shedding.told(now, took.as_ref().ok().copied());
+        if let (Some(News::Untold), Err(error)) = (news, took) {
+            warn!(node = state.handle.name(), %error, "the node could not be told which part of the new calls to refuse; trying again");
+        }
+        self.measure_shed(node);
+    }
+
+    /// For the metrics: what is known to be in force.
+    pub(super) fn measure_shed(&self, node: usize) {
+        let state = &self.nodes[node];
+        let percent = state.shedding.in_force();
+        metrics::gauge!(name::SHED_PERCENT, "node" => state.handle.name().to_owned()).set(f64::from(percent));
     }
 }
