@@ -45,7 +45,9 @@ impl Asterisk {
                 (200, json!({ "value": self.wall(around.now).timestamp().to_string() }).to_string())
             }
             ("POST", ["asterisk", "variable"]) => {
-                self.heartbeat = asked.parameter("value").parse().ok();
+                if asked.parameter("variable") == "CAPCONDUIT_HEARTBEAT" {
+                    self.heartbeat = asked.parameter("value").parse().ok();
+                }
                 done()
             }
             _ => refused(404, "no such resource"),
