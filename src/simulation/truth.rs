@@ -26,6 +26,8 @@ pub(super) enum Place {
 pub(super) struct Dial {
     pub(super) permit: Permit,
     pub(super) gone: Option<Duration>,
+    /// Until then no controller can know of it: one that was killed took it along, and its node has not listed its channels since.
+    unknown_until: Duration,
 }
 
 /// One inbound call.
@@ -205,7 +207,7 @@ impl Truth {
             return;
         };
         let call = &mut self.calls[index];
-        let again = call.dials.insert(n, Dial { permit, gone: None }).is_some();
+        let again = call.dials.insert(n, Dial { permit, gone: None, unknown_until: Duration::ZERO }).is_some();
         if again && !self.forgotten.contains(&id) {
             self.wrong.push(format!("{id}-{n} was dialled twice"));
         }
@@ -241,7 +243,35 @@ impl Truth {
         campaign.links.iter().find(|link| link.id == permit.link).map_or(CountOn::Answered, |link| link.count_on)
     }
 
+    /// A controller is killed: attempts that the journal does not have, nobody knows until their nodes have listed their channels.
+    pub(super) fn forget(&mut self, journal: &Journal) {
+        self.forgotten.extend(journal.lost.iter().copied());
+        for call in &mut self.calls {
+            let Some(id) = call.id.filter(|id| journal.lost.contains(id)) else { continue };
+            let unknown = call.dials.iter_mut().filter(|(n, dial)| dial.gone.is_none() && !journal.has(id, **n));
+            unknown.for_each(|(_, dial)| dial.unknown_until = Duration::MAX);
+        }
+    }
+
+    /// A controller has this node's channels at this time.
+    pub(super) fn listed(&mut self, node: usize, at: Duration) {
+        let calls = self.calls.iter_mut().filter(|call| call.node == node);
+        calls.flat_map(|call| call.dials.values_mut()).for_each(|dial| dial.unknown_until = dial.unknown_until.min(at));
+    }
+
+    /// Attempts like this that live, and that no controller can know of.
+    fn unknown(&self, now: Duration, like: impl Fn(Permit) -> bool) -> u32 {
+        let dials = self.calls.iter().flat_map(|call| call.dials.values());
+        let unknown = dials.filter(|dial| dial.gone.is_none() && dial.unknown_until > now && like(dial.permit));
+        u32::try_from(unknown.count()).unwrap_or(u32::MAX)
+    }
+
     fn check_caps(&mut self, permit: Permit, now: Duration) {
+        let unknown = [
+            self.unknown(now, |it| it.link == permit.link),
+            self.unknown(now, |it| it.client == permit.client),
+            self.unknown(now, |it| it.campaign == permit.campaign),
+        ];
         let campaign = &self.snapshot.campaigns[&permit.campaign];
         let Some(link) = campaign.links.iter().find(|link| link.id == permit.link) else { return };
         let used = self.links.get(&permit.link).copied().unwrap_or_default();
@@ -249,10 +279,10 @@ impl Truth {
         let all = self.campaigns.get(&permit.campaign).copied().unwrap_or(0);
         let client_max = self.snapshot.clients[&permit.client].max_concurrency;
         let limits = [
-            ("link", permit.link.0, u64::from(used.live), link.max_concurrency.map(u64::from)),
+            ("link", permit.link.0, u64::from(used.live - unknown[0]), link.max_concurrency.map(u64::from)),
             ("total of link", permit.link.0, used.counted - used.missed, link.total_calls_allowed),
-            ("client", permit.client.0, u64::from(client), client_max.map(u64::from)),
-            ("campaign", permit.campaign.0, u64::from(all), campaign.max_concurrency.map(u64::from)),
+            ("client", permit.client.0, u64::from(client - unknown[1]), client_max.map(u64::from)),
+            ("campaign", permit.campaign.0, u64::from(all - unknown[2]), campaign.max_concurrency.map(u64::from)),
         ];
         for (what, id, used, limit) in limits {
             if limit.is_some_and(|limit| used > limit) {

@@ -156,7 +156,7 @@ fn killed(world: &mut World, life: &mut Life) {
         world.journal.give(entry);
     }
     world.journal.forget_given();
-    world.truth.forgotten.extend(world.journal.lost.iter().copied());
+    world.truth.forget(&world.journal);
     world.writing = false;
     world.forget_waiting();
     let calendar = std::mem::take(&mut world.calendar);

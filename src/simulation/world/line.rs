@@ -114,7 +114,8 @@ impl World {
             self.say(|| format!("  node {node}: {} {} will be {fate:?}", asked.method, asked.path));
         }
         let line = &mut self.lines[node];
-        if over_http && matches!(fate, Fate::Unanswered | Fate::Refused) {
+        let compares = asked.method == "GET" && asked.path != "asterisk/variable";
+        if over_http && compares && matches!(fate, Fate::Unanswered | Fate::Refused) {
             // A comparison that fails is tried again.
             line.dark.push((self.now, self.now + LISTS_WITHIN * self.setting.request_timeout + COMPARED_WITHIN));
         }
@@ -122,7 +123,9 @@ impl World {
         let mut at = free + self.chance.millis(0, 2);
         if let Fate::Slow(by) = fate {
             at += by;
-            line.dark.push((self.now, at + Duration::from_secs(1)));
+            if compares || !over_http {
+                line.dark.push((self.now, at + Duration::from_secs(1)));
+            }
         }
         if !over_http {
             line.requests_free = at;
@@ -158,6 +161,10 @@ impl World {
                     _ => self.in_node(node, |asterisk, around| asterisk.ask(&asked, around)),
                 };
                 self.say(|| format!("  node {node}: {} {} -> {status}", asked.method, asked.path));
+                let listed = (asked.method, asked.path.as_str()) == ("GET", "channels");
+                if listed && life.is_some() && !matches!(fate, Fate::Refused | Fate::Unanswered) {
+                    self.truth.listed(node, self.now + COMPARED_WITHIN);
+                }
                 if status == 204
                     && let Some(leg) = asked.path.strip_suffix("/dial").and_then(|path| path.strip_prefix("channels/"))
                 {
