@@ -189,22 +189,36 @@ async fn calls_that_are_too_many_are_refused_by_the_dialplan_and_recorded(backen
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let site = site.start(&plan).await;
-    let told = site.nodes[0].get("asterisk/variable?variable=CAPCONDUIT_SHED").await;
-    assert_eq!(told.expect("it was told at the start")["value"], json!("0"));
+    until_shed(&site, "0").await;
     let here = || carrier::call().set("did", DID);
     assert_eq!(site.call("before", &here()).await.outcome(), Some(200));
 
+    // With each heartbeat it says again what it wants refused: while the dialplan's part is tried it stands still.
+    site.controller.process().signal("STOP");
+    site.nodes[0].beat_from_the_future(0).await;
     site.nodes[0].set("CAPCONDUIT_SHED", "100").await;
     let refused = site.call("refused", &here()).await;
+    site.controller.process().signal("CONT");
     assert_eq!(refused.outcome(), Some(503), "{:?}", refused.statuses());
     let record = fallen(&site, &refused.call_id).await;
     assert_eq!((record.number("sip_code"), record.text("campaign_name")), (Some(503), "Solar"), "{record:?}");
     assert!(record.0["timeline"].to_string().contains("fallback: overloaded"), "{record:?}");
     assert_eq!(record.attempts(), [""; 0]);
 
-    site.nodes[0].set("CAPCONDUIT_SHED", "0").await;
+    until_shed(&site, "0").await;
     assert_eq!(site.call("after", &here()).await.outcome(), Some(200));
     site.finish().await;
+}
+
+/// Waits until the node knows of this percentage.
+async fn until_shed(site: &Site, percent: &str) {
+    let told = timeout(LIMIT, async {
+        while site.nodes[0].get("asterisk/variable?variable=CAPCONDUIT_SHED").await != Some(json!({ "value": percent }))
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(told.await.is_ok(), "the share stays another than {percent} %:\n{}", site.controller.log());
 }
 
 /// The record of a call that fell back, once the controller has come to it.
