@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::replaced::{self, Sink};
 use super::sip::caller::{Call, Series, call};
 use super::site::{self, Centres, STATIC_IP, Transport};
 use crate::harness::sipp::CARRIER_IP;
@@ -18,6 +19,8 @@ pub(crate) enum Way {
     Static,
     /// This controller.
     Controller,
+    /// The design that it replaces.
+    Replaced,
 }
 
 impl Way {
@@ -26,6 +29,7 @@ impl Way {
         match self {
             Self::Static => STATIC_IP,
             Self::Controller => CARRIER_IP,
+            Self::Replaced => replaced::IP,
         }
     }
 }
@@ -52,12 +56,20 @@ pub(crate) struct Contest {
     pub(crate) sites: Vec<Site>,
     /// Who competes: of each site first `Dial()`, then the controller.
     pub(crate) contestants: Vec<Contestant>,
+    /// The design before this one, on the first site: slower by so much that it takes part only where rates fit it.
+    pub(crate) replaced: Contestant,
+    _sink: Sink,
 }
 
 impl Contestant {
     /// Whether it is this controller.
     pub(crate) fn is_ours(&self) -> bool {
         self.way == Way::Controller
+    }
+
+    /// Whether it is the design before this one.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.way == Way::Replaced
     }
 
     /// Whether it is what the others are compared with.
@@ -98,7 +110,7 @@ impl Contest {
     /// Starts the sites of these kinds.
     pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
         let centres = Centres::open().await;
-        let (mut sites, mut contestants) = (Vec::new(), Vec::new());
+        let (mut sites, mut contestants, sink) = (Vec::new(), Vec::new(), Sink::open().await);
         for &(backend, transport) in kinds {
             let database = match backend {
                 Backend::Sqlite => "SQLite",
@@ -108,14 +120,20 @@ impl Contest {
                 Transport::Websocket => "WebSocket",
                 Transport::Http => "HTTP",
             };
-            sites.push(site::start(&centres, backend, transport).await);
+            let mut prepared = site::prepare(backend, transport);
+            if sites.is_empty() {
+                prepared = sink.add(prepared);
+            }
+            sites.push(prepared.start(&site::plan(&centres)).await);
             let (site, fixed) = (sites.len() - 1, contestants.len());
             let name = format!("Dial(), {database} ({way}'s)");
             contestants.push(Contestant { name, site, way: Way::Static, fixed });
             let name = format!("CapConduit, {way}, {database}");
             contestants.push(Contestant { name, site, way: Way::Controller, fixed });
         }
-        Self { centres, sites, contestants }
+        let name = "func_odbc, GROUP_COUNT, AGI; SQLite".to_owned();
+        let replaced = Contestant { name, site: 0, way: Way::Replaced, fixed: 0 };
+        Self { centres, sites, contestants, replaced, _sink: sink }
     }
 
     /// Has one of them take a block of calls, and leaves it time to come to rest.
@@ -132,6 +150,9 @@ impl Contest {
         let before = site::cpu(site);
         let calls = call(series).await;
         sleep(Duration::from_millis(500)).await;
+        if who.is_replaced() {
+            site::until_idle(site).await;
+        }
         let after = site::cpu(site);
         let mut failed = BTreeMap::new();
         calls

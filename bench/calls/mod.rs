@@ -1,6 +1,6 @@
 //! The bench: real calls through a real Asterisk, by every contestant in turns.
 //!
-//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `contest` who competes, `rows` what is measured, `stats`,
+//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `replaced` the design before this one, `contest` who competes, `rows` what is measured, `stats`,
 //! `plot` and `report` what comes of it.
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
@@ -15,6 +15,7 @@
 
 pub(crate) mod contest;
 pub(crate) mod plot;
+mod replaced;
 pub(crate) mod report;
 pub(crate) mod rows;
 mod sip;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+
 use super::sip::centre::{Centre, Manner};
 use crate::harness::plan::Plan;
 use crate::harness::ports::Ports;
@@ -17,6 +19,9 @@ const MEDIA: &str = "61000-64999";
 
 /// Each node's Stasis applications, and so sockets: Asterisk has one thread for each, which carries its requests out one by one.
 const APPS: u16 = 4;
+
+/// The longest that an Asterisk is waited for which has more to do than it can.
+const IDLE_WITHIN: Duration = Duration::from_secs(180);
 
 /// A call that the first call centre answers.
 pub(crate) const ANSWERED: &str = "+442079460001";
@@ -67,21 +72,41 @@ impl Centres {
     }
 }
 
-/// Starts one Asterisk and its controller.
-pub(crate) async fn start(centres: &Centres, backend: Backend, transport: Transport) -> Site {
-    let ours = |file: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/etc").join(file);
-        std::fs::read_to_string(path).expect("a file that is delivered")
-    };
+/// One Asterisk and its controller, to be started with the [`plan`].
+pub(crate) fn prepare(backend: Backend, transport: Transport) -> Preparation {
     Preparation::new(backend)
         .configured(&format!("transport = \"{}\"\napps = {APPS}", transport.word()), "")
         .applications(APPS)
         .logging("info")
         .media(MEDIA)
-        .asterisk_file("extensions.conf", &(ours("extensions.conf") + STATIC_DIALPLAN))
-        .asterisk_file("pjsip.conf", &(ours("pjsip.conf") + STATIC_ENDPOINT))
-        .start(&plan(centres))
-        .await
+        .asterisk_file("extensions.conf", &dialplan())
+        .asterisk_file("pjsip.conf", &endpoints())
+}
+
+/// A file of `asterisk/etc`.
+pub(crate) fn delivered(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk/etc").join(file);
+    std::fs::read_to_string(path).expect("a file that is delivered")
+}
+
+/// The dialplan: what is delivered, and `Dial()`.
+pub(crate) fn dialplan() -> String {
+    delivered("extensions.conf") + STATIC_DIALPLAN
+}
+
+/// What is delivered, and the carrier of `Dial()`.
+pub(crate) fn endpoints() -> String {
+    delivered("pjsip.conf") + STATIC_ENDPOINT
+}
+
+/// Waits until its Asterisk has no channel left.
+pub(crate) async fn until_idle(site: &Site) {
+    let idle = timeout(IDLE_WITHIN, async {
+        while !site.nodes[0].leftovers().await.is_empty() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    });
+    assert!(idle.await.is_ok(), "its channels stay: {:?}", site.nodes[0].leftovers().await);
 }
 
 /// Where its Asterisk takes SIP.
@@ -94,7 +119,8 @@ pub(crate) fn cpu(site: &mut Site) -> (Duration, Duration) {
     (cpu_of(site.nodes[0].process().id()), cpu_of(site.controller.process().id()))
 }
 
-fn plan(centres: &Centres) -> Plan {
+/// Who takes the calls.
+pub(crate) fn plan(centres: &Centres) -> Plan {
     let at = |centre: &Centre| (CENTRE_IP, centre.address.port());
     let first = "forwarding_priority = 1";
     Plan::new()

@@ -188,7 +188,7 @@ async fn calls_that_are_too_many_are_refused_by_the_dialplan_and_recorded(backen
     let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
-    let site = site.start(&plan).await;
+    let mut site = site.start(&plan).await;
     until_shed(&site, "0").await;
     let here = || carrier::call().set("did", DID);
     assert_eq!(site.call("before", &here()).await.outcome(), Some(200));

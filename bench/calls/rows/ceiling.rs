@@ -9,8 +9,8 @@ use crate::calls::site::ANSWERED;
 use crate::calls::stats::{Spread, percentile};
 
 const TALK: Duration = Duration::from_millis(500);
-/// The first rate that is tried, in calls a second.
-const FIRST: f64 = 60.0;
+/// The first rates that are tried, in calls a second: of the design before this one, and of all others.
+const FIRST: (f64, f64) = (3.0, 60.0);
 /// Each rate is this much higher than the one before.
 const STEP: f64 = 1.15;
 const SECONDS: usize = 6;
@@ -52,12 +52,19 @@ async fn offer(contest: &mut Contest, who: &Contestant, rate: f64, figures: &mut
 
 /// The highest rate that holds.
 async fn highest(contest: &mut Contest, who: &Contestant, figures: &mut Figures) -> f64 {
-    let (mut best, mut rate, mut missed) = (0.0, FIRST, 0);
+    let first = if who.is_replaced() { FIRST.0 } else { FIRST.1 };
+    let (mut best, mut rate, mut missed) = (0.0, first, 0);
     while missed < 2 {
         let block = offer(contest, who, rate, figures).await;
         if holds(&block) {
             (best, missed) = (rate, 0);
         } else {
+            let p99 = percentile(&mut block.set_ups(), 0.99);
+            println!(
+                "bench:   {}: {rate:.1} calls/s are too many, p99 is {p99:.0} ms, {} failed",
+                who.name,
+                block.failures()
+            );
             missed += 1;
         }
         rate *= STEP;
@@ -76,7 +83,8 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
         &how,
         &["contestant", "calls/s", "of Dial()'s", "offered twice that: answered/s", "of the highest rate"],
     );
-    let contestants = contest.contestants.clone();
+    let mut contestants = contest.contestants.clone();
+    contestants.push(contest.replaced.clone());
     let mut all = vec![Figures::default(); contestants.len()];
     for _ in 0..rounds {
         for (who, figures) in contestants.iter().zip(&mut all) {
@@ -87,6 +95,7 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
             println!("bench:   {}: {best:.0} calls/s", who.name);
         }
     }
+    let replaced = Spread::of(&all[contestants.len() - 1].best).median;
     for (n, who) in contestants.iter().enumerate() {
         let (figures, fixed) = (&all[n], &all[who.fixed].best);
         let rate = Spread::of(&figures.best);
@@ -95,6 +104,12 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
         let answered = Spread::of(&figures.best.iter().zip(&figures.good).map(|(a, b)| a * b).collect::<Vec<_>>());
         section.line([who.name.clone(), rate.told(0), share.told(2), answered.told(0), good.told(2)]);
         if who.is_ours() {
+            let times = rate.median / replaced;
+            section.verdict(
+                &format!("{}: at least 20 × the replaced design's", who.name),
+                format!("{times:.0} ×"),
+                times >= 20.0,
+            );
             section.verdict(&format!("{}: at least 65 % of Dial()'s", who.name), share.told(2), share.median >= 0.65);
             section.verdict(
                 &format!("{}: at twice that, at least 90 % of the highest rate", who.name),

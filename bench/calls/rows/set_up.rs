@@ -43,11 +43,10 @@ impl Figures {
     }
 }
 
-async fn rounds(contest: &mut Contest, wanted: Wanted, per_second: usize) -> Vec<Figures> {
-    let contestants = contest.contestants.clone();
+async fn rounds(contest: &mut Contest, contestants: &[Contestant], wanted: Wanted, per_second: usize) -> Vec<Figures> {
     let mut all = vec![Figures::default(); contestants.len()];
     // Not counted: caches fill, pages are touched.
-    for who in &contestants {
+    for who in contestants {
         contest.block(who, ANSWERED, (per_second, per_second as f64), TALK).await;
     }
     for round in 0..wanted.rounds {
@@ -70,14 +69,16 @@ fn paired(values: &[f64], fixed: &[f64], with: impl Fn(f64, f64) -> f64) -> Spre
 
 /// INVITE to 200 at 20 calls a second.
 pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
-    let all = rounds(contest, wanted, 20).await;
+    let mut contestants = contest.contestants.clone();
+    contestants.push(contest.replaced.clone());
+    let all = rounds(contest, &contestants, wanted, 20).await;
     let how = format!(
         "INVITE to 200 OK at the caller in ms, 20 calls/s, answered at once, {} rounds of {} s each in turns; early media possible. \"Added\" is to `Dial()` on the same Asterisk in the same round.",
         wanted.rounds, wanted.seconds
     );
     let mut section =
         Section::new("Set-up time", &how, &["contestant", "p50", "p99", "p50 added", "p99 added", "failed"]);
-    for (n, who) in contest.contestants.iter().enumerate() {
+    for (n, who) in contestants.iter().enumerate() {
         let fixed = &all[who.fixed];
         let (p50, p99) = (&all[n].p50, &all[n].p99);
         let added = (paired(p50, &fixed.p50, |a, b| a - b), paired(p99, &fixed.p99, |a, b| a - b));
@@ -103,6 +104,7 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
             );
         }
     }
+    // Without the replaced design, beside which all others would lie on the axis.
     section.plot("distribution", plot::distribution(&curves(&contest.contestants, &all), "INVITE to 200 OK, ms"));
     section
 }
@@ -119,7 +121,8 @@ fn curves(contestants: &[Contestant], all: &[Figures]) -> Vec<Curve> {
 
 /// CPU at 100 calls a second.
 pub(crate) async fn cpu(contest: &mut Contest, wanted: Wanted) -> Section {
-    let all = rounds(contest, wanted, 100).await;
+    let contestants = contest.contestants.clone();
+    let all = rounds(contest, &contestants, wanted, 100).await;
     let how = format!(
         "CPU time in ms for each call (user and system, from /proc), 100 calls/s of {} ms, {} rounds of {} s each in turns. Caller and call centres run beside it on the same cores.",
         TALK.as_millis(),

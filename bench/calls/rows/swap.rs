@@ -43,7 +43,7 @@ pub(crate) async fn swap(contest: &mut Contest, wanted: Wanted) -> Section {
     );
     let head = ["", "p50 set-up, ms", "p99", "routed in more than 1 ms"];
     let mut section = Section::new("Change of a large configuration", &how, &head);
-    contest.sites.push(site::start(&contest.centres, Backend::Sqlite, Transport::Websocket).await);
+    contest.sites.push(site::prepare(Backend::Sqlite, Transport::Websocket).start(&site::plan(&contest.centres)).await);
     let (site, fixed) = (contest.sites.len() - 1, 0);
     fill(&contest.sites[site]);
     until_in_force(&contest.sites[site]).await;

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -127,6 +127,14 @@ impl Preparation {
         std::fs::write(&path, text).expect("the test's folder takes a file");
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a file of ours");
         path.display().to_string()
+    }
+
+    /// A folder of the site's.
+    #[allow(dead_code, reason = "the bench needs it")]
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(&path).expect("the test's folder takes a folder");
+        path
     }
 
     /// A file of Asterisk's configuration that is to be another than that of `asterisk/etc`.
