@@ -4,7 +4,6 @@
 //! there for a pause, as long as another client can take them. Then one call, the probe, tries it: any sign of life closes the breaker, a
 //! failure opens it for twice the time. One node says nothing about another: a client may have registered with one only.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +96,7 @@ pub enum Turn {
 pub struct Breakers {
     terms: Terms,
     /// Only those with failures: a client that is well has none.
-    nodes: HashMap<Arc<str>, FxHashMap<ClientId, Breaker>>,
+    nodes: FxHashMap<Arc<str>, FxHashMap<ClientId, Breaker>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,7 +116,7 @@ impl Breakers {
     /// Breakers that are all closed.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        Self { terms, nodes: HashMap::new() }
+        Self { terms, nodes: FxHashMap::default() }
     }
 
     /// How the client's breaker stands. A probe lasts as long as its permit is held, so that one whose call died is not waited for.

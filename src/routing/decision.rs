@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::breaker::{At, Breakers, Outage};
-use super::caps::{Full, Ledger, Used};
+use super::caps::{Cap, Ledger, Used};
 use super::number::Dialled;
-use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, words};
-use super::strategy::Rotation;
+use super::snapshot::{Campaign, Client, Did, Link, Snapshot, Status, Strategy, words};
+use super::strategy::{Credit, Rotation};
 use super::trace::Outlook;
 use crate::id::{CampaignId, ClientId, DidId, LinkId, UserId};
 
@@ -26,6 +26,10 @@ pub struct Usage<'a> {
 impl Usage<'_> {
     fn outage(&self, client: ClientId) -> Option<Outage> {
         self.breakers.standing(self.at, client, self.ledger).outage()
+    }
+
+    fn credit(&self, strategy: Strategy, link: &Link) -> Credit {
+        self.rotation.map_or_else(Credit::default, |rotation| rotation.credit(strategy, link))
     }
 }
 
@@ -56,14 +60,14 @@ words! {
     }
 }
 
-/// One link as the decision saw it.
-#[derive(Debug, Clone, Copy)]
+/// One link as the decision saw it. Small, because a decision makes one for each link of its campaign.
+#[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) verdict: Verdict,
     pub(super) used: Used,
-    pub(super) credit_millionths: i64,
+    pub(super) credit: Credit,
     /// Since when its client is not reached from the node, whatever the verdict.
-    pub(super) outage: Option<Outage>,
+    pub(super) outage: Option<Box<Outage>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +76,8 @@ pub(super) enum Verdict {
     LinkInactive,
     ClientWithdrawn,
     ClientInactive,
-    Full(Full),
-    Unreachable(Outage),
+    Full(Cap),
+    Unreachable,
 }
 
 /// The decision's inputs, kept cheap while the call lives; `Trace::view` makes the form that is stored.
@@ -116,8 +120,12 @@ pub fn route<'a>(snapshot: &Snapshot, dialled: &Dialled, usage: impl FnOnce(Camp
 
 fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: Usage<'_>) -> Decision {
     let campaign_live = usage.ledger.campaign_live(campaign.id);
-    let see = |link| see(snapshot, (campaign, campaign_live), link, usage);
-    let links: Vec<Seen> = campaign.links.iter().map(see).collect();
+    let clients: Vec<Option<&Arc<Client>>> =
+        campaign.links.iter().map(|link| snapshot.clients.get(&link.client)).collect();
+    let see = |(link, client): (&Link, &Option<&Arc<Client>>)| {
+        see((campaign, campaign_live), (link, client.map(Arc::as_ref)), usage)
+    };
+    let links: Vec<Seen> = campaign.links.iter().zip(&clients).map(see).collect();
     let which = |wanted: fn(Verdict) -> bool| {
         let found = campaign.links.iter().zip(&links).filter(|(_, seen)| wanted(seen.verdict));
         found.map(|(link, _)| link).collect::<Vec<_>>()
@@ -125,7 +133,7 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
     let mut eligible = which(|verdict| verdict == Verdict::Eligible);
     if eligible.is_empty() {
         // A try that will probably fail is better than a refusal: where nobody else is left, breakers keep nobody out.
-        eligible = which(|verdict| matches!(verdict, Verdict::Unreachable(_)));
+        eligible = which(|verdict| verdict == Verdict::Unreachable);
     }
     let order = match usage.rotation {
         Some(rotation) => rotation.order(campaign.strategy, &eligible),
@@ -147,29 +155,25 @@ fn order_links(snapshot: &Snapshot, did: &Did, campaign: &Arc<Campaign>, usage: 
         last_offered: usage.rotation.and_then(Rotation::last_offered),
         candidates: order,
         links,
-        clients: campaign.links.iter().map(|link| snapshot.clients.get(&link.client).cloned()).collect(),
+        clients: clients.into_iter().map(Option::<&Arc<Client>>::cloned).collect(),
     };
     Decision { did: Some(did.clone()), campaign: Some(Arc::clone(campaign)), candidates, trace: Some(trace) }
 }
 
-fn see(snapshot: &Snapshot, (campaign, live): (&Campaign, u32), link: &Link, usage: Usage<'_>) -> Seen {
-    let (client, outage) = (snapshot.clients.get(&link.client), usage.outage(link.client));
+fn see((campaign, live): (&Campaign, u32), (link, client): (&Link, Option<&Client>), usage: Usage<'_>) -> Seen {
+    let outage = usage.outage(link.client);
     let used = usage.ledger.used(live, link);
     let verdict = match client {
         _ if link.withdrawn => Verdict::ClientWithdrawn,
         _ if link.status != Status::Active => Verdict::LinkInactive,
-        Some(client) if client.status == Status::Active => {
-            let full = used.full(campaign, link, client).next().map(Verdict::Full);
-            full.or(outage.map(Verdict::Unreachable)).unwrap_or(Verdict::Eligible)
-        }
+        Some(client) if client.status == Status::Active => match used.full(campaign, link, client).next() {
+            Some(full) => Verdict::Full(full.cap),
+            None if outage.is_some() => Verdict::Unreachable,
+            None => Verdict::Eligible,
+        },
         _ => Verdict::ClientInactive,
     };
-    Seen {
-        verdict,
-        used,
-        credit_millionths: usage.rotation.map_or(0, |r| r.credit_millionths(campaign.strategy, link)),
-        outage,
-    }
+    Seen { verdict, used, credit: usage.credit(campaign.strategy, link), outage: outage.map(Box::new) }
 }
 
 /// Every link of a campaign, active or not, as a decision would see it, and all that keeps it from being offered a call. Codes are those of
@@ -178,14 +182,14 @@ fn see(snapshot: &Snapshot, (campaign, live): (&Campaign, u32), link: &Link, usa
 pub fn look(snapshot: &Snapshot, campaign: &Campaign, usage: Usage<'_>) -> Vec<Outlook> {
     let live = usage.ledger.campaign_live(campaign.id);
     let look = |link: &Link| {
-        let seen = see(snapshot, (campaign, live), link, usage);
         let client = snapshot.clients.get(&link.client).map(Arc::as_ref);
-        Outlook { obstacles: obstacles(campaign, link, client, seen), link: seen.view(link, client, None) }
+        let seen = see((campaign, live), (link, client), usage);
+        Outlook { obstacles: obstacles(campaign, link, client, &seen), link: seen.view(link, client, None) }
     };
     campaign.links.iter().map(look).collect()
 }
 
-fn obstacles(campaign: &Campaign, link: &Link, client: Option<&Client>, seen: Seen) -> Vec<&'static str> {
+fn obstacles(campaign: &Campaign, link: &Link, client: Option<&Client>, seen: &Seen) -> Vec<&'static str> {
     let active = client.is_some_and(|client| client.status == Status::Active);
     let mut found = Vec::new();
     for (is, verdict) in [
@@ -197,7 +201,7 @@ fn obstacles(campaign: &Campaign, link: &Link, client: Option<&Client>, seen: Se
     }
     if let Some(client) = client {
         found.extend(seen.used.full(campaign, link, client).map(|full| full.cap.as_str()));
-        found.extend(seen.outage.map(|outage| Verdict::Unreachable(outage).code()));
+        found.extend(seen.outage.is_some().then(|| Verdict::Unreachable.code()));
     }
     found
 }

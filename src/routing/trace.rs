@@ -129,8 +129,8 @@ impl Verdict {
             Self::LinkInactive => "link_paused",
             Self::ClientWithdrawn => CLIENT_WITHDRAWN,
             Self::ClientInactive => "client_paused",
-            Self::Full(full) => full.cap.as_str(),
-            Self::Unreachable(_) => CLIENT_UNREACHABLE,
+            Self::Full(cap) => cap.as_str(),
+            Self::Unreachable => CLIENT_UNREACHABLE,
         }
     }
 }
@@ -153,9 +153,9 @@ impl Seen {
             client_limit: client.and_then(|client| client.max_concurrency),
             priority: link.forwarding_priority,
             weight: link.weight,
-            credit_millionths: self.credit_millionths,
-            unreachable_since: self.outage.map(|outage| outage.since.wall),
-            unreachable_until: self.outage.map(|outage| outage.until.wall),
+            credit_millionths: self.credit.millionths(),
+            unreachable_since: self.outage.as_ref().map(|outage| outage.since.wall),
+            unreachable_until: self.outage.as_ref().map(|outage| outage.until.wall),
         }
     }
 }

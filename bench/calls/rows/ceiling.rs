@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::calls::contest::{Block, Contest, Contestant};
 use crate::calls::plot::{self, Curve};
 use crate::calls::report::Section;
@@ -14,6 +16,8 @@ const FIRST: (f64, f64) = (3.0, 60.0);
 /// Each rate is this much higher than the one before.
 const STEP: f64 = 1.15;
 const SECONDS: usize = 6;
+/// Between contestants: PJSIP keeps a transaction for 32 s (RFC 3261, timers B, H and J), and nobody is to carry another's.
+const REST: Duration = Duration::from_secs(35);
 
 /// A rate that was offered, and what became of it.
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +79,9 @@ async fn highest(contest: &mut Contest, who: &Contestant, figures: &mut Figures)
 /// Ceilings, and goodput at twice of each.
 pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
     let how = format!(
-        "The highest rate, in steps of {:.0} %, {SECONDS} s each, with less than 0.1 % of the calls failed and p99 of the set-up below 250 ms; then twice that rate: calls answered in a second. {rounds} rounds in turns.",
-        (STEP - 1.0) * 100.0
+        "The highest rate, in steps of {:.0} %, {SECONDS} s each, with less than 0.1 % of the calls failed and p99 of the set-up below 250 ms; then twice that rate: calls answered in a second. {rounds} rounds in turns, with a rest of {} s before each turn.",
+        (STEP - 1.0) * 100.0,
+        REST.as_secs()
     );
     let mut section = Section::new(
         "Highest rate",
@@ -88,6 +93,7 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
     let mut all = vec![Figures::default(); contestants.len()];
     for _ in 0..rounds {
         for (who, figures) in contestants.iter().zip(&mut all) {
+            sleep(REST).await;
             let best = highest(contest, who, figures).await;
             let block = offer(contest, who, 2.0 * best, figures).await;
             figures.best.push(best);
