@@ -39,7 +39,7 @@ use crate::store::{self, Db};
 use crate::telemetry::{Metrics, name};
 
 /// How often the database is asked whether the configuration changed, heard of or not.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 /// Changes that are heard of within this of each other are read together.
 const GATHER: Duration = Duration::from_millis(50);
 /// How long the last records may take to be written once the dispatcher has ended.

@@ -1,13 +1,17 @@
 //! HTTP: the second transport, and the way of all list requests.
 
+use std::io::{self, BufReader};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, Url};
 use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::error::{BadNode, Error, NO_ANSWER};
 use super::request::Rendered;
@@ -20,6 +24,11 @@ const POOL_IDLE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 64;
 /// Longest wait for a TCP connection and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A list of so many bytes takes milliseconds to read.
+const LONG: u64 = 1 << 18;
+
+const LOST: &str = "the connection was lost before the answer came";
 
 /// One node's HTTP client; clones share one pool.
 #[derive(Debug, Clone)]
@@ -97,6 +106,37 @@ impl Http {
         if let Some(simulated) = &self.simulated {
             return simulated.call(request, timeout).await;
         }
+        read(self.send(request, timeout).await?).await
+    }
+
+    /// A list, which may be of tens of megabytes: what is short is read at once, a long one as it comes and by another thread, so that no
+    /// call waits for it and the text of it is never in memory as a whole.
+    pub(super) async fn list<T>(&self, request: &Rendered, timeout: Duration) -> Result<Vec<T>, Error>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return simulated.call(request, timeout).await?.json();
+        }
+        let answer = self.send(request, timeout).await?;
+        if !answer.status().is_success() || answer.content_length().is_some_and(|length| length < LONG) {
+            return read(answer).await?.json();
+        }
+        let text = answer.bytes_stream().map_err(io::Error::other);
+        let text = BufReader::new(SyncIoBridge::new(StreamReader::new(text)));
+        let list = tokio::task::spawn_blocking(move || serde_json::from_reader(text)).await;
+        list.map_err(|died| Error::Protocol(died.to_string()))?.map_err(|error| {
+            if !error.is_io() {
+                return Error::Protocol(error.to_string());
+            }
+            let lost = io::Error::from(error);
+            let lost = lost.get_ref().and_then(|lost| lost.downcast_ref::<reqwest::Error>());
+            lost.map_or(Error::OutcomeUnknown(LOST), unsent_or_unknown)
+        })
+    }
+
+    async fn send(&self, request: &Rendered, timeout: Duration) -> Result<reqwest::Response, Error> {
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|e| Error::Protocol(e.to_string()))?;
         let mut call = self
             .client
@@ -109,10 +149,7 @@ impl Http {
         if let Some(body) = &request.body {
             call = call.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let answer = call.send().await.map_err(|error| unsent_or_unknown(&error))?;
-        let status = answer.status();
-        let body = answer.text().await.map_err(|error| unsent_or_unknown(&error))?;
-        Response::from_parts(status.as_u16(), status.canonical_reason().unwrap_or("no reason given"), body)
+        call.send().await.map_err(|error| unsent_or_unknown(&error))
     }
 
     async fn carry(&self, Outgoing { request, ticket }: Outgoing) {
@@ -125,6 +162,12 @@ impl Http {
     }
 }
 
+async fn read(answer: reqwest::Response) -> Result<Response, Error> {
+    let status = answer.status();
+    let body = answer.text().await.map_err(|error| unsent_or_unknown(&error))?;
+    Response::from_parts(status.as_u16(), status.canonical_reason().unwrap_or("no reason given"), body)
+}
+
 /// Only a connection that never came about is certain not to have carried the request.
 fn unsent_or_unknown(error: &reqwest::Error) -> Error {
     if error.is_connect() {
@@ -134,7 +177,7 @@ fn unsent_or_unknown(error: &reqwest::Error) -> Error {
     } else if error.is_timeout() {
         Error::OutcomeUnknown(NO_ANSWER)
     } else {
-        Error::OutcomeUnknown("the connection was lost before the answer came")
+        Error::OutcomeUnknown(LOST)
     }
 }
 

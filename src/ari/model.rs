@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A channel as it was when the event happened (ARI `Channel`).
+/// A channel as it was when the event happened (ARI `Channel`): so much of it as is used, for lists have tens of thousands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "RawChannel")]
 pub struct Channel {
@@ -22,8 +22,6 @@ pub struct Channel {
     pub caller: CallerId,
     /// The extension it is in or came through: for an inbound channel the dialled number.
     pub exten: String,
-    /// The dialplan context it is in or came through.
-    pub context: String,
     /// The running dialplan application, such as `Stasis`.
     pub app_name: String,
     /// Its arguments, such as `capconduit-1,inbound,…`.
@@ -201,7 +199,6 @@ struct RawChannel {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawDialplan {
-    context: String,
     exten: String,
     app_name: String,
     app_data: String,
@@ -241,7 +238,6 @@ impl From<RawChannel> for Channel {
             protocol_id: raw.protocol_id,
             caller: raw.caller,
             exten: raw.dialplan.exten,
-            context: raw.dialplan.context,
             app_name: raw.dialplan.app_name,
             app_data: raw.dialplan.app_data,
             creationtime: raw.creationtime,

@@ -24,9 +24,6 @@ use crate::config;
 /// A list may be long: it gets this many times a request's deadline.
 const LIST_PATIENCE: u32 = 5;
 
-/// A list of so many bytes takes milliseconds to read, which no call shall wait for: another thread does it.
-const LONG: usize = 1 << 18;
-
 /// What a node tells its one consumer.
 #[derive(Debug, Clone)]
 pub struct NodeEvent {
@@ -356,12 +353,7 @@ impl NodeHandle {
         T: serde::de::DeserializeOwned + Send + 'static,
     {
         let timeout = self.shared.request_timeout * LIST_PATIENCE;
-        let response = self.shared.http.call(&Rendered::get(kind, path.to_owned()), timeout).await?;
-        if response.body.len() < LONG {
-            return response.json();
-        }
-        let read = tokio::task::spawn_blocking(move || response.json()).await;
-        read.unwrap_or_else(|died| Err(Error::Protocol(died.to_string())))
+        self.shared.http.list(&Rendered::get(kind, path.to_owned()), timeout).await
     }
 }
 

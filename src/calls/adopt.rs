@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use futures_channel::mpsc;
 
 use super::attempt::Attempt;
 use super::facts::CallFacts;

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_channel::mpsc;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::error;
 
@@ -86,7 +86,7 @@ impl Clearing {
             }
             tokio::select! {
                 biased;
-                Some(input) = inputs.recv() => match input.into_told() {
+                Some(input) = inputs.next() => match input.into_told() {
                     Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip),
                     Input::LegMissing { n, .. } => self.leg_gone(n, None, None),
                     Input::CallerGone | Input::Missing { .. } => self.caller_gone = true,

@@ -104,7 +104,6 @@ mod tests {
             protocol_id: "abc@carrier".into(),
             caller: CallerId { number: number.into(), name: "Ann \"x\" <y>".into() },
             exten: "+442071234567".into(),
-            context: String::new(),
             app_name: "Stasis".into(),
             app_data: "capconduit-1,inbound,allowed,%3Csip%3A%2B442079999999%40x%3E".into(),
             creationtime: DateTime::UNIX_EPOCH,

@@ -315,7 +315,6 @@ mod tests {
             protocol_id: String::new(),
             caller: CallerId::default(),
             exten: "+442071234567".into(),
-            context: "capconduit-inbound".into(),
             app_name: "Stasis".into(),
             app_data: app_data.into(),
             creationtime: DateTime::UNIX_EPOCH,

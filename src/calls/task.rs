@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_channel::mpsc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
 use super::attempt::Leg;
@@ -148,7 +148,7 @@ impl CallTask {
             tokio::select! {
                 // What happened comes before what has not: an answer in the inbox beats the timer that expired meanwhile.
                 biased;
-                Some(input) = inputs.recv() => self.feed(input),
+                Some(input) = inputs.next() => self.feed(input),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.answered(answer),
                 () = tick => self.feed(Input::Tick),
             }

@@ -436,7 +436,6 @@ impl Asterisk {
             protocol_id: String::new(),
             caller: CallerId { number: "+447700900123".into(), name: String::new() },
             exten: chan.exten.clone(),
-            context: "capconduit-inbound".into(),
             app_name: if chan.in_stasis { "Stasis".into() } else { String::new() },
             app_data: chan.app_data.clone(),
             creationtime: chan.created,

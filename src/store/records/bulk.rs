@@ -30,9 +30,10 @@ pub(super) async fn insert<E: EntityTrait>(
         )
     } else {
         let values = E::Column::iter().map(|column| in_sqlite(&column)).collect::<Vec<_>>().join(", ");
-        // Materialized: else each row would be written out as text again for each of its columns. Without WHERE, ON would be that of a join.
+        // As JSONB, so that no row is ever text again; materialized, so that none is taken out of the document once for each column. Without
+        // WHERE, ON would be that of a join.
         format!(
-            "WITH document(fields) AS MATERIALIZED (SELECT jsonb(value) FROM json_each($1)) \
+            "WITH document(fields) AS MATERIALIZED (SELECT value FROM jsonb_each($1)) \
              INSERT INTO \"{table}\" ({columns}) SELECT {values} FROM document WHERE true \
              ON CONFLICT DO NOTHING RETURNING {returning}"
         )
