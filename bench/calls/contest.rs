@@ -58,7 +58,7 @@ pub(crate) struct Contest {
     pub(crate) contestants: Vec<Contestant>,
     /// The design before this one: slower by so much that it takes part only where rates fit it.
     pub(crate) replaced: Contestant,
-    _sink: Sink,
+    sink: Sink,
 }
 
 impl Contestant {
@@ -132,7 +132,7 @@ impl Contest {
         sites.push(prepared.start(&site::plan(&centres)).await);
         let name = "func_odbc, GROUP_COUNT, AGI; SQLite".to_owned();
         let replaced = Contestant { name, site: sites.len() - 1, way: Way::Replaced, fixed: 0 };
-        Self { centres, sites, contestants, replaced, _sink: sink }
+        Self { centres, sites, contestants, replaced, sink }
     }
 
     /// Has one of them take a block of calls, and leaves it time to come to rest.
@@ -151,6 +151,10 @@ impl Contest {
         sleep(Duration::from_millis(500)).await;
         if who.is_replaced() {
             site::until_idle(site).await;
+            let (posted, all) = (self.sink.take(), calls.len());
+            if posted != all {
+                println!("bench:   {}: its script posted {posted} records of {all} calls", who.name);
+            }
         }
         let after = site::cpu(site);
         let mut failed = BTreeMap::new();

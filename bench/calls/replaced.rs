@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,6 +47,7 @@ const TABLES: &str = "
 #[derive(Debug)]
 pub(crate) struct Sink {
     address: SocketAddr,
+    posted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -59,12 +62,19 @@ impl Sink {
     pub(crate) async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("a bound socket has an address");
+        let posted = Arc::<AtomicUsize>::default();
+        let counter = posted.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(take(stream));
+                tokio::spawn(take(stream, counter.clone()));
             }
         });
-        Self { address, task }
+        Self { address, posted, task }
+    }
+
+    /// How many records were posted since this was asked last.
+    pub(crate) fn take(&self) -> usize {
+        self.posted.swap(0, Ordering::Relaxed)
     }
 
     /// Adds the design to a site's Asterisk; its records come here.
@@ -106,8 +116,8 @@ fn open_to_asterisk(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("it is ours");
 }
 
-/// Answers 200 to whatever comes.
-async fn take(mut stream: TcpStream) {
+/// Answers 200 to whatever comes, and counts it.
+async fn take(mut stream: TcpStream, posted: Arc<AtomicUsize>) {
     let mut part = vec![0; 4096];
     // The script sends head and body in two writes; who reads only the first has its reset connection.
     let mut got = Vec::new();
@@ -119,6 +129,7 @@ async fn take(mut stream: TcpStream) {
             .lines()
             .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
         if body.len() >= length.unwrap_or_default() {
+            posted.fetch_add(1, Ordering::Relaxed);
             break;
         }
     }

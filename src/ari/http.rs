@@ -16,7 +16,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::error::{BadNode, Error, NO_ANSWER};
 use super::request::Rendered;
 use super::ticket::{Outgoing, Response};
-use crate::config;
+use crate::{config, panics};
 
 /// Below Asterisk's `session_keep_alive` of 15 s, so that no request is written into a connection Asterisk closes.
 const POOL_IDLE: Duration = Duration::from_secs(10);
@@ -125,8 +125,10 @@ impl Http {
         }
         let text = answer.bytes_stream().map_err(io::Error::other);
         let text = BufReader::new(SyncIoBridge::new(StreamReader::new(text)));
-        let list = tokio::task::spawn_blocking(move || serde_json::from_reader(text)).await;
-        list.map_err(|died| Error::Protocol(died.to_string()))?.map_err(|error| {
+        // At the process's end tokio's timer panics under a read that is under way: nobody waits for the list any more.
+        let reading = move || panics::caught_now(|| serde_json::from_reader(text)).map_err(|panic| panic.to_string());
+        let list = tokio::task::spawn_blocking(reading).await.unwrap_or_else(|died| Err(died.to_string()));
+        list.map_err(Error::Protocol)?.map_err(|error| {
             if !error.is_io() {
                 return Error::Protocol(error.to_string());
             }

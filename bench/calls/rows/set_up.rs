@@ -73,7 +73,7 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
     contestants.push(contest.replaced.clone());
     let all = rounds(contest, &contestants, wanted, 20).await;
     let how = format!(
-        "INVITE to 200 OK at the caller in ms, 20 calls/s, answered at once, {} rounds of {} s each in turns; early media possible. \"Added\" is to `Dial()` on the same Asterisk in the same round.",
+        "INVITE to 200 OK at the caller in ms, 20 calls/s, answered at once, {} rounds of {} s each in turns; early media possible. \"Added\" is to `Dial()` on the same Asterisk in the same round, that of the replaced design, which has an Asterisk of its own, to the first.",
         wanted.rounds, wanted.seconds
     );
     let mut section =
