@@ -25,6 +25,10 @@ async fn answered(site: &Site, node: usize, name: &str, calls: u32, talk_ms: u32
     let mut sipp = site.begin_at(&site.nodes[node], CARRIER_IP, name, &scenario, (calls, 10));
     let all = |dialogs: &[crate::harness::trace::Dialog]| dialogs.iter().filter(|call| call.answered()).count();
     sipp.reach("the calls are answered", |dialogs| all(dialogs) == usize::try_from(calls).unwrap_or(0)).await;
+    // The caller's 200 is Asterisk's: a node that dies with it takes along what the controller has not heard yet.
+    let heard = || site.controller.log().matches(" -> answered(1) -> talking(1)").count();
+    let live = site.controller.gauge("capconduit_calls_live").await;
+    until("the controller has heard of it", || heard() as f64 >= live).await;
     sipp
 }
 
