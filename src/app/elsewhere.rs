@@ -8,6 +8,8 @@ use crate::calls::dispatcher::NodeStanding;
 use crate::id::LinkId;
 use crate::store;
 
+/// How often the totals of every link are read, at most; the configuration's revision, which is one row, is looked at more often.
+const READ_EVERY: Duration = Duration::from_millis(500);
 /// How long the other's last records may take to be written once it has left.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 /// How long nothing must have counted here until what was counted for safety is forgotten: the other's records are written by then.
@@ -18,6 +20,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Elsewhere {
     /// Monotonic time until which the database is followed.
     until: Option<Duration>,
+    /// When (monotonic) it was read last.
+    read: Option<Duration>,
     /// Since when (monotonic) nothing is under way here, and what was counted then.
     idle: Option<(Duration, HashMap<LinkId, u64>)>,
 }
@@ -33,6 +37,9 @@ impl Elsewhere {
         if self.until.is_none_or(|until| now > until) {
             return Ok(());
         }
+        if self.read.is_some_and(|read| now < read + READ_EVERY) {
+            return Ok(());
+        }
         // A call's permits go before its record is in the journal: both must be done with.
         let idle = if registry.live() == 0 { registry.book().ledger.idle_totals() } else { None };
         let before = self.idle.take();
@@ -43,6 +50,7 @@ impl Elsewhere {
         // The journal first: what comes to the database in between is counted twice for a moment, and not left out.
         let waiting = journal.counted().await;
         let mut totals = store::snapshot::totals(db).await?;
+        self.read = Some(now);
         registry.book().ledger.raise_totals(&totals);
         if let Some((since, before)) = &self.idle
             && now >= *since + SETTLED_AFTER
