@@ -57,7 +57,7 @@ pub(crate) struct Contest {
     /// Who competes: of each site first `Dial()`, then the controller.
     pub(crate) contestants: Vec<Contestant>,
     /// The design before this one: slower by so much that it takes part only where rates fit it.
-    pub(crate) replaced: Contestant,
+    replaced: Contestant,
     sink: Sink,
 }
 
@@ -133,6 +133,11 @@ impl Contest {
         let name = "func_odbc, GROUP_COUNT, AGI; SQLite".to_owned();
         let replaced = Contestant { name, site: sites.len() - 1, way: Way::Replaced, fixed: 0 };
         Self { centres, sites, contestants, replaced, sink }
+    }
+
+    /// Everybody, the design before this one at the end.
+    pub(crate) fn everyone(&self) -> Vec<Contestant> {
+        self.contestants.iter().chain([&self.replaced]).cloned().collect()
     }
 
     /// Has one of them take a block of calls, and leaves it time to come to rest.

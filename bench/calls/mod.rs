@@ -1,7 +1,7 @@
 //! The bench: real calls through a real Asterisk, by every contestant in turns.
 //!
-//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `replaced` the design before this one, `contest` who competes, `rows` what is measured, `stats`,
-//! `plot` and `report` what comes of it.
+//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `replaced` the design before this one, `contest` who
+//! competes, `rows` what is measured, `stats`, `plot` and `report` what comes of it.
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(clippy::panic, reason = "what cannot be measured is no result, and says so")]

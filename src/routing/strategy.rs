@@ -201,7 +201,7 @@ impl Claim {
         other.may_sit.cmp(&self.may_sit).then_with(deadline).then_with(|| self.link.cmp(&other.link))
     }
 
-    /// Whether rounding may have put the two in the wrong order: three roundings of 2⁻⁵³ each went into either deadline.
+    /// Whether rounding may have put the two in the wrong order: two, of 2⁻⁵³ each, went into either deadline.
     fn is_close(&self, other: &Self) -> bool {
         let (a, b) = (self.deadline, other.deadline);
         self.may_sit == other.may_sit && (a - b).abs() <= 1e-14 * a.abs().max(b.abs())

@@ -47,14 +47,15 @@ fn holds(block: &Block) -> bool {
 }
 
 /// Calls at this rate.
-async fn offer(contest: &mut Contest, who: &Contestant, rate: f64, figures: &mut Figures) -> Block {
+async fn offer(contest: &mut Contest, who: &Contestant, rate: f64, figures: &mut Figures) -> (Block, Offered) {
     let seconds = (CALLS / rate).max(SECONDS as f64);
     let block = contest.block(who, ANSWERED, ((rate * seconds) as usize, rate), TALK).await;
     contest.centres.alpha.take();
     let answered = block.set_ups().len() as f64 / seconds;
     let failed = block.failures() as f64 / block.calls.len() as f64 * 100.0;
-    figures.offered.push(Offered { rate, answered, failed });
-    block
+    let offered = Offered { rate, answered, failed };
+    figures.offered.push(offered);
+    (block, offered)
 }
 
 /// The highest rate that holds.
@@ -62,7 +63,7 @@ async fn highest(contest: &mut Contest, who: &Contestant, figures: &mut Figures)
     let first = if who.is_replaced() { FIRST.0 } else { FIRST.1 };
     let (mut best, mut rate, mut missed) = (0.0, first, 0);
     while missed < 2 {
-        let block = offer(contest, who, rate, figures).await;
+        let (block, _) = offer(contest, who, rate, figures).await;
         if holds(&block) {
             (best, missed) = (rate, 0);
         } else {
@@ -91,20 +92,14 @@ pub(crate) async fn ceiling(contest: &mut Contest, rounds: usize) -> Section {
         &how,
         &["contestant", "calls/s", "of Dial()'s", "offered twice that: answered/s", "of the highest rate"],
     );
-    let mut contestants = contest.contestants.clone();
-    contestants.push(contest.replaced.clone());
+    let contestants = contest.everyone();
     let mut all = vec![Figures::default(); contestants.len()];
     for _ in 0..rounds {
         for (who, figures) in contestants.iter().zip(&mut all) {
             sleep(REST).await;
             let best = highest(contest, who, figures).await;
             // Nothing holds for one that takes no call at all.
-            let good = if best > 0.0 {
-                offer(contest, who, 2.0 * best, figures).await;
-                figures.offered.last().map_or(0.0, |offered| offered.answered / best)
-            } else {
-                0.0
-            };
+            let good = if best > 0.0 { offer(contest, who, 2.0 * best, figures).await.1.answered / best } else { 0.0 };
             figures.best.push(best);
             figures.good.push(good);
             println!("bench:   {}: {best:.0} calls/s", who.name);

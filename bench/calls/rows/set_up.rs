@@ -69,8 +69,7 @@ fn paired(values: &[f64], fixed: &[f64], with: impl Fn(f64, f64) -> f64) -> Spre
 
 /// INVITE to 200 at 20 calls a second.
 pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
-    let mut contestants = contest.contestants.clone();
-    contestants.push(contest.replaced.clone());
+    let contestants = contest.everyone();
     let all = rounds(contest, &contestants, wanted, 20).await;
     let how = format!(
         "INVITE to 200 OK at the caller in ms, 20 calls/s, answered at once, {} rounds of {} s each in turns; early media possible. \"Added\" is to `Dial()` on the same Asterisk in the same round, that of the replaced design, which has an Asterisk of its own, to the first.",

@@ -140,8 +140,7 @@ impl Preparation {
     /// A file of Asterisk's configuration that is to be another than that of `asterisk/etc`.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn asterisk_file(mut self, name: &str, text: &str) -> Self {
-        let folder = self.dir.path().join("overlay");
-        std::fs::create_dir_all(&folder).expect("the test's folder takes a folder");
+        let folder = self.folder("overlay");
         std::fs::write(folder.join(name), text).expect("the test's folder takes a file");
         let overlay = ("--overlay", folder.display().to_string());
         if !self.sandbox.contains(&overlay) {
