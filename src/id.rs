@@ -64,10 +64,13 @@ impl CallId {
         format!("{self}-{n}")
     }
 
-    /// Bridge id of this call: `br-<call>`.
+    /// Id of this call's bridge of that kind: `br-<call>`, and `br-<call>-early` where media passes through Asterisk's core.
     #[must_use]
-    pub fn bridge(self) -> String {
-        format!("br-{self}")
+    pub fn bridge(self, kind: BridgeKind) -> String {
+        match kind {
+            BridgeKind::Native => format!("br-{self}"),
+            BridgeKind::Proxied => format!("br-{self}{EARLY}"),
+        }
     }
 
     /// Reads `<call>-<n>` back; `None` for a channel that is not one of our outbound legs.
@@ -78,11 +81,25 @@ impl CallId {
         Some((call.parse().ok()?, n))
     }
 
-    /// Reads `br-<call>` back; `None` for a bridge that is not one of ours.
+    /// Reads a bridge's id back; `None` for a bridge that is not one of ours.
     #[must_use]
     pub fn parse_bridge(bridge_id: &str) -> Option<Self> {
-        bridge_id.strip_prefix("br-")?.parse().ok()
+        let call = bridge_id.strip_prefix("br-")?;
+        call.strip_suffix(EARLY).unwrap_or(call).parse().ok()
     }
+}
+
+/// Ends the id of a bridge whose parties met before the answer.
+const EARLY: &str = "-early";
+
+/// How media passes through a call's bridge. A leg never changes it: each change gives its packets another SSRC and sequence, and phones
+/// were measured to hear nothing any more when that happens after their first packet or two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BridgeKind {
+    /// For parties who meet at the answer: Asterisk hands packets on as they are (`native_rtp`), where it can.
+    Native,
+    /// For parties who meet before the answer: packets pass through Asterisk's core from the first to the last (ARI `proxy_media`).
+    Proxied,
 }
 
 impl fmt::Display for CallId {
@@ -121,7 +138,10 @@ mod tests {
     fn legs_and_bridges_name_their_call() {
         let call = CallId::derive(at(1), "n", "c");
         assert_eq!(CallId::parse_leg(&call.leg(12)), Some((call, 12)));
-        assert_eq!(CallId::parse_bridge(&call.bridge()), Some(call));
+        for kind in [BridgeKind::Native, BridgeKind::Proxied] {
+            assert_eq!(CallId::parse_bridge(&call.bridge(kind)), Some(call));
+        }
+        assert_eq!(CallId::parse_bridge(&format!("br-{call}-other")), None);
         for foreign in ["1700000000.1", "", "x-1", "ünïcode-but-longer-than-thirty-six-bytes-1"] {
             assert_eq!(CallId::parse_leg(foreign), None, "{foreign}");
         }

@@ -73,6 +73,13 @@ pub enum Event {
         /// Empty at first, then `RINGING`, `PROGRESS`, `ANSWER`, and so on (Asterisk's `DIALSTATUS`).
         dialstatus: String,
     },
+    /// The channel's far end is heard, for the first time or after silence: told where `TALK_DETECT(set)` asked for it.
+    ChannelTalkingStarted {
+        /// Asterisk's time of the event.
+        timestamp: DateTime<Utc>,
+        /// The channel.
+        channel: Subject,
+    },
     /// Another socket took this application over: this one gets no more events of it.
     ApplicationReplaced {
         /// Asterisk's time of the event.
@@ -100,6 +107,7 @@ impl Event {
             Self::ChannelHangupRequest { .. } => "ChannelHangupRequest",
             Self::ChannelDestroyed { .. } => "ChannelDestroyed",
             Self::Dial { .. } => "Dial",
+            Self::ChannelTalkingStarted { .. } => "ChannelTalkingStarted",
             Self::ApplicationReplaced { .. } => "ApplicationReplaced",
             Self::Other { .. } => "other",
         }
@@ -115,6 +123,7 @@ impl Event {
             | Self::ChannelHangupRequest { timestamp, .. }
             | Self::ChannelDestroyed { timestamp, .. }
             | Self::Dial { timestamp, .. }
+            | Self::ChannelTalkingStarted { timestamp, .. }
             | Self::ApplicationReplaced { timestamp, .. } => Some(*timestamp),
             Self::Other { timestamp, .. } => *timestamp,
         }
@@ -129,6 +138,7 @@ impl Event {
             | Self::ChannelStateChange { channel, .. }
             | Self::ChannelHangupRequest { channel, .. }
             | Self::ChannelDestroyed { channel, .. }
+            | Self::ChannelTalkingStarted { channel, .. }
             | Self::Dial { peer: channel, .. } => Some(&channel.id),
             Self::ApplicationReplaced { .. } | Self::Other { .. } => None,
         }
@@ -256,7 +266,7 @@ pub(super) fn decode(text: &str) -> Result<Frame, serde_json::Error> {
             let replaced = replace_channel.map(|channel| channel.id);
             Event::StasisStart { timestamp, app: application, args, channel, replaced }
         }
-        "StasisEnd" | "ChannelStateChange" | "ChannelHangupRequest" | "ChannelDestroyed" => {
+        "StasisEnd" | "ChannelStateChange" | "ChannelHangupRequest" | "ChannelDestroyed" | "ChannelTalkingStarted" => {
             of_channel(&kind, serde_json::from_str(text)?)
         }
         _ => Event::Other { timestamp: serde_json::from_str::<OtherBody>(text)?.timestamp.0, kind: kind.into_owned() },
@@ -275,6 +285,7 @@ fn of_channel(kind: &str, body: Body) -> Event {
     match kind {
         "StasisEnd" => Event::StasisEnd { timestamp, channel },
         "ChannelStateChange" => Event::ChannelStateChange { timestamp, channel },
+        "ChannelTalkingStarted" => Event::ChannelTalkingStarted { timestamp, channel },
         "ChannelHangupRequest" => Event::ChannelHangupRequest { timestamp, channel, cause, soft, tech_cause },
         _ => Event::ChannelDestroyed { timestamp, channel, cause: cause.unwrap_or(0), cause_txt, tech_cause },
     }
@@ -326,6 +337,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(event("StasisEnd", ""), Event::StasisEnd { .. }));
+        assert!(matches!(event("ChannelTalkingStarted", ""), Event::ChannelTalkingStarted { .. }));
         assert!(matches!(event("ChannelStateChange", r#""unknown":{"deep":[1]},"#), Event::ChannelStateChange { .. }));
     }
 

@@ -177,6 +177,18 @@ impl Info {
             None => false,
         }
     }
+
+    /// Whether it can be asked to tell a caller of early media (`POST /channels/{id}/progress`): 20.16, 21.11, 22.6, 23.0 and later.
+    #[must_use]
+    pub fn has_progress(&self) -> bool {
+        match self.version_numbers() {
+            Some((20, minor, _)) => minor >= 16,
+            Some((21, minor, _)) => minor >= 11,
+            Some((22, minor, _)) => minor >= 6,
+            Some((major, _, _)) => major >= 23,
+            None => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -303,6 +315,24 @@ mod tests {
             assert_eq!(info(version).has_rest_over_websocket(), expected, "{version}");
         }
         assert_eq!(info("22.10.1~dfsg").version_numbers(), Some((22, 10, 1)));
+    }
+
+    #[test]
+    fn whether_a_caller_can_be_told_of_early_media_is_known_by_version() {
+        for (version, expected) in [
+            ("22.10.1~dfsg+~cs6.15.60671435-1", true),
+            ("22.6.0", true),
+            ("22.5.2", false),
+            ("21.11.0", true),
+            ("21.10.9", false),
+            ("20.16.0", true),
+            ("20.6.0~dfsg+~cs6.13.40431414-2build5", false),
+            ("23.0.0", true),
+            ("18.26.4", false),
+            ("GIT-master-0ab1c2d", false),
+        ] {
+            assert_eq!(info(version).has_progress(), expected, "{version}");
+        }
     }
 
     #[test]

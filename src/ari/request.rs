@@ -80,6 +80,16 @@ pub enum Request<'a> {
         /// The channel, which must be in Stasis.
         channel_id: &'a str,
     },
+    /// Ends the ringing that [`Self::Ring`] began; in-band ringing would cover what the other side sends.
+    StopRinging {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
+    /// Tells an inbound channel that is not answered of early media (183 with SDP). See [`super::Info::has_progress`].
+    Progress {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
     /// Answers an inbound channel.
     Answer {
         /// The channel, which must be in Stasis.
@@ -91,20 +101,17 @@ pub enum Request<'a> {
         bridge_id: &'a str,
         /// A name that tells whose it is.
         name: &'a str,
+        /// Whether all media passes through Asterisk's core (`proxy_media`); else Asterisk hands packets on as they are where it can.
+        proxied: bool,
     },
-    /// Puts a channel into a bridge.
-    AddChannel {
+    /// Puts channels into a bridge, in this order.
+    AddChannels {
         /// The bridge.
         bridge_id: &'a str,
-        /// The channel, which must be in Stasis.
-        channel_id: &'a str,
-    },
-    /// Likewise, without telling those in the bridge and the channel who the other is.
-    AddUnseen {
-        /// The bridge.
-        bridge_id: &'a str,
-        /// The channel, which must be in Stasis.
-        channel_id: &'a str,
+        /// The channels, which must be in Stasis.
+        channel_ids: &'a [&'a str],
+        /// Whether nobody in the bridge is told who the others are.
+        unseen: bool,
     },
     /// Destroys a bridge; its channels stay up.
     DeleteBridge {
@@ -249,12 +256,14 @@ impl Request<'_> {
             Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
             Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
             Self::Ring { channel_id } => post("ring", channel(channel_id, "/ring")),
+            Self::StopRinging { channel_id } => delete("stop_ringing", channel(channel_id, "/ring")),
+            Self::Progress { channel_id } => post("progress", channel(channel_id, "/progress")),
             Self::Answer { channel_id } => post("answer", channel(channel_id, "/answer")),
-            Self::CreateBridge { bridge_id, name } => {
-                post("create_bridge", bridge(bridge_id, "")).query("type", "mixing").query("name", name)
+            Self::CreateBridge { bridge_id, name, proxied } => {
+                let kind = if proxied { "mixing,proxy_media" } else { "mixing" };
+                post("create_bridge", bridge(bridge_id, "")).query("type", kind).query("name", name)
             }
-            Self::AddChannel { bridge_id, channel_id } => add_channel(bridge_id, channel_id, false),
-            Self::AddUnseen { bridge_id, channel_id } => add_channel(bridge_id, channel_id, true),
+            Self::AddChannels { bridge_id, channel_ids, unseen } => add_channels(bridge_id, channel_ids, unseen),
             Self::DeleteBridge { bridge_id } => delete("delete_bridge", bridge(bridge_id, "")),
             Self::HangUp { channel_id, reason } => {
                 let hang_up = delete("hang_up", channel(channel_id, ""));
@@ -295,8 +304,8 @@ impl Request<'_> {
 }
 
 /// An array: `"a,b"` as one text would be read as one channel's id.
-fn add_channel(bridge_id: &str, channel_id: &str, unseen: bool) -> Rendered {
-    let mut body = json!({"channel": [channel_id]});
+fn add_channels(bridge_id: &str, channel_ids: &[&str], unseen: bool) -> Rendered {
+    let mut body = json!({"channel": channel_ids});
     if unseen {
         body["inhibitConnectedLineUpdates"] = json!(true);
     }

@@ -75,7 +75,8 @@ pub(super) async fn run(
     let up = attempt.answered.unwrap_or(attempt.started);
     let lived = died.filter(|died| died.mono > up.mono).unwrap_or(up);
     let seen = known.is_some();
-    let mut call = Call::adopt(facts, context.limits, (arrived, lived), decision, attempt, before, context.clock.now());
+    let (times, met) = ((arrived, lived), (attempt, adoption.bridge));
+    let mut call = Call::adopt(facts, context.limits, times, decision, met, before, context.clock.now());
     if !seen {
         call.note_unseen_answer(up, now);
     }

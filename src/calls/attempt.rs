@@ -10,6 +10,11 @@ use crate::routing::book::Offer;
 use crate::routing::breaker::Sign;
 use crate::routing::snapshot::{Client, Link};
 
+/// How long a client is silent before its channel is looked at for the first time.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+/// How long the last look may take; it is answered within a millisecond or two.
+const LOOK_TAKES: Duration = Duration::from_secs(1);
+
 /// The outbound channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leg {
@@ -23,6 +28,27 @@ pub(crate) enum Leg {
     HangingUp,
     /// There is evidence that it is gone.
     Gone,
+}
+
+/// Where an attempt's channel is with regard to the caller's bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By itself.
+    Apart,
+    /// Asked into the bridge.
+    Joining,
+    /// In the bridge, or on a way to it on which nothing overtakes.
+    Joined,
+}
+
+/// How often a silent client's channel was looked at for provisional answers of which no event tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Looked {
+    Never,
+    /// Soon, so that the caller hears ringing.
+    Soon,
+    /// For the last time.
+    Last,
 }
 
 /// One dial of one client within a call.
@@ -51,8 +77,16 @@ pub(crate) struct Attempt {
     pub(crate) hang_up_unsent: bool,
     /// Asterisk has said that there is no such channel, or was compared after the hang-up: the next such answer is evidence.
     pub(crate) absent: bool,
-    /// Answered, and not yet in the bridge: until it is, the caller is not answered.
-    pub(crate) joining: bool,
+    /// Answered, and not known to be heard, or to be with the caller where it was before: until then the caller is not answered.
+    pub(crate) awaited: bool,
+    pub(crate) place: Place,
+    /// It came, or was asked, into the bridge before its answer, which Asterisk then passes on by itself.
+    pub(crate) early: bool,
+    /// Asterisk was asked to tell of its client's first sound.
+    pub(crate) listening: bool,
+    /// Monotonic time at which the caller hears ringing, should its client's early media not be heard before.
+    pub(crate) ring_by: Option<Duration>,
+    pub(crate) looked: Looked,
     /// It may not be dialled before the journal has it: it may count against a total.
     pub(crate) uncommitted: bool,
     /// Its channel can be dialled; only the journal was waited for.
@@ -81,7 +115,12 @@ impl Attempt {
             counted: false,
             hang_up_unsent: false,
             absent: false,
-            joining: false,
+            awaited: false,
+            place: Place::Apart,
+            early: false,
+            listening: false,
+            ring_by: None,
+            looked: Looked::Never,
             uncommitted: offer.link.total_calls_allowed.is_some(),
             ready: false,
             was_dialled: false,
@@ -95,6 +134,7 @@ impl Attempt {
         Self {
             leg: Leg::Up,
             answered: Some(answered),
+            place: Place::Joined,
             was_dialled: true,
             sign_told: true,
             uncommitted: false,
@@ -112,9 +152,16 @@ impl Attempt {
         self.was_dialled
     }
 
-    /// When a client that has shown nothing yet has been silent for so long.
+    /// When a client that has shown nothing yet is looked at next, or given up: it has been silent for so long.
     pub(crate) fn silent_by(&self, progress_timeout: Duration) -> Option<Duration> {
-        self.silent_since.filter(|_| self.ringing.is_none()).map(|since| since + progress_timeout)
+        let since = self.silent_since.filter(|_| self.ringing.is_none())?;
+        Some(match self.looked {
+            // Nobody has asked it yet: there is nothing to look for.
+            _ if self.leg == Leg::Creating => since + progress_timeout,
+            Looked::Never => since + progress_timeout.min(LOOK_SOON),
+            Looked::Soon => since + progress_timeout,
+            Looked::Last => since + progress_timeout + LOOK_TAKES,
+        })
     }
 
     /// Notes that the dial request goes out.

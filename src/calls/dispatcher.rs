@@ -238,6 +238,7 @@ impl Dispatcher {
                 if self.nodes[node].is_anew(&info) {
                     self.end_all(node, "Asterisk started anew");
                 }
+                self.nodes[node].intake.found(&info);
                 self.nodes[node].version = Some(info.version);
                 self.nodes[node].turn(app, true, at);
                 self.connected(node, app);

@@ -108,7 +108,7 @@ pub fn outcome(cause: Option<i16>, sip: Option<i16>) -> AttemptOutcome {
         Some(480 | 408 | 487) => O::NoAnswer,
         Some(402 | 403 | 603 | 607 | 608) => O::Rejected,
         Some(300..=399) => O::Redirected,
-        Some(401 | 404 | 407 | 410 | 414..=416 | 420 | 421 | 484 | 485 | 488 | 604 | 606) => O::Misconfigured,
+        Some(401 | 404 | 406 | 407 | 410 | 414..=416 | 420 | 421 | 484 | 485 | 488 | 604 | 606) => O::Misconfigured,
         Some(500..=599) => O::Congestion,
         Some(400..=699) => O::Failed,
         _ => outcome_of_cause(cause),
@@ -161,6 +161,9 @@ mod tests {
             (34, Some(503), O::Congestion),
             (1, Some(404), O::Misconfigured),
             (58, Some(488), O::Misconfigured),
+            // A 200 without SDP, and one whose SDP cannot be read.
+            (127, Some(406), O::Misconfigured),
+            (58, Some(406), O::Misconfigured),
             (23, Some(302), O::Redirected),
             (19, None, O::NoAnswer),
             (17, None, O::Busy),

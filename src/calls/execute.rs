@@ -1,9 +1,12 @@
 //! Carries out what a call's machine asks of Asterisk: one typed request for each `Op`.
 
+use std::net::SocketAddr;
+
 use super::ending::q850_for_sip;
-use super::io::Op;
+use super::io::{Input, Op};
 use super::machine::Call;
 use crate::ari::{HangUpReason, Lane, Pending, Request};
+use crate::id::BridgeKind;
 use crate::routing::number::Dialled;
 use crate::routing::snapshot::CallerId;
 
@@ -11,6 +14,14 @@ use crate::routing::snapshot::CallerId;
 const NORMAL_CLEARING: u8 = 16;
 /// How much longer than set-up and talk time together Asterisk lets an outbound channel live by itself.
 const LEG_MARGIN_SECONDS: u64 = 30;
+
+/// `TALK_DETECT(set)`: silence lasts so many milliseconds before it is one, sound is what is louder than so much (mean of the samples'
+/// absolute values, of 32,767). Digital silence is 8 in A-law; a microphone in a quiet room is some 30.
+const FIRST_SOUND: &str = "2500,16";
+/// What Asterisk keeps of a channel's far end: the latest answer to its INVITE, provisional ones included.
+const LATEST_ANSWER: &str = "EVAL(${HANGUPCAUSE(${CHANNEL(name)},tech)})";
+/// Where a channel's audio is sent to.
+const MEDIA_ADDRESS: &str = "CHANNEL(rtp,dest)";
 
 /// First `appArgs` word of our outbound channels; then campaign, link and client id, so that whoever lists
 /// Asterisk's channels can rebuild the permits.
@@ -20,14 +31,23 @@ pub(crate) const LEG_ARG: &str = "leg";
 pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
     let id = call.facts.call_id;
     let caller = call.facts.channel_id.as_str();
-    let bridge_id = &id.bridge();
     let pending = match op {
         Op::CreateLeg(n) => return create_leg(call, lane, n),
-        Op::CreateBridge => lane.send(Request::CreateBridge { bridge_id, name: lane.app_name() }),
-        Op::AddCaller => lane.send(Request::AddChannel { bridge_id, channel_id: caller }),
-        // The caller is in the bridge: joining it would tell the leg who that is, and so would dialling it in the caller's name.
-        Op::AddLeg(n) if !passes(call, n) => lane.send(Request::AddUnseen { bridge_id, channel_id: &id.leg(n) }),
-        Op::AddLeg(n) => lane.send(Request::AddChannel { bridge_id, channel_id: &id.leg(n) }),
+        Op::CreateBridge(kind) => {
+            let (bridge_id, proxied) = (&id.bridge(kind), kind == BridgeKind::Proxied);
+            lane.send(Request::CreateBridge { bridge_id, name: lane.app_name(), proxied })
+        }
+        Op::AddCaller(kind) => add(lane, &id.bridge(kind), &[caller], false),
+        // The leg knows who calls from its dial; where it shall not know, joining must not tell.
+        Op::Join { n, bridge, with_caller } => {
+            let leg = &id.leg(n);
+            let both = [caller, leg.as_str()];
+            add(lane, &id.bridge(bridge), if with_caller { &both } else { &both[1..] }, !passes(call, n))
+        }
+        Op::Listen(n) => set(lane, &id.leg(n), "TALK_DETECT(set)", FIRST_SOUND),
+        Op::StopListening(n) => set(lane, &id.leg(n), "TALK_DETECT(remove)", ""),
+        Op::Look(n) => get(lane, &id.leg(n), LATEST_ANSWER),
+        Op::LookForMedia(n) => get(lane, &id.leg(n), MEDIA_ADDRESS),
         Op::Dial { n, timeout } => {
             // Asterisk counts whole seconds: round up, it only stands behind our own timer.
             let timeout = u32::try_from(timeout.as_secs() + 1).unwrap_or(u32::MAX);
@@ -35,17 +55,47 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
             lane.send(Request::Dial { channel_id: &id.leg(n), caller, timeout })
         }
         Op::RingCaller => lane.send(Request::Ring { channel_id: caller }),
+        Op::StopRinging => lane.send(Request::StopRinging { channel_id: caller }),
+        Op::Progress => lane.send(Request::Progress { channel_id: caller }),
         Op::AnswerCaller => lane.send(Request::Answer { channel_id: caller }),
         Op::HangUpLeg(n) => lane.send(hang_up(&id.leg(n), NORMAL_CLEARING)),
         Op::HangUpCaller(None) => lane.send(hang_up(caller, NORMAL_CLEARING)),
         Op::HangUpCaller(Some(sip)) => lane.send(hang_up(caller, q850_for_sip(sip))),
-        Op::LimitCaller(limit) => {
-            let value = &limit.as_secs().to_string();
-            lane.send(Request::SetChannelVariable { channel_id: caller, variable: "TIMEOUT(absolute)", value })
-        }
-        Op::DestroyBridge => lane.send(Request::DeleteBridge { bridge_id }),
+        Op::LimitCaller(limit) => set(lane, caller, "TIMEOUT(absolute)", &limit.as_secs().to_string()),
+        Op::DestroyBridge(kind) => lane.send(Request::DeleteBridge { bridge_id: &id.bridge(kind) }),
     };
     Some(pending)
+}
+
+fn add(lane: &Lane, bridge_id: &str, channel_ids: &[&str], unseen: bool) -> Pending {
+    lane.send(Request::AddChannels { bridge_id, channel_ids, unseen })
+}
+
+fn set(lane: &Lane, channel_id: &str, variable: &str, value: &str) -> Pending {
+    lane.send(Request::SetChannelVariable { channel_id, variable, value })
+}
+
+fn get(lane: &Lane, channel_id: &str, variable: &str) -> Pending {
+    lane.send(Request::GetChannelVariable { channel_id, variable })
+}
+
+/// What Asterisk's answer to a look at a channel means to the call; `None`: the request was none.
+pub(crate) fn seen(op: Op, value: &str) -> Option<Input> {
+    match op {
+        Op::Look(n) => Some(Input::LegSeen { n, sip: sip_status(value) }),
+        Op::LookForMedia(n) => Some(Input::LegMedia { n, usable: is_address(value) }),
+        _ => None,
+    }
+}
+
+/// The status in `SIP 182 Queued`, as Asterisk keeps the latest answer of a channel's far end.
+fn sip_status(cause: &str) -> Option<u16> {
+    cause.strip_prefix("SIP ")?.split(' ').next()?.parse().ok()
+}
+
+/// Whether this is where media can be sent: an address and a port. Before any SDP was agreed on there is neither.
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0)
 }
 
 /// Whether the client is shown who calls.
@@ -111,6 +161,7 @@ fn header_text(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{header_text, shown};
+    use crate::id::BridgeKind;
     use crate::routing::number::Dialled;
     use crate::routing::snapshot::CallerId;
 

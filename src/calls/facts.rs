@@ -24,6 +24,8 @@ pub struct CallFacts {
     pub caller: Caller,
     /// The caller's display name; `None` when withheld or absent.
     pub caller_name: Option<String>,
+    /// Whether its Asterisk can be asked to tell the caller of early media ([`crate::ari::Info::has_progress`]).
+    pub can_progress: bool,
 }
 
 /// The configured limits of one call.

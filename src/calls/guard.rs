@@ -22,6 +22,7 @@ use crate::ari::{Error, Lane};
 use crate::cdr::fold;
 use crate::cdr::record::{AttemptOutcome, CallRecord, HungUpBy};
 use crate::clock::Now;
+use crate::id::BridgeKind;
 use crate::panics::{self, Panic, caught_now};
 use crate::routing::book::counts;
 
@@ -155,7 +156,9 @@ impl Clearing {
     }
 
     fn finish(mut self, recorded: bool) {
-        self.ask(Op::DestroyBridge);
+        // Which of them it had is not trusted; of the other Asterisk says that there is none.
+        self.ask(Op::DestroyBridge(BridgeKind::Native));
+        self.ask(Op::DestroyBridge(BridgeKind::Proxied));
         let Self { call, context, .. } = self;
         let now = context.clock.now();
         if !recorded {

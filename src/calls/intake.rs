@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::facts::CallFacts;
-use crate::ari::Channel;
+use crate::ari::{Channel, Info};
 use crate::cdr::record::Presentation;
 use crate::config::DidFrom;
 use crate::id::CallId;
@@ -15,6 +15,8 @@ pub struct Intake {
     node: Arc<str>,
     did_from: DidFrom,
     normaliser: Normaliser,
+    /// Of the Asterisk that was found last.
+    can_progress: bool,
 }
 
 impl Intake {
@@ -25,7 +27,13 @@ impl Intake {
             node: Arc::from(node.name.as_str()),
             did_from: node.did_from,
             normaliser: Normaliser::new(node.default_region.as_deref(), &node.prefix_rules),
+            can_progress: false,
         }
+    }
+
+    /// Notes which Asterisk the node is: it may have been upgraded since the last connection.
+    pub(super) fn found(&mut self, asterisk: &Info) {
+        self.can_progress = asterisk.has_progress();
     }
 
     /// The facts of the call that `channel` brings. `args` are those of `Stasis()`, as asterisk/etc/extensions.conf
@@ -44,6 +52,7 @@ impl Intake {
             dialled: self.dialled(&channel.exten, &to),
             caller_name: (shown && !channel.caller.name.is_empty()).then(|| channel.caller.name.clone()),
             caller,
+            can_progress: self.can_progress,
         }
     }
 

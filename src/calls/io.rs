@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ari::Late;
 use crate::clock::Now;
+use crate::id::BridgeKind;
 use crate::routing::book::Offer;
 use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
@@ -29,12 +30,28 @@ pub enum Input {
     LegReady(u32),
     /// Attempt n rings (180).
     LegRinging(u32),
-    /// Attempt n sends early media (183).
+    /// Attempt n announced early media (183, or 180 with SDP). Whether there is any is not said: many send none.
     LegProgress(u32),
+    /// Attempt n's client is heard, which was waited for.
+    LegSounds(u32),
+    /// What was seen of a silent client: the SIP status of its latest answer, if there was any.
+    LegSeen {
+        /// Attempt number.
+        n: u32,
+        /// SIP status.
+        sip: Option<u16>,
+    },
     /// Attempt n was answered.
     LegAnswered(u32),
     /// Attempt n's channel is in the bridge: the request for it succeeded.
     Joined(u32),
+    /// Whether the answer of attempt n's client carried media that Asterisk can use.
+    LegMedia {
+        /// Attempt number.
+        n: u32,
+        /// It did.
+        usable: bool,
+    },
     /// Asterisk has dialled attempt n.
     Dialled(u32),
     /// There is evidence that attempt n's channel is gone, with its causes where Asterisk told them.
@@ -112,6 +129,7 @@ impl Input {
             Self::LegReady(_)
                 | Self::LegRinging(_)
                 | Self::LegProgress(_)
+                | Self::LegSounds(_)
                 | Self::LegAnswered(_)
                 | Self::LegGone { .. }
                 | Self::CallerUp
@@ -140,6 +158,12 @@ impl fmt::Display for Input {
             Self::LegReady(n) => write!(f, "leg_ready({n})"),
             Self::LegRinging(n) => write!(f, "ringing({n})"),
             Self::LegProgress(n) => write!(f, "progress({n})"),
+            Self::LegSounds(n) => write!(f, "heard({n})"),
+            Self::LegSeen { n, sip } => {
+                write!(f, "seen({n})")?;
+                sip.map_or(Ok(()), |sip| write!(f, " sip={sip}"))
+            }
+            Self::LegMedia { n, usable } => write!(f, "{}({n})", if *usable { "usable" } else { "no_usable_media" }),
             Self::LegAnswered(n) => write!(f, "answered({n})"),
             Self::Joined(n) => write!(f, "joined({n})"),
             Self::Dialled(n) => write!(f, "dialled({n})"),
@@ -220,12 +244,19 @@ pub enum Effect {
 pub enum Op {
     /// Create attempt n's channel.
     CreateLeg(u32),
-    /// Create the call's bridge.
-    CreateBridge,
-    /// Put the caller into the bridge.
-    AddCaller,
-    /// Put attempt n's channel into the bridge.
-    AddLeg(u32),
+    /// Create a bridge of the call's.
+    CreateBridge(BridgeKind),
+    /// Put the caller into a bridge by itself.
+    AddCaller(BridgeKind),
+    /// Put attempt n's channel into a bridge.
+    Join {
+        /// Attempt number.
+        n: u32,
+        /// The bridge.
+        bridge: BridgeKind,
+        /// Together with the caller, who is not in it yet.
+        with_caller: bool,
+    },
     /// Dial attempt n.
     Dial {
         /// Attempt number.
@@ -233,8 +264,20 @@ pub enum Op {
         /// Asterisk's own dial timeout, which stands behind ours.
         timeout: Duration,
     },
+    /// Ask Asterisk to tell of the first sound of attempt n's client.
+    Listen(u32),
+    /// Take that back: while it listens, Asterisk takes every packet apart.
+    StopListening(u32),
+    /// Look for a provisional answer of attempt n's client of which no event tells.
+    Look(u32),
+    /// Look whether the answer of attempt n's client carried media that Asterisk can use.
+    LookForMedia(u32),
     /// Let the caller hear ringing, which Asterisk makes.
     RingCaller,
+    /// End that ringing, for there is something to be heard.
+    StopRinging,
+    /// Tell the caller of early media.
+    Progress,
     /// Answer the caller.
     AnswerCaller,
     /// Hang up attempt n's channel.
@@ -243,25 +286,31 @@ pub enum Op {
     HangUpCaller(Option<u16>),
     /// Let Asterisk end the inbound channel by itself this long after now, should we not be there to do it.
     LimitCaller(Duration),
-    /// Destroy the call's bridge.
-    DestroyBridge,
+    /// Destroy a bridge of the call's.
+    DestroyBridge(BridgeKind),
 }
 
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateLeg(n) => write!(f, "create({n})"),
-            Self::CreateBridge => f.write_str("create_bridge"),
-            Self::AddCaller => f.write_str("add_caller"),
-            Self::AddLeg(n) => write!(f, "add({n})"),
+            Self::CreateBridge(_) => f.write_str("create_bridge"),
+            Self::AddCaller(_) => f.write_str("add_caller"),
+            Self::Join { n, .. } => write!(f, "join({n})"),
+            Self::Listen(n) => write!(f, "listen({n})"),
+            Self::StopListening(n) => write!(f, "stop_listening({n})"),
+            Self::Look(n) => write!(f, "look({n})"),
+            Self::LookForMedia(n) => write!(f, "look_for_media({n})"),
             Self::Dial { n, .. } => write!(f, "dial({n})"),
             Self::RingCaller => f.write_str("ring_caller"),
+            Self::StopRinging => f.write_str("stop_ringing"),
+            Self::Progress => f.write_str("progress"),
             Self::AnswerCaller => f.write_str("answer_caller"),
             Self::HangUpLeg(n) => write!(f, "hang_up({n})"),
             Self::HangUpCaller(Some(sip)) => write!(f, "reject({sip})"),
             Self::HangUpCaller(None) => f.write_str("hang_up_caller"),
             Self::LimitCaller(_) => f.write_str("limit_caller"),
-            Self::DestroyBridge => f.write_str("destroy_bridge"),
+            Self::DestroyBridge(_) => f.write_str("destroy_bridge"),
         }
     }
 }

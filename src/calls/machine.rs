@@ -5,6 +5,7 @@
 
 mod clearing;
 mod dialling;
+mod meeting;
 mod unseen;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::live::State;
 use crate::cdr::record::{CallRecord, HungUpBy};
 use crate::clock::Now;
 use crate::config::Rejections;
-use crate::id::LinkId;
+use crate::id::{BridgeKind, LinkId};
 use crate::routing::decision::{Decision, Trace};
 use crate::routing::snapshot::{Campaign, Did};
 
@@ -64,6 +65,19 @@ pub(crate) struct Moment {
     pub(crate) event: String,
 }
 
+/// Which bridges were asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bridges {
+    native: bool,
+    proxied: bool,
+}
+
+impl Bridges {
+    fn of(kind: BridgeKind) -> Self {
+        Self { native: kind == BridgeKind::Native, proxied: kind == BridgeKind::Proxied }
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub struct Call {
@@ -90,7 +104,9 @@ pub struct Call {
     pub(crate) before: Option<Box<CallRecord>>,
     /// Where in the plan an earlier run's selection goes on.
     resume_from: Option<usize>,
-    bridge: bool,
+    bridges: Bridges,
+    /// Which of them the caller is in, or was asked into.
+    caller_in: Option<BridgeKind>,
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
     /// The client is in the bridge; whether Asterisk answered the caller is not known.
@@ -138,7 +154,8 @@ impl Call {
             earlier_attempts,
             before: None,
             resume_from: None,
-            bridge: false,
+            bridges: Bridges::default(),
+            caller_in: None,
             limit_owed: false,
             answer_unknown: false,
             answer_refused: false,
@@ -160,7 +177,7 @@ impl Call {
         limits: Limits,
         (arrived, lived): (Now, Now),
         decision: Decision,
-        attempt: Attempt,
+        (attempt, bridge): (Attempt, BridgeKind),
         before: Option<Box<CallRecord>>,
         now: Now,
     ) -> Self {
@@ -173,7 +190,8 @@ impl Call {
             heard: now,
             unwatched: Some((lived, now.mono)),
             before,
-            bridge: true,
+            bridges: Bridges::of(bridge),
+            caller_in: Some(bridge),
             caller: CallerLeg::Up,
             timeline: vec![adopted],
             // Whether the earlier run came to set it is not known.
@@ -289,12 +307,6 @@ impl Call {
         }
     }
 
-    /// Whether the caller hears what clients send before they answer: their legs are in the bridge from the start, and Asterisk passes
-    /// ringing, media and answer on by itself. Else a leg comes into the bridge when it has answered.
-    fn early_media(&self) -> bool {
-        self.campaign.as_ref().is_none_or(|campaign| campaign.early_media)
-    }
-
     /// Takes one input; says what is to be done, in order. After the end: nothing.
     #[must_use]
     pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
@@ -321,9 +333,13 @@ impl Call {
             Input::Committed(n) => self.committed(n, now, &mut effects),
             Input::NotCommitted(n) => self.not_committed(n, now, &mut effects),
             Input::LegReady(n) => self.leg_ready(n, now, &mut effects),
-            Input::LegRinging(n) | Input::LegProgress(n) => self.leg_rings(n, now, &mut effects),
+            Input::LegRinging(n) => self.leg_rings(n, now, &mut effects),
+            Input::LegProgress(n) => self.leg_progresses(n, now, &mut effects),
+            Input::LegSounds(n) => self.leg_sounds(n, now, &mut effects),
+            Input::LegSeen { n, sip } => self.leg_seen(n, sip, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
             Input::Joined(n) => self.joined(n, &mut effects),
+            Input::LegMedia { n, usable } => self.leg_media(n, usable, now, &mut effects),
             Input::Dialled(n) => self.wait_from_now(n, now),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
             Input::CallerUp => self.caller_up(now),
@@ -348,7 +364,10 @@ impl Call {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let current = match self.phase {
-            Phase::Dialling => self.current().filter(|a| a.leg != Leg::HangingUp).map(|a| self.attempt_deadline(a)),
+            Phase::Dialling => self.current().filter(|a| a.leg != Leg::HangingUp).map(|a| {
+                let deadline = self.attempt_deadline(a);
+                a.ring_by.map_or(deadline, |ring| ring.min(deadline))
+            }),
             Phase::Talking => self.talk_deadline(),
             _ => None,
         };
@@ -397,7 +416,9 @@ impl Call {
         let event = match input {
             Input::Tick | Input::NodeUp | Input::Committed(_) | Input::Dialled(_) => return,
             // Where it was asked for before the answer nobody waits for it.
-            Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.joining) => return,
+            Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.awaited) => return,
+            // That all is well, and that nothing was seen, is nothing to tell.
+            Input::LegMedia { usable: true, .. } | Input::LegSeen { sip: None | Some(..=100), .. } => return,
             // Asterisk tells both twice: once for the request and once for the end.
             Input::CallerHangup { .. } if matches!(self.caller, CallerLeg::HangingUp(_) | CallerLeg::Gone) => return,
             Input::CallerGone | Input::Missing { .. } if self.caller == CallerLeg::Gone => return,

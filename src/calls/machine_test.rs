@@ -16,26 +16,37 @@ use super::io::{Effect, Failure, Input, Op};
 use super::machine::Call;
 use crate::cdr::record::{AttemptOutcome, DialStatus, HungUpBy};
 use crate::clock::Now;
-use crate::id::LinkId;
+use crate::id::{BridgeKind, LinkId};
 use crate::routing::decision::tests::{campaign, client, link, snapshot};
 use crate::routing::snapshot::{CountOn, Link};
 
-const SETTLED: [Op; 3] = [Op::CreateLeg(1), Op::CreateBridge, Op::AddCaller];
+const NATIVE: BridgeKind = BridgeKind::Native;
+const SETTLED: [Op; 3] = [Op::CreateLeg(1), Op::CreateBridge(NATIVE), Op::AddCaller(NATIVE)];
+
+const PROXIED: BridgeKind = BridgeKind::Proxied;
+
+/// Of an Asterisk that cannot be asked to tell a caller of early media.
+fn older(links: &[Link]) -> Bench {
+    let mut bench = Bench::before_arrival(campaign(links)).of_older_asterisk();
+    bench.give(Input::Arrived { overloaded: false });
+    bench
+}
 
 #[test]
 fn an_answered_call_from_arrival_to_record() {
     let mut bench = Bench::new(&[link(1)]);
-    assert_eq!(bench.asked, SETTLED, "created and bridged at once, pipelined");
-    assert!(matches!(bench.give(Input::LegReady(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
+    assert_eq!(bench.asked, SETTLED, "at once, pipelined");
+    assert!(matches!(bench.give(Input::LegReady(1))[..], [Op::Dial { n: 1, .. }]));
     bench.now.mono += Duration::from_secs(1);
-    bench.give(Input::LegRinging(1));
+    assert_eq!(bench.give(Input::LegRinging(1)), [Op::RingCaller]);
     bench.now.mono += Duration::from_secs(2);
-    bench.give(Input::LegAnswered(1));
-    bench.give(Input::CallerUp);
+    let join = Op::Join { n: 1, bridge: NATIVE, with_caller: false };
+    let limit = Op::LimitCaller(Duration::from_secs(3605));
+    assert_eq!(bench.answer(1), [Op::LookForMedia(1), Op::AnswerCaller, join, limit]);
     bench.now.mono += Duration::from_secs(30);
     assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
     assert!(bench.released.is_empty(), "the permit stays until the leg is gone");
-    assert_eq!(bench.gone(1, 16, 0), [Op::DestroyBridge]);
+    assert_eq!(bench.gone(1, 16, 0), [Op::DestroyBridge(NATIVE)]);
     let record = bench.record();
     assert_eq!(
         (record.ending.as_str(), record.hung_up_by, record.sip_code),
@@ -48,7 +59,7 @@ fn an_answered_call_from_arrival_to_record() {
 
 #[test]
 fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same() {
-    let mut bench = Bench::new(&[link(1)]);
+    let mut bench = older(&[link(1)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegAnswered(1));
     assert_eq!(bench.call.deadline(), Some(bench.now.mono + Duration::from_millis(150)));
@@ -58,7 +69,7 @@ fn an_answer_that_asterisk_does_not_pass_on_is_given_to_the_caller_all_the_same(
     bench.give(Input::CallerUp);
     assert_eq!(bench.after(Duration::from_secs(4)), []);
 
-    let mut bench = Bench::new(&[link(1)]);
+    let mut bench = older(&[link(1)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegAnswered(1));
     bench.give(Input::CallerUp);
@@ -72,12 +83,9 @@ fn an_attempt_that_may_use_up_a_total_is_dialled_only_when_the_journal_has_it() 
     let asked = bench.give(Input::Arrived { overloaded: false });
     assert_eq!(asked, SETTLED, "its channel is created meanwhile");
     assert_eq!(bench.give(Input::LegReady(1)), [], "and waits");
-    assert!(matches!(bench.give(Input::Committed(1))[..], [Op::AddLeg(1), Op::Dial { n: 1, .. }]));
+    assert!(matches!(bench.give(Input::Committed(1))[..], [Op::Dial { n: 1, .. }]));
     bench.gone(1, 17, 486);
-    assert!(
-        matches!(bench.give(Input::LegReady(2))[..], [Op::AddLeg(2), Op::Dial { n: 2, .. }]),
-        "no total, no waiting"
-    );
+    assert!(matches!(bench.give(Input::LegReady(2))[..], [Op::Dial { n: 2, .. }]), "no total, no waiting");
 }
 
 #[test]
@@ -163,8 +171,8 @@ fn a_node_that_dials_late_makes_no_client_silent() {
         "it may have been dialled, and answered, and neither be known here"
     );
     bench.give(Input::Dialled(1));
-    assert!(bench.after(Duration::from_millis(4_999)).is_empty());
-    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
+    assert!(bench.after(Duration::from_millis(999)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::Look(1)]);
 }
 
 #[test]
@@ -172,11 +180,15 @@ fn silence_ends_an_attempt_after_the_progress_timeout_and_ringing_after_its_own(
     let mut bench = Bench::new(&[link(1), Link { ring_timeout: Some(Duration::from_secs(7)), ..link(2) }]);
     bench.give(Input::LegReady(1));
     bench.give(Input::Dialled(1));
-    assert!(bench.after(Duration::from_millis(4_999)).is_empty());
-    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
+    assert!(bench.after(Duration::from_millis(999)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::Look(1)], "an answer of which no event tells?");
+    assert!(bench.give(Input::LegSeen { n: 1, sip: Some(100) }).is_empty(), "any proxy says that");
+    assert!(bench.after(Duration::from_millis(3_999)).is_empty());
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::Look(1)], "for the last time");
+    assert_eq!(bench.give(Input::LegSeen { n: 1, sip: None }), [Op::HangUpLeg(1)]);
     bench.gone(1, 16, 0);
     bench.give(Input::LegReady(2));
-    bench.give(Input::LegRinging(2));
+    assert_eq!(bench.give(Input::LegRinging(2)), [Op::RingCaller]);
     assert!(bench.after(Duration::from_millis(6_999)).is_empty(), "ringing outlives the progress timeout");
     assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(2)]);
     assert_eq!(bench.gone(2, 16, 0), [Op::HangUpCaller(Some(480))]);
@@ -300,9 +312,12 @@ fn a_creation_of_unknown_outcome_is_hung_up_and_waited_for() {
 fn the_longest_duration_ends_both_sides() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));
-    let asked = bench.give(Input::LegAnswered(1));
-    assert_eq!(asked, [Op::LimitCaller(Duration::from_secs(3605))], "Asterisk's own timer stands behind ours");
-    bench.give(Input::CallerUp);
+    let asked = bench.answer(1);
+    assert_eq!(
+        asked.last(),
+        Some(&Op::LimitCaller(Duration::from_secs(3605))),
+        "Asterisk's own timer stands behind ours"
+    );
     assert_eq!(bench.after(Duration::from_secs(3600)), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
     bench.gone(1, 16, 0);
     bench.give(Input::CallerGone);
@@ -327,7 +342,7 @@ fn attempts_of_an_earlier_run_keep_their_numbers() {
 
 #[test]
 fn parties_who_came_together_while_the_node_was_away_are_not_cut() {
-    let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
+    let mut bench = older(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegRinging(1));
     assert_eq!(bench.after(Duration::from_secs(3)), [Op::HangUpLeg(1)]);
@@ -343,7 +358,7 @@ fn parties_who_came_together_while_the_node_was_away_are_not_cut() {
 
 #[test]
 fn a_talk_that_began_and_ended_while_the_node_was_away_is_not_sold_again() {
-    let mut bench = Bench::new(&[link(1), link(2)]);
+    let mut bench = older(&[link(1), link(2)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegRinging(1));
     bench.give(Input::CallerUp);
@@ -355,7 +370,7 @@ fn a_talk_that_began_and_ended_while_the_node_was_away_is_not_sold_again() {
 
 #[test]
 fn an_answer_that_crosses_our_hang_up_and_reaches_the_caller_is_an_answer() {
-    let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
+    let mut bench = older(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }, link(2)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegRinging(1));
     assert_eq!(bench.after(Duration::from_secs(3)), [Op::HangUpLeg(1)]);
@@ -371,7 +386,7 @@ fn an_answer_that_crosses_our_hang_up_and_reaches_the_caller_is_an_answer() {
 
 #[test]
 fn an_answer_that_crosses_a_rejection_and_reaches_the_caller_counts() {
-    let mut bench = Bench::new(&[link(1)]);
+    let mut bench = older(&[link(1)]);
     bench.give(Input::LegReady(1));
     assert_eq!(bench.give(Input::Shed), [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
     bench.give(Input::LegAnswered(1));
@@ -398,9 +413,10 @@ fn a_hang_up_that_never_left_waits_for_the_comparison() {
 
 #[test]
 fn nobody_is_dialled_into_a_bridge_whose_caller_may_be_missing() {
-    let mut bench = Bench::new(&[link(1), link(2)]);
-    assert_eq!(bench.give(Input::RequestFailed(Op::AddCaller, Failure::Unknown)), [Op::HangUpLeg(1)]);
-    assert_eq!(bench.gone(1, 16, 0), [Op::CreateLeg(2), Op::CreateBridge, Op::AddCaller]);
+    let mut bench = older(&[link(1), link(2)]);
+    assert_eq!(bench.give(Input::RequestFailed(Op::AddCaller(PROXIED), Failure::Unknown)), [Op::HangUpLeg(1)]);
+    let again = [Op::CreateLeg(2), Op::CreateBridge(PROXIED), Op::AddCaller(PROXIED)];
+    assert_eq!(bench.gone(1, 16, 0), again);
 }
 
 #[test]

@@ -63,8 +63,8 @@ impl Reading {
 pub fn kind_of(op: Op) -> Option<Kind> {
     match op {
         Op::CreateLeg(_) => Some(Kind::Create),
-        Op::CreateBridge => Some(Kind::Bridge),
-        Op::AddCaller | Op::AddLeg(_) => Some(Kind::Join),
+        Op::CreateBridge(_) => Some(Kind::Bridge),
+        Op::AddCaller(_) | Op::Join { .. } => Some(Kind::Join),
         Op::Dial { .. } => Some(Kind::Dial),
         _ => None,
     }
@@ -80,7 +80,7 @@ pub fn reading(call: &Call, op: Op, outcome: &Result<(), Error>) -> Option<Readi
             Some(Reading::FailsFor(call.campaign.as_ref()?.id, call.attempt(n)?.client.id))
         }
         // Older versions say 500 of a bridge that is there already, as an earlier run has left it.
-        (Err(Error::Rejected { status: 500, .. }), Op::CreateBridge) if call.is_taken_over() => None,
+        (Err(Error::Rejected { status: 500, .. }), Op::CreateBridge(_)) if call.is_taken_over() => None,
         (Err(Error::Rejected { status: 500..=599, .. }), _) => Some(Reading::Fails),
         // 4xx: what it names has gone meanwhile.
         _ => None,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
 use crate::calls::io::Input;
-use crate::id::{CallId, CampaignId, ClientId, LinkId};
+use crate::id::{BridgeKind, CallId, CampaignId, ClientId, LinkId};
 use crate::routing::caps::{Permit, PermitKey};
 
 /// What we believe about one node, taken before its lists were asked for.
@@ -126,6 +126,8 @@ pub struct Adoption {
     pub leg: Channel,
     /// Its attempt number.
     pub n: u32,
+    /// The bridge in which they talk.
+    pub bridge: BridgeKind,
     /// What it holds.
     pub permit: Permit,
 }
@@ -191,9 +193,12 @@ impl<'a> Listed<'a> {
         self.legs.get(&call).into_iter().flatten().copied()
     }
 
-    /// The ids of the channels in the call's bridge.
-    fn members(&self, call: CallId) -> &'a [String] {
-        self.bridges.get(call.bridge().as_str()).map_or(&[][..], |bridge| &bridge.channels[..])
+    /// Which of the call's bridges this channel is in, and the ids of all channels in that.
+    fn bridge_of(&self, call: CallId, channel_id: &str) -> Option<(BridgeKind, &'a [String])> {
+        [BridgeKind::Native, BridgeKind::Proxied].into_iter().find_map(|kind| {
+            let members = &self.bridges.get(call.bridge(kind).as_str())?.channels;
+            members.iter().any(|member| member == channel_id).then_some((kind, &members[..]))
+        })
     }
 }
 
@@ -255,13 +260,15 @@ fn permits(belief: &Belief, listed: &Listed<'_>) -> Vec<Finding> {
 /// A caller that no live call knows: one to talk on, one left alone by its client, or one still to be routed.
 fn unknown_caller(call: CallId, caller: &Channel, listed: &Listed<'_>) -> Finding {
     let hang_up = || Finding::HangUp { channel_id: caller.id.clone(), permit: None };
-    let members = listed.members(call);
-    let bridged = |c: &Channel| members.contains(&c.id);
-    let talking = listed.legs_of(call).find(|(_, leg)| leg.state == ChannelState::Up && bridged(leg));
+    let talking = listed.bridge_of(call, &caller.id).and_then(|(bridge, members)| {
+        let is_up = |leg: &Channel| leg.state == ChannelState::Up && members.contains(&leg.id);
+        listed.legs_of(call).find(|(_, leg)| is_up(leg)).map(|(n, leg)| (n, leg, bridge))
+    });
     match talking {
-        Some((n, leg)) if caller.state == ChannelState::Up && bridged(caller) => match permit_of(leg) {
+        Some((n, leg, bridge)) if caller.state == ChannelState::Up => match permit_of(leg) {
             Some(permit) => {
-                Finding::Adopt(Box::new(Adoption { call, caller: caller.clone(), leg: leg.clone(), n, permit }))
+                let (caller, leg) = (caller.clone(), leg.clone());
+                Finding::Adopt(Box::new(Adoption { call, caller, leg, n, bridge, permit }))
             }
             None => hang_up(),
         },
@@ -335,7 +342,12 @@ mod tests {
 
     fn bridge(members: &[&str]) -> Bridge {
         let channels = members.iter().map(|m| (*m).to_owned()).collect();
-        Bridge { id: call().bridge(), name: "capconduit-1".into(), technology: "native_rtp".into(), channels }
+        Bridge {
+            id: call().bridge(BridgeKind::Native),
+            name: "capconduit-1".into(),
+            technology: "native_rtp".into(),
+            channels,
+        }
     }
 
     fn absent(channel_id: &str) -> Finding {
@@ -429,10 +441,10 @@ mod tests {
         let same_shape = channel(&call().leg(1), ChannelState::Up, "staging-1,leg,5,6,7");
         let conference = Bridge { id: "conference".into(), ..bridge(&[]) };
         let other_call = CallId::derive(DateTime::UNIX_EPOCH, "pbx", "7.7");
-        let staging = Bridge { id: other_call.bridge(), name: "staging-1".into(), ..bridge(&[]) };
+        let staging = Bridge { id: other_call.bridge(BridgeKind::Native), name: "staging-1".into(), ..bridge(&[]) };
         let channels = [stranger, not_stasis, same_shape, leg(ChannelState::Up)];
         let findings = found(&Belief::default(), &channels, &[conference, staging, bridge(&[])]);
-        assert_eq!(findings, [stray(), Finding::DeleteBridge(call().bridge())]);
+        assert_eq!(findings, [stray(), Finding::DeleteBridge(call().bridge(BridgeKind::Native))]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::live::{LiveView, Mark};
 use super::machine::Call;
 use super::news::{CallNews, Happening, Step, Teller};
 use super::registry::Registry;
-use crate::ari::{Error, Lane};
+use crate::ari::{Error, Lane, Variable};
 use crate::cdr::fold;
 use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
@@ -43,8 +43,8 @@ pub(crate) struct Context {
 type Asked = BoxFuture<'static, Answer>;
 
 enum Answer {
-    /// Of Asterisk.
-    Request(Op, Result<(), Error>),
+    /// Of Asterisk; of a look at a channel, what was seen.
+    Request(Op, Result<Option<String>, Error>),
     /// Of the journal: whether it has this attempt.
     Commit(u32, bool),
 }
@@ -158,7 +158,7 @@ impl CallTask {
         // A node that answers nothing is known by it only when the deadlines pass: most callers have gone by then.
         while let Some(answer) = self.asked.next().await {
             if let Answer::Request(op, outcome) = answer {
-                self.note_outcome(op, &outcome);
+                self.note_outcome(op, &outcome.map(drop));
             }
         }
     }
@@ -282,12 +282,17 @@ impl CallTask {
     }
 
     fn ask(&mut self, op: Op) {
-        if op == Op::CreateBridge {
+        if op == Op::CreateLeg(1) {
             let took = self.context.clock.now().mono.saturating_sub(self.call.arrived.mono);
             metrics::histogram!(name::ROUTE_SECONDS).record(took.as_secs_f64());
         }
         if let Some(pending) = execute::ask(&self.call, &self.lane, op) {
-            self.asked.push(Box::pin(async move { Answer::Request(op, pending.await.map(drop)) }));
+            let looks = matches!(op, Op::Look(_) | Op::LookForMedia(_));
+            let answer = async move {
+                let answer = pending.await?;
+                looks.then(|| answer.json::<Variable>().map(|variable| variable.value)).transpose()
+            };
+            self.asked.push(Box::pin(async move { Answer::Request(op, answer.await) }));
         }
     }
 
@@ -297,13 +302,17 @@ impl CallTask {
             Answer::Commit(n, true) => return self.feed(Input::Committed(n)),
             Answer::Commit(n, false) => return self.feed(Input::NotCommitted(n)),
         };
+        let (value, outcome) = match outcome {
+            Ok(value) => (value, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         self.note_outcome(op, &outcome);
         let Err(error) = outcome else {
             match op {
                 Op::CreateLeg(n) => self.context.registry.leg_seen(self.call.facts.call_id, n),
-                Op::AddLeg(n) => self.feed(Input::Joined(n)),
+                Op::Join { n, .. } => self.feed(Input::Joined(n)),
                 Op::Dial { n, .. } => self.feed(Input::Dialled(n)),
-                _ => {}
+                _ => value.and_then(|value| execute::seen(op, &value)).into_iter().for_each(|seen| self.feed(seen)),
             }
             return;
         };

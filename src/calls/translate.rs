@@ -16,6 +16,7 @@ pub(super) fn leg_input(n: u32, event: &Event) -> Option<Input> {
             "RINGING" => Some(Input::LegRinging(n)),
             _ => None,
         },
+        Event::ChannelTalkingStarted { .. } => Some(Input::LegSounds(n)),
         Event::ChannelDestroyed { cause, tech_cause, .. } => {
             Some(Input::LegGone { n, cause: Some(*cause), sip: *tech_cause })
         }

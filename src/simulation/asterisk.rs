@@ -31,8 +31,10 @@ pub(super) enum Due {
     Enter(String),
     /// The client's phone rings.
     Ring(String),
-    /// The client sends early media.
+    /// The client announces early media.
     Progress(String),
+    /// The client is heard.
+    Sound(String),
     /// The client answers.
     Answer(String),
     /// The client refuses.
@@ -98,6 +100,10 @@ pub(super) struct Chan {
     going: bool,
     /// The caller's CANCEL was answered with 487: no answer reaches it any more.
     cancelled: bool,
+    /// Its far end is heard.
+    sounds: bool,
+    /// The application is told of that.
+    listened_to: bool,
     limits_set: u32,
     limit_at: Option<Duration>,
 }
@@ -117,6 +123,8 @@ impl Chan {
             dialled: false,
             going: false,
             cancelled: false,
+            sounds: false,
+            listened_to: false,
             limits_set: 0,
             limit_at: None,
         }
@@ -221,6 +229,12 @@ impl Asterisk {
                     self.tell_dial(&id, "PROGRESS", around);
                 }
             }
+            Due::Sound(id) => {
+                if let Some(chan) = self.channels.get_mut(&id) {
+                    chan.sounds = true;
+                    self.tell_sound(&id, around);
+                }
+            }
             Due::Answer(id) => self.answered(&id, around),
             Due::Refuse { channel, sip, cause } => self.destroy(&channel, cause, Some(sip), Place::Party, around),
             Due::HangsUp(id) => self.party_hangs_up(&id, around),
@@ -246,6 +260,21 @@ impl Asterisk {
         chan.state = ChannelState::Ringing;
         self.tell_state(id, around);
         self.tell_dial(id, "RINGING", around);
+    }
+
+    /// Whether the application is to be told when the far end is heard: also where it is already.
+    fn listen(&mut self, id: &str, on: bool, around: &mut Around<'_>) {
+        if let Some(chan) = self.channels.get_mut(id) {
+            chan.listened_to = on;
+            self.tell_sound(id, around);
+        }
+    }
+
+    fn tell_sound(&self, id: &str, around: &mut Around<'_>) {
+        if self.channels.get(id).is_some_and(|chan| chan.sounds && chan.listened_to && chan.in_stasis) {
+            let (timestamp, channel) = (self.wall(around.now), self.view(id).into());
+            around.acts.push(Act::Tell(Event::ChannelTalkingStarted { timestamp, channel }));
+        }
     }
 
     /// A client answers: who waits in the same bridge is answered by Asterisk's core.

@@ -88,7 +88,12 @@ impl Answering {
             Self::Answers { ringing, progress, after } => {
                 let mut due: Vec<_> = ringing.map(|at| (at, Due::Ring(id()))).into_iter().collect();
                 if progress {
-                    due.push((chance.millis(5, 50), Due::Progress(id())));
+                    let announced = chance.millis(5, 50);
+                    due.push((announced, Due::Progress(id())));
+                    // Some are not heard for all that, or only later.
+                    if chance.percent(70) {
+                        due.push((announced + chance.millis(0, 600), Due::Sound(id())));
+                    }
                 }
                 due.push((after, Due::Answer(id())));
                 due

@@ -19,8 +19,8 @@ async fn attempt(rig: &mut Rig, lane: &Lane, call: &FakeCall, endpoint: &str, le
         originator: Some(call.id()),
         variables: &[],
     });
-    let bridged = lane.send(Request::CreateBridge { bridge_id: BRIDGE, name: "capconduit-1" });
-    let joined = lane.send(Request::AddChannel { bridge_id: BRIDGE, channel_id: call.id() });
+    let bridged = lane.send(Request::CreateBridge { bridge_id: BRIDGE, name: "capconduit-1", proxied: false });
+    let joined = lane.send(Request::AddChannels { bridge_id: BRIDGE, channel_ids: &[call.id()], unseen: false });
     created.await?;
     bridged.await?;
     joined.await?;
@@ -28,7 +28,7 @@ async fn attempt(rig: &mut Rig, lane: &Lane, call: &FakeCall, endpoint: &str, le
         Event::StasisStart { args, app, .. } => assert_eq!((args, app.as_str()), (vec!["leg".to_owned()], "cc-1")),
         other => panic!("{other:?}"),
     }
-    let joined = lane.send(Request::AddChannel { bridge_id: BRIDGE, channel_id: leg });
+    let joined = lane.send(Request::AddChannels { bridge_id: BRIDGE, channel_ids: &[leg], unseen: false });
     let dialled = lane.send(Request::Dial { channel_id: leg, caller: Some(call.id()), timeout: 1 });
     joined.await?;
     dialled.await.map(drop)
@@ -167,9 +167,12 @@ async fn what_is_done_too_early_or_elsewhere_is_refused_as_the_real_one_does() {
     let call = arrive(&mut rig).await;
     let lane = rig.node.lane(0);
     let status = async |request: Request<'_>| lane.send(request).await.err().and_then(|error| error.status());
-    assert_eq!(status(Request::AddChannel { bridge_id: "none", channel_id: call.id() }).await, Some(404));
-    assert_eq!(status(Request::CreateBridge { bridge_id: "b", name: "capconduit-1" }).await, None);
-    assert_eq!(status(Request::AddChannel { bridge_id: "b", channel_id: "none" }).await, Some(400));
+    assert_eq!(
+        status(Request::AddChannels { bridge_id: "none", channel_ids: &[call.id()], unseen: false }).await,
+        Some(404)
+    );
+    assert_eq!(status(Request::CreateBridge { bridge_id: "b", name: "capconduit-1", proxied: false }).await, None);
+    assert_eq!(status(Request::AddChannels { bridge_id: "b", channel_ids: &["none"], unseen: false }).await, Some(400));
     assert_eq!(status(Request::Dial { channel_id: call.id(), caller: None, timeout: 1 }).await, Some(409));
     let onward = Request::ContinueInDialplan { channel_id: call.id(), context: "fb", exten: "s", priority: 1 };
     assert_eq!(status(onward).await, None);

@@ -194,8 +194,16 @@ async fn lists_go_over_http_and_name_what_lives() {
     let mut rig = Rig::up(Transport::Websocket).await;
     let call = rig.fake.incoming("cc-1", "+442079460000", "+15550001");
     rig.event_of("StasisStart", call.id()).await;
-    rig.node.lane(0).send(Request::CreateBridge { bridge_id: "br-x", name: "capconduit-1" }).await.expect("a bridge");
-    rig.node.lane(0).send(Request::AddChannel { bridge_id: "br-x", channel_id: call.id() }).await.expect("joined");
+    rig.node
+        .lane(0)
+        .send(Request::CreateBridge { bridge_id: "br-x", name: "capconduit-1", proxied: false })
+        .await
+        .expect("a bridge");
+    rig.node
+        .lane(0)
+        .send(Request::AddChannels { bridge_id: "br-x", channel_ids: &[call.id()], unseen: false })
+        .await
+        .expect("joined");
     let channels = rig.node.list_channels().await.expect("channels");
     assert_eq!(channels.len(), 1);
     assert_eq!((channels[0].id.as_str(), channels[0].exten.as_str()), (call.id(), "+442079460000"));

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{BEHIND, Call, CallerLeg, End, Phase};
+use super::{BEHIND, Bridges, Call, CallerLeg, End, Phase};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::id::BridgeKind;
 use crate::mistakes::{Mistake, on};
 use crate::routing::book::counts;
 
@@ -32,7 +33,7 @@ impl Call {
                 self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
                 self.answered_before_hang_up(now);
             }
-            CallerLeg::HangingUp(Some(_)) if self.early_media() => self.answered_in_the_end(now),
+            CallerLeg::HangingUp(Some(_)) => self.answered_in_the_end(now),
             _ => {}
         }
     }
@@ -51,7 +52,8 @@ impl Call {
 
     /// The client's answer crossed our hanging up of both and went through to the caller, whatever we had meant to tell it.
     fn answered_in_the_end(&mut self, now: Now) {
-        let hanging_up = |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none();
+        let hanging_up =
+            |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none() && attempt.early;
         let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
         attempt.answered = Some(now);
         if let Some(end) = &mut self.end {
@@ -116,10 +118,10 @@ impl Call {
     /// whether that is so.
     pub(super) fn withdraw_unjoined(&mut self, verdict: AttemptOutcome) -> bool {
         let unanswered = self.phase == Phase::Talking && self.caller != CallerLeg::Up;
-        let Some(attempt) = self.attempts.last_mut().filter(|attempt| unanswered && attempt.joining) else {
+        let Some(attempt) = self.attempts.last_mut().filter(|attempt| unanswered && attempt.awaited) else {
             return false;
         };
-        attempt.joining = false;
+        attempt.awaited = false;
         attempt.answered = None;
         attempt.verdict = Some(verdict);
         self.phase = Phase::Dialling;
@@ -277,9 +279,11 @@ impl Call {
         let legs_gone = self.attempts.iter().all(|a| a.leg == Leg::Gone);
         if self.phase == Phase::Clearing && self.caller == CallerLeg::Gone && legs_gone {
             self.phase = Phase::Done;
-            if self.bridge {
-                effects.push(Effect::Ask(Op::DestroyBridge));
-            }
+            let Bridges { native, proxied } = self.bridges;
+            let made = [(native, BridgeKind::Native), (proxied, BridgeKind::Proxied)];
+            effects.extend(
+                made.into_iter().filter(|(made, _)| *made).map(|(_, kind)| Effect::Ask(Op::DestroyBridge(kind))),
+            );
             effects.push(Effect::Finish);
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::clearing::RETRY_FIRST;
 use super::{BEHIND, Call, CallerLeg, Moment, Phase, SETUP_COVERED};
-use crate::calls::attempt::{Attempt, Leg};
-use crate::calls::ending::Ending;
+use crate::calls::attempt::{Attempt, Leg, Looked};
+use crate::calls::ending::{Ending, outcome};
 use crate::calls::io::{Effect, Failure, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
@@ -15,10 +15,6 @@ use crate::routing::decision::Decision;
 
 /// How far events may be behind answers to requests, which travel another way.
 const EVENTS_BEHIND: Duration = Duration::from_secs(1);
-
-/// How long the caller's own event may take after the client's answer before Asterisk is asked to answer the caller. It comes within
-/// 10 ms on a node that is not overloaded, and asking once more does no harm.
-const PASSED_ON: Duration = Duration::from_millis(150);
 
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -78,25 +74,19 @@ impl Call {
             effects.push(Effect::Commit { n });
         }
         effects.push(Effect::Ask(Op::CreateLeg(n)));
-        if !self.bridge {
-            self.bridge = true;
-            effects.push(Effect::Ask(Op::CreateBridge));
-            effects.push(Effect::Ask(Op::AddCaller));
-        }
+        self.make_bridges(effects);
     }
 
     pub(super) fn leg_ready(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let deadline = self.current().map_or(Duration::ZERO, |a| a.started.mono + a.ring_timeout);
-        let (dialling, early_media) = (self.phase == Phase::Dialling, self.early_media());
+        let dialling = self.phase == Phase::Dialling;
         let Some(attempt) = self.attempt_mut(n) else { return };
         match attempt.leg {
             Leg::Creating if dialling && attempt.uncommitted && !on(Mistake::DialledBeforeKept) => attempt.ready = true,
             Leg::Creating if dialling => {
                 attempt.dial();
                 let timeout = deadline.saturating_sub(now.mono) + BEHIND;
-                if early_media {
-                    effects.push(Effect::Ask(Op::AddLeg(n)));
-                }
+                self.meet_before_dial(n, effects);
                 effects.push(Effect::Ask(Op::Dial { n, timeout }));
             }
             // Gone: it was created after all, after there had been evidence that it was not.
@@ -119,64 +109,6 @@ impl Call {
         if self.phase == Phase::Dialling && self.current().is_some_and(|it| it.n == n && it.uncommitted) {
             self.reject(Ending::Overloaded, now, effects);
         }
-    }
-
-    pub(super) fn leg_rings(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        self.still_rings(n);
-        let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg == Leg::Dialling) else { return };
-        attempt.ringing.get_or_insert(now);
-        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
-        // Once told, the caller's phone rings on through the attempts that follow.
-        if !self.early_media() && !self.caller_rings {
-            self.caller_rings = true;
-            effects.push(Effect::Ask(Op::RingCaller));
-        }
-    }
-
-    pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let (dialling, early_media) = (matches!(self.phase, Phase::Dialling | Phase::Talking), self.early_media());
-        let max = self.max_duration();
-        let Some(attempt) = self.attempt_mut(n) else { return };
-        effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
-        match attempt.leg {
-            // Answered while the node was away and our own hang-up could not be sent: they talk, so let them.
-            Leg::Dialling | Leg::HangingUp if dialling && (attempt.leg == Leg::Dialling || attempt.hang_up_unsent) => {
-                attempt.verdict = None;
-                attempt.leg = Leg::Up;
-                attempt.answered.get_or_insert(now);
-                attempt.joining = !early_media;
-                self.phase = Phase::Talking;
-                // Else Asterisk passes the answer on by itself. The bridge first: the caller is not answered to nobody.
-                let next = if early_media { Op::LimitCaller(max + BEHIND) } else { Op::AddLeg(n) };
-                effects.push(Effect::Ask(next));
-                if early_media && self.caller == CallerLeg::Waiting {
-                    self.watch_answer(now);
-                }
-            }
-            Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
-                attempt.verdict = Some(AttemptOutcome::AnsweredLate);
-            }
-            _ => {}
-        }
-    }
-
-    /// Asterisk does not always pass on the answer of a client that answers within 2 ms, and then nobody would ever tell the caller. As its
-    /// sources read (`res_stasis.c`), the loop that carries out the leg's requests may take the answer off the channel itself and drop it.
-    fn watch_answer(&mut self, now: Now) {
-        self.answer_unknown = true;
-        let by = now.mono + PASSED_ON;
-        if self.retry.is_none_or(|(at, _)| at > by) {
-            self.retry = Some((by, PASSED_ON));
-        }
-    }
-
-    /// Attempt n's channel is in the bridge. Where it came there by its answer, the caller can be answered.
-    pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
-        let (talking, max) = (self.phase == Phase::Talking, self.max_duration());
-        let Some(attempt) = self.attempt_mut(n).filter(|attempt| talking && attempt.joining) else { return };
-        attempt.joining = false;
-        effects.push(Effect::Ask(Op::AnswerCaller));
-        effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
     }
 
     pub(super) fn leg_gone(
@@ -202,7 +134,10 @@ impl Call {
         let is_current = n == self.last_n();
         if is_current {
             // Gone again before it was with the caller: nobody has talked.
-            self.withdraw_unjoined(AttemptOutcome::Failed);
+            self.withdraw_unjoined(match outcome(cause, sip) {
+                AttemptOutcome::Misconfigured => AttemptOutcome::Misconfigured,
+                _ => AttemptOutcome::Failed,
+            });
         }
         let caller_came_up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
         let caller_came_up = caller_came_up.filter(|_| !on(Mistake::CrossingAnswerIgnored));
@@ -276,16 +211,13 @@ impl Call {
                 self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
             }
             Op::AnswerCaller => self.fail_to_join(now, effects),
-            Op::AddLeg(n) if self.phase == Phase::Talking && n == self.last_n() => {
-                // The caller has heard nothing of it and goes on to the next client, unless something else has answered it.
-                if self.withdraw_unjoined(AttemptOutcome::Failed) {
-                    self.hang_up_leg(AttemptOutcome::Failed, now, effects);
-                } else {
-                    self.fail_to_join(now, effects);
-                }
-            }
-            Op::AddLeg(n) | Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
-                if let (Op::Dial { .. }, Some(attempt)) = (op, self.attempt_mut(n)) {
+            Op::Join { .. } => self.not_joined(op, failure, now, effects),
+            Op::Listen(n) => self.cannot_listen(n, failure, now, effects),
+            Op::Look(n) => self.leg_seen(n, None, now, effects),
+            // Where there is none Asterisk has nothing to say, or no such channel any more.
+            Op::LookForMedia(n) => self.leg_media(n, false, now, effects),
+            Op::Dial { n, .. } if !matches!(failure, Failure::Unknown) => {
+                if let Some(attempt) = self.attempt_mut(n) {
                     attempt.not_dialled();
                 }
                 self.give_up_leg(n, now, effects);
@@ -302,17 +234,19 @@ impl Call {
                 self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
             }
             // It exists already, from a request whose outcome was not known (older versions say 500); if not, the caller cannot be added.
-            Op::CreateBridge if matches!(failure, Failure::Rejected(409 | 500)) => {}
+            Op::CreateBridge(_) if matches!(failure, Failure::Rejected(409 | 500)) => {}
             // The caller may not be in the bridge: nobody must answer into it. The next attempt asks for both again.
-            Op::CreateBridge | Op::AddCaller if failure == Failure::Unknown => {
-                self.bridge = false;
+            Op::CreateBridge(kind) | Op::AddCaller(kind) if failure == Failure::Unknown => {
+                self.forget_bridge(kind);
                 self.give_up_leg(self.last_n(), now, effects);
             }
             Op::HangUpLeg(n) if absent => self.leg_absent(n, now, effects),
             Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
             // "Channel not found" and "not in Stasis": the caller is on its way out.
-            Op::AddCaller if matches!(failure, Failure::Rejected(400 | 404 | 422)) => self.caller_leaving(now, effects),
-            Op::CreateBridge | Op::AddCaller => self.fail(now, effects),
+            Op::AddCaller(_) if matches!(failure, Failure::Rejected(400 | 404 | 422)) => {
+                self.caller_leaving(now, effects)
+            }
+            Op::CreateBridge(_) | Op::AddCaller(_) => self.fail(now, effects),
             _ => {}
         }
     }
@@ -342,7 +276,7 @@ impl Call {
 
     /// Whether the caller may have been answered although a request to do so did not succeed.
     fn may_be_answered(&self, failure: Failure) -> bool {
-        let asked = self.phase == Phase::Talking && self.current().is_some_and(|a| !a.joining);
+        let asked = self.phase == Phase::Talking && self.current().is_some_and(|a| !a.awaited);
         asked && (failure == Failure::Unknown || (self.answer_unknown && failure == Failure::NotSent))
     }
 
@@ -353,7 +287,7 @@ impl Call {
     }
 
     /// The client has answered and cannot be brought together with the caller: nobody is left to talk to silence.
-    fn fail_to_join(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn fail_to_join(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.caller == CallerLeg::Waiting {
             self.take_back_answer(now);
         }
@@ -384,18 +318,43 @@ impl Call {
     }
 
     pub(super) fn tick_dialling(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.ring_instead(now, effects);
         let Some(attempt) = self.current().filter(|a| a.leg != Leg::HangingUp) else { return };
         if now.mono < self.attempt_deadline(attempt) {
             return;
         }
+        let (n, to_look) = (attempt.n, attempt.leg == Leg::Dialling && attempt.looked != Looked::Last);
         let silent = attempt.silent_by(self.limits.progress_timeout).is_some_and(|at| now.mono >= at);
-        let (verdict, event) = if silent {
-            (AttemptOutcome::NoProgress, "progress_timeout")
-        } else if now.mono >= self.setup_deadline() {
-            (AttemptOutcome::NoAnswer, "setup_budget_spent")
+        if now.mono >= self.setup_deadline() {
+            self.give_up_on("setup_budget_spent", AttemptOutcome::NoAnswer, now, effects);
+        } else if silent && to_look {
+            self.look(n, now, effects);
+        } else if silent {
+            self.is_silent(n, now, effects);
         } else {
-            (AttemptOutcome::NoAnswer, "ring_timeout")
-        };
+            self.give_up_on("ring_timeout", AttemptOutcome::NoAnswer, now, effects);
+        }
+    }
+
+    /// A client is silent: is there an answer of which no event tells?
+    fn look(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let timeout = self.limits.progress_timeout;
+        if let Some(attempt) = self.attempt_mut(n) {
+            let last = attempt.silent_since.is_some_and(|since| now.mono >= since + timeout);
+            attempt.looked = if last { Looked::Last } else { Looked::Soon };
+            effects.push(Effect::Ask(Op::Look(n)));
+        }
+    }
+
+    /// Attempt n's client has shown nothing at all.
+    pub(super) fn is_silent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let shows_nothing = |attempt: &Attempt| attempt.n == n && attempt.is_pending() && attempt.ringing.is_none();
+        if self.phase == Phase::Dialling && self.current().is_some_and(shows_nothing) {
+            self.give_up_on("progress_timeout", AttemptOutcome::NoProgress, now, effects);
+        }
+    }
+
+    fn give_up_on(&mut self, event: &str, verdict: AttemptOutcome, now: Now, effects: &mut Vec<Effect>) {
         let n = self.last_n();
         self.timeline.push(Moment { at: now, event: format!("{event}({n})") });
         self.hang_up_leg(verdict, now, effects);

@@ -10,6 +10,7 @@ use super::bench::Bench;
 use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
+use crate::id::BridgeKind;
 use crate::routing::decision::tests::{campaign, link};
 use crate::routing::snapshot::{Campaign, Link};
 
@@ -24,13 +25,20 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         Just(Failure::NotSent),
         Just(Failure::Unknown),
     ];
-    let op = (0_u8..10, n.clone()).prop_map(|(kind, n)| match kind {
+    let op = (0_u8..17, n.clone()).prop_map(|(kind, n)| match kind {
         0 => Op::CreateLeg(n),
-        1 => Op::AddLeg(n),
+        1 => Op::Join { n, bridge: BridgeKind::Native, with_caller: true },
+        10 => Op::Join { n, bridge: BridgeKind::Proxied, with_caller: false },
+        11 => Op::Listen(n),
+        12 => Op::StopListening(n),
+        13 => Op::Look(n),
+        14 => Op::LookForMedia(n),
+        15 => Op::Progress,
+        16 => Op::CreateBridge(BridgeKind::Proxied),
         2 => Op::Dial { n, timeout: Duration::ZERO },
         3 => Op::HangUpLeg(n),
-        4 => Op::AddCaller,
-        5 => Op::CreateBridge,
+        4 => Op::AddCaller(BridgeKind::Proxied),
+        5 => Op::CreateBridge(BridgeKind::Native),
         6 => Op::LimitCaller(Duration::ZERO),
         7 => Op::RingCaller,
         8 => Op::AnswerCaller,
@@ -42,6 +50,9 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         1 => n.clone().prop_map(Input::NotCommitted),
         2 => n.clone().prop_map(Input::LegRinging),
         1 => n.clone().prop_map(Input::LegProgress),
+        1 => n.clone().prop_map(Input::LegSounds),
+        1 => (n.clone(), prop_oneof![Just(None), Just(Some(100)), Just(Some(182))]).prop_map(|(n, sip)| Input::LegSeen { n, sip }),
+        2 => (n.clone(), any::<bool>()).prop_map(|(n, usable)| Input::LegMedia { n, usable }),
         3 => n.clone().prop_map(Input::LegAnswered),
         2 => n.clone().prop_map(Input::Joined),
         3 => (n, 0_i16..60, any::<bool>()).prop_map(|(n, cause, sip)| {
@@ -65,9 +76,15 @@ proptest! {
     /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
     /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
     #[test]
-    fn every_call_ends_exactly_once(events in prop::collection::vec(any_input(), 0..60), early_media: bool, commits: bool) {
+    fn every_call_ends_exactly_once(
+        events in prop::collection::vec(any_input(), 0..60),
+        early_media: bool,
+        can_progress: bool,
+        commits: bool,
+    ) {
         let few = |id| Link { total_calls_allowed: Some(9), ..link(id) };
         let mut bench = Bench::before_arrival(Campaign { early_media, ..campaign(&[few(1), link(2), few(3), link(4)]) });
+        bench.call.facts.can_progress = can_progress;
         bench.commits = commits;
         bench.give(Input::Arrived { overloaded: false });
         let mut joined = false;
@@ -75,9 +92,9 @@ proptest! {
             bench.now.mono += Duration::from_millis(wait);
             joined |= matches!(input, Input::Joined(_));
             let asked = if wait % 5 == 0 { bench.late(input) } else { bench.give(input) };
-            // With early media the client is brought into the bridge before it is dialled, on the same ordered way. Whether that is known
-            // to have succeeded must not be waited for: a caller whose client talks would hear nothing (simulation, seed 2337).
-            joined |= early_media && asked.iter().any(|op| matches!(op, Op::AddLeg(_)));
+            // It is brought there on the same ordered way. Whether that is known to have succeeded must not be waited for: a caller whose
+            // client talks would hear nothing (simulation, seed 2337).
+            joined |= asked.iter().any(|op| matches!(op, Op::Join { .. }));
             prop_assert!(joined || !asked.contains(&Op::AnswerCaller), "answered to nobody");
             prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
         }
@@ -109,8 +126,11 @@ proptest! {
     fn there_is_always_a_next_deadline_until_the_end(
         events in prop::collection::vec(any_input(), 0..40),
         early_media: bool,
+        can_progress: bool,
     ) {
-        let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
+        let mut bench = Bench::before_arrival(Campaign { early_media, ..campaign(&[link(1), link(2), link(3), link(4)]) });
+        bench.call.facts.can_progress = can_progress;
+        bench.give(Input::Arrived { overloaded: false });
         for (input, wait) in events {
             bench.now.mono += Duration::from_millis(wait);
             bench.give(input);

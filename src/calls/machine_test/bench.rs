@@ -44,6 +44,7 @@ pub(crate) fn facts() -> CallFacts {
         dialled: dialled(),
         caller: Caller { raw: None, e164: None, presentation: Presentation::Withheld },
         caller_name: None,
+        can_progress: true,
     }
 }
 
@@ -93,6 +94,18 @@ impl Bench {
             forgotten: 0,
             commits: true,
         }
+    }
+
+    /// The same, of an Asterisk that cannot be asked to tell a caller of early media: parties meet before the dial.
+    pub(crate) fn of_older_asterisk(mut self) -> Self {
+        self.call.facts.can_progress = false;
+        self
+    }
+
+    /// Attempt n is answered, and so is the caller.
+    pub(crate) fn answer(&mut self, n: u32) -> Vec<Op> {
+        let inputs = [Input::LegAnswered(n), Input::LegMedia { n, usable: true }, Input::CallerUp, Input::Joined(n)];
+        inputs.into_iter().flat_map(|input| self.give(input)).collect()
     }
 
     /// Feeds one input and returns what was asked of Asterisk because of it.

@@ -43,6 +43,7 @@ fn failures_are_told_when_the_attempt_is_over() {
     bench.give(Input::LegReady(3));
     bench.give(Input::Dialled(3));
     bench.after(Duration::from_secs(5));
+    bench.give(Input::LegSeen { n: 3, sip: None });
     bench.gone(3, 16, 0);
     bench.give(Input::RequestFailed(Op::CreateLeg(4), Failure::Rejected(400)));
     let signs = [(1, Sign::Failed), (2, Sign::Failed), (3, Sign::Failed), (4, Sign::Unclear)];
@@ -64,6 +65,32 @@ fn a_caller_that_goes_early_and_a_short_patience_show_nothing() {
         (bench.call.attempt(1).map(Attempt::outcome), &bench.signs[..]),
         (Some(O::NoAnswer), &[(1, Sign::Unclear)][..])
     );
+}
+
+#[test]
+fn a_client_that_queues_a_call_lives_and_the_caller_hears_ringing() {
+    for sip in [181, 182, 199] {
+        let mut bench = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(12)), ..link(1) }]);
+        bench.give(Input::LegReady(1));
+        bench.give(Input::Dialled(1));
+        assert_eq!(bench.after(Duration::from_secs(1)), [Op::Look(1)]);
+        assert_eq!(bench.give(Input::LegSeen { n: 1, sip: Some(sip) }), [Op::RingCaller]);
+        assert_eq!(bench.signs, [(1, Sign::Alive)]);
+        assert_eq!(bench.after(Duration::from_secs(10)), [], "no progress time-out");
+        assert_eq!(bench.after(Duration::from_secs(1)), [Op::HangUpLeg(1)], "it has rung for long enough");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_be_looked_at_is_given_up_when_the_look_has_taken_long_enough() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::Dialled(1));
+    bench.after(Duration::from_secs(1));
+    assert_eq!(bench.after(Duration::from_secs(4)), [Op::Look(1)]);
+    assert_eq!(bench.after(Duration::from_millis(999)), []);
+    assert_eq!(bench.after(Duration::from_millis(1)), [Op::HangUpLeg(1)]);
+    assert_eq!(bench.give(Input::LegSeen { n: 1, sip: Some(182) }), [], "too late");
 }
 
 #[test]

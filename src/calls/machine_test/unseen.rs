@@ -8,6 +8,7 @@ use crate::calls::attempt::Attempt;
 use crate::calls::io::{Failure, Input, Op};
 use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
+use crate::id::BridgeKind;
 use crate::routing::book::Offer;
 use crate::routing::breaker::At;
 use crate::routing::decision::tests::{campaign, link, node};
@@ -56,7 +57,7 @@ fn a_talk_whose_end_nobody_saw_is_lost_between_the_last_sign_of_life_and_the_fir
     let mut bench = talking();
     assert_eq!(bench.caller_missing(), [Op::HangUpLeg(1)]);
     assert!(bench.released.is_empty(), "its leg may still be there");
-    assert_eq!(bench.leg_missing(1), [Op::DestroyBridge]);
+    assert_eq!(bench.leg_missing(1), [Op::DestroyBridge(BridgeKind::Native)]);
     let record = bench.record();
     assert_eq!(end(&record), ("lost", 40, 60));
     assert_eq!(record.ended_after, Some(record.ended_at));
@@ -200,7 +201,8 @@ fn taken_over() -> Bench {
     let offer = Offer { position: 0, link: campaign.links[0].clone(), client: bench.call.attempts[0].client.clone() };
     let attempt = Attempt::adopt(1, offer, answered, answered);
     let facts = bench.call.facts.clone();
-    bench.call = Call::adopt(facts, limits(), (answered, died), decision, attempt, None, bench.now);
+    bench.call =
+        Call::adopt(facts, limits(), (answered, died), decision, (attempt, BridgeKind::Native), None, bench.now);
     bench
 }
 

@@ -29,7 +29,9 @@ impl Asterisk {
         match (asked.method, &path[..]) {
             ("POST", ["channels", "create"]) => self.create(asked, around),
             ("POST", ["channels", id, "dial"]) => self.ask_dial(id, asked, around),
-            ("POST", ["channels", id, "ring"]) => self.in_stasis(id).map_or_else(|no| no, |_| done()),
+            ("POST", ["channels", id, "ring" | "progress"]) | ("DELETE", ["channels", id, "ring"]) => {
+                self.in_stasis(id).map_or_else(|no| no, |_| done())
+            }
             ("POST", ["channels", id, "answer"]) => self.ask_answer(id, around),
             ("POST", ["channels", id, "continue"]) => self.go_on(id, around),
             ("POST", ["channels", id, "variable"]) => self.set_variable(id, asked, around),
@@ -133,13 +135,19 @@ impl Asterisk {
         {
             self.limit(id, Duration::from_secs(seconds), around);
         }
+        if let Some(listening) = asked.parameter("variable").strip_prefix("TALK_DETECT") {
+            self.listen(id, listening == "(set)", around);
+        }
         done()
     }
 
     fn variable(&self, id: &str, asked: &Asked, around: &Around<'_>) -> Answer {
         let Some(chan) = self.channels.get(id) else { return refused(404, "Channel not found") };
         let left = chan.limit_at.filter(|_| asked.parameter("variable") == "TIMEOUT(absolute)");
-        let value = left.map_or(String::new(), |at| format!("{:.3}", at.saturating_sub(around.now).as_secs_f64()));
+        let value = match asked.parameter("variable") {
+            "CHANNEL(rtp,dest)" => "127.0.0.1:4000".to_owned(),
+            _ => left.map_or(String::new(), |at| format!("{:.3}", at.saturating_sub(around.now).as_secs_f64())),
+        };
         (200, json!({ "value": value }).to_string())
     }
 
@@ -168,19 +176,35 @@ impl Asterisk {
         if !self.bridges.contains_key(bridge) {
             return refused(404, "Bridge not found");
         }
-        let id = asked.body.as_ref().and_then(|body| body["channel"][0].as_str()).unwrap_or_default();
-        let Some(chan) = self.channels.get_mut(id) else { return refused(400, "Channel not found") };
-        if !chan.in_stasis {
-            return refused(422, "Channel not in Stasis application");
-        }
-        if chan.bridge.as_deref() != Some(bridge) {
-            chan.bridge = Some(bridge.to_owned());
-            if let Some(bridge) = self.bridges.get_mut(bridge) {
-                bridge.members.push(id.to_owned());
+        let body = asked.body.as_ref().map(|body| &body["channel"]).and_then(Value::as_array);
+        let ids: Vec<&str> = body.into_iter().flatten().filter_map(Value::as_str).collect();
+        for id in &ids {
+            match self.channels.get(*id) {
+                None => return refused(400, "Channel not found"),
+                Some(chan) if !chan.in_stasis => return refused(422, "Channel not in Stasis application"),
+                Some(_) => {}
             }
         }
-        self.meet(id, around);
+        for id in &ids {
+            self.move_to(id, bridge);
+            self.meet(id, around);
+        }
         done()
+    }
+
+    /// Who is in another bridge leaves it.
+    fn move_to(&mut self, id: &str, bridge: &str) {
+        let Some(chan) = self.channels.get_mut(id) else { return };
+        let before = chan.bridge.replace(bridge.to_owned());
+        if before.as_deref() == Some(bridge) {
+            return;
+        }
+        if let Some(before) = before.and_then(|before| self.bridges.get_mut(&before)) {
+            before.members.retain(|member| member != id);
+        }
+        if let Some(bridge) = self.bridges.get_mut(bridge) {
+            bridge.members.push(id.to_owned());
+        }
     }
 
     fn delete_bridge(&mut self, id: &str) -> Answer {

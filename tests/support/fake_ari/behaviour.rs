@@ -10,6 +10,7 @@ pub struct Behaviour {
     pub(super) early_media: Option<Duration>,
     pub(super) outcome: Outcome,
     pub(super) talks_for: Option<Duration>,
+    pub(super) media: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +38,7 @@ impl Default for Behaviour {
 impl Behaviour {
     fn new(rings: bool, outcome: Outcome) -> Self {
         let rings = rings.then_some(Duration::ZERO);
-        Self { registered: true, rings, early_media: None, outcome, talks_for: None }
+        Self { registered: true, rings, early_media: None, outcome, talks_for: None, media: true }
     }
 
     /// 180 at once, 200 after so many milliseconds.
@@ -104,6 +105,11 @@ impl Behaviour {
     pub fn early_media(millis: u64) -> Self {
         let outcome = Outcome::Answer(Duration::from_millis(millis));
         Self { early_media: Some(Duration::ZERO), ..Self::new(false, outcome) }
+    }
+
+    /// Its answer carries no media that Asterisk can use.
+    pub fn without_media(self) -> Self {
+        Self { media: false, ..self }
     }
 
     /// Hangs up so many milliseconds after its answer.

@@ -68,9 +68,20 @@ fn on_channel(world: &mut World, id: &str, verb: &str, request: &Seen) -> Answer
     }
     let Some(channel) = world.channels.get_mut(id) else { return refuse(404, "Channel not found") };
     match verb {
-        "variable" => return variable(&request.method, &mut channel.variables, &request.query),
+        "variable" if text("variable") == "CHANNEL(rtp,dest)" => {
+            return (200, json!({"value": world.media_address(id)}));
+        }
+        "variable" => {
+            let answer = variable(&request.method, &mut channel.variables, &request.query);
+            if text("variable") == "TALK_DETECT(set)" {
+                world.tell_sound(id);
+            }
+            return answer;
+        }
         _ if !channel.in_stasis => return refuse(409, "Channel not in Stasis application"),
+        "ring" if request.method == "DELETE" => {}
         "ring" => channel.hears_ringing = true,
+        "progress" => {}
         "answer" => world.bring_up(id),
         "continue" => {
             let (context, exten, priority) = (text("context"), text("extension"), text("priority"));
@@ -181,7 +192,8 @@ fn add_channel(world: &mut World, id: &str, body: &Value) -> Answer {
     for members in world.bridges.values_mut() {
         members.retain(|member| !asked.contains(member));
     }
-    world.bridges.entry(id.to_owned()).or_default().extend(asked);
+    world.bridges.entry(id.to_owned()).or_default().extend(asked.iter().cloned());
+    asked.iter().for_each(|channel| world.pass_sound(channel));
     DONE
 }
 

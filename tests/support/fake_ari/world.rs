@@ -90,6 +90,8 @@ pub(super) struct Channel {
     subscribed: bool,
     pub(super) hears_ringing: bool,
     pub(super) hears_media: bool,
+    /// Its far end is heard.
+    sounds: bool,
     pub(super) variables: BTreeMap<String, String>,
 }
 
@@ -364,6 +366,7 @@ impl World {
             subscribed: false,
             hears_ringing: false,
             hears_media: false,
+            sounds: false,
             variables: BTreeMap::new(),
         }
     }
@@ -401,9 +404,46 @@ impl World {
     fn take_step(&mut self, id: &str, step: Step) {
         match step {
             Step::Ring => self.progress(id, "Ringing", "RINGING"),
-            Step::Play => self.progress(id, "Down", "PROGRESS"),
+            Step::Play => {
+                self.progress(id, "Down", "PROGRESS");
+                self.sound(id);
+            }
             Step::Answer { talks_for } => self.answer(id, talks_for),
             Step::Fail { cause, sip } => self.fail(id, cause, sip),
+        }
+    }
+
+    /// The far end is heard: by whoever shares the bridge, and by who asked to be told.
+    fn sound(&mut self, id: &str) {
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.sounds = true;
+        }
+        self.pass_sound(id);
+        self.tell_sound(id);
+    }
+
+    /// Where a channel's audio is sent to (`CHANNEL(rtp,dest)`).
+    pub(super) fn media_address(&self, id: &str) -> &'static str {
+        let endpoint = self.channels.get(id).and_then(|channel| channel.endpoint.as_ref());
+        let behaviour = endpoint.and_then(|endpoint| self.endpoints.get(endpoint)).map(|endpoint| endpoint.behaviour);
+        if behaviour.is_none_or(|behaviour| behaviour.media) { "127.0.0.1:4000" } else { "(null)" }
+    }
+
+    pub(super) fn tell_sound(&mut self, id: &str) {
+        let told = |channel: &Channel| channel.sounds && channel.variables.contains_key("TALK_DETECT(set)");
+        if self.channels.get(id).is_some_and(told) {
+            self.channel_event(id, "ChannelTalkingStarted", json!({}));
+        }
+    }
+
+    /// Whoever is in a bridge with a channel that is heard hears it.
+    pub(super) fn pass_sound(&mut self, id: &str) {
+        if self.channels.get(id).is_some_and(|channel| channel.sounds && !channel.is_up()) {
+            for peer in self.peers(id) {
+                if let Some(peer) = self.channels.get_mut(&peer) {
+                    peer.hears_media = true;
+                }
+            }
         }
     }
 
@@ -416,10 +456,8 @@ impl World {
         }
         self.dial_event(id, dialstatus);
         for peer in self.peers(id) {
-            let Some(peer) = self.channels.get_mut(&peer) else { continue };
-            match dialstatus {
-                "RINGING" => peer.hears_ringing = true,
-                _ => peer.hears_media = true,
+            if let Some(peer) = self.channels.get_mut(&peer).filter(|_| dialstatus == "RINGING") {
+                peer.hears_ringing = true;
             }
         }
     }
