@@ -1,0 +1,38 @@
+//! What the ends offer and answer (RFC 4566).
+
+use std::net::SocketAddr;
+
+/// The first lines, and one audio stream in G.711 µ-law, `direction` as in `sendrecv`. A later one of a dialog has a higher `version`.
+pub(crate) fn directed(media: SocketAddr, direction: &str, version: u32) -> String {
+    let (ip, port) = (media.ip(), media.port());
+    format!(
+        "v=0\r\no=ua 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na={direction}\r\n"
+    )
+}
+
+/// Audio both ways.
+pub(crate) fn audio(media: SocketAddr) -> String {
+    directed(media, "sendrecv", 1)
+}
+
+/// Audio, and video on the port after the next.
+pub(crate) fn with_video(media: SocketAddr) -> String {
+    format!("{}m=video {} RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n", audio(media), media.port() + 2)
+}
+
+/// Audio, and T.38 on the port after the next.
+pub(crate) fn with_t38(media: SocketAddr) -> String {
+    format!("{}m=image {} udptl t38\r\na=T38FaxVersion:0\r\n", audio(media), media.port() + 2)
+}
+
+/// Answers that Asterisk cannot use, with their names.
+pub(crate) fn unusable(media: SocketAddr) -> [(&'static str, String); 3] {
+    let (ip, port) = (media.ip(), media.port());
+    let head = format!("v=0\r\no=ua 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n");
+    [
+        ("a codec never offered", format!("{head}m=audio {port} RTP/AVP 118\r\na=rtpmap:118 speex/32000\r\n")),
+        ("port 0", format!("{head}m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n")),
+        ("garbage", "this is no session description\r\n".to_owned()),
+    ]
+}
