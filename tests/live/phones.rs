@@ -76,7 +76,7 @@ struct Outcome {
     calls: usize,
     deaf_callers: usize,
     deaf_centres: usize,
-    ssrc_changes: usize,
+    ssrc_changes: Option<usize>,
     faults: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl Outcome {
         self.calls += other.calls;
         self.deaf_callers += other.deaf_callers;
         self.deaf_centres += other.deaf_centres;
-        self.ssrc_changes += other.ssrc_changes;
+        self.ssrc_changes = other.ssrc_changes.map(|changes| changes + self.ssrc_changes.unwrap_or_default());
         self.faults.extend(other.faults);
     }
 }
@@ -93,7 +93,8 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { calls, deaf_callers, deaf_centres, ssrc_changes, .. } = self;
-        write!(f, "{calls} | {deaf_callers} | {deaf_centres} | {ssrc_changes}")
+        let changes = ssrc_changes.map_or_else(|| "not told".to_owned(), |changes| changes.to_string());
+        write!(f, "{calls} | {deaf_callers} | {deaf_centres} | {changes}")
     }
 }
 
@@ -216,6 +217,6 @@ fn judge([caller, centre]: [&Phone; 2], [called, answered]: [Sound; 2], mut faul
         usize::from(heard.is_deaf(TALK))
     };
     let (deaf_callers, deaf_centres) = (deaf(caller, &called, "caller"), deaf(centre, &answered, "call centre"));
-    let ssrc_changes = caller.ssrc_changes() + centre.ssrc_changes();
+    let ssrc_changes = caller.ssrc_changes().zip(centre.ssrc_changes()).map(|(one, other)| one + other);
     Outcome { calls: 1, deaf_callers, deaf_centres, ssrc_changes, faults }
 }

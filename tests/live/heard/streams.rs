@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{Scene, TALK, assert_one_stream, until_both_hear};
 use crate::harness::ua::caller::Caller;
 use crate::harness::ua::centre::{Centre, Leg};
-use crate::harness::ua::continuity::of;
+use crate::harness::ua::continuity::{Break, Received, judge, of};
 use crate::harness::ua::sdp;
 
 /// So many calls: what goes wrong in one of two does not go right by chance.
@@ -154,8 +154,20 @@ async fn answered_after_anothers_early_media() {
     good.respond(&leg, 180, "");
     sleep(TALK).await;
     talk(good, &leg, &mut caller).await;
-    over(good, caller).await;
+    caller.hang_up().await;
+    good.ended().await;
+    good.media.hush();
+    assert_one_stream("the call centre", &good.media);
+    // One source and one count of packets; each who speaks to the caller (announcement, ringing, agent) has a time of its own.
+    let packets = caller.media.received();
+    let breaks = judge(&packets).breaks;
+    let allowed = |one: &Break| matches!(one, Break::Timestamp(n) if who(&packets[*n]) != who(&packets[n - 1]));
+    assert!(breaks.iter().all(allowed), "{:#?}", judge(&packets).faults(&packets));
     scene.site.finish().await;
+}
+
+fn who(packet: &Received) -> Option<u16> {
+    packet.number.map(|number| number.sender)
 }
 
 /// The call goes on while the controller is killed, and while the next one takes it over.

@@ -12,7 +12,7 @@ pub(super) const READY: &str = "Using wav files";
 pub(super) const RUNG: &str = "Receiving new incoming call";
 pub(super) const CONNECTED: &str = "Media streams established";
 
-pub(super) fn start(phone: &Start<'_>) -> Child {
+pub(super) fn start(phone: &Start<'_>) -> (Child, Option<File>) {
     let Start { dir, socket, user, manner, wav } = phone;
     let Socket { ip, sip, media, .. } = socket;
     let early = u8::from(*manner == Manner::Announces);
@@ -29,8 +29,10 @@ pub(super) fn start(phone: &Start<'_>) -> Child {
     let pipe = dir.join("told");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "cannot make the pipe {}", pipe.display());
-    // Opened for both: the pipe has no end while the phone lives. `exec`, so that what is ended is the phone itself.
-    let script = "exec env HOME=\"$PWD\" linphonec -c config -d 6 -l log \"$@\" <>told";
+    // Both open it for both ways: it has no end, and what is written is kept, while either lives.
+    let pipe = File::options().read(true).write(true).open(&pipe).expect("a pipe of ours");
+    // `exec`, so that what is ended is the phone itself.
+    let script = "exec env HOME=\"$PWD\" linphonec -c config -d 1 -l log \"$@\" <>told";
     let more = match manner {
         Manner::Answers => "-a",
         Manner::Announces => "--real-early-media",
@@ -40,24 +42,16 @@ pub(super) fn start(phone: &Start<'_>) -> Child {
     args.extend((!more.is_empty()).then_some(more));
     let child = Child::spawn("linphonec", &dir.join("said"), Path::new("sh"), &args);
     for command in [format!("play {}", wav.display()), format!("record {}", dir.join("heard.wav").display())] {
-        tell(dir, &command);
+        tell(&pipe, &command);
     }
-    tell(dir, "soundcard use files");
-    child
+    tell(&pipe, "soundcard use files");
+    (child, Some(pipe))
 }
 
-pub(super) fn tell(dir: &Path, command: &str) {
-    let mut pipe = File::options().read(true).write(true).open(dir.join("told")).expect("linphone reads its pipe");
+pub(super) fn tell(mut pipe: &File, command: &str) {
     pipe.write_all(format!("{command}\n").as_bytes()).expect("linphone takes a command");
 }
 
 pub(super) fn recording(dir: &Path) -> Sound {
     Sound::read(&dir.join("heard.wav"))
-}
-
-/// By its own log.
-pub(super) fn ssrc_changes(dir: &Path) -> usize {
-    let log = std::fs::read(dir.join("log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    log.lines().filter(|line| line.to_ascii_lowercase().contains("ssrc") && line.contains("hang")).count()
 }

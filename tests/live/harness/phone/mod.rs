@@ -7,6 +7,7 @@ mod baresip;
 mod linphone;
 pub(crate) mod tone;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Side {
     }
 }
 
-/// The ports that a phone needs: SIP, control, and a few for media.
+/// The ports that a phone needs: SIP and the next (baresip's for TLS), control, and a few for media.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Socket {
     ip: &'static str,
@@ -75,7 +76,7 @@ const MEDIA: u16 = 6;
 impl Socket {
     /// Takes them.
     pub(crate) fn take(ports: &Ports, ip: &'static str) -> Self {
-        Self { ip, sip: ports.one(), control: ports.one(), media: ports.run(MEDIA) }
+        Self { ip, sip: ports.run(2), control: ports.one(), media: ports.run(MEDIA) }
     }
 
     /// Its SIP address.
@@ -92,6 +93,8 @@ pub(crate) struct Phone {
     socket: Socket,
     dir: PathBuf,
     child: Child,
+    /// Where it is told what to do, for those that are told so.
+    pipe: Option<File>,
 }
 
 /// How a phone is started: its configuration is in `dir`.
@@ -120,11 +123,11 @@ impl Phone {
         let wav = dir.join("says.wav");
         Sound::tone(side.tones().0, SAYS).write(&wav);
         let start = Start { dir, socket, user, manner, wav };
-        let child = match brand {
-            Brand::Baresip => baresip::start(&start),
+        let (child, pipe) = match brand {
+            Brand::Baresip => (baresip::start(&start), None),
             Brand::Linphone => linphone::start(&start),
         };
-        let mut phone = Self { brand, side, socket, dir: dir.to_owned(), child };
+        let mut phone = Self { brand, side, socket, dir: dir.to_owned(), child, pipe };
         let ready = match brand {
             Brand::Baresip => baresip::READY,
             Brand::Linphone => linphone::READY,
@@ -148,7 +151,7 @@ impl Phone {
     fn tell(&self, baresip: &str, linphone: &str) {
         match self.brand {
             Brand::Baresip => baresip::tell(self.socket, baresip),
-            Brand::Linphone => linphone::tell(&self.dir, linphone),
+            Brand::Linphone => linphone::tell(self.pipe.as_ref().expect("it has a pipe"), linphone),
         }
     }
 
@@ -210,11 +213,11 @@ impl Phone {
         sound.hears(own, other)
     }
 
-    /// How often it has said that the source of what it hears changed.
-    pub(crate) fn ssrc_changes(&self) -> usize {
+    /// How often it has said that the source of what it hears changed; `None`: it never says so.
+    pub(crate) fn ssrc_changes(&self) -> Option<usize> {
         match self.brand {
-            Brand::Baresip => self.child.output().matches(baresip::CHANGED).count(),
-            Brand::Linphone => linphone::ssrc_changes(&self.dir),
+            Brand::Baresip => Some(self.child.output().matches(baresip::CHANGED).count()),
+            Brand::Linphone => None,
         }
     }
 

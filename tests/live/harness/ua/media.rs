@@ -63,8 +63,10 @@ impl Media {
                 lock(&notes).extend(packet);
             }
         });
-        let ssrc = 0xCA00_0000 | u32::from(sender);
-        let mouth = Mouth { sender, n: 0, ssrc, sequence: 60_000, timestamp: 0xFFFF_0000, hushed: None };
+        // Each counts from elsewhere, and soon round (RFC 3550: from anywhere).
+        let (ssrc, sequence) = (0xCA00_0000 | u32::from(sender), 65_500_u16.wrapping_sub(sender.wrapping_mul(3000)));
+        let timestamp = 0xFFFF_F000_u32.wrapping_sub(u32::from(sender - 1).wrapping_mul(100_000_000));
+        let mouth = Mouth { sender, n: 0, ssrc, sequence, timestamp, hushed: None };
         Self { address, socket, mouth: Arc::new(Mutex::new(mouth)), talking: None, received, open }
     }
 

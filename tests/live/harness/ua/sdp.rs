@@ -26,13 +26,30 @@ pub(crate) fn with_t38(media: SocketAddr) -> String {
     format!("{}m=image {} udptl t38\r\na=T38FaxVersion:0\r\n", audio(media), media.port() + 2)
 }
 
-/// Answers that Asterisk cannot use, with their names.
-pub(crate) fn unusable(media: SocketAddr) -> [(&'static str, String); 3] {
+/// An answer that Asterisk cannot use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// A codec that was never offered.
+    Codec,
+    /// Audio is declined: port 0.
+    Port,
+    /// A profile that was never offered: SRTP.
+    Profile,
+    /// No stream at all.
+    Streams,
+    /// No session description.
+    Garbage,
+}
+
+/// Such an answer.
+pub(crate) fn unusable(media: SocketAddr, why: Unusable) -> String {
     let (ip, port) = (media.ip(), media.port());
     let head = format!("v=0\r\no=ua 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n");
-    [
-        ("a codec never offered", format!("{head}m=audio {port} RTP/AVP 118\r\na=rtpmap:118 speex/32000\r\n")),
-        ("port 0", format!("{head}m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n")),
-        ("garbage", "this is no session description\r\n".to_owned()),
-    ]
+    match why {
+        Unusable::Codec => format!("{head}m=audio {port} RTP/AVP 118\r\na=rtpmap:118 speex/32000\r\n"),
+        Unusable::Port => format!("{head}m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"),
+        Unusable::Profile => format!("{head}m=audio {port} RTP/SAVP 0\r\na=rtpmap:0 PCMU/8000\r\n"),
+        Unusable::Streams => head,
+        Unusable::Garbage => "this is no session description\r\n".to_owned(),
+    }
 }
