@@ -64,6 +64,8 @@ struct Slot {
     flow: Flow,
     dir: PathBuf,
     did: String,
+    /// What the names of its clients end in.
+    n: usize,
     caller: Socket,
     centre: Socket,
     /// Who announces and is busy, before the call centre that answers.
@@ -100,7 +102,8 @@ impl fmt::Display for Outcome {
 
 fn wanted() -> usize {
     let wanted = std::env::var("CAPCONDUIT_PHONE_CALLS").ok();
-    wanted.map_or(20, |wanted| wanted.parse().unwrap_or_else(|_| panic!("CAPCONDUIT_PHONE_CALLS={wanted} is no number")))
+    wanted
+        .map_or(20, |wanted| wanted.parse().unwrap_or_else(|_| panic!("CAPCONDUIT_PHONE_CALLS={wanted} is no number")))
 }
 
 async fn everyone_hears(brand: Brand, flow: Flow) {
@@ -124,7 +127,13 @@ async fn everyone_hears(brand: Brand, flow: Flow) {
     let mut all = Outcome::default();
     outcomes.into_iter().for_each(|outcome| all.add(outcome));
     println!("phones | {flow:?} | {brand:?} | {all} |");
-    assert_eq!(all.faults, Vec::<String>::new(), "{} of {} ends are deaf", all.deaf_callers + all.deaf_centres, 2 * calls);
+    assert_eq!(
+        all.faults,
+        Vec::<String>::new(),
+        "{} of {} ends are deaf",
+        all.deaf_callers + all.deaf_centres,
+        2 * calls
+    );
     site.idle().await;
     for record in site.records(calls).await {
         assert!(record.attempts().last().is_some_and(|last| last.ends_with(" answered")), "{record:?}");
@@ -135,7 +144,16 @@ impl Slot {
     fn new(site: &Preparation, (brand, flow): (Brand, Flow), n: usize) -> Self {
         let socket = |ip| Socket::take(site.ports(), ip);
         let (caller, centre, busy) = (socket(CARRIER_IP), socket(CENTRE_IP), socket(CENTRE_IP));
-        Self { brand, flow, dir: site.folder(&format!("slot-{n}")), did: format!("+4420794602{n:02}"), caller, centre, busy }
+        Self {
+            brand,
+            flow,
+            dir: site.folder(&format!("slot-{n}")),
+            did: format!("+4420794602{n:02}"),
+            n,
+            caller,
+            centre,
+            busy,
+        }
     }
 
     async fn calls(&self, site: &Site, calls: usize) -> Outcome {
@@ -146,8 +164,9 @@ impl Slot {
         outcome
     }
 
-    async fn centre(&self, dir: &Path, socket: Socket, manner: Manner) -> Phone {
-        Phone::centre(self.brand, dir, socket, &self.did, manner).await
+    /// A call centre takes calls for its client's identifier.
+    async fn centre(&self, dir: &Path, client: &str, socket: Socket, manner: Manner) -> Phone {
+        Phone::centre(self.brand, &dir.join(client), socket, &format!("{client}-{}", self.n), manner).await
     }
 
     async fn call(&self, site: &Site, dir: &Path) -> Outcome {
@@ -156,11 +175,10 @@ impl Slot {
             Flow::AfterRinging | Flow::Failover => Manner::Rings,
             Flow::EarlyMedia => Manner::Announces,
         };
-        let mut centre = self.centre(&dir.join("centre"), self.centre, manner).await;
+        let mut centre = self.centre(dir, "centre", self.centre, manner).await;
         let mut caller = Phone::caller(self.brand, &dir.join("caller"), self.caller).await;
-        let mut faults = Vec::new();
         if self.flow == Flow::Failover {
-            let mut busy = self.centre(&dir.join("busy"), self.busy, Manner::Announces).await;
+            let mut busy = self.centre(dir, "busy", self.busy, Manner::Announces).await;
             caller.dial(&self.did, &site.nodes[0].sip);
             busy.rung().await;
             sleep(WHILE).await;
@@ -172,10 +190,6 @@ impl Slot {
         if manner != Manner::Answers {
             centre.rung().await;
             sleep(WHILE).await;
-            if self.flow == Flow::EarlyMedia {
-                let early = caller.hears(&caller.recording());
-                faults.extend(early.is_deaf(WHILE / 2).then(|| format!("the caller hears no announcement: {early}")));
-            }
             centre.answer();
         }
         caller.connected().await;
@@ -186,12 +200,12 @@ impl Slot {
             sleep(WHILE).await;
             caller.resume();
         }
-        let before = [caller.recording(), centre.recording()];
+        caller.mark();
+        centre.mark();
         sleep(TALK).await;
-        let outcome = judge([&caller, &centre], before, faults);
         caller.hang_up();
         self.over(site).await;
-        outcome
+        self.judge(caller, centre).await
     }
 
     /// Waits until no channel of this slot's is left: the next call takes the same ports.
@@ -205,18 +219,24 @@ impl Slot {
         }
         panic!("{} is still called five seconds after the caller hung up", self.did);
     }
-}
 
-/// Who heard the other since `before`.
-fn judge([caller, centre]: [&Phone; 2], [called, answered]: [Sound; 2], mut faults: Vec<String>) -> Outcome {
-    let mut deaf = |phone: &Phone, before: &Sound, who: &str| {
-        let heard = phone.hears(&phone.recording().after(before));
-        if heard.is_deaf(TALK) {
-            faults.push(format!("the {who} heard {heard}; it said:\n{}", phone.said()));
+    /// Who heard the other in the last part of the call, and whether the caller heard the announcement.
+    async fn judge(&self, mut caller: Phone, mut centre: Phone) -> Outcome {
+        let (called, answered) = (caller.parts(TALK).await, centre.parts(TALK).await);
+        let mut outcome = Outcome { calls: 1, ..Outcome::default() };
+        outcome.ssrc_changes = caller.ssrc_changes().zip(centre.ssrc_changes()).map(|(one, other)| one + other);
+        let mut deaf = |phone: &Phone, sound: &Sound, what: &str, length: Duration| {
+            let heard = phone.hears(sound);
+            if heard.is_deaf(length) {
+                outcome.faults.push(format!("{what} heard {heard}; it said:\n{}", phone.said()));
+            }
+            usize::from(heard.is_deaf(length))
+        };
+        outcome.deaf_centres = deaf(&centre, &answered.1, "the call centre", TALK);
+        outcome.deaf_callers = deaf(&caller, &called.1, "the caller", TALK);
+        if self.flow == Flow::EarlyMedia {
+            outcome.deaf_callers += deaf(&caller, &called.0, "the caller, before the answer,", WHILE / 2);
         }
-        usize::from(heard.is_deaf(TALK))
-    };
-    let (deaf_callers, deaf_centres) = (deaf(caller, &called, "caller"), deaf(centre, &answered, "call centre"));
-    let ssrc_changes = caller.ssrc_changes().zip(centre.ssrc_changes()).map(|(one, other)| one + other);
-    Outcome { calls: 1, deaf_callers, deaf_centres, ssrc_changes, faults }
+        outcome
+    }
 }

@@ -71,7 +71,10 @@ async fn with_a_caller_that_speaks_at_once() {
 /// It is heard before the caller has sent anything, so that nobody can have waited for that.
 async fn before_the_caller_speaks(after: Duration) {
     let words = first_words(Some(after)).await;
-    assert!(words.iter().any(|(_, spoke)| !spoke), "it is heard only when the caller, after {after:?}, has spoken: {words:?}");
+    assert!(
+        words.iter().any(|(_, spoke)| !spoke),
+        "it is heard only when the caller, after {after:?}, has spoken: {words:?}"
+    );
     assert_at_once(&words);
 }
 

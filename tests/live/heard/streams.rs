@@ -145,8 +145,10 @@ async fn answered_after_anothers_early_media() {
     busy.media.say(leg.media());
     caller.status(183).await;
     let sender = busy.media.sender();
-    crate::harness::until("the caller hears the announcement", || of(&caller.media.received(), sender).next().is_some())
-        .await;
+    crate::harness::until("the caller hears the announcement", || {
+        of(&caller.media.received(), sender).next().is_some()
+    })
+    .await;
     sleep(TALK).await;
     busy.media.hush();
     busy.refuse(&leg, 486).await;

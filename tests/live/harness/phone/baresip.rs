@@ -9,7 +9,8 @@ use super::tone::Sound;
 use super::{Child, MEDIA, Manner, Socket, Start};
 
 pub(super) const READY: &str = "baresip is ready";
-pub(super) const RUNG: &str = "Incoming call";
+/// In its trace of SIP messages: what it says of a call itself depends on how it is to answer it.
+pub(super) const RUNG: &str = "INVITE sip:";
 pub(super) const CONNECTED: &str = "Call established";
 pub(super) const CHANGED: &str = "SSRC changed";
 
@@ -50,13 +51,15 @@ pub(super) fn start(phone: &Start<'_>) -> Child {
         Manner::Rings => "manual",
         Manner::Announces => "early",
     };
-    let account =
-        format!("<sip:{user}@{ip}:{sip};transport=udp>;regint=0;answermode={mode};audio_codecs=pcmu/8000/1,pcma/8000/1\n");
+    let account = format!(
+        "<sip:{user}@{ip}:{sip};transport=udp>;regint=0;answermode={mode};audio_codecs=pcmu/8000/1,pcma/8000/1\n"
+    );
     for (name, text) in [("config", config), ("accounts", account), ("contacts", String::new())] {
         std::fs::write(dir.join(name), text).expect("the test's folder takes a file");
     }
     // No folder of sounds: it would play them to nobody.
-    let args = ["-f".to_owned(), dir.display().to_string(), "-p".to_owned(), dir.display().to_string(), "-s".to_owned()];
+    let args =
+        ["-f".to_owned(), dir.display().to_string(), "-p".to_owned(), dir.display().to_string(), "-s".to_owned()];
     Child::spawn("baresip", &dir.join("said"), Path::new(PROGRAM), &args)
 }
 

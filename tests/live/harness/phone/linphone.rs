@@ -8,9 +8,11 @@ use std::process::Command;
 use super::tone::Sound;
 use super::{Child, Manner, Socket, Start};
 
-pub(super) const READY: &str = "Using wav files";
+/// It repeats what it is told, here the last before a call.
+pub(super) const READY: &str = "heard.wav";
 pub(super) const RUNG: &str = "Receiving new incoming call";
 pub(super) const CONNECTED: &str = "Media streams established";
+pub(super) const ENDED: &str = " ended (";
 
 pub(super) fn start(phone: &Start<'_>) -> (Child, Option<File>) {
     let Start { dir, socket, user, manner, wav } = phone;
@@ -41,10 +43,10 @@ pub(super) fn start(phone: &Start<'_>) -> (Child, Option<File>) {
     let mut args = vec!["-c", script, "linphone"];
     args.extend((!more.is_empty()).then_some(more));
     let child = Child::spawn("linphonec", &dir.join("said"), Path::new("sh"), &args);
-    for command in [format!("play {}", wav.display()), format!("record {}", dir.join("heard.wav").display())] {
-        tell(&pipe, &command);
+    let (says, hears) = (wav.display(), dir.join("heard.wav"));
+    for command in ["soundcard use files", &format!("play {says}"), &format!("record {}", hears.display())] {
+        tell(&pipe, command);
     }
-    tell(&pipe, "soundcard use files");
     (child, Some(pipe))
 }
 

@@ -1,7 +1,12 @@
 //! Real phones: programs that people call with, each given a tone to say, and recording what it hears. What they are told, and
 //! what they tell, differs: `baresip` and `linphone`; what a test wants of them does not.
 
-#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of sound")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds of sound"
+)]
 
 mod baresip;
 mod linphone;
@@ -95,6 +100,8 @@ pub(crate) struct Phone {
     child: Child,
     /// Where it is told what to do, for those that are told so.
     pipe: Option<File>,
+    /// What it had heard when that was to be remembered.
+    marked: Sound,
 }
 
 /// How a phone is started: its configuration is in `dir`.
@@ -127,7 +134,7 @@ impl Phone {
             Brand::Baresip => (baresip::start(&start), None),
             Brand::Linphone => linphone::start(&start),
         };
-        let mut phone = Self { brand, side, socket, dir: dir.to_owned(), child, pipe };
+        let mut phone = Self { brand, side, socket, dir: dir.to_owned(), child, pipe, marked: Sound::default() };
         let ready = match brand {
             Brand::Baresip => baresip::READY,
             Brand::Linphone => linphone::READY,
@@ -199,11 +206,27 @@ impl Phone {
         self.tell("resume", "resume");
     }
 
-    /// All that it has heard so far.
-    pub(crate) fn recording(&self) -> Sound {
+    /// Remembers how much it has heard: what comes from now on is another part of its recording.
+    pub(crate) fn mark(&mut self) {
+        if self.brand == Brand::Baresip {
+            self.marked = baresip::recording(&self.dir);
+        }
+    }
+
+    /// Its recording, after the call: what came before the [`mark`](Self::mark), which was so long ago, and what came since.
+    ///
+    /// baresip records what it decodes, when it does, and nothing where nothing comes; linphone keeps the file back until the call is
+    /// over, but what it has then is as long as the call was.
+    pub(crate) async fn parts(&mut self, since_mark: Duration) -> (Sound, Sound) {
         match self.brand {
-            Brand::Baresip => baresip::recording(&self.dir),
-            Brand::Linphone => linphone::recording(&self.dir),
+            Brand::Baresip => {
+                let since = baresip::recording(&self.dir).after(&self.marked);
+                (self.marked.clone(), since)
+            }
+            Brand::Linphone => {
+                self.until_said(linphone::ENDED).await;
+                linphone::recording(&self.dir).split_before_last(since_mark)
+            }
         }
     }
 

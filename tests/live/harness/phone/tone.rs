@@ -45,7 +45,10 @@ impl Hearing {
 impl fmt::Display for Hearing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { recorded, other, first, gap, own } = self;
-        write!(f, "the other for {other:?} (first after {first:?}, longest gap {gap:?}), itself for {own:?}, of {recorded:?} recorded")
+        write!(
+            f,
+            "the other for {other:?} (first after {first:?}, longest gap {gap:?}), itself for {own:?}, of {recorded:?} recorded"
+        )
     }
 }
 
@@ -96,6 +99,13 @@ impl Sound {
     pub(crate) fn after(mut self, other: &Self) -> Self {
         self.samples.drain(..other.samples.len().min(self.samples.len()));
         self
+    }
+
+    /// This in two: what comes before its last part of this length, and that part.
+    pub(crate) fn split_before_last(mut self, length: Duration) -> (Self, Self) {
+        let end = self.samples.split_off(self.samples.len().saturating_sub(samples(self.rate, length)));
+        let last = Self { rate: self.rate, samples: end };
+        (self, last)
     }
 
     /// With another at its end.
@@ -196,5 +206,8 @@ mod tests {
         let first = Sound::tone(440, LONG);
         let rest = first.clone().and(Sound::tone(1000, LONG)).after(&first);
         assert_eq!(rest.hears(440, 1000).other, LONG);
+        let (before, last) = first.clone().and(rest).split_before_last(LONG);
+        assert_eq!((before.hears(1000, 440).other, last.hears(440, 1000).other), (LONG, LONG));
+        assert_eq!(first.split_before_last(2 * LONG).0.length(), Duration::ZERO);
     }
 }

@@ -32,7 +32,9 @@ impl Caller {
         let call_id = format!("{}-{}-ua", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let line = Line::open(ip, port, offer);
         let caller = Self { media, call_id, line, to, did: did.to_owned(), number: 1 };
-        caller.line.send(&caller.request("INVITE", &format!("sip:{did}@{to}"), &format!("<sip:{did}@{to}>"), offer), to);
+        caller
+            .line
+            .send(&caller.request("INVITE", &format!("sip:{did}@{to}"), &format!("<sip:{did}@{to}>"), offer), to);
         caller
     }
 
@@ -117,5 +119,8 @@ impl Caller {
 /// Request-URI and To of requests within the dialog that an answer made.
 fn dialog(answer: &Heard) -> (String, String) {
     let message = answer.message();
-    (message.contact().expect("an answer has a Contact").to_owned(), message.header("To").unwrap_or_default().to_owned())
+    (
+        message.contact().expect("an answer has a Contact").to_owned(),
+        message.header("To").unwrap_or_default().to_owned(),
+    )
 }

@@ -44,7 +44,7 @@ impl Centre {
         self.line.heard().iter().filter(|one| one.is("INVITE")).count()
     }
 
-    /// Its own SDP.
+    /// Its own SDP, for an offer of audio alone.
     pub(crate) fn body(&self) -> String {
         sdp::audio(self.media.address())
     }
@@ -57,9 +57,10 @@ impl Centre {
         self.line.send(&text, leg.invite.from)
     }
 
-    /// Answers with 200 and its own SDP; when. Repeated until it is acknowledged, as a lost one would leave a talk unheard.
+    /// Answers with 200 and its own SDP; when. Video and others that are offered are declined.
     pub(crate) async fn answer(&self, leg: &Leg) -> Duration {
-        let at = self.respond(leg, 200, &self.body());
+        let body = sdp::declining(&self.body(), leg.invite.message().body());
+        let at = self.respond(leg, 200, &body);
         self.line.wait("the answer is acknowledged", |one| one.is("ACK")).await;
         at
     }

@@ -150,12 +150,14 @@ impl Mouth {
     }
 }
 
-fn read(datagram: &[u8]) -> Option<Received> {
+/// Reads a packet that comes now; `None`: it is no RTP.
+pub(crate) fn read(datagram: &[u8]) -> Option<Received> {
     let at = since();
     if datagram.len() < 12 || datagram[0] >> 6 != 2 {
         return None;
     }
-    let word = |from: usize| u32::from_be_bytes([datagram[from], datagram[from + 1], datagram[from + 2], datagram[from + 3]]);
+    let word =
+        |from: usize| u32::from_be_bytes([datagram[from], datagram[from + 1], datagram[from + 2], datagram[from + 3]]);
     let kind = datagram[1] & 0x7F;
     let payload = datagram[12..].to_vec();
     let number = (payload.len() >= 10 && payload.starts_with(&MAGIC)).then(|| Number {

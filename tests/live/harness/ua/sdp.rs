@@ -26,6 +26,17 @@ pub(crate) fn with_t38(media: SocketAddr) -> String {
     format!("{}m=image {} udptl t38\r\na=T38FaxVersion:0\r\n", audio(media), media.port() + 2)
 }
 
+/// An answer with audio that declines whatever else is offered (RFC 3264, section 6: as many streams as were offered, in their order).
+pub(crate) fn declining(audio: &str, offer: &str) -> String {
+    let others = offer.lines().filter_map(|line| line.strip_prefix("m=")).filter(|line| !line.starts_with("audio "));
+    let declined = others.map(|line| {
+        let mut words: Vec<&str> = line.trim_end().split(' ').collect();
+        words[1] = "0";
+        format!("m={}\r\n", words.join(" "))
+    });
+    format!("{audio}{}", declined.collect::<String>())
+}
+
 /// An answer that Asterisk cannot use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unusable {
