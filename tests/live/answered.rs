@@ -108,6 +108,8 @@ async fn held_and_resumed(backend: Backend) {
         "the caller hears again after the hold"
     );
     assert!(mouth.receive(LIMIT, |packet| packet.is_sound(PCMU)).await.is_some(), "and is heard");
+    ear.assert_one_stream("the caller");
+    mouth.assert_one_stream("the call centre");
 
     let call = caller.finish(LIMIT).await.remove(0);
     let held = call.find(false, |m| m.status("INVITE") == Some(200) && m.header("CSeq") == Some("2 INVITE"));

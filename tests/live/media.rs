@@ -53,6 +53,11 @@ impl Talk {
         let heard = self.caller.receive(LIMIT, |packet| packet.is_sound(caller_codec)).await;
         assert!(heard.is_some(), "the caller hears the call centre in payload type {caller_codec}");
     }
+
+    fn assert_one_stream_each(&self) {
+        self.caller.assert_one_stream("the caller");
+        self.centre.assert_one_stream("the call centre");
+    }
 }
 
 async fn audio_and_digits_both_ways(backend: Backend) {
@@ -67,6 +72,7 @@ async fn audio_and_digits_both_ways(backend: Backend) {
     assert!(talk.centre.receive(LIMIT, |packet| packet.is_dtmf_end(5)).await.is_some(), "the caller's 5 arrives");
     talk.centre.send_dtmf(talk.from_centre, 9).await;
     assert!(talk.caller.receive(LIMIT, |packet| packet.is_dtmf_end(9)).await.is_some(), "the call centre's 9 arrives");
+    talk.assert_one_stream_each();
 
     let ended = call.finish(LIMIT).await.remove(0);
     assert_eq!(site.record(&ended).await.attempts(), ["alpha answered"]);
@@ -81,6 +87,7 @@ async fn audio_between_different_codecs(backend: Backend) {
     let mut talk = talk(&mut call, &alpha, caller, agent).await;
 
     talk.assert_heard(PCMU, PCMA).await;
+    talk.assert_one_stream_each();
 
     call.finish(LIMIT).await;
     site.finish().await;
@@ -143,6 +150,7 @@ async fn answered_after_anothers_early_media(backend: Backend) {
 
     let mut talk = talk(&mut call, &good, caller, agent).await;
     talk.assert_heard(PCMU, PCMU).await;
+    talk.assert_one_stream_each();
 
     let call = call.finish(LIMIT).await.remove(0);
     assert_eq!(call.outcome(), Some(200));
@@ -170,6 +178,7 @@ async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Back
     let heard = talk.caller.receive(std::time::Duration::from_millis(100), |packet| packet.is_sound(PCMU)).await;
     assert!(heard.is_none(), "nothing of the announcement was heard");
     talk.assert_heard(PCMU, PCMU).await;
+    talk.assert_one_stream_each();
 
     let call = call.finish(LIMIT).await.remove(0);
     assert!(call.outcome() == Some(200) && !call.statuses().contains(&183), "{:?}", call.statuses());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::time::sleep_until;
 
-use super::message::{EMPTY, Message, with_body};
+use crate::harness::message::{EMPTY, Message, with_body};
 
 /// The first interval of retransmissions (RFC 3261, T1); each doubles the one before.
 const T1: Duration = Duration::from_millis(500);

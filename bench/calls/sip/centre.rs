@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::message::{EMPTY, Message, with_body};
+use crate::harness::message::{EMPTY, Message, with_body};
 
 /// How often unacknowledged answers are looked through, and how old one must be to be sent again (RFC 3261, T1).
 const T1: Duration = Duration::from_millis(500);

@@ -3,4 +3,3 @@
 
 pub(crate) mod caller;
 pub(crate) mod centre;
-mod message;

@@ -12,12 +12,32 @@ use super::trace::Trace;
 
 /// Every process of a test that makes calls.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts(RefCell<Vec<(&'static str, Trace)>>);
+pub(crate) struct Accounts {
+    traces: RefCell<Vec<(&'static str, Trace)>>,
+    /// Call-IDs of calls from the carrier that no sipp made.
+    others: RefCell<Vec<String>>,
+}
 
 impl Accounts {
     /// A caller at `ip` begins.
     pub(crate) fn open(&self, ip: &'static str, trace: &Trace) {
-        self.0.borrow_mut().push((ip, trace.clone()));
+        self.traces.borrow_mut().push((ip, trace.clone()));
+    }
+
+    /// The carrier makes a call without sipp.
+    pub(crate) fn called(&self, call_id: &str) {
+        self.others.borrow_mut().push(call_id.to_owned());
+    }
+
+    /// All calls so far: from where, and their Call-IDs.
+    fn made(&self) -> Vec<(&'static str, String)> {
+        let traces = self.traces.borrow();
+        let ids = |(ip, trace): &(&'static str, Trace)| {
+            let ip = *ip;
+            trace.dialogs().into_iter().map(move |dialog| (ip, dialog.call_id))
+        };
+        let others = self.others.borrow();
+        traces.iter().flat_map(ids).chain(others.iter().map(|id| (CARRIER_IP, id.clone()))).collect()
     }
 
     /// What does not add up, by SIP Call-ID; `spooled` are the fallback's lines of all nodes.
@@ -29,18 +49,16 @@ impl Accounts {
         let fallen: Vec<&str> =
             records.iter().filter(|one| one.text("ending") == "fallback").map(|one| one.text("sip_call_id")).collect();
         let (mut faults, mut made) = (Vec::new(), Vec::new());
-        for (ip, trace) in self.0.borrow().iter() {
-            for id in trace.dialogs().into_iter().map(|dialog| dialog.call_id) {
-                let in_records = recorded.iter().filter(|one| **one == id).count();
-                let in_spool = spooled.iter().filter(|one| **one == id && !unseen.contains(*one)).count();
-                let in_fallen = fallen.iter().filter(|one| **one == id).count();
-                if in_records != usize::from(*ip == CARRIER_IP) || in_spool != in_fallen {
-                    faults.push(format!(
-                        "call {id} from {ip}: {in_records} records, {in_fallen} of them the fallback's, which left {in_spool} lines"
-                    ));
-                }
-                made.push(id);
+        for (ip, id) in self.made() {
+            let in_records = recorded.iter().filter(|one| **one == id).count();
+            let in_spool = spooled.iter().filter(|one| **one == id && !unseen.contains(*one)).count();
+            let in_fallen = fallen.iter().filter(|one| **one == id).count();
+            if in_records != usize::from(ip == CARRIER_IP) || in_spool != in_fallen {
+                faults.push(format!(
+                    "call {id} from {ip}: {in_records} records, {in_fallen} of them the fallback's, which left {in_spool} lines"
+                ));
             }
+            made.push(id);
         }
         let all = recorded.into_iter().chain(spooled.iter().map(String::as_str));
         faults.extend(all.filter(|id| !made.iter().any(|one| one == id)).map(|id| format!("nobody made call {id:?}")));

@@ -7,9 +7,13 @@ pub(crate) mod accounts;
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;
+#[allow(dead_code, reason = "tests and bench read different things")]
+pub(crate) mod message;
 pub(crate) mod node;
 #[allow(dead_code, reason = "the demo does not need it")]
 pub(crate) mod person;
+#[allow(dead_code, reason = "only tests call with real phones")]
+pub(crate) mod phone;
 pub(crate) mod plan;
 #[path = "../../support/ports.rs"]
 pub(crate) mod ports;
@@ -20,6 +24,8 @@ pub(crate) mod rtp;
 pub(crate) mod sipp;
 pub(crate) mod site;
 pub(crate) mod trace;
+#[allow(dead_code, reason = "only tests say every step of a call")]
+pub(crate) mod ua;
 pub(crate) mod wire;
 
 use std::time::Duration;

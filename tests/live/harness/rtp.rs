@@ -1,12 +1,15 @@
 //! One side's audio: a UDP socket that sends and receives RTP (RFC 3550), G.711 and telephone events (RFC 4733).
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::time::{interval, timeout};
 
 use super::trace::Message;
+use super::ua::continuity::{Received, judge};
+use super::ua::media;
 
 /// Payload type of G.711 µ-law.
 pub(crate) const PCMU: u8 = 0;
@@ -28,6 +31,8 @@ pub(crate) struct Rtp {
     socket: UdpSocket,
     sequence: u16,
     timestamp: u32,
+    /// Everything that was taken from the socket.
+    taken: Mutex<Vec<Received>>,
 }
 
 /// One received packet.
@@ -43,7 +48,7 @@ impl Rtp {
     /// Binds the address that the SDP will name.
     pub(crate) async fn bind(ip: &str, port: u16) -> Self {
         let socket = UdpSocket::bind((ip, port)).await.unwrap_or_else(|e| panic!("cannot bind {ip}:{port}: {e}"));
-        Self { socket, sequence: 1, timestamp: SAMPLES }
+        Self { socket, sequence: 1, timestamp: SAMPLES, taken: Mutex::default() }
     }
 
     /// The port it is bound to.
@@ -95,6 +100,7 @@ impl Rtp {
             loop {
                 // An error here is the ICMP answer to a packet of ours that came too early.
                 let Ok((length, _)) = self.socket.recv_from(&mut buffer).await else { continue };
+                self.take(&buffer[..length]);
                 if length < 12 || buffer[0] >> 6 != 2 {
                     continue;
                 }
@@ -110,7 +116,25 @@ impl Rtp {
     /// Forgets what has come so far, so that the next packet is one that was sent after now.
     pub(crate) fn forget(&self) {
         let mut buffer = [0_u8; 2048];
-        while self.socket.try_recv_from(&mut buffer).is_ok() {}
+        while let Ok((length, _)) = self.socket.try_recv_from(&mut buffer) {
+            self.take(&buffer[..length]);
+        }
+    }
+
+    fn take(&self, datagram: &[u8]) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(media::read(datagram));
+    }
+
+    /// All that came, to this moment, is one stream: one source that counts on, from its first packet. What was not looked for yet is
+    /// taken now.
+    ///
+    /// # Panics
+    /// When it is not; `who` is whose socket this is.
+    pub(crate) fn assert_one_stream(&self, who: &str) {
+        self.forget();
+        let packets = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = judge(&packets).faults(&packets);
+        assert!(faults.is_empty(), "what {who} hears is not one stream:\n{}", faults.join("\n"));
     }
 }
 

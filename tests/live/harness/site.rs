@@ -177,6 +177,12 @@ impl Preparation {
         self
     }
 
+    /// The ports of this site.
+    #[allow(dead_code, reason = "only tests call with real phones")]
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// A UDP port nobody else uses, for media or traps.
     pub(crate) fn port(&self) -> u16 {
         self.ports.run(2)
@@ -291,19 +297,30 @@ impl Site {
         dialogs.remove(0)
     }
 
+    /// The carrier has made a call without sipp.
+    #[allow(dead_code, reason = "only tests say every step of a call")]
+    pub(crate) fn called(&self, call_id: &str) {
+        self.accounts.called(call_id);
+    }
+
     /// The record of a call that is over.
     pub(crate) async fn record(&self, call: &Dialog) -> Record {
+        self.record_of(&call.call_id).await
+    }
+
+    /// The same by its SIP Call-ID.
+    pub(crate) async fn record_of(&self, call_id: &str) -> Record {
         let found = timeout(RECORD_LIMIT, async {
             loop {
                 let records = self.controller.records().await;
-                if let Some(record) = records.into_iter().find(|one| one["sip_call_id"] == call.call_id) {
+                if let Some(record) = records.into_iter().find(|one| one["sip_call_id"] == call_id) {
                     return Record(record);
                 }
                 sleep(Duration::from_millis(50)).await;
             }
         });
         let Ok(record) = found.await else {
-            panic!("no record of {} after {RECORD_LIMIT:?}:\n{}", call.call_id, self.controller.log())
+            panic!("no record of {call_id} after {RECORD_LIMIT:?}:\n{}", self.controller.log())
         };
         record
     }
