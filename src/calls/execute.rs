@@ -161,7 +161,6 @@ fn header_text(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{header_text, shown};
-    use crate::id::BridgeKind;
     use crate::routing::number::Dialled;
     use crate::routing::snapshot::CallerId;
 

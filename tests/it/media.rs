@@ -10,7 +10,9 @@ use crate::site::{DID, Database, Site, plan};
 
 on_both_databases!(
     without_early_media_callers_hear_ringing_alone,
-    a_client_that_cannot_be_joined_is_followed_by_the_next,
+    a_client_that_answers_without_media_is_followed_by_the_next,
+    a_caller_whose_client_cannot_be_joined_is_not_left_in_dead_air,
+    early_media_is_heard_and_its_client_answers,
     a_campaign_has_rejections_of_its_own
 );
 
@@ -47,29 +49,50 @@ async fn without_early_media_callers_hear_ringing_alone(database: Database) {
     site.settle().await;
 }
 
-async fn a_client_that_cannot_be_joined_is_followed_by_the_next(database: Database) {
+async fn a_client_that_answers_without_media_is_followed_by_the_next(database: Database) {
     let links = [("first", "forwarding_priority = 1"), ("second", "forwarding_priority = 2")];
-    let site = Site::start(database, &with_settings(&links, "early_media = false")).await;
+    let site = Site::start(database, &with_settings(&links, "")).await;
+    let mute = Behaviour::answers(30).without_media();
+    site.clients(&[("first", mute), ("second", Behaviour::answers(30))]);
+    let call = site.call(DID);
+    call.answered().await;
+    let answers = || site.asterisk.requests().into_iter().filter(|seen| seen.line().ends_with("/answer")).count();
+    assert_eq!(answers(), 1, "answered once, to the second");
+    call.hang_up();
+    let record = site.records(1).await.remove(0);
+    let outcomes: Vec<_> = record.attempts.iter().map(|attempt| (attempt.outcome, attempt.counted)).collect();
+    assert_eq!(outcomes, [(AttemptOutcome::Misconfigured, false), (AttemptOutcome::Answered, true)]);
+
+    // Where nobody is left the caller is rejected, and was never answered.
+    site.clients(&[("first", mute), ("second", mute)]);
+    assert_eq!(site.call(DID).ended().await, CallerEnd::Ended { sip: 480, cause: 19 });
+    let record = site.records(2).await.remove(1);
+    assert_eq!((record.ending.as_str(), record.answered_at, answers()), ("nobody_answered", None, 1));
+    site.settle().await;
+}
+
+async fn a_caller_whose_client_cannot_be_joined_is_not_left_in_dead_air(database: Database) {
+    let site = Site::start(database, &with_settings(&[("first", ""), ("second", "")], "")).await;
     // They ring long enough for the fault to come behind the caller's own way into the bridge.
     site.clients(&[("first", Behaviour::answers(300)), ("second", Behaviour::answers(300))]);
     let call = site.call(DID);
     call.ringing().await;
     site.asterisk.fault("addChannel", 1, Fault::Status(500));
-    call.answered().await;
-    let answers = || site.asterisk.requests().into_iter().filter(|seen| seen.line().ends_with("/answer")).count();
-    assert_eq!((call.peers().len(), answers()), (1, 1), "answered once, to the second");
-    call.hang_up();
-    let record = site.records(1).await.remove(0);
-    let outcomes: Vec<_> = record.attempts.iter().map(|attempt| (attempt.outcome, attempt.counted)).collect();
-    assert_eq!(outcomes, [(AttemptOutcome::Failed, false), (AttemptOutcome::Answered, true)]);
+    assert_eq!(call.ended().await, CallerEnd::Ended { sip: 200, cause: 16 });
+    assert_eq!(site.records(1).await.remove(0).ending, "failed");
+    site.settle().await;
+}
 
-    // Where nobody is left the caller is rejected, and was never answered.
+async fn early_media_is_heard_and_its_client_answers(database: Database) {
+    let site = Site::start(database, &with_settings(&[("early", "")], "")).await;
+    site.clients(&[("early", Behaviour::early_media(400))]);
     let call = site.call(DID);
-    call.ringing().await;
-    site.asterisk.fault("addChannel", 2, Fault::Status(500));
-    assert_eq!(call.ended().await, CallerEnd::Ended { sip: 480, cause: 19 });
-    let record = site.records(2).await.remove(1);
-    assert_eq!((record.ending.as_str(), record.answered_at, answers()), ("nobody_answered", None, 1));
+    call.early_media().await;
+    assert!(site.asterisk.requests().iter().any(|seen| seen.line().ends_with("/progress")), "the carrier is told");
+    call.answered().await;
+    assert_eq!(call.peers().len(), 1);
+    call.hang_up();
+    assert_eq!(site.records(1).await.remove(0).ending, "completed");
     site.settle().await;
 }
 

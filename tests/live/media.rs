@@ -111,11 +111,12 @@ async fn early_media_reaches_the_caller(backend: Backend) {
     let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
     let mut call = site.begin("caller", &scenario, 1, 1);
 
+    crate::harness::until("the first call centre announces", || !early.trace.dialogs().is_empty()).await;
+    let to = media_address(early.trace.dialogs()[0].invite());
     let in_progress = |calls: &[crate::harness::trace::Dialog]| calls.iter().any(|c| c.statuses().contains(&183));
-    let calls = call.reach("the carrier gets 183", in_progress).await;
+    let (calls, ()) = tokio::join!(call.reach("the carrier gets 183", in_progress), announcer.send_tone(to, PCMA, 40));
     let progress = calls[0].find(false, |message| message.status("INVITE") == Some(183)).expect("it was just there");
     assert!(progress.sdp("m=audio ").is_some(), "early media needs SDP: {}", progress.text);
-    announcer.send_tone(media_address(early.trace.dialogs()[0].invite()), PCMA, 40).await;
     let heard = caller.receive(LIMIT, |packet| packet.is_sound(PCMU)).await;
     assert!(heard.is_some(), "the caller hears the announcement before any answer");
 
