@@ -81,11 +81,8 @@ pub(super) fn recording(dir: &Path) -> Sound {
 /// More than a packet or two on the way into a conversation.
 const FEW: usize = 10;
 
-/// Whether it complains of what it receives, in what it has printed since some moment, or receives nothing. It prints the rates of both
-/// directions several times a second.
+/// Whether it dropped what it received, in what it has printed since some moment.
 pub(super) fn complaint(printed: &str) -> Option<String> {
     let dropped = printed.matches(": dropping ").count();
-    let rates = printed.rsplit_once("audio=").and_then(|(_, last)| last.split_once(' ')).map(|(rates, _)| rates);
-    let flows = rates.and_then(|rates| rates.split_once('/')).is_some_and(|(one, other)| one != "0" && other != "0");
-    (dropped > FEW || !flows).then(|| format!("dropped {dropped} packets; last rates {rates:?}"))
+    (dropped > FEW).then(|| format!("nothing of {dropped} packets, which it dropped"))
 }

@@ -217,7 +217,8 @@ impl Phone {
         }
     }
 
-    /// Why it hears nothing since the [`mark`](Self::mark), by what it prints, where it prints it: baresip's recorder ends with a hold.
+    /// What it dropped since the [`mark`](Self::mark), by what it prints, where it prints it: baresip's recorder ends with a hold. That
+    /// nothing came at all is not seen so.
     pub(crate) fn complaint(&self) -> Option<String> {
         if self.brand == Brand::Linphone {
             return None;
