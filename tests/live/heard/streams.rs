@@ -1,8 +1,6 @@
 //! One stream for each end, whatever happens before the answer and after it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-
 use tokio::time::sleep;
 
 use super::{Scene, TALK, assert_one_stream, until_both_hear};
@@ -126,8 +124,11 @@ async fn held_and_resumed() {
     let leg = centre.rung().await;
     talk(centre, &leg, &mut caller).await;
     caller.ask_for("sendonly").await;
-    sleep(Duration::from_millis(300)).await;
+    // Who is on hold says nothing, and who holds goes on, with its own music perhaps.
+    centre.media.hush();
+    sleep(TALK).await;
     caller.ask_for("sendrecv").await;
+    centre.media.say(leg.media());
     until_both_hear(&caller.media, &centre.media).await;
     sleep(TALK).await;
     over(centre, caller).await;

@@ -77,3 +77,12 @@ pub(super) fn recording(dir: &Path) -> Sound {
     heard.sort();
     heard.iter().map(|path| Sound::read(path)).fold(Sound::default(), Sound::and)
 }
+
+/// More than a packet or two on the way into a conversation.
+const FEW: usize = 10;
+
+/// Whether it dropped what it received, in what it has printed since some moment.
+pub(super) fn complaint(printed: &str) -> Option<String> {
+    let dropped = printed.matches(": dropping ").count();
+    (dropped > FEW).then(|| format!("nothing of {dropped} packets, which it dropped"))
+}

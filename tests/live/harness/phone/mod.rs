@@ -21,8 +21,8 @@ use super::ports::Ports;
 use super::until;
 use tone::{Hearing, Sound};
 
-/// Hz of what callers say.
-pub(crate) const CALLER_TONE: u32 = 440;
+/// Hz of what callers say; no country rings so.
+pub(crate) const CALLER_TONE: u32 = 700;
 /// Hz of what call centres say.
 pub(crate) const CENTRE_TONE: u32 = 1000;
 /// Longer than any call.
@@ -44,7 +44,7 @@ pub(crate) enum Manner {
     Answers,
     /// 180 until it is told to answer.
     Rings,
-    /// 183 with SDP, and its tone, until it is told what to do.
+    /// 183 with SDP until it is told what to do; linphone says its tone meanwhile, baresip nothing.
     Announces,
 }
 
@@ -102,6 +102,8 @@ pub(crate) struct Phone {
     pipe: Option<File>,
     /// What it had heard when that was to be remembered.
     marked: Sound,
+    /// How much it had printed then.
+    printed: usize,
 }
 
 /// How a phone is started: its configuration is in `dir`.
@@ -134,7 +136,8 @@ impl Phone {
             Brand::Baresip => (baresip::start(&start), None),
             Brand::Linphone => linphone::start(&start),
         };
-        let mut phone = Self { brand, side, socket, dir: dir.to_owned(), child, pipe, marked: Sound::default() };
+        let mut phone =
+            Self { brand, side, socket, dir: dir.to_owned(), child, pipe, marked: Sound::default(), printed: 0 };
         let ready = match brand {
             Brand::Baresip => baresip::READY,
             Brand::Linphone => linphone::READY,
@@ -210,7 +213,22 @@ impl Phone {
     pub(crate) fn mark(&mut self) {
         if self.brand == Brand::Baresip {
             self.marked = baresip::recording(&self.dir);
+            self.printed = self.child.output().len();
         }
+    }
+
+    /// What it dropped since the [`mark`](Self::mark), by what it prints, where it prints it: baresip's recorder ends with a hold. That
+    /// nothing came at all is not seen so.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        if self.brand == Brand::Linphone {
+            return None;
+        }
+        baresip::complaint(self.child.output().split_at_checked(self.printed)?.1)
+    }
+
+    /// Whether its recording goes on after a hold.
+    pub(crate) fn records_after_a_hold(&self) -> bool {
+        self.brand == Brand::Linphone
     }
 
     /// Its recording, after the call: what came before the [`mark`](Self::mark), which was so long ago, and what came since.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::since;
+use super::{sdp, since};
 use crate::harness::message::{EMPTY, Message};
 use crate::harness::until;
 
@@ -143,6 +143,7 @@ impl Desk {
                 }
                 if message.header("To").is_some_and(|to| to.contains(";tag=")) {
                     let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let body = sdp::answering(&body, message.body());
                     let contact = format!("Contact: <sip:ua@{}>\r\n", self.address);
                     let answer = format!("SIP/2.0 200 OK\r\n{}{contact}{}", message.repeated(""), end(&body));
                     self.send(&answer, heard.from);

@@ -26,6 +26,19 @@ pub(crate) fn with_t38(media: SocketAddr) -> String {
     format!("{}m=image {} udptl t38\r\na=T38FaxVersion:0\r\n", audio(media), media.port() + 2)
 }
 
+/// What answers another direction of the audio within a dialog (RFC 3264, section 8.4: who is put on hold only receives).
+pub(crate) fn answering(audio: &str, offer: &str) -> String {
+    let offered = |direction: &str| offer.lines().any(|line| line.trim_end() == format!("a={direction}"));
+    let mine = if offered("sendonly") {
+        "recvonly"
+    } else if offered("inactive") {
+        "inactive"
+    } else {
+        "sendrecv"
+    };
+    declining(&audio.replace("a=sendrecv", &format!("a={mine}")), offer)
+}
+
 /// An answer with audio that declines whatever else is offered (RFC 3264, section 6: as many streams as were offered, in their order).
 pub(crate) fn declining(audio: &str, offer: &str) -> String {
     let others = offer.lines().filter_map(|line| line.strip_prefix("m=")).filter(|line| !line.starts_with("audio "));
