@@ -47,6 +47,11 @@ impl Scene {
 
     /// `first` are the lines of the first link of each campaign.
     async fn with(campaigns: usize, centres: usize, first: &str) -> Self {
+        Self::built((campaigns, centres), first, "").await
+    }
+
+    /// `sip` are the SIP settings of each client besides its address.
+    async fn built((campaigns, centres): (usize, usize), first: &str, sip: &str) -> Self {
         let site = Preparation::new(Backend::Sqlite);
         let mut sender = CALLER;
         let mut open = || {
@@ -57,7 +62,7 @@ impl Scene {
         let mut plan = Plan::new();
         for (campaign, centres) in all.iter().enumerate() {
             for (n, centre) in centres.iter().enumerate() {
-                plan = plan.client_at(&client(campaign, n), (centre.ip, centre.port), ("", ""));
+                plan = plan.client_at(&client(campaign, n), (centre.ip, centre.port), ("", sip));
             }
         }
         for (campaign, centres) in all.iter().enumerate() {

@@ -31,7 +31,10 @@ async fn over(centre: &mut Centre, mut caller: Caller) {
 }
 
 async fn answered(before: impl Fn(&Centre, &Leg), offer: fn(SocketAddr) -> String) {
-    let mut scene = Scene::of(CALLS).await;
+    answered_on(Scene::of(CALLS).await, before, offer).await;
+}
+
+async fn answered_on(mut scene: Scene, before: impl Fn(&Centre, &Leg), offer: fn(SocketAddr) -> String) {
     for n in 0..CALLS {
         let mut caller = scene.call_offering(n, offer);
         let centre = scene.centre(n);
@@ -54,6 +57,13 @@ async fn answered_after_ringing() {
         centre.respond(leg, 180, "");
     };
     answered(ring, sdp::audio).await;
+}
+
+/// A client that may send its media past Asterisk: the carriers do not let it.
+#[tokio::test]
+async fn with_direct_media() {
+    let scene = Scene::built((CALLS, 1), "", "direct_media = true").await;
+    answered_on(scene, |_, _| {}, sdp::audio).await;
 }
 
 #[tokio::test]
