@@ -21,11 +21,7 @@ impl Intake {
     /// Reads channels as the node's configuration says.
     #[must_use]
     pub fn new(node: &crate::config::Node) -> Self {
-        Self {
-            node: Arc::from(node.name.as_str()),
-            did_from: node.did_from,
-            normaliser: Normaliser::new(node.default_region.as_deref(), &node.prefix_rules),
-        }
+        Self { node: Arc::from(node.name.as_str()), did_from: node.did_from, normaliser: node.normaliser() }
     }
 
     /// The facts of the call that `channel` brings. `args` are those of `Stasis()`, as asterisk/etc/extensions.conf

@@ -44,5 +44,6 @@ mod refused;
 mod resilience;
 mod rivals;
 mod secrets;
+mod spellings;
 mod upgrade;
 mod withheld;
