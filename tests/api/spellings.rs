@@ -119,7 +119,9 @@ async fn belongs_to_the_victim(site: &Site, admin: &Caller, victim: i64, spellin
     });
     let log = site.outside();
     let logged = log
-        .send(Method::POST, "/api/internal/log_call", |request| request.bearer_auth(TOKEN).json(&report))
+        .send(Method::POST, "/api/internal/log_call", |request| {
+            request.header("X-Internal-API-Token", TOKEN).json(&report)
+        })
         .await
         .expect(201);
     let id = logged["call_id"].as_str().expect("an id").to_owned();
@@ -213,7 +215,8 @@ async fn a_did_that_no_call_can_match_is_warned_of(database: Database) {
     let warnings = readiness["warnings"].as_array().expect("a list");
     let told: Vec<_> =
         warnings.iter().map(|one| (one["code"].as_str(), one["explanation"].as_str().unwrap_or_default())).collect();
-    let read = "No call can match the DID 02079460958: it is read as +442079460958 by every node, which is a DID of its own.";
+    let read =
+        "No call can match the DID 02079460958: it is read as +442079460958 by every node, which is a DID of its own.";
     let held = "No call can match the DID a@b: it holds characters that no carrier sends in a SIP user part.";
     assert_eq!(told, [(Some("unmatched_did"), read), (Some("unmatched_did"), held)]);
     assert_eq!(readiness["ready"], json!(true), "the other DIDs are matched: {readiness}");

@@ -324,7 +324,8 @@ async fn what_is_in_use_is_neither_deleted_nor_archived(home: Home) {
     let detail = held(campaigns::delete(&all, campaign.id, None).await);
     assert!(detail.contains("1 link, 1 DID"), "{detail}");
     assert!(held(dids::delete(&all, did.id, None).await).contains("1 campaign"));
-    let sold = dids::change(&all, &Readers::default(), did.id, None, |values| {
+    let readers = Readers::default();
+    let sold = dids::change(&all, &readers, did.id, None, |values| {
         values.seller = BOB;
         Ok(())
     });
