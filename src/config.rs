@@ -27,6 +27,8 @@ pub use network::Network;
 pub use sections::REJECTION_CODES;
 
 use crate::routing::breaker::Terms;
+use crate::routing::number::Normaliser;
+use crate::routing::number::readers::Readers;
 use crate::routing::snapshot::words;
 
 /// Everything that can be configured; made only by [`Config::load`].
@@ -227,6 +229,14 @@ pub struct Node {
     pub fallback_spool: Option<PathBuf>,
 }
 
+impl Node {
+    /// What its carriers send, as E.164.
+    #[must_use]
+    pub fn normaliser(&self) -> Normaliser {
+        Normaliser::new(self.default_region.as_deref(), &self.prefix_rules)
+    }
+}
+
 words! {
     /// How ARI requests travel.
     Transport {
@@ -298,6 +308,12 @@ pub struct Rejections {
 }
 
 impl Config {
+    /// How the nodes read what is dialled.
+    #[must_use]
+    pub fn readers(&self) -> Readers {
+        Readers::new(self.nodes.iter().map(Node::normaliser))
+    }
+
     /// Refuses a node without a password: there is no default one, and only `serve` and `doctor` talk to Asterisk.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod fields;
 mod screen;
 mod state;
 
-pub use check::{is_username, name_problem, number_problem, rejection_problem};
+pub use check::{is_username, name_problem, rejection_problem};
 pub use diff::{Action, Change, Kind, Plan, Sign, diff};
 pub use document::{CampaignForm, ClientForm, DidForm, Document, DocumentError, LinkForm, RejectionsForm, SellerForm};
 pub use screen::{Screening, screen};

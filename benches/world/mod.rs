@@ -62,6 +62,7 @@ impl World {
         let number = |n: usize| format!("+4420{n:08}");
         let did = |n: usize| Did {
             id: DidId(id(n)),
+            raw: false,
             seller: UserId(1),
             seller_name: "Acme Leads".to_owned(),
             status: Status::Active,

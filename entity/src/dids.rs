@@ -11,6 +11,8 @@ pub struct Model {
     pub id: i64,
     /// E.164, or the raw text of what is not a number; unique.
     pub number: String,
+    /// Whether it is no E.164 number.
+    pub raw: bool,
     /// Owner (`users.id`).
     pub seller_id: i64,
     /// `active`, `paused` or `archived`.

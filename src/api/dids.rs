@@ -19,8 +19,7 @@ use super::words::Life;
 use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::id::{CampaignId, DidId, UserId};
-use crate::plan;
-use crate::routing::number::Normaliser;
+use crate::routing::number::written::{self, Number};
 use crate::routing::snapshot::Status;
 use crate::store::change::{Owner, Refusal};
 use crate::store::dids::{self, DidFilter, DidValues, StoredDid};
@@ -36,6 +35,8 @@ pub(super) struct Did {
     id: i64,
     /// E.164 (`+` and digits), or the raw text of what is not such a number.
     number: String,
+    /// Whether it is no E.164 number: calls find it by its text alone, after the numbers.
+    raw: bool,
     /// Its seller.
     seller_id: i64,
     /// Life.
@@ -51,6 +52,7 @@ impl From<StoredDid> for Did {
         Self {
             id: did.id.0,
             number: did.number,
+            raw: did.raw,
             seller_id: did.values.seller.0,
             status: did.values.status.into(),
             campaign_ids: did.campaigns.iter().map(|campaign| campaign.0).collect(),
@@ -62,10 +64,12 @@ impl From<StoredDid> for Did {
 /// A DID to make.
 #[derive(Debug, Object)]
 pub(super) struct NewDid {
-    /// With country code: `+442071234567` (separators are dropped); or as the carrier sends what is no such number: 1 to 64 visible
-    /// ASCII characters.
+    /// E.164, country code first: `+442071234567`, in any spelling that has one meaning (separators and what spreadsheets add are
+    /// dropped). Or, with `raw`, as carriers send what is no such number: 1 to 64 visible ASCII characters.
     #[oai(validator(min_length = 1, max_length = 64))]
     pub(super) number: String,
+    /// True for what is no E.164 number. Default `false`. Admins and staff only; to sellers it is not known.
+    pub(super) raw: MaybeUndefined<bool>,
     /// Its seller. Admins and staff must send it; to sellers it is not known, they make their own.
     pub(super) seller_id: MaybeUndefined<i64>,
     /// Default `active`.
@@ -113,7 +117,7 @@ impl Dids {
         seller_id: Query<Option<i64>>,
         /// Only those tied to this campaign.
         campaign_id: Query<Option<i64>>,
-        /// Only the one of exactly this number.
+        /// Only the one of this number, spelt as for making one.
         number: Query<Option<String>>,
         /// Items of a page, 1 to 200; default 50.
         limit: Query<Option<u32>>,
@@ -125,7 +129,7 @@ impl Dids {
             status: status.0.map(Into::into),
             seller: seller_id.0.map(UserId),
             campaign: campaign_id.0.map(CampaignId),
-            number: number.0.as_deref().map(normal),
+            number: number.0.map(|given| written::read(&given).map_or(given, |number| number.text().to_owned())),
         };
         let window = Window::new(limit.0, cursor.0.as_deref(), &format!("dids {filter:?}"))?;
         let rows = dids::list(&state.db, caller.owner, &filter, keyset(&window)).await?;
@@ -134,8 +138,8 @@ impl Dids {
 
     /// Make a DID
     ///
-    /// Numbers are unique over all sellers: one that cannot be had is 409 `did_unavailable`, whoever has it. 403
-    /// `sellers_create_no_dids` for sellers where DIDs are made for them (`policy.sellers_may_create_dids = false`).
+    /// Numbers are unique over all sellers, in whatever spelling: one that cannot be had, or that a node in some country may take for
+    /// another seller's, is 409 `did_unavailable`, whoever has it. 403 `sellers_create_no_dids` for sellers where DIDs are made for them (`policy.sellers_may_create_dids = false`).
     /// Example: `{"number": "+442071234567"}`.
     #[oai(path = "/", method = "post", operation_id = "createDid")]
     async fn create(
@@ -147,7 +151,8 @@ impl Dids {
         let caller = Caller::new(auth, Operation::CreateDid)?;
         sellers_may_create(&caller, state)?;
         let wanted = checked(&caller, vec![(String::new(), new)])?;
-        let made = dids::create(&caller.editor(state), &wanted).await.map_err(|refusal| match refusal {
+        let made = dids::create(&caller.editor(state), &state.config.readers(), &wanted).await;
+        let made = made.map_err(|refusal| match refusal {
             Refusal::Taken(rows) => unavailable(&rows, |_| String::new()),
             other => other.into(),
         });
@@ -159,8 +164,9 @@ impl Dids {
     ///
     /// All or none, 1 to 1000: `errors` names each row that is wrong or cannot be had, such as `items[3].number`.
     /// Example: `{"items": [{"number": "+442071234567"}, {"number": "+442071234568"}]}`.
-    /// Or as CSV (`Content-Type: text/csv`, UTF-8), as a spreadsheet writes it: the first row names the columns `number`, `seller_id` and
-    /// `status`, of which the last two may be left out or empty. A row is then named as the spreadsheet counts it, such as `row[4].number`.
+    /// Or as CSV (`Content-Type: text/csv`, UTF-8, or UTF-16 with its mark), as a spreadsheet writes it, with commas, semicolons or tabs:
+    /// the first row names the columns `number`, `seller_id`, `status` and `raw`, of which all but `number` may be left out or empty. A
+    /// row is then named as the spreadsheet counts it, such as `row[4].number`; rows without anything are left out.
     #[oai(path = "/bulk", method = "post", operation_id = "createDids")]
     async fn create_many(
         &self,
@@ -172,7 +178,8 @@ impl Dids {
         sellers_may_create(&caller, state)?;
         let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         let wanted = checked(&caller, rows)?;
-        let made = dids::create(&caller.editor(state), &wanted).await.map_err(|refusal| match refusal {
+        let made = dids::create(&caller.editor(state), &state.config.readers(), &wanted).await;
+        let made = made.map_err(|refusal| match refusal {
             Refusal::Taken(rows) => unavailable(&rows, |row| names.get(row).cloned().unwrap_or_default()),
             other => other.into(),
         })?;
@@ -196,7 +203,8 @@ impl Dids {
 
     /// Change a DID
     ///
-    /// Example: `{"status": "paused"}`. 409 `in_use` where it is to be archived, or to go to another seller, while a campaign has it.
+    /// Example: `{"status": "paused"}`. 409 `in_use` where it is to be archived, or to go to another seller, while a campaign has it; 409
+    /// `did_unavailable` where it is to go to a seller though some node may take it for a DID of another.
     #[oai(path = "/:id", method = "patch", operation_id = "updateDid")]
     async fn update(
         &self,
@@ -220,7 +228,8 @@ impl Dids {
             values.seller = UserId(seller);
             merge.end()
         };
-        Ok(Json(dids::change(&caller.editor(state), DidId(id.0), expected, edit).await?.into()))
+        let changed = dids::change(&caller.editor(state), &state.config.readers(), DidId(id.0), expected, edit).await?;
+        Ok(Json(changed.into()))
     }
 
     /// Delete a DID
@@ -262,22 +271,29 @@ pub(super) fn unavailable(rows: &[usize], name: impl Fn(usize) -> String) -> Api
 }
 
 /// Rows to make, each with the path of its fields.
-fn checked(caller: &Caller, rows: Vec<(String, NewDid)>) -> Result<Vec<(String, DidValues)>, ApiError> {
-    let given: Vec<_> =
-        rows.iter().map(|(path, did)| (format!("{path}seller_id"), !did.seller_id.is_undefined())).collect();
+fn checked(caller: &Caller, rows: Vec<(String, NewDid)>) -> Result<Vec<(Number, DidValues)>, ApiError> {
+    let fields = |(path, did): &(String, NewDid)| {
+        let given = [("seller_id", !did.seller_id.is_undefined()), ("raw", !did.raw.is_undefined())];
+        given.map(|(field, given)| (format!("{path}{field}"), given))
+    };
+    let given: Vec<_> = rows.iter().flat_map(fields).collect();
     caller.may_set(&given.iter().map(|(field, given)| (field.as_str(), *given)).collect::<Vec<_>>())?;
     let mut errors = Vec::new();
-    let mut seen: HashMap<String, String> = HashMap::new();
+    let mut seen: HashMap<Number, String> = HashMap::new();
     let mut wanted = Vec::with_capacity(rows.len());
     for (path, did) in rows {
         if is_full(&errors) {
             break;
         }
-        let (field, number) = (format!("{path}number"), normal(&did.number));
-        if let Some(allowed) = plan::number_problem(&number) {
-            errors.push(FieldError::new(&field, "invalid", allowed));
-        }
-        if let Some(first) = seen.insert(number.clone(), field.clone()) {
+        let field = format!("{path}number");
+        let number = match written::read_marked(&did.number, did.raw.take().unwrap_or_default()) {
+            Ok(number) => Some(number),
+            Err(fault) => {
+                errors.push(FieldError::new(&field, "invalid", fault.to_string()));
+                None
+            }
+        };
+        if let Some(first) = number.clone().and_then(|number| seen.insert(number, field.clone())) {
             errors.push(FieldError::new(&field, "duplicate", format!("is the same number as {first}")));
         }
         let seller = match (caller.owner, did.seller_id) {
@@ -292,34 +308,7 @@ fn checked(caller: &Caller, rows: Vec<(String, NewDid)>) -> Result<Vec<(String, 
         if status == Status::Archived {
             errors.push(FieldError::new(format!("{path}status"), "invalid", "use active or paused"));
         }
-        wanted.push((number, DidValues { seller, status }));
+        wanted.extend(number.map(|number| (number, DidValues { seller, status })));
     }
     if errors.is_empty() { Ok(wanted) } else { Err(ApiError::invalid(errors)) }
-}
-
-/// A number as it is stored: E.164 where it is one that carries its country code.
-fn normal(given: &str) -> String {
-    let text: String = given.chars().filter(|c| !c.is_whitespace()).collect();
-    if !text.starts_with('+') {
-        return given.trim().to_owned();
-    }
-    Normaliser::default().e164(&text).unwrap_or(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normal;
-
-    #[test]
-    fn numbers_are_stored_as_routing_compares_them() {
-        for (given, stored) in [
-            ("+44 20 7123 4567", "+442071234567"),
-            ("+44-20-7123-4567", "+442071234567"),
-            (" 1800FLOWERS ", "1800FLOWERS"),
-            ("12345", "12345"),
-            ("+1 2", "+12"),
-        ] {
-            assert_eq!(normal(given), stored, "{given}");
-        }
-    }
 }

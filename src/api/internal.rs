@@ -137,8 +137,7 @@ fn reported(report: Report, nodes: &[Node]) -> Result<Reported, ApiError> {
         }
     };
     let known = nodes.iter().find(|known| known.name == node);
-    let numbers =
-        known.map_or_else(Normaliser::default, |it| Normaliser::new(it.default_region.as_deref(), &it.prefix_rules));
+    let numbers = known.map_or_else(Normaliser::default, Node::normaliser);
     let dialled = numbers.dialled(&report.dnid);
     let caller = numbers.caller(&report.caller_number, &report.caller_presentation);
     Ok(Reported { report, node, dialled, caller })

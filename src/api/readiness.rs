@@ -18,6 +18,7 @@ use crate::clock::Now;
 use crate::id::CampaignId;
 use crate::routing::book::Book;
 use crate::routing::breaker::At;
+use crate::routing::number::readers::Readers;
 use crate::routing::snapshot::{Campaign, Link, Snapshot, Status};
 use crate::routing::trace::Outlook;
 use crate::store::campaigns;
@@ -36,7 +37,7 @@ struct CampaignReadiness {
     /// What is in the way: `campaign_paused`, `campaign_archived`, `not_in_force` (made within the last second), `no_did`, `no_active_did`,
     /// `no_link`, `no_ready_link`, `no_node`. Empty where nothing is.
     obstacles: Vec<Obstacle>,
-    /// What is not as it should be but keeps no call out: `node_away`.
+    /// What is not as it should be but does not keep every call out: `node_away`, `unmatched_did` (no call can match one of its DIDs).
     warnings: Vec<Obstacle>,
     /// Its links, by id.
     links: Vec<LinkReadiness>,
@@ -89,8 +90,9 @@ impl Api {
         if in_force.is_some_and(|campaign| !campaign.links.is_empty()) && !links.iter().any(|link| link.ready) {
             obstacles.push(Obstacle::new("no_ready_link", "No link can take a call: see each link's obstacles."));
         }
-        let (no_node, warnings) = of_nodes(state);
+        let (no_node, mut warnings) = of_nodes(state);
         obstacles.extend(no_node);
+        warnings.extend(of_dids(stored.id, &snapshot, &state.config.readers()));
         Ok(Json(CampaignReadiness {
             campaign_id: stored.id.0,
             ready: obstacles.is_empty(),
@@ -123,6 +125,17 @@ fn of_campaign(status: Status, in_force: Option<&Arc<Campaign>>, snapshot: &Snap
         obstacles.push(Obstacle::new("no_link", "The campaign has no link to a client."));
     }
     obstacles
+}
+
+/// DIDs that feed the campaign and that no call can match, by number.
+fn of_dids(campaign: CampaignId, snapshot: &Snapshot, readers: &Readers) -> Vec<Obstacle> {
+    let feeding = snapshot.dids.iter().filter(|(_, did)| did.campaign == Some(campaign));
+    let mut unmatched: Vec<_> =
+        feeding.filter_map(|(number, did)| Some((number, readers.unmatched(snapshot, number, did)?))).collect();
+    unmatched.sort_by_key(|(number, _)| *number);
+    let warning =
+        |(number, why)| Obstacle::new("unmatched_did", format!("No call can match the DID {number}: it {why}."));
+    unmatched.into_iter().map(warning).collect()
 }
 
 /// Every link as the node sees it on which it stands best: a client may be unreachable from some.

@@ -18,7 +18,7 @@ use crate::auth::roles::{Operation, Reach};
 use crate::id::CampaignId;
 use crate::routing::book::Book;
 use crate::routing::breaker::At;
-use crate::routing::number::{Normaliser, find_did, is_e164};
+use crate::routing::number::{find_did, is_e164};
 use crate::routing::snapshot::{Campaign, Snapshot};
 
 /// Endpoint of routing previews.
@@ -28,7 +28,8 @@ pub(super) struct Api;
 /// A call that might come.
 #[derive(Debug, Object)]
 struct RouteRequest {
-    /// The number dialled: in E.164, or exactly as the DID is stored.
+    /// What is dialled: as the carriers of the node send it, which is read by the node's own region and prefix rules; or as the DID is
+    /// stored.
     #[oai(validator(min_length = 1, max_length = 80))]
     did: String,
     /// Who calls, in E.164; null for a withheld caller. No rule looks at it so far.
@@ -98,13 +99,13 @@ impl Api {
         if !storable(time) {
             return Err(ApiError::invalid(vec![FieldError::new("time", "range", "use a year from 1970 to 9999")]));
         }
-        let nodes = state.node_names();
-        let named = |name: &String| nodes.iter().find(|node| node.as_ref() == name);
+        let nodes = &state.config.nodes;
+        let named = |name: &String| nodes.iter().find(|node| node.name == *name);
         let Some(node) = asked.node.as_ref().map_or(nodes.first(), named) else {
             return Err(ApiError::invalid(vec![FieldError::new("node", "value", "name a configured node")]));
         };
-        let at = At { node, now: state.clock.now() };
-        let dialled = Normaliser::default().dialled(&asked.did);
+        let dialled = node.normaliser().dialled(&asked.did);
+        let at = At { node: &Arc::from(node.name.as_str()), now: state.clock.now() };
         let snapshot = state.registry.snapshot().clone();
         let did = find_did(&snapshot, &dialled);
         if reach != Reach::All && did.is_none_or(|did| did.seller != principal.user) {

@@ -242,10 +242,8 @@ impl Fields {
 #[must_use]
 pub const fn fields(role: Role, operation: Operation) -> Fields {
     match (role, operation) {
-        (
-            Role::Seller,
-            Operation::CreateDid | Operation::CreateDids | Operation::UpdateDid | Operation::CreateCampaign,
-        ) => Fields::AllBut(&["seller_id"]),
+        (Role::Seller, Operation::CreateDid | Operation::CreateDids) => Fields::AllBut(&["seller_id", "raw"]),
+        (Role::Seller, Operation::UpdateDid | Operation::CreateCampaign) => Fields::AllBut(&["seller_id"]),
         (Role::Staff, Operation::CreateClient | Operation::UpdateClient) => Fields::AllBut(&["mask_name"]),
         (Role::Staff, Operation::UpdateCampaign | Operation::UpdateLink) => Fields::Only(&["status"]),
         _ => Fields::AllBut(&[]),

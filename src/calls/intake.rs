@@ -26,7 +26,7 @@ impl Intake {
         Self {
             node: Arc::from(node.name.as_str()),
             did_from: node.did_from,
-            normaliser: Normaliser::new(node.default_region.as_deref(), &node.prefix_rules),
+            normaliser: node.normaliser(),
             can_progress: false,
         }
     }

@@ -2,6 +2,7 @@
 //! running, one line in the fallback's spool (see [`probe`]).
 
 mod judge;
+mod numbers;
 mod probe;
 mod report;
 mod spool;
@@ -54,11 +55,11 @@ async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
             let found = format!("{}: {} migrations are missing: {}", db.target(), steps.len(), steps.join(", "));
             (vec![Check::failed(SUBJECT, found, migrate)], Vec::new())
         }
-        Ok(_) => read_routing(SUBJECT, &db).await,
+        Ok(_) => read_routing(SUBJECT, &db, config).await,
     }
 }
 
-async fn read_routing(subject: &str, db: &Db) -> (Vec<Check>, Vec<Arc<Client>>) {
+async fn read_routing(subject: &str, db: &Db, config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
     let snapshot = match store::snapshot::load(db).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -72,9 +73,10 @@ async fn read_routing(subject: &str, db: &Db) -> (Vec<Check>, Vec<Arc<Client>>) 
         snapshot.campaigns.len(),
         snapshot.clients.len()
     );
+    let numbers = numbers::check(&snapshot, &config.readers());
     let mut clients: Vec<_> = snapshot.clients.into_values().filter(|client| client.status == Status::Active).collect();
     clients.sort_by(|a, b| a.identifier.cmp(&b.identifier));
-    (vec![Check::ok(subject, found)], clients)
+    (vec![Check::ok(subject, found), numbers], clients)
 }
 
 async fn realtime_file(realtime: &Realtime) -> Check {

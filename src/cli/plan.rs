@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::Config;
-use crate::plan::Document;
+use crate::plan::{Did, Document};
+use crate::routing::number::readers::Claim;
 use crate::screen::{Resolver, Screen};
 use crate::store::{self, Db};
 
@@ -44,12 +45,33 @@ pub(super) async fn apply(
         let published = store::realtime::publish(db, &config.realtime).await;
         published.with_context(|| format!("{name} is applied, but cannot be published to Asterisk (realtime.path)"))?;
     }
+    let warnings: String = warnings(config, document).iter().map(|warning| format!("Warning: {warning}\n")).collect();
     let last = match (plan.is_empty(), dry_run) {
         (true, _) => "",
         (false, true) => "Nothing was changed (--dry-run).\n",
         (false, false) => "Applied.\n",
     };
-    Ok(format!("{plan}\n{last}"))
+    Ok(format!("{warnings}{plan}\n{last}"))
+}
+
+/// What the document says in a way that should be mended, and which of its DIDs are the same to some node.
+fn warnings(config: &Config, document: &Document) -> Vec<String> {
+    let mut warnings = document.warnings();
+    if let Ok(state) = document.check() {
+        let claims: Vec<_> = state.dids.iter().map(|(number, did)| claim(number, did)).collect();
+        for (raw, other) in config.readers().overlaps(&claims, |_| true) {
+            let (raw, other) = (claims[raw], claims[other]);
+            warnings.push(format!(
+                "dids[{:?}] of {} may be read as {} of {}, who then gets its calls",
+                raw.number, raw.seller, other.number, other.seller
+            ));
+        }
+    }
+    warnings
+}
+
+fn claim<'a>(number: &'a String, did: &'a Did) -> Claim<'a, &'a str> {
+    Claim { number, raw: did.raw, seller: did.seller.as_str() }
 }
 
 /// What is stored, as a document that `apply` takes.

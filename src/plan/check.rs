@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Problems;
-use super::document::{CampaignForm, ClientForm, Document, LinkForm, RejectionsForm};
+use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm};
 use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
 use crate::config::REJECTION_CODES;
 use crate::realtime::{Secrets, reserved};
+use crate::routing::number::written::{self, Number};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status};
 
 /// Which numbers a field takes, and how a person is told.
@@ -52,6 +53,20 @@ impl Document {
         };
         checker.one_active_campaign_per_did(&state);
         if checker.problems.is_empty() { Ok(state) } else { Err(Problems(checker.problems)) }
+    }
+
+    /// What a sound document says in a way that should be mended, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let unmarked = self.dids.iter().filter(|form| form.raw.is_none());
+        let raw = unmarked.filter(|form| written::read(&form.number).is_ok_and(|number| number.is_raw()));
+        raw.map(|form| {
+            format!(
+                "dids[{:?}]: is no E.164 number and is found by its text alone: write raw = true, or the number with + and country code",
+                form.number
+            )
+        })
+        .collect()
     }
 }
 
@@ -186,18 +201,25 @@ impl Checker {
         let mut dids = BTreeMap::new();
         for form in &document.dids {
             let path = format!("dids[{:?}]", form.number);
-            if let Some(allowed) = number_problem(&form.number) {
-                self.report(&format!("{path}.number"), format_args!("is not allowed: {allowed}"));
-            }
+            let number = self.number(&path, form);
             self.seller_exists(&path, &form.seller);
             let status = self.status(&path, form.status.as_deref());
-            if self.owners.insert(form.number.clone(), form.seller.clone()).is_some() {
+            if self.owners.insert(number.text().to_owned(), form.seller.clone()).is_some() {
                 self.report(&path, "is there twice");
             }
             let legacy_id = self.legacy_id("did", &path, form.legacy_id.as_ref());
-            dids.insert(form.number.clone(), Did { seller: form.seller.clone(), status, legacy_id });
+            let did = Did { raw: number.is_raw(), seller: form.seller.clone(), status, legacy_id };
+            dids.insert(number.text().to_owned(), did);
         }
         dids
+    }
+
+    /// The number as it is stored; as it is written where it is none.
+    fn number(&mut self, path: &str, form: &DidForm) -> Number {
+        written::read_declared(&form.number, form.raw).unwrap_or_else(|fault| {
+            self.report(&format!("{path}.number"), fault.kind);
+            Number::Raw(form.number.clone())
+        })
     }
 
     fn seller_exists(&mut self, path: &str, seller: &str) {
@@ -232,7 +254,8 @@ impl Checker {
         let mut dids = BTreeSet::new();
         for number in &form.dids {
             let path = format!("{path}.dids");
-            match self.owners.get(number) {
+            let stored = written::read(number).map_or_else(|_| number.clone(), |number| number.text().to_owned());
+            match self.owners.get(&stored) {
                 None => self.report(&path, format_args!("{number:?} is not the number of one of [[dids]]")),
                 Some(owner) if *owner != form.seller => {
                     let problem = format!("{number:?} belongs to seller {owner:?}, not to {:?}", form.seller);
@@ -240,7 +263,7 @@ impl Checker {
                 }
                 Some(_) => {}
             }
-            if !dids.insert(number.clone()) {
+            if !dids.insert(stored) {
                 self.report(&path, format_args!("{number:?} is there twice"));
             }
         }
@@ -337,17 +360,4 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
 pub fn rejection_problem() -> String {
     let codes: Vec<String> = REJECTION_CODES.iter().map(ToString::to_string).collect();
     format!("use one of {}", codes.join(", "))
-}
-
-/// What is allowed, when a DID's number is not.
-#[must_use]
-pub fn number_problem(number: &str) -> Option<&'static str> {
-    if let Some(digits) = number.strip_prefix('+') {
-        let sound = (4..=15).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0');
-        return (!sound).then_some("after + come 4 to 15 digits, the first not 0 (E.164)");
-    }
-    let sound = (1..=64).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_graphic());
-    (!sound).then_some("use + and digits (E.164), or 1 to 64 visible ASCII characters for what is no number")
 }

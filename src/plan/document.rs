@@ -68,8 +68,12 @@ pub struct ClientForm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DidForm {
-    /// E.164 (`+` and digits), or as it comes what is no such number (short codes, letters): 1 to 64 visible ASCII characters.
+    /// E.164 (`+` and digits, country code first), in any spelling that has one meaning; or, with `raw`, as carriers send what is no such
+    /// number (short codes, letters): 1 to 64 visible ASCII characters.
     pub number: String,
+    /// Whether it is no E.164 number. Absent where it is none: it is taken so, with a warning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<bool>,
     /// Username of the owner.
     pub seller: String,
     /// `active` (default) or `paused`.

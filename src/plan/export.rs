@@ -34,6 +34,7 @@ impl From<&Current> for Document {
                 .filter(|(_, did)| lives(did.value.status))
                 .map(|(number, did)| DidForm {
                     number: number.clone(),
+                    raw: did.value.raw.then_some(true),
                     seller: did.value.seller.clone(),
                     status: unless_active(did.value.status),
                     legacy_id: did.value.legacy_id.clone(),

@@ -91,7 +91,12 @@ fn outbound(auth: &OutboundAuth) -> String {
 }
 
 pub(super) fn did(did: &Did) -> Vec<Field> {
-    vec![shown("seller", &did.seller), quiet_when("active", "status", did.status), legacy_id(did.legacy_id.as_ref())]
+    vec![
+        quiet_when(false, "raw", did.raw),
+        shown("seller", &did.seller),
+        quiet_when("active", "status", did.status),
+        legacy_id(did.legacy_id.as_ref()),
+    ]
 }
 
 pub(super) fn campaign(campaign: &Campaign) -> Vec<Field> {

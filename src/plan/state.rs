@@ -64,6 +64,8 @@ pub struct Client {
 /// A DID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Did {
+    /// Whether its number is no E.164 number.
+    pub raw: bool,
     /// Username of the owner.
     pub seller: String,
     /// Life.

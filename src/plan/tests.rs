@@ -334,3 +334,41 @@ fn only_what_changes_is_judged_by_the_installations_rules() {
     }
     assert_eq!(screen(&current, &wanted, &screening), Ok(()), "they are watched elsewhere");
 }
+
+#[test]
+fn a_did_is_known_by_its_number_however_it_is_written() {
+    let text = DEMO.replace("number = \"+442071234567\"", "number = \"'+44 20 7123\u{a0}4567\"");
+    let text = text.replace("dids = [\"+442071234567\"]", "dids = [\"+44 (0)20 7123-4567\"]");
+    assert_ne!(text, DEMO);
+    let (read, demo) = (Document::parse(&text).expect("read"), Document::parse(DEMO).expect("read"));
+    assert_eq!(read.check().expect("sound"), demo.check().expect("sound"));
+    assert_eq!((read.warnings(), demo.warnings()), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_no_number_is_marked_or_warned_of_and_what_is_spoiled_refused() {
+    let document = |number: &str, raw: &str| {
+        let seller = "[[sellers]]\nusername = \"ann\"\nname = \"Ann\"\n";
+        let text = format!("{seller}[[dids]]\nnumber = {number:?}\nseller = \"ann\"\n{raw}");
+        Document::parse(&text).expect("read")
+    };
+    for number in ["4155550101", "1800FLOWERS", "+4420", "999", "'999"] {
+        let (unmarked, marked) = (document(number, ""), document(number, "raw = true"));
+        assert_eq!(unmarked.check().expect("taken as raw"), marked.check().expect("sound"), "{number}");
+        assert!(unmarked.warnings()[0].contains("write raw = true"), "{number}");
+        assert_eq!(marked.warnings(), [""; 0], "{number}");
+        assert!(document(number, "raw = false").check().is_err(), "{number}");
+    }
+    for (number, raw, told) in [
+        ("4.42079E+11", "", "has lost digits"),
+        ("4,42079E+11", "raw = true", "has lost digits"),
+        ("#N/A", "", "is a spreadsheet's error"),
+        ("Total", "", "is a heading or a total"),
+        ("442071234567.0", "", "was a quantity"),
+        ("+0123", "", "is not allowed: after + come 7 to 15 digits"),
+        ("+442071234567", "raw = true", "is the E.164 number +442071234567: leave raw out"),
+    ] {
+        let problems = document(number, raw).check().expect_err("refused").to_string();
+        assert!(problems.starts_with(&format!("dids[{number:?}].number: {told}")), "{problems}");
+    }
+}

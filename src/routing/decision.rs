@@ -262,6 +262,7 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(campaign: Campaign, clients: &[Client]) -> Snapshot {
         let did = Did {
             id: DidId(1),
+            raw: false,
             seller: UserId(1),
             seller_name: "Acme".into(),
             status: Status::Active,

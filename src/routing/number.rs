@@ -3,6 +3,9 @@
 //! `phonelib` knows the numbering plans. It is fed only what passed [`digits`], because by itself it maps keypad letters to
 //! digits (`1-800-FLOWERS`), takes full-width digits and reads extensions; a SIP user part that needs any of these is no number.
 
+pub mod readers;
+pub mod written;
+
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
@@ -32,6 +35,15 @@ pub struct Dialled {
     pub raw: String,
     /// As E.164, where it is a number.
     pub e164: Option<String>,
+}
+
+impl Dialled {
+    /// By what its DID is looked up wherever that is done, in this order: text, and whether it is a raw DID's. E.164 decides first, so
+    /// that nobody takes a number's calls by a DID of another spelling; then the exact text, then that without user parameters.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
+        let raw = [self.raw.as_str(), user_part(&self.raw)].map(|text| (text, true));
+        self.e164.as_deref().map(|number| (number, false)).into_iter().chain(raw)
+    }
 }
 
 /// Who calls.
@@ -116,11 +128,10 @@ pub fn is_region(code: &str) -> bool {
     code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) && phonelib::country_by_code(code).is_some()
 }
 
-/// Finds the DID that was dialled: by its exact text first (then without the user parameters), then by E.164.
+/// Finds the DID that was dialled: E.164 decides first, then what is no such number, by its text.
 #[must_use]
 pub fn find_did<'a>(snapshot: &'a Snapshot, dialled: &Dialled) -> Option<&'a Did> {
-    let texts = [Some(dialled.raw.as_str()), Some(user_part(&dialled.raw)), dialled.e164.as_deref()];
-    texts.into_iter().flatten().find_map(|text| snapshot.dids.get(text))
+    dialled.keys().find_map(|(text, raw)| snapshot.dids.get(text).filter(|did| did.raw == raw))
 }
 
 /// The user part of a From, To or P-Asserted-Identity header's URI, decoded and without parameters; `None` where it has none.

@@ -29,6 +29,8 @@ pub struct Snapshot {
 pub struct Did {
     /// Row id.
     pub id: DidId,
+    /// Whether its number is no E.164 number, and so found by its text alone.
+    pub raw: bool,
     /// Owner.
     pub seller: UserId,
     /// Owner's name, kept in records.

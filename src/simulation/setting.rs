@@ -67,6 +67,7 @@ pub(super) fn number(campaign: u64) -> String {
 fn did(n: u64) -> Did {
     Did {
         id: DidId(id(n)),
+        raw: false,
         seller: UserId(1),
         seller_name: "Acme".to_owned(),
         status: Status::Active,

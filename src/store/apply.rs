@@ -229,6 +229,7 @@ impl<'a> Writer<'a> {
                 let model = dids::ActiveModel {
                     id: key(*id),
                     number: Set(number.clone()),
+                    raw: Set(did.raw),
                     seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
                     status: Set(did.status.to_string()),
                     version: NotSet,

@@ -1,5 +1,7 @@
 //! DIDs, one by one.
 
+use std::collections::BTreeSet;
+
 use entity::{call_logs, campaign_dids, dids};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::{
@@ -9,8 +11,10 @@ use serde::Serialize;
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
-use super::{Db, StoreError, word};
+use super::{Db, StoreError, numbers, word};
 use crate::id::{CampaignId, DidId, UserId};
+use crate::routing::number::readers::Readers;
+use crate::routing::number::written::Number;
 use crate::routing::snapshot::Status;
 
 /// A stored DID.
@@ -20,6 +24,8 @@ pub struct StoredDid {
     pub id: DidId,
     /// E.164, or the raw text of what is not a number; never changes.
     pub number: String,
+    /// Whether it is no E.164 number; never changes.
+    pub raw: bool,
     /// Grows with every change.
     pub version: i64,
     /// The campaigns that it is tied to, ascending; at most one of them is active.
@@ -101,16 +107,21 @@ pub async fn get(db: &Db, owner: Owner, id: DidId) -> Result<StoredDid, Refusal>
 /// Makes DIDs, all or none. Returns them in the order given.
 ///
 /// # Errors
-/// [`Refusal::Taken`] where numbers are taken, whoever has them (audited, too); [`Refusal::Unknown`] for a seller that is none.
-pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Result<Vec<StoredDid>, Refusal> {
+/// [`Refusal::Taken`] where numbers are taken, whoever has them, or where some node may read one as another seller's or the other way
+/// round (audited, too); [`Refusal::Unknown`] for a seller that is none.
+pub async fn create(
+    editor: &Editor<'_>,
+    readers: &Readers,
+    wanted: &[(Number, DidValues)],
+) -> Result<Vec<StoredDid>, Refusal> {
     let transaction = change::begin(editor.db).await?;
-    for seller in wanted.iter().map(|(_, values)| values.seller).collect::<std::collections::BTreeSet<_>>() {
+    for seller in wanted.iter().map(|(_, values)| values.seller).collect::<BTreeSet<_>>() {
         if !editor.owner.sees(seller) {
             return Err(Refusal::Unknown { field: "seller_id" });
         }
         change::seller_exists(&transaction, seller).await?;
     }
-    let taken = taken(&transaction, wanted).await?;
+    let taken = taken(&transaction, readers, wanted).await?;
     if !taken.is_empty() {
         return refuse_taken(editor, transaction, wanted, taken).await;
     }
@@ -118,7 +129,8 @@ pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Resu
     for (number, values) in wanted {
         let model = dids::ActiveModel {
             id: NotSet,
-            number: Set(number.clone()),
+            number: Set(number.text().to_owned()),
+            raw: Set(number.is_raw()),
             seller_id: Set(values.seller.0),
             status: Set(values.status.to_string()),
             version: NotSet,
@@ -134,28 +146,35 @@ pub async fn create(editor: &Editor<'_>, wanted: &[(String, DidValues)]) -> Resu
     Ok(made)
 }
 
-/// Positions of the numbers that exist already.
-async fn taken(transaction: &DatabaseTransaction, wanted: &[(String, DidValues)]) -> Result<Vec<usize>, Refusal> {
+/// Positions of the numbers that exist already, or that some node may take for another seller's.
+async fn taken(
+    transaction: &DatabaseTransaction,
+    readers: &Readers,
+    wanted: &[(Number, DidValues)],
+) -> Result<Vec<usize>, Refusal> {
     /// Bound values per statement.
     const CHUNK: usize = 10_000;
     let mut stored = std::collections::HashSet::new();
     for chunk in wanted.chunks(CHUNK) {
-        let numbers = chunk.iter().map(|(number, _)| number.as_str());
+        let numbers = chunk.iter().map(|(number, _)| number.text());
         let rows = dids::Entity::find().filter(dids::Column::Number.is_in(numbers)).all(transaction).await?;
         stored.extend(rows.into_iter().map(|row| row.number));
     }
-    let taken = wanted.iter().enumerate().filter(|(_, (number, _))| stored.contains(number));
-    Ok(taken.map(|(position, _)| position).collect())
+    let claims: Vec<_> =
+        wanted.iter().map(|(number, values)| (number.text(), number.is_raw(), values.seller.0)).collect();
+    let mut taken: BTreeSet<usize> = numbers::contested(transaction, readers, &claims).await?.into_iter().collect();
+    taken.extend(wanted.iter().enumerate().filter(|(_, (number, _))| stored.contains(number.text())).map(|(at, _)| at));
+    Ok(taken.into_iter().collect())
 }
 
 /// Says which numbers cannot be had, and leaves a line in the audit: asking for numbers tells who else is here.
 async fn refuse_taken<T>(
     editor: &Editor<'_>,
     transaction: DatabaseTransaction,
-    wanted: &[(String, DidValues)],
+    wanted: &[(Number, DidValues)],
     taken: Vec<usize>,
 ) -> Result<T, Refusal> {
-    let numbers: Vec<&str> = taken.iter().map(|position| wanted[*position].0.as_str()).collect();
+    let numbers: Vec<&str> = taken.iter().map(|position| wanted[*position].0.text()).collect();
     let asked = Some(serde_json::json!({ "numbers": numbers }));
     editor.note(&transaction, "did.unavailable", Object::new("did", "*"), None, asked).await?;
     transaction.commit().await?;
@@ -166,9 +185,10 @@ async fn refuse_taken<T>(
 ///
 /// # Errors
 /// What `edit` says; [`Refusal::NotFound`]; [`Refusal::Stale`] where its version is not the expected one; a conflict where it is to
-/// change hands or be archived while a campaign has it.
+/// change hands or be archived while a campaign has it, or to go where some node may take it for another seller's.
 pub async fn change(
     editor: &Editor<'_>,
+    readers: &Readers,
     id: DidId,
     expected: Option<i64>,
     edit: impl FnOnce(&mut DidValues) -> Result<(), Refusal>,
@@ -186,6 +206,11 @@ pub async fn change(
     if after.values.seller != before.values.seller {
         change::seller_exists(&transaction, after.values.seller).await?;
         change::unless_used(&uses, "take it out of them before it goes to another seller")?;
+        let claim = (before.number.as_str(), before.raw, after.values.seller.0);
+        if !numbers::contested(&transaction, readers, &[claim]).await?.is_empty() {
+            let detail = "a node may read this number as another seller's DID, or that one as this number";
+            return Err(Refusal::conflict("did_unavailable", detail));
+        }
     }
     if after.values.status == Status::Archived {
         change::unless_used(&uses, "take it out of them before it is archived")?;
@@ -194,6 +219,7 @@ pub async fn change(
     let model = dids::ActiveModel {
         id: Unchanged(id.0),
         number: NotSet,
+        raw: NotSet,
         seller_id: Set(after.values.seller.0),
         status: Set(after.values.status.to_string()),
         version: Set(after.version),
@@ -251,5 +277,5 @@ async fn read(connection: &impl ConnectionTrait, rows: Vec<dids::Model>) -> Resu
 
 fn read_one(row: dids::Model, campaigns: Vec<CampaignId>) -> Result<StoredDid, StoreError> {
     let values = DidValues { seller: UserId(row.seller_id), status: word("dids", "status", &row.status)? };
-    Ok(StoredDid { id: DidId(row.id), number: row.number, version: row.version, campaigns, values })
+    Ok(StoredDid { id: DidId(row.id), number: row.number, raw: row.raw, version: row.version, campaigns, values })
 }

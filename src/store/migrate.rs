@@ -3,11 +3,14 @@
 use migration::{Migrate, Migrator, RealtimeMigrator};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, numbers};
 use crate::config::Realtime;
 
 /// Key of the PostgreSQL advisory lock that migrating processes take turns by ("CAPCONDU").
 const LOCK: i64 = 0x4341_5043_4f4e_4455;
+
+/// The step that brings a DID's mark `raw`. Which DIDs it holds for, the numbering plans tell, which SQL does not know.
+const RAW_DIDS: &str = "m20261129_000080_raw_dids";
 
 /// Runs the steps that are missing, all or none. Safe when several processes do so at once: the others wait and find nothing to do.
 ///
@@ -22,7 +25,11 @@ pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
     if db.is_postgres() {
         transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     }
+    let brings_raw = Migrator::get_pending_migrations(&transaction).await?.iter().any(|step| step.name() == RAW_DIDS);
     Migrator::up(&transaction, None).await?;
+    if brings_raw {
+        numbers::settle(&transaction).await?;
+    }
     if with_ps_tables {
         RealtimeMigrator::up(&transaction, None).await?;
     }

@@ -14,6 +14,7 @@ pub mod legacy_ids;
 pub mod links;
 pub mod listen;
 mod migrate;
+mod numbers;
 pub mod plan;
 pub mod realtime;
 pub mod records;

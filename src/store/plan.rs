@@ -157,7 +157,7 @@ async fn load_dids(
     for row in rows {
         numbers.insert(row.id, row.number.clone());
         let status = word("dids", "status", &row.status)?;
-        let value = Did { seller: name(usernames, row.seller_id), status, legacy_id: row.legacy_id };
+        let value = Did { raw: row.raw, seller: name(usernames, row.seller_id), status, legacy_id: row.legacy_id };
         current.dids.insert(row.number, Stored { id: row.id, referenced: referenced.contains(&row.id), value });
     }
     Ok(numbers)

@@ -84,14 +84,21 @@ async fn load_dids(connection: &impl ConnectionTrait) -> Result<HashMap<String, 
     // The largest tables, by far: only what is used, and by place, for looking each value up by its name takes the most.
     let rows = dids::Entity::find()
         .select_only()
-        .columns([dids::Column::Id, dids::Column::Number, dids::Column::SellerId, dids::Column::Status])
+        .columns([
+            dids::Column::Id,
+            dids::Column::Number,
+            dids::Column::Raw,
+            dids::Column::SellerId,
+            dids::Column::Status,
+        ])
         .filter(dids::Column::Status.ne(Status::Archived.as_str()))
-        .into_tuple::<(i64, String, i64, String)>()
+        .into_tuple::<(i64, String, bool, i64, String)>()
         .all(connection)
         .await?;
-    let read = |(id, dialled, seller, status): (i64, String, i64, String)| {
+    let read = |(id, dialled, raw, seller, status): (i64, String, bool, i64, String)| {
         let did = Did {
             id: DidId(id),
+            raw,
             seller: UserId(seller),
             seller_name: names.get(&seller).cloned().unwrap_or_default(),
             status: word("dids", "status", &status)?,

@@ -36,7 +36,7 @@ async fn sellers_manage_their_own_and_do_not_see_others(site: Site) {
     taken.refused(409, "did_unavailable");
     assert!(!taken.text.contains("acme") && !taken.text.contains("seller"), "{}", taken.text);
     // The owner is nothing it can say or change.
-    let own = other.post("/dids", json!({ "number": "12345" })).await.expect(201);
+    let own = other.post("/dids", json!({ "number": "+442071234999" })).await.expect(201);
     let own = format!("/dids/{}", own["id"]);
     assert_eq!(
         other.post("/dids", json!({ "number": "1", "seller_id": made["seller_id"] })).await.wrong_fields(),
@@ -115,6 +115,23 @@ async fn a_spreadsheet_is_a_bulk_too(site: Site) {
     let taken = bulk(&acme, CSV, format!("number\n+442071234571\n{NUMBER}\n")).await.refused(409, "did_unavailable");
     assert_eq!(taken["errors"].as_array().map(Vec::len), Some(1));
     assert_eq!(taken["errors"][0]["field"], "row[3].number");
+    // What a spreadsheet has spoiled is named, what it only dressed up is read; a row of nothing is none.
+    let spoiled =
+        "number\n\"4,42079E+11\"\n#N/A\nnumber\nTotal\n\"\"\n442071234582.0\n'+44 20 7123 4580\n+442071234581 / 82\n";
+    let wrong = bulk(&acme, CSV, spoiled.to_owned()).await.wrong_fields();
+    let rows = [2, 3, 4, 5, 7, 9].map(|row| format!("row[{row}].number"));
+    assert_eq!(wrong, rows);
+    let dressed = "sep=;\r\nNumber;Status\r\n'+44 20 7123 4580;\r\n\"=\"\"+442071234581\"\"\";Paused\r\n;\r\n+442071234582.0;\r\n\
+                   +44\u{a0}20\u{2013}7123\u{2212}4583;\r\n\u{feff}(+44)\u{200b} (0)20 ７１２３４５８４;\r\n";
+    let made = bulk(&acme, CSV, dressed.to_owned()).await.expect(201);
+    let numbers: Vec<_> = made["items"].as_array().expect("items").iter().map(|did| did["number"].clone()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4].map(|n| json!(format!("+44207123458{n}"))));
+    for did in made["items"].as_array().expect("items") {
+        acme.delete(&format!("/dids/{}", did["id"])).await.expect(204);
+    }
+    let items =
+        json!({ "items": [{ "number": "4.42079E+11" }, { "number": "'+44 20 7123 4580" }, { "number": "#REF!" }] });
+    assert_eq!(acme.post("/dids/bulk", items).await.wrong_fields(), ["items[0].number", "items[2].number"]);
     let seller = format!("number,seller_id\n+442071234572,{}\n", first["seller_id"]);
     assert_eq!(bulk(&acme, CSV, seller.clone()).await.wrong_fields(), ["row[2].seller_id"]);
     assert_eq!(bulk(&admin, CSV, "number\n+442071234572\n".to_owned()).await.wrong_fields(), ["row[2].seller_id"]);

@@ -37,6 +37,7 @@ mod refusals;
 mod route;
 mod sessions;
 mod sip;
+mod spellings;
 mod spread;
 mod tokens;
 mod traffic;

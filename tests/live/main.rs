@@ -46,5 +46,6 @@ mod refused;
 mod resilience;
 mod rivals;
 mod secrets;
+mod spellings;
 mod upgrade;
 mod withheld;

@@ -4,6 +4,8 @@ use capconduit::auth::principal::Actor;
 use capconduit::config::Realtime;
 use capconduit::id::{CampaignId, ClientId, DidId, UserId};
 use capconduit::realtime::{Md5Cred, Password, Secrets, SipForm, SipSettings};
+use capconduit::routing::number::readers::Readers;
+use capconduit::routing::number::written::read;
 use capconduit::routing::snapshot::{CampaignRejections, CountOn, Status, Strategy};
 use capconduit::store::campaigns::{self, CampaignFilter, CampaignValues, StoredCampaign};
 use capconduit::store::change::{Editor, Keyset, Owner, Refusal};
@@ -59,8 +61,8 @@ impl Site {
     }
 
     async fn did(&self, number: &str, seller: UserId) -> StoredDid {
-        let wanted = [(number.to_owned(), DidValues { seller, status: Status::Active })];
-        dids::create(&self.all(), &wanted).await.expect("a DID").remove(0)
+        let wanted = [(read(number).expect("a number"), DidValues { seller, status: Status::Active })];
+        dids::create(&self.all(), &Readers::default(), &wanted).await.expect("a DID").remove(0)
     }
 
     async fn campaign(&self, name: &str, seller: UserId) -> StoredCampaign {
@@ -203,7 +205,7 @@ async fn sellers_see_their_own_and_the_clients_that_are_for_them(home: Home) {
     assert!(missing(campaigns::get(&site.db, bob, campaign.id).await));
     assert!(missing(links::get(&site.db, bob, campaign.id, link.id).await));
     assert!(missing(links::list(&site.db, bob, campaign.id, None, ALL).await));
-    assert!(missing(dids::change(&editor, did.id, None, |_| Ok(())).await));
+    assert!(missing(dids::change(&editor, &Readers::default(), did.id, None, |_| Ok(())).await));
     assert!(missing(dids::delete(&editor, did.id, None).await));
     assert!(missing(campaigns::change(&editor, campaign.id, None, |_| Ok(())).await));
     assert!(missing(campaigns::delete(&editor, campaign.id, None).await));
@@ -255,13 +257,13 @@ async fn numbers_are_unique_over_all_sellers_and_a_bulk_is_all_or_none(home: Hom
     let before = site.revision().await;
     let wanted = |numbers: &[&str]| {
         let values = DidValues { seller: BOB, status: Status::Active };
-        numbers.iter().map(|number| ((*number).to_owned(), values.clone())).collect::<Vec<_>>()
+        numbers.iter().map(|number| (read(number).expect("a number"), values.clone())).collect::<Vec<_>>()
     };
     let editor = site.editor(Owner::Only(BOB));
-    let one = dids::create(&editor, &wanted(&["+442071234567"])).await;
+    let one = dids::create(&editor, &Readers::default(), &wanted(&["+442071234567"])).await;
     assert!(matches!(one, Err(Refusal::Taken(rows)) if rows == [0]));
     let bulk = wanted(&["+442071234560", "+442071234567", "+442071234569"]);
-    match dids::create(&editor, &bulk).await {
+    match dids::create(&editor, &Readers::default(), &bulk).await {
         Err(Refusal::Taken(rows)) => assert_eq!(rows, [1]),
         other => panic!("{other:?}"),
     }
@@ -270,7 +272,8 @@ async fn numbers_are_unique_over_all_sellers_and_a_bulk_is_all_or_none(home: Hom
     let asked = sql(&home, "SELECT CAST(after AS TEXT) FROM audit WHERE action = 'did.unavailable' ORDER BY id").await;
     let asked: Vec<String> = asked.expect("read").iter().map(|line| line.replace(' ', "")).collect();
     assert_eq!(asked, [r#"{"numbers":["+442071234567"]}"#; 2]);
-    let made = dids::create(&editor, &wanted(&["+442071234560", "+442071234569"])).await.expect("free");
+    let made =
+        dids::create(&editor, &Readers::default(), &wanted(&["+442071234560", "+442071234569"])).await.expect("free");
     assert_eq!(made.iter().map(|did| did.values.seller).collect::<Vec<_>>(), [BOB; 2]);
 }
 
@@ -321,7 +324,8 @@ async fn what_is_in_use_is_neither_deleted_nor_archived(home: Home) {
     let detail = held(campaigns::delete(&all, campaign.id, None).await);
     assert!(detail.contains("1 link, 1 DID"), "{detail}");
     assert!(held(dids::delete(&all, did.id, None).await).contains("1 campaign"));
-    let sold = dids::change(&all, did.id, None, |values| {
+    let readers = Readers::default();
+    let sold = dids::change(&all, &readers, did.id, None, |values| {
         values.seller = BOB;
         Ok(())
     });

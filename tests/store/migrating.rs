@@ -7,7 +7,12 @@ use capconduit::store;
 
 use crate::helpers::{Home, on_both, sql};
 
-on_both!(many_starts_at_once_all_succeed, pending_steps_are_named_then_none, constraints_hold);
+on_both!(
+    many_starts_at_once_all_succeed,
+    pending_steps_are_named_then_none,
+    constraints_hold,
+    stored_numbers_are_brought_under_the_one_rule,
+);
 
 async fn many_starts_at_once_all_succeed(home: Home) {
     let starts = (0..8).map(|_| async {
@@ -70,6 +75,44 @@ async fn constraints_hold(home: Home) {
     {
         sql(&home, accepted).await.unwrap_or_else(|error| panic!("{accepted}: {error}"));
     }
+}
+
+/// As a version before the mark `raw` left the database: what was no E.164 number was to be had by everybody, and what `apply` was given
+/// was stored as it was spelt.
+async fn stored_numbers_are_brought_under_the_one_rule(home: Home) {
+    let db = home.migrated().await;
+    for statement in [
+        "DROP INDEX dids_raw",
+        "ALTER TABLE dids DROP COLUMN raw",
+        "DELETE FROM seaql_migrations WHERE version = 'm20261129_000080_raw_dids'",
+        OBJECTS[0],
+        "INSERT INTO dids (id, number, seller_id) VALUES (1, '+442071234567', 1), (2, '02071234567', 2), (3, 'sales', 1),
+            (4, '+4420', 1), (5, '+4402079460958', 1), (6, '''+14155550101', 2), (7, '+4402071234567', 2), (8, '4.42079E+11', 1)",
+    ] {
+        sql(&home, statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let before = store::snapshot::revision(&db).await.expect("read");
+    store::migrate(&db, &home.realtime()).await.expect("the step runs");
+    let snapshot = store::snapshot::load(&db).await.expect("read");
+    assert!(snapshot.revision > before, "a running `serve` hears of it");
+    let mut stored: Vec<_> =
+        snapshot.dids.iter().map(|(number, did)| (did.id.0, number.as_str(), did.raw, did.seller.0)).collect();
+    stored.sort_unstable();
+    let expected = [
+        (1, "+442071234567", false, 1),
+        (2, "02071234567", true, 2),
+        (3, "sales", true, 1),
+        (4, "+4420", true, 1),
+        // In another spelling, and nobody else's: it is the number.
+        (5, "+442079460958", false, 1),
+        (6, "+14155550101", false, 2),
+        // Somebody has the number.
+        (7, "+4402071234567", true, 2),
+        (8, "4.42079E+11", true, 1),
+    ];
+    assert_eq!(stored, expected);
+    store::migrate(&db, &home.realtime()).await.expect("a second run changes nothing");
+    assert_eq!(store::snapshot::load(&db).await.expect("read"), snapshot);
 }
 
 #[tokio::test]

@@ -176,6 +176,7 @@ fn assemble(
         let did = did.filter(|(owner, _)| has_seller(*owner));
         document.dids.extend(did.map(|(owner, status)| DidForm {
             number: DIDS[n].into(),
+            raw: (n > 0).then_some(true),
             seller: SELLERS[owner].into(),
             status,
             legacy_id: None,

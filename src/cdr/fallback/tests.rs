@@ -81,7 +81,14 @@ fn the_did_stands_where_the_node_has_it_and_names_its_seller_and_campaign_of_now
     let to = intake("did_from = \"to\"");
     let mut snapshot = Snapshot::default();
     let (id, seller) = (DidId(7), UserId(3));
-    let did = Did { id, seller, seller_name: "Acme".into(), status: Status::Paused, campaign: Some(CampaignId(9)) };
+    let did = Did {
+        id,
+        raw: false,
+        seller,
+        seller_name: "Acme".into(),
+        status: Status::Paused,
+        campaign: Some(CampaignId(9)),
+    };
     snapshot.dids.insert("+442079999999".into(), did);
     let record = recorded(&example(), &to, &snapshot);
     assert_eq!(record.dialled_number.as_deref(), Some("+442079999999"));

@@ -92,19 +92,28 @@ fn what_is_no_number_stays_raw() {
     assert_eq!(in_region("GB").dialled("a\0b\n").raw, "a\u{fffd}b\u{fffd}");
 }
 
-fn snapshot(numbers: &[&str]) -> Snapshot {
-    let did =
-        |id| Did { id: DidId(id), seller: UserId(1), seller_name: "s".into(), status: Status::Active, campaign: None };
-    let dids = numbers.iter().zip(1..).map(|(number, id)| ((*number).to_owned(), did(id))).collect();
+/// DIDs by number: the ids count from 1, and each is a seller's of the same id. Which are raw tells the one rule.
+pub(super) fn snapshot(numbers: &[&str]) -> Snapshot {
+    let did = |id, raw| Did {
+        id: DidId(id),
+        raw,
+        seller: UserId(id),
+        seller_name: "s".into(),
+        status: Status::Active,
+        campaign: None,
+    };
+    let raw = |number: &str| written::read(number).is_ok_and(|read| read.is_raw());
+    let dids = numbers.iter().zip(1..).map(|(number, id)| ((*number).to_owned(), did(id, raw(number)))).collect();
     Snapshot { dids, ..Snapshot::default() }
 }
 
 #[test]
-fn a_did_is_found_by_its_exact_text_first_then_by_e164() {
+fn e164_decides_which_did_it_is_then_the_exact_text() {
     let snapshot = snapshot(&["+442079460958", "02079460958", "sales", "999"]);
     let find = |raw: &str| find_did(&snapshot, &in_region("GB").dialled(raw)).map(|did| did.id.0);
     for (raw, expected) in [
-        ("02079460958", Some(2)),
+        ("02079460958", Some(1)),
+        ("442079460958", Some(1)),
         ("00442079460958", Some(1)),
         ("+442079460958;npdi", Some(1)),
         ("sales;phone-context=x", Some(3)),
@@ -117,6 +126,12 @@ fn a_did_is_found_by_its_exact_text_first_then_by_e164() {
     ] {
         assert_eq!(find(raw), expected, "{raw}");
     }
+    // A node that reads the text as a number that nobody has, or as none, finds it by its text.
+    let elsewhere = |region: &str| find_did(&snapshot, &in_region(region).dialled("02079460958")).map(|did| did.id.0);
+    assert_eq!((elsewhere("US"), elsewhere("JP")), (Some(2), Some(2)));
+    // A number is found by what the node reads, never by its text alone.
+    let odd = with_rules(&[("+44", "+4930")]);
+    assert_eq!(find_did(&snapshot, &odd.dialled("+442079460958")), None);
 }
 
 #[test]

@@ -147,10 +147,11 @@ async fn by_legacy_id<E: EntityTrait>(
     }
 }
 
-/// The DID by its number, as routing finds it: by the text first, then in E.164.
+/// The DID by its number, as routing finds it.
 async fn by_number(connection: &impl ConnectionTrait, dialled: &Dialled) -> Result<Option<dids::Model>, DbErr> {
-    for number in std::iter::once(&dialled.raw).chain(&dialled.e164) {
-        let found = dids::Entity::find().filter(dids::Column::Number.eq(number.as_str())).one(connection).await?;
+    for (text, raw) in dialled.keys() {
+        let number = dids::Entity::find().filter(dids::Column::Number.eq(text)).filter(dids::Column::Raw.eq(raw));
+        let found = number.one(connection).await?;
         if found.is_some() {
             return Ok(found);
         }

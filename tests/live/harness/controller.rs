@@ -79,10 +79,12 @@ impl Controller {
              [calls]\nprogress_timeout_ms = 1500\nsetup_budget_seconds = 30\n{calls}\n\n{sections}\n",
             dir.join("data").display()
         );
+        // Most tests are at home there.
+        let region = if node.contains("default_region") { "" } else { "default_region = \"GB\"\n" };
         for Address { name, url, spool } in nodes {
             toml.push_str(&format!(
                 "\n[[asterisk]]\nname = \"{name}\"\nurl = \"{url}\"\nuser = \"{ARI_USER}\"\n\
-                 password = \"{ARI_PASSWORD}\"\ndefault_region = \"GB\"\nfallback_spool = \"{}\"\n{node}\n",
+                 password = \"{ARI_PASSWORD}\"\n{region}fallback_spool = \"{}\"\n{node}\n",
                 spool.display()
             ));
         }
