@@ -8,7 +8,7 @@ use super::Problems;
 use super::document::{CampaignForm, ClientForm, Document, LinkForm, RejectionsForm};
 use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
 use crate::config::REJECTION_CODES;
-use crate::realtime::{Secrets, reserved};
+use crate::realtime::{Given, Secrets, reserved};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status};
 
 /// Which numbers a field takes, and how a person is told.
@@ -177,7 +177,8 @@ impl Checker {
             status,
             max_concurrency,
             send_headers: form.send_headers.unwrap_or(false),
-            secrets: Secrets::given(&sip, &form.sip),
+            secrets: Secrets::default(),
+            given: Given::new(&sip, &form.sip),
             sip,
         })
     }

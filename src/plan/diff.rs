@@ -6,7 +6,7 @@ use std::fmt;
 use super::Problems;
 use super::fields::{self, Field};
 use super::state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored};
-use crate::realtime::{Missing, Secrets};
+use crate::realtime::{Given, Missing, OwnRealm, Secrets};
 use crate::routing::snapshot::{ClientIdentifier, Status};
 
 /// Changes in an order in which they can be made: what others refer to comes first, removals last.
@@ -148,13 +148,14 @@ impl fmt::Display for Change {
     }
 }
 
-/// Compares the stored state with the wanted one.
+/// Compares the stored state with the wanted one. `drawn` at random, and counted on from, tells passwords that change from all earlier
+/// ones.
 ///
 /// # Errors
 /// When the wanted state does not fit the stored one: a seller's username is an admin's or staff's, or a client is to register and no
 /// password for it is known.
-pub fn diff(current: &Current, wanted: &State) -> Result<Plan, Problems> {
-    let mut differ = Differ { current, wanted, changes: Vec::new(), problems: Vec::new() };
+pub fn diff(current: &Current, wanted: &State, drawn: u64) -> Result<Plan, Problems> {
+    let mut differ = Differ { current, wanted, drawn, changes: Vec::new(), problems: Vec::new() };
     differ.sellers();
     differ.clients();
     differ.dids();
@@ -166,6 +167,7 @@ pub fn diff(current: &Current, wanted: &State) -> Result<Plan, Problems> {
 struct Differ<'a> {
     current: &'a Current,
     wanted: &'a State,
+    drawn: u64,
     changes: Vec<Change>,
     problems: Vec<String>,
 }
@@ -205,7 +207,9 @@ impl Differ<'_> {
         for (key, wanted) in &self.wanted.clients {
             let stored = self.current.clients.get(key);
             let before = stored.map(|stored| (&stored.value.sip, &stored.value.secrets));
-            let secrets = match wanted.secrets.clone().settle(before, &wanted.sip) {
+            self.drawn = self.drawn.wrapping_add(1);
+            let fresh = OwnRealm::new(self.drawn);
+            let secrets = match wanted.given.clone().settle(before, &wanted.sip, fresh) {
                 Ok(secrets) => secrets,
                 Err(missing) => {
                     self.problems.extend(missing_passwords(&wanted.identifier, missing));
@@ -214,7 +218,7 @@ impl Differ<'_> {
             };
             let extra = before.and_then(|(_, was)| changed_passwords(was, &secrets));
             let old = stored.map(|stored| fields::client(&stored.value));
-            let client = Client { secrets, ..wanted.clone() };
+            let client = Client { secrets, given: Given::default(), ..wanted.clone() };
             let action = Action::Client { id: stored.map(|stored| stored.id), client };
             self.put(format!("client {}", wanted.identifier), old, &fields::client(wanted), extra.as_deref(), action);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::realtime::{Secrets, SipSettings};
+use crate::realtime::{Given, Secrets, SipSettings};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status, Strategy, words};
 
 /// Username of the seller, and name.
@@ -57,8 +57,10 @@ pub struct Client {
     pub send_headers: bool,
     /// How it is reached.
     pub sip: SipSettings,
-    /// Stored: what it has. Wanted: new ones, where absent the stored one is kept.
+    /// Stored: what it has.
     pub secrets: Secrets,
+    /// Wanted: what the document gives; where it is absent the stored one is kept.
+    pub given: Given,
 }
 
 /// A DID.

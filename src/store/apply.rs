@@ -15,6 +15,7 @@ use super::campaigns::sip;
 use super::change::{self, grow};
 use super::{Db, StoreError, audit, plan, realtime, sessions, suspensions};
 use crate::auth::principal::Actor;
+use crate::auth::secrets;
 use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{
@@ -51,7 +52,7 @@ pub async fn preview(db: &Db, screening: &Screening, document: &Document) -> Res
     let current = plan::load(&transaction).await?;
     transaction.commit().await?;
     screen(&current, &wanted, screening)?;
-    Ok(diff(&current, &wanted)?)
+    Ok(diff(&current, &wanted, secrets::drawn())?)
 }
 
 /// Makes the stored state what `document` says and returns what was changed. One transaction: comparison, changes, the routing
@@ -69,7 +70,7 @@ pub async fn apply(
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
     screen(&current, &wanted, screening)?;
-    let plan = diff(&current, &wanted)?;
+    let plan = diff(&current, &wanted, secrets::drawn())?;
     if plan.is_empty() {
         transaction.rollback().await?;
         return Ok(plan);
@@ -246,7 +247,7 @@ impl<'a> Writer<'a> {
 
     async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
         let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
-        let [registration, outbound, plain] = plan::secret_columns(&client.secrets);
+        let [registration, realm, outbound, plain] = plan::secret_columns(&client.secrets);
         let moved = id.is_some_and(|id| self.hosts.get(&id).is_none_or(|host| host.as_ref() != client.sip.host()));
         if let Some(id) = id.filter(|_| moved) {
             self.note_resumed(id).await?;
@@ -260,6 +261,7 @@ impl<'a> Writer<'a> {
             send_headers: Set(client.send_headers),
             sip: Set(sip),
             md5_cred: Set(registration),
+            registration_realm: Set(realm),
             outbound_md5_cred: Set(outbound),
             outbound_password: Set(plain),
             // Of another host nothing bad is known: it was judged before.

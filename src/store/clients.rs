@@ -348,7 +348,7 @@ async fn living_links(transaction: &DatabaseTransaction, id: ClientId) -> Result
 /// All columns but the key, the identifier and the version.
 fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
     let sip = serde_json::to_string(&SipForm::from(&values.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
-    let [registration, outbound, plain] = plan::secret_columns(&values.secrets);
+    let [registration, realm, outbound, plain] = plan::secret_columns(&values.secrets);
     Ok(clients::ActiveModel {
         id: NotSet,
         client_identifier: NotSet,
@@ -358,6 +358,7 @@ fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
         send_headers: Set(values.send_headers),
         sip: Set(sip),
         md5_cred: Set(registration),
+        registration_realm: Set(realm),
         outbound_md5_cred: Set(outbound),
         outbound_password: Set(plain),
         suspended_reason: NotSet,

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Que
 use super::campaigns::rejections;
 use super::{Db, StoreError, number, optional, word};
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
-use crate::realtime::{Md5Cred, OutboundSecret, Password, Secrets, SipForm, SipSettings};
+use crate::realtime::{Given, Md5Cred, OutboundSecret, OwnRealm, Password, Secrets, SipForm, SipSettings};
 
 /// The role that documents are about.
 const SELLER: &str = "seller";
@@ -114,12 +114,14 @@ pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
         sip: read_sip(&row.sip)?,
         secrets: Secrets {
             registration: row.md5_cred.map(|text| read_credential("md5_cred", &text)).transpose()?,
+            realm: row.registration_realm.map(read_realm).transpose()?,
             outbound: match (row.outbound_md5_cred, row.outbound_password) {
                 (Some(text), _) => Some(OutboundSecret::Digest(read_credential("outbound_md5_cred", &text)?)),
                 (None, Some(text)) => Some(OutboundSecret::Plain(Password::new(text))),
                 (None, None) => None,
             },
         },
+        given: Given::default(),
     })
 }
 
@@ -129,20 +131,25 @@ fn read_sip(json: &str) -> Result<SipSettings, StoreError> {
     form.check(&mut |_, _| {}).ok_or_else(corrupt)
 }
 
+fn read_realm(text: String) -> Result<OwnRealm, StoreError> {
+    OwnRealm::stored(&text).ok_or(StoreError::Corrupt { table: "clients", column: "registration_realm", value: text })
+}
+
 fn read_credential(column: &'static str, text: &str) -> Result<Md5Cred, StoreError> {
     let value = "(not shown, it is a secret)".to_owned();
     Md5Cred::stored(text).ok_or(StoreError::Corrupt { table: "clients", column, value })
 }
 
-/// The columns of a client's secrets: `md5_cred`, `outbound_md5_cred`, `outbound_password`.
-pub(super) fn secret_columns(secrets: &Secrets) -> [Option<String>; 3] {
+/// The columns of a client's secrets: `md5_cred`, `registration_realm`, `outbound_md5_cred`, `outbound_password`.
+pub(super) fn secret_columns(secrets: &Secrets) -> [Option<String>; 4] {
     let digest = |cred: &Md5Cred| cred.expose().to_owned();
     let (outbound, plain) = match &secrets.outbound {
         Some(OutboundSecret::Digest(cred)) => (Some(digest(cred)), None),
         Some(OutboundSecret::Plain(password)) => (None, Some(password.expose().to_owned())),
         None => (None, None),
     };
-    [secrets.registration.as_ref().map(digest), outbound, plain]
+    let realm = secrets.realm.as_ref().map(|realm| realm.as_str().to_owned());
+    [secrets.registration.as_ref().map(digest), realm, outbound, plain]
 }
 
 async fn load_dids(

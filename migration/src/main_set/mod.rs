@@ -29,6 +29,7 @@ mod m20261124_000060_legacy;
 mod m20261125_000070_call_filters;
 mod m20261125_000071_lost_calls;
 mod m20261125_000072_fallback;
+mod m20261130_000090_registration_realm;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -59,5 +60,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261125_000070_call_filters::Step),
         Box::new(m20261125_000071_lost_calls::Step),
         Box::new(m20261125_000072_fallback::Step),
+        Box::new(m20261130_000090_registration_realm::Step),
     ]
 }
