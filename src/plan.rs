@@ -10,12 +10,15 @@ mod export;
 mod fields;
 mod screen;
 mod state;
+mod ties;
 
 pub use check::{is_username, name_problem, number_problem, rejection_problem};
-pub use diff::{Action, Change, Kind, Plan, Sign, diff};
+pub use diff::{Action, Change, Kind, Manner, Plan, Sign, diff};
 pub use document::{CampaignForm, ClientForm, DidForm, Document, DocumentError, LinkForm, RejectionsForm, SellerForm};
 pub use screen::{Screening, screen};
-pub use state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored, StoredCampaign, UserStatus};
+pub use state::{
+    Access, Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored, StoredCampaign, UserStatus,
+};
 
 use std::fmt;
 

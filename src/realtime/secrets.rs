@@ -162,6 +162,10 @@ pub struct Given {
     pub registration: Option<Password>,
     /// What we shall answer its challenges with.
     pub outbound: Option<OutboundSecret>,
+    /// The file that shall hold the first, and is not there.
+    pub registration_file: Option<String>,
+    /// The file that shall hold the second, and is not there.
+    pub outbound_file: Option<String>,
 }
 
 /// Which passwords settings need that are neither given nor kept.
@@ -180,7 +184,9 @@ impl Given {
         let registration = form.registration.as_ref().and_then(|registration| registration.password.clone());
         let password = form.outbound_auth.as_ref().and_then(|auth| auth.password.clone());
         let outbound = sip.outbound_auth.as_ref().zip(password).map(|(auth, password)| auth.secret(password));
-        Self { registration, outbound }
+        let registration_file = form.registration.as_ref().and_then(|registration| registration.password_file.clone());
+        let outbound_file = form.outbound_auth.as_ref().and_then(|auth| auth.password_file.clone());
+        Self { registration, outbound, registration_file, outbound_file }
     }
 
     /// What `sip` will have: of these those it needs, else the stored ones as long as what they belong to stays. A password that is not

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use entity::{call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
+use entity::{
+    call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users,
+};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
 use super::campaigns::rejections;
@@ -28,7 +30,7 @@ pub async fn export(db: &Db) -> Result<Document, StoreError> {
 pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<Current, StoreError> {
     let mut current = Current::default();
     let usernames = load_users(connection, &mut current).await?;
-    let client_keys = load_clients(connection, &mut current).await?;
+    let client_keys = load_clients(connection, &mut current, &usernames).await?;
     let numbers = load_dids(connection, &mut current, &usernames).await?;
     load_campaigns(connection, &mut current, &Names { usernames, client_keys, numbers }).await?;
     Ok(current)
@@ -88,21 +90,27 @@ async fn load_users(
 async fn load_clients(
     connection: &impl ConnectionTrait,
     current: &mut Current,
+    usernames: &HashMap<i64, String>,
 ) -> Result<HashMap<i64, String>, StoreError> {
     let rows = clients::Entity::find().all(connection).await?;
     let ids = rows.iter().map(|row| row.id);
     let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::ClientId], ids).await?;
+    let mut named: HashMap<i64, BTreeSet<String>> = HashMap::new();
+    for row in client_sellers::Entity::find().all(connection).await? {
+        // Who is no seller any more sees clients by another right.
+        named.entry(row.client_id).or_default().extend(usernames.get(&row.seller_id).cloned());
+    }
     let mut keys = HashMap::new();
     for row in rows {
         let (id, key) = (row.id, row.client_identifier.to_ascii_lowercase());
         keys.insert(id, key.clone());
-        let value = read_client(row)?;
+        let value = Client { sellers: Some(named.remove(&id).unwrap_or_default()), ..read_client(row)? };
         current.clients.insert(key, Stored { id, referenced: referenced.contains(&id), value });
     }
     Ok(keys)
 }
 
-/// A client read back, its SIP settings checked again.
+/// A client read back, its SIP settings checked again; without the sellers named for it.
 pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
     const TABLE: &str = "clients";
     Ok(Client {
@@ -111,6 +119,11 @@ pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
         status: word(TABLE, "status", &row.status)?,
         max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
         send_headers: row.send_headers,
+        access: Some(word(TABLE, "access", &row.access)?),
+        sellers: None,
+        mask_name: row.mask_name,
+        contact: row.contact,
+        time_zone: row.time_zone,
         sip: read_sip(&row.sip)?,
         secrets: Secrets {
             registration: row.md5_cred.map(|text| read_credential("md5_cred", &text)).transpose()?,

@@ -51,7 +51,7 @@ async fn asterisk(home: &Home, statement: &str) -> Vec<String> {
 
 async fn applied(home: &Home, db: &Db, toml: &str) {
     let document = Document::parse(toml).expect("TOML of that form");
-    apply(db, &home.realtime(), &Screening::default(), &document).await.expect("applies");
+    apply(db, &home.realtime(), &Screening::default(), &document, true).await.expect("applies");
     // In PostgreSQL the rows are there with the commit; the file is published by `serve`.
     if let Realtime::Sqlite { .. } = home.realtime() {
         publish(db, &home.realtime()).await.expect("publishes");
