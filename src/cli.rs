@@ -32,7 +32,8 @@ const EXAMPLES: &str = "\
 Examples:
   capconduit migrate                           make or update the tables
   capconduit apply plan.toml --dry-run         show what a routing plan would change
-  capconduit apply plan.toml                   make it so
+  capconduit apply plan.toml                   make it so; what it does not name is kept
+  capconduit apply plan.toml --prune           the same, and remove what it does not name
   CAPCONDUIT__ASTERISK__0__PASSWORD=… capconduit doctor
   capconduit serve                             route calls until SIGTERM or Ctrl-C, then drain
   capconduit calls --limit 20
@@ -66,18 +67,21 @@ enum Command {
     Migrate,
     /// Make the sellers, clients, DIDs, campaigns and links what FILE says, in one transaction.
     ///
-    /// Prints the plan: + is added, ~ is changed, - is removed. FILE holds the whole: what it does not name is removed. A running `serve` follows within a second.
+    /// Prints the plan: + is added, ~ is changed, - is removed. What FILE does not name is listed and kept, unless --prune says otherwise: sellers, clients, DIDs, campaigns, links, the DIDs that feed a campaign, the sellers named for a client. A running `serve` follows within a second.
     Apply {
         /// A TOML file as `export` writes it; `-` reads standard input.
         file: PathBuf,
         /// Print the plan and change nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Take a FILE without any table, which removes everything.
+        /// Remove what FILE does not name. What records refer to is kept as archived.
+        #[arg(long)]
+        prune: bool,
+        /// Take a FILE without any table, which with --prune removes everything.
         #[arg(long)]
         allow_empty: bool,
     },
-    /// Print what is configured as TOML that `apply` takes. Without SIP passwords.
+    /// Print what is configured as TOML that `apply` takes. SIP passwords are not in it: it names a file for each, which you fill in where they are not stored.
     Export,
     /// Check the real set-up (database, Asterisk, realtime, dialplan) and say how to mend each fault; exit code 1 when there is one.
     Doctor,
@@ -137,9 +141,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
-        Command::Apply { file, dry_run, allow_empty } => {
+        Command::Apply { file, dry_run, prune, allow_empty } => {
             let (name, document) = plan::read(&file, allow_empty)?;
-            print(&plan::apply(&open(&config).await?, &config, &name, &document, dry_run).await?)
+            print(
+                &plan::apply(&open(&config).await?, &config, &name, &document, plan::Options { dry_run, prune })
+                    .await?,
+            )
         }
         Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {

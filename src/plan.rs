@@ -3,6 +3,7 @@
 //! [`Document`] is the form as written; [`Document::check`] turns it into a [`State`] or names every problem at once; [`diff`] compares
 //! the stored [`Current`] with it. Objects are known by what people call them (username, identifier, number, seller and name), not by row.
 
+mod change;
 mod check;
 mod diff;
 mod document;
@@ -10,12 +11,16 @@ mod export;
 mod fields;
 mod screen;
 mod state;
+mod ties;
 
+pub use change::{Action, Change, Kind, Plan, Sign};
 pub use check::{is_username, name_problem, rejection_problem};
-pub use diff::{Action, Change, Kind, Plan, Sign, diff};
+pub use diff::{Manner, diff};
 pub use document::{CampaignForm, ClientForm, DidForm, Document, DocumentError, LinkForm, RejectionsForm, SellerForm};
 pub use screen::{Screening, screen};
-pub use state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored, StoredCampaign, UserStatus};
+pub use state::{
+    Access, Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored, StoredCampaign, UserStatus,
+};
 
 use std::fmt;
 

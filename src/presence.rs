@@ -34,6 +34,13 @@ pub struct Presence {
     turn: Mutex<u64>,
 }
 
+/// By what the nodes know a client.
+#[derive(Debug, Clone, Copy)]
+struct Client<'a> {
+    identifier: &'a ClientIdentifier,
+    aor: &'a str,
+}
+
 /// An endpoint as one node sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
@@ -79,35 +86,31 @@ impl Presence {
 
     /// What every node sees of a client, in the order of the configuration; of each within a few times a request's time-out.
     /// Goes on to its end, and so cleans up, even when nobody waits for it any more.
-    pub async fn look(self: &Arc<Self>, identifier: &ClientIdentifier) -> Vec<Seen> {
+    /// `aor` is the id of its AOR ([`crate::realtime::aor`]).
+    pub async fn look(self: &Arc<Self>, identifier: &ClientIdentifier, aor: String) -> Vec<Seen> {
         let (this, identifier) = (Arc::clone(self), identifier.clone());
-        let looking = tokio::spawn(async move { this.look_through(&identifier).await });
+        let looking =
+            tokio::spawn(async move { this.look_through(Client { identifier: &identifier, aor: &aor }).await });
         looking.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the nodes could not be asked for a client");
             Vec::new()
         })
     }
 
-    async fn look_through(&self, identifier: &ClientIdentifier) -> Vec<Seen> {
+    async fn look_through(&self, client: Client<'_>) -> Vec<Seen> {
         let mut turn = self.turn.lock().await;
         *turn += 1;
         let channel = format!("{PROBE}{}-{turn}", std::process::id());
-        join_all(self.nodes.iter().map(|(node, config)| self.look_at(node, config, identifier, &channel))).await
+        join_all(self.nodes.iter().map(|(node, config)| self.look_at(node, config, client, &channel))).await
     }
 
-    async fn look_at(
-        &self,
-        node: &NodeHandle,
-        config: &config::Node,
-        identifier: &ClientIdentifier,
-        channel: &str,
-    ) -> Seen {
+    async fn look_at(&self, node: &NodeHandle, config: &config::Node, client: Client<'_>, channel: &str) -> Seen {
         let contacts = match node.is_up(0) {
             // First: what an endpoint is, Asterisk knows only once it is used.
-            true => self.contacts(node.index(), config, identifier, channel).await,
+            true => self.contacts(node.index(), config, client, channel).await,
             false => None,
         };
-        let answer = node.http(Request::GetEndpoint { endpoint: identifier }).await;
+        let answer = node.http(Request::GetEndpoint { endpoint: client.identifier }).await;
         let mut seen =
             Seen { node: node.name().to_owned(), endpoint: None, state: String::new(), channels: 0, contacts };
         match answer.and_then(|answer| answer.json::<Endpoint>()) {
@@ -127,7 +130,7 @@ impl Presence {
         &self,
         index: usize,
         node: &config::Node,
-        identifier: &ClientIdentifier,
+        client: Client<'_>,
         channel: &str,
     ) -> Option<Vec<Contact>> {
         let own = config::Node { app: format!("{}-state", node.app), apps: 1, ..node.clone() };
@@ -140,7 +143,7 @@ impl Presence {
             Some(())
         });
         let contacts = match up.await {
-            Ok(Some(())) => through(&handle, identifier, channel, self.request_timeout).await,
+            Ok(Some(())) => through(&handle, client, channel, self.request_timeout).await,
             _ => None,
         };
         stop.cancel();
@@ -151,23 +154,18 @@ impl Presence {
 }
 
 /// Asks through a channel that is taken away again.
-async fn through(
-    handle: &NodeHandle,
-    identifier: &ClientIdentifier,
-    channel: &str,
-    patience: Duration,
-) -> Option<Vec<Contact>> {
+async fn through(handle: &NodeHandle, client: Client<'_>, channel: &str, patience: Duration) -> Option<Vec<Contact>> {
     let limit = [("TIMEOUT(absolute)".to_owned(), PROBE_SECONDS.to_string())];
     let create = Request::CreateChannel {
         channel_id: channel,
-        endpoint: identifier,
+        endpoint: client.identifier,
         app: handle.app_name(0),
         app_args: "state",
         originator: None,
         variables: &limit,
     };
     let contacts = match handle.http(create).await {
-        Ok(_) => timeout(patience, contacts_of(handle, identifier, channel)).await.ok().flatten(),
+        Ok(_) => timeout(patience, contacts_of(handle, client.aor, channel)).await.ok().flatten(),
         // "Allocation failed": unknown, or without a contact that could be called.
         Err(Error::Rejected { status: 500, .. }) => return Some(Vec::new()),
         // It may be there all the same.
@@ -179,12 +177,12 @@ async fn through(
 }
 
 /// Asks for the contacts through a channel that is there.
-async fn contacts_of(handle: &NodeHandle, identifier: &ClientIdentifier, channel: &str) -> Option<Vec<Contact>> {
+async fn contacts_of(handle: &NodeHandle, aor: &str, channel: &str) -> Option<Vec<Contact>> {
     let read = async |variable: String| {
         let asked = Request::GetChannelVariable { channel_id: channel, variable: &variable };
         handle.http(asked).await.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value)
     };
-    let ids = read(format!("PJSIP_AOR({identifier},contact)")).await.ok()?;
+    let ids = read(format!("PJSIP_AOR({aor},contact)")).await.ok()?;
     let mut contacts = Vec::new();
     for id in ids.split(',').filter(|id| is_contact(id)).take(CONTACTS) {
         let status = read(format!("PJSIP_CONTACT({id},status)")).await.ok()?;
@@ -198,7 +196,7 @@ async fn contacts_of(handle: &NodeHandle, identifier: &ClientIdentifier, channel
 
 /// Asterisk's ids of contacts (`north@@<hash>`, `north;@<hash>`) go back to it inside a function: nothing else may.
 fn is_contact(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-;@".contains(&byte))
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.+;@".contains(&byte))
 }
 
 #[cfg(test)]
@@ -207,7 +205,7 @@ mod tests {
 
     #[test]
     fn only_ids_of_contacts_go_back_to_asterisk() {
-        for id in ["north@@0123456789abcdef0123456789abcdef", "n_o-1;@0123456789abcdef0123456789abcdef"] {
+        for id in ["north@@0123456789abcdef0123456789abcdef", "n_o+1@asterisk.00ff;@0123456789abcdef0123456789abcdef"] {
             assert!(is_contact(id), "{id}");
         }
         for id in ["", "a)b", "${X}", "a,b", "sip:a@b", "a b"] {

@@ -12,8 +12,8 @@ mod settings;
 
 pub use host::{Host, Realm, SipName};
 pub use policy::{Forbidden, Policy, overlaps};
-pub use rows::{PsRow, PsRows, TABLES, UnsafeValue, rows};
-pub use secrets::{Md5Cred, Missing, OutboundSecret, Password, REALM, Secrets};
+pub use rows::{PsRow, PsRows, TABLES, UnsafeValue, aor, rows};
+pub use secrets::{Given, Md5Cred, Missing, OutboundSecret, OwnRealm, Password, REALM, Secrets};
 pub use settings::{
     Codec, DtmfMode, OutboundAuth, OutboundAuthForm, Reach, RegistrationForm, SipForm, SipSettings, SipTransport,
     reserved,

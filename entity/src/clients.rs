@@ -23,6 +23,8 @@ pub struct Model {
     pub sip: String,
     /// MD5 of `username:realm:password` of a registering client: as good as its password.
     pub md5_cred: Option<String>,
+    /// The realm of `md5_cred`, by which contacts of earlier passwords are told apart; `None` = `asterisk`.
+    pub registration_realm: Option<String>,
     /// MD5 of `username:realm:password` for a client that challenges us.
     pub outbound_md5_cred: Option<String>,
     /// The password itself, where the client's realm is not known and the configuration allows it.

@@ -24,7 +24,7 @@ use super::{State, Tag};
 use crate::auth::roles::Operation;
 use crate::auth::secrets;
 use crate::id::{ClientId, UserId};
-use crate::realtime::reserved;
+use crate::realtime::{OwnRealm, reserved};
 use crate::routing::snapshot::{ClientIdentifier, Status};
 use crate::store::clients::{self, Access, ClientValues};
 
@@ -86,7 +86,8 @@ impl Clients {
             merge.wrong("client_identifier", "is kept for the node's own objects");
         }
         let judge = Judge::of(&state.screen, &new.sip).await;
-        let reached = new.sip.merge(&mut merge, None, &judge, &spare);
+        let fresh = OwnRealm::new(secrets::drawn());
+        let reached = new.sip.merge(&mut merge, None, &judge, (&spare, fresh));
         let (Some(identifier), Some((sip, secrets, generated))) = (identifier, reached) else {
             return Err(merge.end().err().map_or_else(ApiError::not_found, Into::into));
         };
@@ -146,7 +147,7 @@ impl Clients {
         let caller = Caller::new(auth, Operation::UpdateClient)?;
         caller.may_set(&[("mask_name", !patch.rest.mask_name.is_undefined())])?;
         let expected = answers::if_match(if_match.0.as_deref())?;
-        let spare = secrets::password();
+        let (spare, fresh) = (secrets::password(), OwnRealm::new(secrets::drawn()));
         let mut generated = false;
         let judge = match &patch.sip {
             MaybeUndefined::Value(change) => Judge::of(&state.screen, change).await,
@@ -159,7 +160,8 @@ impl Clients {
                 MaybeUndefined::Undefined => {}
                 MaybeUndefined::Null => merge.wrong("sip", "cannot be null"),
                 MaybeUndefined::Value(change) => {
-                    if let Some((sip, secrets, new)) = change.merge(&mut merge, Some(values), &judge, &spare) {
+                    let merged = change.merge(&mut merge, Some(values), &judge, (&spare, fresh));
+                    if let Some((sip, secrets, new)) = merged {
                         (values.sip, values.secrets, generated) = (sip, secrets, new);
                     }
                 }

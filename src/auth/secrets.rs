@@ -26,6 +26,12 @@ pub fn is_api_token(text: &str) -> bool {
     matches!(random, Some(Ok(bytes)) if bytes.len() == 32)
 }
 
+/// A number by which one SIP password is told from every other (`realtime::OwnRealm`); no secret.
+#[must_use]
+pub fn drawn() -> u64 {
+    u64::from_ne_bytes(clock::random_bytes())
+}
+
 /// What all refresh tokens of one session share: whoever sends it has held one of them.
 #[derive(Debug, Clone)]
 pub struct Family {

@@ -15,29 +15,47 @@ use crate::store::{self, Db};
 pub(super) fn read(file: &Path, allow_empty: bool) -> anyhow::Result<(String, Document)> {
     let (name, text) = text(file)?;
     let mut document = Document::parse(&text).with_context(|| format!("{name} is not applied"))?;
-    let taken = document.take_passwords(|path| std::fs::read_to_string(path).map_err(|error| error.to_string()));
+    let taken = document.take_passwords(password);
     taken.with_context(|| format!("{name} is not applied"))?;
     anyhow::ensure!(
         allow_empty || document != Document::default(),
-        "{name} is not applied: it is empty ([[sellers]], [[clients]], [[dids]], [[campaigns]]: none is there), and what a document \
-         does not name is removed; to remove everything on purpose add --allow-empty"
+        "{name} is not applied: it is empty ([[sellers]], [[clients]], [[dids]], [[campaigns]]: none is there), as a wrong file would \
+         be, and with --prune everything would be removed; if it is meant add --allow-empty"
     );
     Ok((name, document))
 }
 
-/// Makes the stored state what `document`, called `name`, says, or with `dry_run` only tells what that would change.
+/// The text of a file that holds a password; `None` where there is no such file.
+fn password(path: &str) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How a document is applied.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    /// Only tell what would change.
+    pub(super) dry_run: bool,
+    /// Remove what the document does not name.
+    pub(super) prune: bool,
+}
+
+/// Makes the stored state what `document`, called `name`, says, and tells what changed and what it leaves open.
 pub(super) async fn apply(
     db: &Db,
     config: &Config,
     name: &str,
     document: &Document,
-    dry_run: bool,
+    Options { dry_run, prune }: Options,
 ) -> anyhow::Result<String> {
     let screening = Screen::new(config, Resolver::system()).screening(document).await;
     let plan = if dry_run {
-        store::apply::preview(db, &screening, document).await
+        store::apply::preview(db, &screening, document, prune).await
     } else {
-        store::apply::apply(db, &config.realtime, &screening, document).await
+        store::apply::apply(db, &config.realtime, &screening, document, prune).await
     };
     let plan = plan.with_context(|| format!("{name} is not applied"))?;
     if !dry_run {
@@ -51,7 +69,9 @@ pub(super) async fn apply(
         (false, true) => "Nothing was changed (--dry-run).\n",
         (false, false) => "Applied.\n",
     };
-    Ok(format!("{warnings}{plan}\n{last}"))
+    let remarks = plan.remarks();
+    let between = if remarks.is_empty() { "" } else { "\n" };
+    Ok(format!("{warnings}{plan}\n{remarks}{between}{last}"))
 }
 
 /// What the document says in a way that should be mended, and which of its DIDs are the same to some node.

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use super::Problems;
 use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm};
-use super::state::{Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
+use super::state::{Access, Campaign, CampaignKey, Client, Did, Link, Seller, State, UserStatus};
 use crate::config::REJECTION_CODES;
-use crate::realtime::{Secrets, reserved};
+use crate::realtime::{Given, Secrets, reserved};
 use crate::routing::number::written::{self, Number};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status};
 
@@ -184,6 +184,11 @@ impl Checker {
         self.name(&path, "name", &form.name);
         let status = self.status(&path, form.status.as_deref());
         let max_concurrency = self.ranged(&path, "max_concurrency", form.max_concurrency, &CAP);
+        let access = form.access.as_deref().map(str::parse::<Access>);
+        let access =
+            access.and_then(|access| access.map_err(|error| self.report(&format!("{path}.access"), error)).ok());
+        self.for_people(&path, form);
+        let sellers = form.sellers.as_ref().map(|sellers| self.named_sellers(&path, sellers));
         let sip = form.sip.check(&mut |field, problem| self.report(&format!("{path}.sip.{field}"), problem));
         let sip = sip?;
         Some(Client {
@@ -192,9 +197,51 @@ impl Checker {
             status,
             max_concurrency,
             send_headers: form.send_headers.unwrap_or(false),
-            secrets: Secrets::given(&sip, &form.sip),
+            access,
+            sellers,
+            mask_name: form.mask_name.clone(),
+            contact: form.contact.clone(),
+            time_zone: form.time_zone.clone(),
+            secrets: Secrets::default(),
+            given: Given::new(&sip, &form.sip),
             sip,
         })
+    }
+
+    /// What is known of a client besides how it is called; an empty text takes it away.
+    fn for_people(&mut self, path: &str, form: &ClientForm) {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(alias) = given(&form.mask_name) {
+            self.name(path, "mask_name", &alias);
+        }
+        if let Some(contact) = given(&form.contact)
+            && (contact.chars().count() > 500 || contact.chars().any(|c| c.is_control() && c != '\n'))
+        {
+            let allowed = "use 1 to 500 characters, none of them a control character other than a line break";
+            self.report(&format!("{path}.contact"), format_args!("is not allowed: {allowed}"));
+        }
+        if let Some(zone) = given(&form.time_zone)
+            && zone.parse::<chrono_tz::Tz>().is_err()
+        {
+            self.report(
+                &format!("{path}.time_zone"),
+                format_args!("{zone:?} is not an IANA name such as Europe/London"),
+            );
+        }
+    }
+
+    fn named_sellers(&mut self, path: &str, usernames: &[String]) -> BTreeSet<String> {
+        let mut sellers = BTreeSet::new();
+        for username in usernames {
+            if !self.sellers.contains(username) {
+                let problem = format!("{username:?} is not the username of one of [[sellers]]");
+                self.report(&format!("{path}.sellers"), problem);
+            }
+            if !sellers.insert(username.clone()) {
+                self.report(&format!("{path}.sellers"), format_args!("{username:?} is there twice"));
+            }
+        }
+        sellers
     }
 
     fn dids(&mut self, document: &Document) -> BTreeMap<String, Did> {

@@ -1,151 +1,22 @@
 //! PURE: what must change to get from the stored state to the wanted one.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::Problems;
+use super::change::{Action, Change, Kind, Plan, Sign};
 use super::fields::{self, Field};
-use super::state::{Campaign, CampaignKey, Client, Current, Did, Link, Seller, State, Stored};
-use crate::realtime::{Missing, Secrets};
-use crate::routing::snapshot::{ClientIdentifier, Status};
+use super::state::{Access, Campaign, CampaignKey, Client, Current, State, Stored};
+use super::ties::{Ties, ties};
+use crate::realtime::{Given, Missing, OwnRealm, Secrets};
+use crate::routing::snapshot::Status;
 
-/// Changes in an order in which they can be made: what others refer to comes first, removals last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// The changes.
-    pub changes: Vec<Change>,
-}
-
-/// One line of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Kind of change.
-    pub sign: Sign,
-    /// What is changed, such as `client north`.
-    pub subject: String,
-    /// How, such as `max_concurrency 2 → 3`; may be empty.
-    pub details: String,
-    /// What to write.
-    pub action: Action,
-}
-
-/// Kind of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// `+`
-    Add,
-    /// `~`
-    Change,
-    /// `-`
-    Remove,
-}
-
-/// What to write. Where `id` is `None` the row is new.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Write a seller.
-    Seller {
-        /// Row.
-        id: Option<i64>,
-        /// Username.
-        username: String,
-        /// Values.
-        seller: Seller,
-    },
-    /// Write a client; its secrets are final.
-    Client {
-        /// Row.
-        id: Option<i64>,
-        /// Values.
-        client: Client,
-    },
-    /// Write a DID.
-    Did {
-        /// Row.
-        id: Option<i64>,
-        /// Number.
-        number: String,
-        /// Values.
-        did: Did,
-    },
-    /// Write a campaign and which DIDs feed it.
-    Campaign {
-        /// Row.
-        id: Option<i64>,
-        /// Seller and name.
-        key: CampaignKey,
-        /// Values.
-        campaign: Campaign,
-    },
-    /// Write a link; its count of calls stays.
-    Link {
-        /// Row.
-        id: Option<i64>,
-        /// Its campaign.
-        campaign: CampaignKey,
-        /// Its client's identifier in lower case.
-        client: String,
-        /// Values.
-        link: Link,
-    },
-    /// Take an object away.
-    Remove {
-        /// Kind of object.
-        kind: Kind,
-        /// Row.
-        id: i64,
-        /// Keep the row as archived (a seller: disabled), because records refer to it.
-        archive: bool,
-    },
-}
-
-/// Kinds of objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `users`
-    Seller,
-    /// `clients`
-    Client,
-    /// `dids`
-    Did,
-    /// `campaigns`
-    Campaign,
-    /// `campaign_client_settings`
-    Link,
-}
-
-impl Plan {
-    /// Whether nothing is to be done.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-}
-
-impl fmt::Display for Plan {
-    /// One line per change, or `No changes.`; no line break at the end.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("No changes.");
-        }
-        for (n, change) in self.changes.iter().enumerate() {
-            let line_break = if n == 0 { "" } else { "\n" };
-            write!(f, "{line_break}{change}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.sign {
-            Sign::Add => '+',
-            Sign::Change => '~',
-            Sign::Remove => '-',
-        };
-        let colon = if self.details.is_empty() { "" } else { ": " };
-        write!(f, "{sign} {}{colon}{}", self.subject, self.details)
-    }
+/// How a document is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Remove what it does not name, instead of keeping it.
+    pub prune: bool,
+    /// Drawn at random, and counted on from: tells passwords that change from all earlier ones.
+    pub drawn: u64,
 }
 
 /// Compares the stored state with the wanted one.
@@ -153,20 +24,25 @@ impl fmt::Display for Change {
 /// # Errors
 /// When the wanted state does not fit the stored one: a seller's username is an admin's or staff's, or a client is to register and no
 /// password for it is known.
-pub fn diff(current: &Current, wanted: &State) -> Result<Plan, Problems> {
-    let mut differ = Differ { current, wanted, changes: Vec::new(), problems: Vec::new() };
+pub fn diff(current: &Current, wanted: &State, manner: Manner) -> Result<Plan, Problems> {
+    let ties = ties(current, wanted, manner.prune);
+    let (plan, problems) = (Plan::default(), Vec::new());
+    let mut differ = Differ { current, wanted, manner, ties, plan, problems };
     differ.sellers();
     differ.clients();
     differ.dids();
     differ.campaigns();
+    differ.kept_campaigns();
     differ.removals();
-    if differ.problems.is_empty() { Ok(Plan { changes: differ.changes }) } else { Err(Problems(differ.problems)) }
+    if differ.problems.is_empty() { Ok(differ.plan) } else { Err(Problems(differ.problems)) }
 }
 
 struct Differ<'a> {
     current: &'a Current,
     wanted: &'a State,
-    changes: Vec<Change>,
+    manner: Manner,
+    ties: Ties,
+    plan: Plan,
     problems: Vec<String>,
 }
 
@@ -179,7 +55,7 @@ impl Differ<'_> {
         };
         details.extend(extra.map(str::to_owned));
         if sign == Sign::Add || !details.is_empty() {
-            self.changes.push(Change { sign, subject, details: details.join(", "), action });
+            self.plan.changes.push(Change { sign, subject, details: details.join(", "), action });
         }
     }
 
@@ -205,18 +81,56 @@ impl Differ<'_> {
         for (key, wanted) in &self.wanted.clients {
             let stored = self.current.clients.get(key);
             let before = stored.map(|stored| (&stored.value.sip, &stored.value.secrets));
-            let secrets = match wanted.secrets.clone().settle(before, &wanted.sip) {
+            self.manner.drawn = self.manner.drawn.wrapping_add(1);
+            let fresh = OwnRealm::new(self.manner.drawn);
+            let secrets = match wanted.given.clone().settle(before, &wanted.sip, fresh) {
                 Ok(secrets) => secrets,
                 Err(missing) => {
-                    self.problems.extend(missing_passwords(&wanted.identifier, missing));
+                    self.problems.extend(missing_passwords(wanted, missing));
                     continue;
                 }
             };
+            let files = [&wanted.given.registration_file, &wanted.given.outbound_file];
+            self.plan.missing_files.extend(files.into_iter().flatten().cloned());
             let extra = before.and_then(|(_, was)| changed_passwords(was, &secrets));
             let old = stored.map(|stored| fields::client(&stored.value));
-            let client = Client { secrets, ..wanted.clone() };
+            let client = self.client(wanted, stored.map(|stored| &stored.value), secrets);
+            let new = fields::client(&client);
             let action = Action::Client { id: stored.map(|stored| stored.id), client };
-            self.put(format!("client {}", wanted.identifier), old, &fields::client(wanted), extra.as_deref(), action);
+            self.put(format!("client {}", wanted.identifier), old, &new, extra.as_deref(), action);
+        }
+    }
+
+    /// The client as it will be: what the document does not speak of stays as it is.
+    fn client(&mut self, wanted: &Client, stored: Option<&Client>, secrets: Secrets) -> Client {
+        let mut sellers = wanted.sellers.clone().unwrap_or_default();
+        for named in stored.iter().filter_map(|stored| stored.sellers.as_ref()).flatten() {
+            // The name of a seller that goes goes with it.
+            let gone = self.manner.prune && !self.wanted.sellers.contains_key(named);
+            match &wanted.sellers {
+                None if !gone => {
+                    sellers.insert(named.clone());
+                }
+                Some(said) if !said.contains(named) && !self.manner.prune => {
+                    self.plan.kept.push(format!("seller {named} of client {}", wanted.identifier));
+                    sellers.insert(named.clone());
+                }
+                _ => {}
+            }
+        }
+        let text = |wanted: &Option<String>, stored: Option<&Option<String>>| match wanted {
+            None => stored.cloned().flatten(),
+            Some(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        };
+        Client {
+            access: wanted.access.or_else(|| stored?.access).or(Some(Access::All)),
+            sellers: Some(sellers),
+            mask_name: text(&wanted.mask_name, stored.map(|stored| &stored.mask_name)),
+            contact: text(&wanted.contact, stored.map(|stored| &stored.contact)),
+            time_zone: text(&wanted.time_zone, stored.map(|stored| &stored.time_zone)),
+            secrets,
+            given: Given::default(),
+            ..wanted.clone()
         }
     }
 
@@ -240,6 +154,7 @@ impl Differ<'_> {
             let id = stored.map(|stored| stored.campaign.id);
             let mut campaign = campaign.clone();
             keep(&mut campaign.legacy_id, stored.map(|stored| &stored.campaign.value.legacy_id));
+            campaign.dids = self.ties.fed.remove(key).unwrap_or_default();
             let new = fields::campaign(&campaign);
             self.put(campaign_subject(key), old, &new, None, Action::Campaign { id, key: key.clone(), campaign });
             for (client, link) in links {
@@ -255,13 +170,26 @@ impl Differ<'_> {
         }
     }
 
+    /// Campaigns that stay though the document does not name them lose the DIDs that it gives to others.
+    fn kept_campaigns(&mut self) {
+        for (key, dids) in std::mem::take(&mut self.ties.fed) {
+            let Some(stored) = self.current.campaigns.get(&key).map(|stored| &stored.campaign) else { continue };
+            let campaign = Campaign { dids, ..stored.value.clone() };
+            let (old, new) = (fields::campaign(&stored.value), fields::campaign(&campaign));
+            let action = Action::Campaign { id: Some(stored.id), key: key.clone(), campaign };
+            self.put(campaign_subject(&key), Some(old), &new, None, action);
+        }
+        let kept = self.ties.kept.iter().map(|(number, key)| format!("did {number} of {}", campaign_subject(key)));
+        self.plan.kept.extend(kept);
+    }
+
     fn link_subject(&self, (_, campaign): &CampaignKey, client: &str) -> String {
         let wanted = self.wanted.clients.get(client).map(|client| &client.identifier);
         let stored = self.current.clients.get(client).map(|stored| &stored.value.identifier);
         format!("link {campaign} → {}", wanted.or(stored).map_or(client, |identifier| identifier.as_str()))
     }
 
-    /// Removes what is not wanted: alive objects are deleted or archived; archived ones stay, unless what they belong to goes and they
+    /// Removes what is not wanted, or tells that it is kept: alive objects are deleted or archived; archived ones stay, unless what they belong to goes and they
     /// would hold it back though no record refers to them any more.
     fn removals(&mut self) {
         let (current, wanted) = (self.current, self.wanted);
@@ -325,10 +253,12 @@ impl Differ<'_> {
         held: bool,
     ) -> bool {
         let archive = stored.referenced || held;
-        if alive || (owner_goes && !archive) {
+        if alive && !self.manner.prune {
+            self.plan.kept.push(subject);
+        } else if alive || (owner_goes && !archive && self.manner.prune) {
             let details = if archive { "kept as archived, records refer to it" } else { "" }.to_owned();
             let action = Action::Remove { kind, id: stored.id, archive };
-            self.changes.push(Change { sign: Sign::Remove, subject, details, action });
+            self.plan.changes.push(Change { sign: Sign::Remove, subject, details, action });
             return !archive;
         }
         false
@@ -347,13 +277,20 @@ fn campaign_subject((seller, name): &CampaignKey) -> String {
 }
 
 /// What is wrong where a client needs a password that is neither given nor stored for the same username (and realm).
-fn missing_passwords(identifier: &ClientIdentifier, missing: Missing) -> Vec<String> {
-    let problem = |within: &str| {
-        let path = format!("clients[{:?}].sip.{within}.password", identifier.as_str());
-        format!("{path}: is missing: none is stored for this username and realm, so it is needed")
+fn missing_passwords(client: &Client, missing: Missing) -> Vec<String> {
+    let problem = |within: &str, file: &Option<String>| {
+        let path = format!("clients[{:?}].sip.{within}", client.identifier.as_str());
+        let why = "none is stored for this username and realm, so it is needed";
+        match file {
+            None => format!("{path}.password: is missing: {why}"),
+            Some(file) => format!("{path}.password_file: there is no {file:?}: write the password into it; {why}"),
+        }
     };
-    let of = [(missing.registration, "registration"), (missing.outbound, "outbound_auth")];
-    of.into_iter().filter(|(missing, _)| *missing).map(|(_, within)| problem(within)).collect()
+    let of = [
+        (missing.registration, "registration", &client.given.registration_file),
+        (missing.outbound, "outbound_auth", &client.given.outbound_file),
+    ];
+    of.into_iter().filter(|(missing, ..)| *missing).map(|(_, within, file)| problem(within, file)).collect()
 }
 
 /// Which stored secrets are replaced by others.

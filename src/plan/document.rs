@@ -8,7 +8,7 @@ use super::Problems;
 use crate::realtime::{Password, SipForm};
 use crate::routing::snapshot::Strategy;
 
-/// The whole wanted state of sellers, clients, DIDs, campaigns and links. What it does not name is removed.
+/// The wanted state of sellers, clients, DIDs, campaigns and links. What it does not name is kept, or removed where that is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -60,6 +60,21 @@ pub struct ClientForm {
     /// Whether the INVITE carries `X-CapConduit-Call-Id` and `X-CapConduit-Campaign`; default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_headers: Option<bool>,
+    /// Which sellers may see and link it: `all`, or `selected`, those of `sellers`; absent = as it is (of a new client, `all`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
+    /// Usernames of the sellers that are named for it; absent = as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sellers: Option<Vec<String>>,
+    /// What sellers see instead of the name: 1 to 100 characters; `""` = the name, absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_name: Option<String>,
+    /// Whom to call there, for people: up to 500 characters; `""` = nobody, absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// Where it is, as an IANA name such as `Europe/London`; `""` = unknown, absent = as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// `[clients.sip]`
     pub sip: SipForm,
 }
@@ -200,11 +215,12 @@ impl Document {
         toml::from_str(toml).map_err(|error| DocumentError(describe(toml, &error)))
     }
 
-    /// Takes the passwords that it names by file, with `read` (path → text or why not).
+    /// Takes the passwords that it names by file, with `read` (path → text, `None` where there is no such file, or why it cannot be read).
+    /// A file that is not there goes on being named: the stored password will do where there is one.
     ///
     /// # Errors
     /// Every file that cannot be used; what is in it is not repeated.
-    pub fn take_passwords(&mut self, read: impl Fn(&str) -> Result<String, String>) -> Result<(), Problems> {
+    pub fn take_passwords(&mut self, read: impl Fn(&str) -> Result<Option<String>, String>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for client in &mut self.clients {
             let registration =
@@ -212,14 +228,18 @@ impl Document {
             let outbound = client.sip.outbound_auth.as_mut().map(|form| (&mut form.password, &mut form.password_file));
             for (within, form) in [("registration", registration), ("outbound_auth", outbound)] {
                 let Some((password, file)) = form else { continue };
-                let Some(path) = file.take() else { continue };
+                let Some(path) = file.clone() else { continue };
                 let taken = match password {
                     Some(_) => Err("give either password or password_file".to_owned()),
                     None => read(&path).map_err(|error| format!("{path:?} cannot be read: {error}")),
                 };
                 match taken {
                     // Editors and `echo` end a file with a line break.
-                    Ok(text) => *password = Some(Password::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+                    Ok(Some(text)) => {
+                        *password = Some(Password::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+                        *file = None;
+                    }
+                    Ok(None) => {}
                     Err(problem) => {
                         problems
                             .push(format!("clients[{:?}].sip.{within}.password_file: {problem}", client.identifier));
@@ -230,7 +250,7 @@ impl Document {
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
-    /// Writes TOML that [`Document::parse`] reads back to the same (but for passwords, which are never written).
+    /// Writes TOML that [`Document::parse`] reads back to the same (but for passwords, which are never written: only files to hold them).
     ///
     /// # Errors
     /// When a value has no TOML form; no document that passes [`Document::check`] has one.

@@ -1,12 +1,13 @@
 //! PURE: from stored objects back to the form.
 
 use super::document::{CampaignForm, ClientForm, DidForm, Document, LinkForm, RejectionsForm, SellerForm};
-use super::state::{Campaign, Client, Current, Link, StoredCampaign, UserStatus};
+use super::state::{Access, Campaign, Client, Current, Link, StoredCampaign, UserStatus};
 use crate::realtime::SipForm;
 use crate::routing::snapshot::{CampaignRejections, CountOn, Status};
 
 impl From<&Current> for Document {
-    /// Everything that is not archived, sorted by name, defaults left out. Reading it back and applying it changes nothing.
+    /// Everything that is not archived, sorted by name, defaults left out. Reading it back and applying it changes nothing; where nothing
+    /// is stored it makes the same, once the files that it names hold the passwords.
     fn from(current: &Current) -> Self {
         let lives = |status: Status| status != Status::Archived;
         Self {
@@ -58,14 +59,34 @@ fn unless_active(status: Status) -> Option<String> {
 }
 
 fn client(client: &Client) -> ClientForm {
+    let access = client.access.unwrap_or(Access::All);
+    let sellers: Vec<String> = client.sellers.iter().flatten().cloned().collect();
     ClientForm {
         identifier: client.identifier.to_string(),
         name: client.name.clone(),
         status: unless_active(client.status),
         max_concurrency: client.max_concurrency.map(i64::from),
         send_headers: client.send_headers.then_some(true),
-        sip: SipForm::from(&client.sip),
+        access: Some(access.to_string()),
+        sellers: (!sellers.is_empty()).then_some(sellers),
+        mask_name: client.mask_name.clone(),
+        contact: client.contact.clone(),
+        time_zone: client.time_zone.clone(),
+        sip: sip(client),
     }
+}
+
+/// With a file named for each password, to be filled in where they are not stored.
+fn sip(client: &Client) -> SipForm {
+    let mut form = SipForm::from(&client.sip);
+    let file = |of: &str| Some(format!("{}.{of}.password", client.identifier));
+    if let Some(registration) = &mut form.registration {
+        registration.password_file = file("registration");
+    }
+    if let Some(auth) = &mut form.outbound_auth {
+        auth.password_file = file("outbound_auth");
+    }
+    form
 }
 
 fn campaign(seller: &str, name: &str, campaign: &Campaign) -> CampaignForm {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::state::{Campaign, Client, Did, Link, Seller};
+use super::state::{Access, Campaign, Client, Did, Link, Seller};
 use crate::realtime::{OutboundAuth, Reach, SipSettings};
 
 /// One named value. The lists of two objects of one kind have the same names in the same order.
@@ -38,6 +38,10 @@ fn optional(absent: &'static str, name: &'static str, value: Option<impl Display
     quiet_when(absent, name, value.map_or_else(|| absent.to_owned(), |value| value.to_string()))
 }
 
+fn quoted(name: &'static str, text: Option<&String>) -> Field {
+    optional("none", name, text.map(|text| format!("{text:?}")))
+}
+
 fn legacy_id(id: Option<&String>) -> Field {
     optional("none", "legacy_id", id)
 }
@@ -51,12 +55,18 @@ pub(super) fn seller(seller: &Seller) -> Vec<Field> {
 }
 
 pub(super) fn client(client: &Client) -> Vec<Field> {
+    let named: Vec<&str> = client.sellers.iter().flatten().map(String::as_str).collect();
     let mut fields = vec![
         quiet_when(&client.identifier, "identifier", &client.identifier),
         shown("name", format_args!("{:?}", client.name)),
         quiet_when("active", "status", client.status),
         optional("no limit", "max_concurrency", client.max_concurrency),
         quiet_when(false, "send_headers", client.send_headers),
+        quiet_when(Access::All, "access", client.access.unwrap_or(Access::All)),
+        quiet_when("[]", "sellers", format_args!("[{}]", named.join(" "))),
+        quoted("mask_name", client.mask_name.as_ref()),
+        quoted("contact", client.contact.as_ref()),
+        quoted("time_zone", client.time_zone.as_ref()),
     ];
     fields.extend(sip(&client.sip));
     fields

@@ -17,11 +17,11 @@ pub struct Screening {
 }
 
 /// Judges clients that are new or whose SIP settings change: what is stored already is watched elsewhere, and must not keep a document
-/// from being applied.
+/// from being applied. Without `prune` the stored ones that the document does not name are there as well.
 ///
 /// # Errors
 /// Everything that is not allowed, by its path.
-pub fn screen(current: &Current, wanted: &State, screening: &Screening) -> Result<(), Problems> {
+pub fn screen(current: &Current, wanted: &State, screening: &Screening, prune: bool) -> Result<(), Problems> {
     let stored = |key: &String| {
         let stored = current.clients.get(key).map(|stored| &stored.value);
         stored.filter(|client| client.status != Status::Archived)
@@ -43,7 +43,11 @@ pub fn screen(current: &Current, wanted: &State, screening: &Screening) -> Resul
                 report("host", problem);
             }
         }
-        for (other_key, other) in wanted.clients.iter().filter(|(other_key, _)| *other_key != key) {
+        let unnamed =
+            current.clients.iter().filter(|(other_key, _)| !prune && !wanted.clients.contains_key(*other_key));
+        let unnamed = unnamed.map(|(other_key, other)| (other_key, &other.value));
+        let unnamed = unnamed.filter(|(_, other)| other.status != Status::Archived);
+        for (other_key, other) in wanted.clients.iter().chain(unnamed).filter(|(other_key, _)| *other_key != key) {
             if changed || changes(other_key, other) {
                 for field in overlaps(&client.sip, &other.sip) {
                     report(&field, &format!("client {:?} is known by, or at, this address", other.identifier.as_str()));

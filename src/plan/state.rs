@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::realtime::{Secrets, SipSettings};
+use crate::realtime::{Given, Secrets, SipSettings};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status, Strategy, words};
 
 /// Username of the seller, and name.
@@ -55,10 +55,32 @@ pub struct Client {
     pub max_concurrency: Option<u32>,
     /// Whether its INVITE carries our headers.
     pub send_headers: bool,
+    /// Which sellers may see and link it. Wanted: `None` keeps the stored one.
+    pub access: Option<Access>,
+    /// The sellers named for it, by username. Wanted: `None` keeps the stored ones.
+    pub sellers: Option<BTreeSet<String>>,
+    /// What sellers see instead of the name. Wanted: `None` keeps the stored one, an empty text takes it away.
+    pub mask_name: Option<String>,
+    /// Whom to call, for people. Wanted: as `mask_name`.
+    pub contact: Option<String>,
+    /// IANA name. Wanted: as `mask_name`.
+    pub time_zone: Option<String>,
     /// How it is reached.
     pub sip: SipSettings,
-    /// Stored: what it has. Wanted: new ones, where absent the stored one is kept.
+    /// Stored: what it has.
     pub secrets: Secrets,
+    /// Wanted: what the document gives; where it is absent the stored one is kept.
+    pub given: Given,
+}
+
+words! {
+    /// Which sellers may see and link a client.
+    Access {
+        /// All.
+        All = "all",
+        /// Those named.
+        Selected = "selected",
+    }
 }
 
 /// A DID.
@@ -156,10 +178,12 @@ pub struct StoredCampaign {
 }
 
 impl Current {
-    /// Whether a seller is more than a disabled name: it may sign in, or owns something that is not archived.
+    /// Whether a seller is more than a disabled name: it may sign in, owns something that is not archived, or is named for such a client.
     #[must_use]
     pub fn seller_lives(&self, username: &str) -> bool {
+        let names = |client: &Client| client.sellers.as_ref().is_some_and(|sellers| sellers.contains(username));
         self.sellers.get(username).is_some_and(|seller| seller.value.status == UserStatus::Active)
+            || self.clients.values().any(|client| client.value.status != Status::Archived && names(&client.value))
             || self.dids.values().any(|did| did.value.seller == username && did.value.status != Status::Archived)
             || self
                 .campaigns

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::realtime::{Given, OwnRealm};
 use crate::routing::snapshot::Status;
 
 mod forms {
@@ -11,6 +12,9 @@ mod forms {
 }
 #[path = "../../tests/support/documents.rs"]
 pub(super) mod documents;
+
+/// What a document does not name is removed.
+pub(super) const PRUNE: Manner = Manner { prune: true, drawn: 1 };
 
 pub(super) const DEMO: &str = r#"
 [[sellers]]
@@ -59,6 +63,18 @@ pub(super) fn stored(state: &State) -> Current {
         current.sellers.insert(key, Stored { id: next(), referenced: false, value });
     }
     for (key, value) in state.clients.clone() {
+        let secrets = value.given.clone().settle(None, &value.sip, OwnRealm::new(0)).expect("every password is given");
+        let text = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let value = Client {
+            secrets,
+            given: Given::default(),
+            access: value.access.or(Some(Access::All)),
+            sellers: Some(value.sellers.unwrap_or_default()),
+            mask_name: text(value.mask_name),
+            contact: text(value.contact),
+            time_zone: text(value.time_zone),
+            ..value
+        };
         current.clients.insert(key, Stored { id: next(), referenced: false, value });
     }
     for (key, value) in state.dids.clone() {
@@ -78,7 +94,7 @@ fn state(toml: &str) -> State {
 }
 
 fn plan(from: &Current, toml: &str) -> String {
-    diff(from, &state(toml)).expect("fits").to_string()
+    diff(from, &state(toml), PRUNE).expect("fits").to_string()
 }
 
 fn problems(toml: &str) -> Vec<String> {
@@ -147,17 +163,17 @@ fn what_records_refer_to_is_archived_with_all_it_stands_on_and_comes_back() {
 fn a_registration_needs_a_password_only_while_none_is_stored_for_its_username() {
     let silent = DEMO.replace(", password = \"hunter2\"", "");
     let wanted = state(&silent);
-    let error = diff(&Current::default(), &wanted).expect_err("new").to_string();
+    let error = diff(&Current::default(), &wanted, PRUNE).expect_err("new").to_string();
     assert!(error.starts_with("clients[\"reg\"].sip.registration.password: is missing"), "{error}");
     assert_eq!(plan(&stored(&state(DEMO)), &silent), "No changes.");
     let renamed = state(&silent.replace("username = \"reg\"", "username = \"other\""));
-    assert!(diff(&stored(&state(DEMO)), &renamed).is_err());
+    assert!(diff(&stored(&state(DEMO)), &renamed, PRUNE).is_err());
 }
 
 #[test]
 fn admins_and_staff_are_out_of_reach() {
     let current = Current { other_users: ["ann".to_owned()].into(), ..Current::default() };
-    let error = diff(&current, &state(DEMO)).expect_err("taken").to_string();
+    let error = diff(&current, &state(DEMO), PRUNE).expect_err("taken").to_string();
     assert!(error.contains("sellers[\"ann\"].username"), "{error}");
     let only_staff = Current { other_users: ["root".to_owned()].into(), ..Current::default() };
     assert_eq!(plan(&only_staff, ""), "No changes.");
@@ -279,7 +295,7 @@ proptest! {
         let text = Document::from(&current).to_toml().expect("TOML");
         let again = Document::parse(&text).expect("its own TOML").check();
         let again = again.expect("its own values");
-        prop_assert_eq!(diff(&current, &again).expect("fits").to_string(), "No changes.", "{}", text);
+        prop_assert_eq!(diff(&current, &again, PRUNE).expect("fits").to_string(), "No changes.", "{}", text);
     }
 
     #[test]
@@ -297,19 +313,20 @@ fn passwords_are_read_from_the_files_that_a_document_names() {
         [clients.sip]\nhost = \"far.example\"\n\
         outbound_auth = { username = \"us\", realm = \"far\", password_file = \"two\" }\n";
     let mut document = Document::parse(CLIENTS).expect("TOML of that form");
-    assert!(
-        document
-            .check()
-            .expect_err("nobody read them")
-            .to_string()
-            .contains("registration.password_file: was not read")
-    );
-    document.take_passwords(|path| Ok(format!("of-{path}\n"))).expect("both are there");
+    let asked = |document: &Document| {
+        let state = document.check().expect("sound");
+        diff(&Current::default(), &state, PRUNE).expect_err("nobody has read them").0
+    };
+    document.take_passwords(|_| Ok(None)).expect("no file is there");
+    let [far, reg] = &asked(&document)[..] else { panic!("two are missing") };
+    assert!(far.starts_with("clients[\"far\"].sip.outbound_auth.password_file: there is no \"two\""), "{far}");
+    assert!(reg.starts_with("clients[\"reg\"].sip.registration.password_file: there is no \"one\""), "{reg}");
+    document.take_passwords(|path| Ok(Some(format!("of-{path}\n")))).expect("both are there");
     let state = document.check().expect("sound");
     let given = Document::parse(&CLIENTS.replace("password_file = \"", "password = \"of-")).expect("TOML of that form");
     assert_eq!(state, given.check().expect("sound"), "without the line break at the end");
     let mut both = Document::parse(&CLIENTS.replace("password_file", "password = \"x\", password_file")).expect("TOML");
-    let problems = both.take_passwords(|_| Ok("secret".into())).expect_err("one of the two").to_string();
+    let problems = both.take_passwords(|_| Ok(Some("secret".into()))).expect_err("one of the two").to_string();
     assert!(problems.contains("clients[\"far\"].sip.outbound_auth.password_file: give either"), "{problems}");
     let mut away = Document::parse(CLIENTS).expect("TOML of that form");
     let problems = away.take_passwords(|_| Err("no such file".into())).expect_err("they are not there").to_string();
@@ -323,7 +340,7 @@ fn only_what_changes_is_judged_by_the_installations_rules() {
     let wanted = Document::parse(clients).expect("TOML").check().expect("sound");
     let hosts = [("b.example".to_owned(), "leads astray".to_owned())].into();
     let screening = Screening { hosts, ..Screening::default() };
-    let problems = screen(&Current::default(), &wanted, &screening).expect_err("both are new").to_string();
+    let problems = screen(&Current::default(), &wanted, &screening, false).expect_err("both are new").to_string();
     assert!(
         problems.contains("clients[\"a\"].sip.host: 10.0.0.1")
             && problems.contains("clients[\"b\"].sip.host: leads astray")
@@ -332,7 +349,113 @@ fn only_what_changes_is_judged_by_the_installations_rules() {
     for (key, value) in &wanted.clients {
         current.clients.insert(key.clone(), Stored { id: 1, referenced: false, value: value.clone() });
     }
-    assert_eq!(screen(&current, &wanted, &screening), Ok(()), "they are watched elsewhere");
+    assert_eq!(screen(&current, &wanted, &screening, false), Ok(()), "they are watched elsewhere");
+}
+
+#[test]
+fn what_is_not_named_is_kept_and_told_unless_it_is_to_be_pruned() {
+    let more = DEMO.replace("name = \"Ann\"", "name = \"Ann\"\n[[sellers]]\nusername = \"bob\"\nname = \"Bob\"");
+    let more = more.replace("[clients.sip]\nhost", "sellers = [\"ann\", \"bob\"]\n[clients.sip]\nhost")
+        + "[[clients]]\nidentifier = \"far\"\nname = \"Far\"\nsip = { host = \"203.0.113.8\" }\n\
+           [[dids]]\nnumber = \"+442071234568\"\nseller = \"ann\"\n\
+           [[campaigns]]\nname = \"Wind\"\nseller = \"ann\"\ndids = [\"+442071234568\"]\nlinks = [{ client = \"far\" }]\n";
+    let more = more
+        .replace("dids = [\"+442071234567\"]", "dids = [\"+442071234567\"]\n[[campaigns.links]]\nclient = \"far\"\n");
+    let current = stored(&state(&more));
+    let less = DEMO.replace("[clients.sip]\nhost", "sellers = [\"ann\"]\n[clients.sip]\nhost");
+    let keep = Manner { prune: false, drawn: 1 };
+    let kept = diff(&current, &state(&less), keep).expect("fits");
+    assert!(kept.is_empty(), "{kept}");
+    let named = [
+        "seller bob of client north",
+        "link Solar UK → far",
+        "link Wind → far",
+        "campaign Wind of ann",
+        "did +442071234568",
+        "client far",
+        "seller bob",
+    ];
+    assert_eq!(kept.kept, named);
+    assert!(kept.remarks().starts_with("Not in the plan, and kept (7); --prune"), "{}", kept.remarks());
+    let gone = diff(&current, &state(&less), PRUNE).expect("fits");
+    assert_eq!((gone.kept.len(), gone.remarks()), (0, String::new()));
+    let lines = gone.to_string();
+    for line in
+        ["~ client north: sellers [ann bob] → [ann]", "- link Solar UK → far", "- campaign Wind of ann", "- seller bob"]
+    {
+        assert!(lines.lines().any(|one| one == line), "{line} not in\n{lines}");
+    }
+}
+
+#[test]
+fn a_did_feeds_the_campaign_that_the_plan_gives_it_to_and_else_stays() {
+    let campaign = |name: &str, more: &str| format!("[[campaigns]]\nname = \"{name}\"\nseller = \"ann\"\n{more}\n");
+    let head = "[[sellers]]\nusername = \"ann\"\nname = \"Ann\"\n[[sellers]]\nusername = \"bob\"\nname = \"Bob\"\n\
+                [[dids]]\nnumber = \"+4420\"\nseller = \"ann\"\n[[dids]]\nnumber = \"+4421\"\nseller = \"ann\"\n";
+    let both = "dids = [\"+4420\", \"+4421\"]";
+    let paused = format!("status = \"paused\"\n{both}");
+    let current = stored(&state(&format!("{head}{}{}", campaign("A", both), campaign("P", &paused))));
+    let keep = Manner { prune: false, drawn: 1 };
+    let plan = |text: &str| diff(&current, &state(text), keep).expect("fits");
+    // It names A, but not what feeds it.
+    let same = plan(&format!("{head}{}{}", campaign("A", ""), campaign("P", &paused)));
+    assert_eq!(
+        (same.to_string().as_str(), same.kept),
+        ("No changes.", vec!["did +4420 of campaign A of ann".to_owned(), "did +4421 of campaign A of ann".to_owned()])
+    );
+    // Another campaign gets one: A, named or not, loses it; P is paused and keeps it.
+    let one = campaign("B", "dids = [\"+4420\"]");
+    for text in [format!("{head}{one}"), format!("{head}{one}{}", campaign("A", ""))] {
+        let moved = plan(&text).to_string();
+        assert!(moved.contains("~ campaign A of ann: dids [+4420 +4421] → [+4421]"), "{moved}");
+        assert_eq!(moved.lines().count(), 2, "{moved}");
+    }
+    // P is to be active: what A has in force stays A's.
+    let active = plan(&format!("{head}{}", campaign("P", ""))).to_string();
+    assert_eq!(active, "~ campaign P of ann: status paused → active, dids [+4420 +4421] → []");
+    // Another seller's: it leaves all of the former one's campaigns.
+    let sold = plan(&head.replacen("seller = \"ann\"", "seller = \"bob\"", 1)).to_string();
+    for line in [
+        "~ did +4420: seller ann → bob",
+        "~ campaign A of ann: dids [+4420 +4421] → [+4421]",
+        "~ campaign P of ann: dids [+4420 +4421] → [+4421]",
+    ] {
+        assert!(sold.lines().any(|one| one == line), "{line} not in\n{sold}");
+    }
+}
+
+#[test]
+fn what_a_plan_does_not_say_of_a_client_stays_and_an_empty_text_takes_it_away() {
+    let private = DEMO.replace(
+        "[clients.sip]\nhost",
+        "access = \"selected\"\nsellers = [\"ann\"]\nmask_name = \"N\"\ncontact = \"Bo\"\ntime_zone = \"Europe/London\"\n[clients.sip]\nhost",
+    );
+    let current = stored(&state(&private));
+    assert_eq!(plan(&current, DEMO), "No changes.", "an older plan opens nothing");
+    let cleared = DEMO.replace(
+        "[clients.sip]\nhost",
+        "access = \"all\"\nsellers = []\nmask_name = \"\"\ncontact = \"\"\ntime_zone = \"\"\n[clients.sip]\nhost",
+    );
+    assert_eq!(
+        plan(&current, &cleared),
+        "~ client north: access selected → all, sellers [ann] → [], mask_name \"N\" → none, contact \"Bo\" → none, \
+         time_zone \"Europe/London\" → none"
+    );
+    let wrong = DEMO.replace(
+        "[clients.sip]\nhost",
+        "access = \"some\"\nsellers = [\"zoe\", \"ann\", \"ann\"]\nmask_name = \" \"\ncontact = \"\\u0007\"\ntime_zone = \"Mars\"\n[clients.sip]\nhost",
+    );
+    let problems = problems(&wrong).join("\n");
+    for part in [
+        "clients[\"north\"].access: \"some\" is not one of all, selected",
+        "clients[\"north\"].sellers: \"zoe\" is not the username",
+        "clients[\"north\"].sellers: \"ann\" is there twice",
+        "clients[\"north\"].mask_name: \" \" is not allowed",
+        "clients[\"north\"].contact: is not allowed",
+        "clients[\"north\"].time_zone: \"Mars\" is not an IANA name",
+    ] {
+        assert!(problems.contains(part), "{part} not in\n{problems}");
+    }
 }
 
 #[test]

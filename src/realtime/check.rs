@@ -39,7 +39,7 @@ impl SipForm {
                         report(field, "is allowed only beside host".to_owned());
                     }
                 }
-                check_password("registration", registration.password.as_ref(), &registration.password_file, report);
+                check_password("registration", registration.password.as_ref(), report);
                 let username: Result<SipName, _> = registration.username.parse();
                 let wrong =
                     |allowed| report("registration.username", format!("{:?}: {allowed}", registration.username));
@@ -98,7 +98,7 @@ impl SipForm {
         let realm: Option<Result<Realm, _>> = form.realm.as_deref().map(str::parse);
         let realm =
             realm.transpose().map_err(|allowed| report("outbound_auth.realm", format!("{:?}: {allowed}", form.realm)));
-        check_password("outbound_auth", form.password.as_ref(), &form.password_file, report);
+        check_password("outbound_auth", form.password.as_ref(), report);
         if let (None, Some(problem)) = (&form.realm, form.password.as_ref().and_then(Password::plaintext_problem)) {
             report("outbound_auth.password", problem.to_owned());
         }
@@ -149,16 +149,8 @@ fn identified(text: &str) -> Result<Network, &'static str> {
     Ok(network)
 }
 
-fn check_password(
-    within: &str,
-    password: Option<&Password>,
-    file: &Option<String>,
-    report: &mut dyn FnMut(&str, String),
-) {
+fn check_password(within: &str, password: Option<&Password>, report: &mut dyn FnMut(&str, String)) {
     if let Some(problem) = password.and_then(Password::problem) {
         report(&format!("{within}.password"), problem.to_owned());
-    }
-    if file.is_some() {
-        report(&format!("{within}.password_file"), "was not read: only `apply` reads files".to_owned());
     }
 }

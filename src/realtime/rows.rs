@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::secrets::PLAIN;
-use super::{Host, OutboundAuth, OutboundSecret, REALM, Reach, Secrets, SipSettings, SipTransport};
+use super::{Host, OutboundAuth, OutboundSecret, Reach, Secrets, SipSettings, SipTransport};
 use crate::routing::snapshot::ClientIdentifier;
 
 /// The tables that [`PsRows::by_table`] names.
@@ -51,6 +51,18 @@ pub struct UnsafeValue {
     pub value: String,
 }
 
+/// The id of a client's AOR: what Asterisk keeps the contacts under that register. Each password has one of its own, so that whoever
+/// registered with an earlier one is not dialled, on whatever node that was. Asterisk finds it for a REGISTER by the authenticated user
+/// and realm (`identify_by` has `auth_username` for that), so the SIP user stays what the client was told.
+#[must_use]
+pub fn aor(identifier: &ClientIdentifier, sip: &SipSettings, secrets: &Secrets) -> String {
+    match (&secrets.realm, &sip.reach) {
+        (None, _) => identifier.to_string(),
+        (Some(realm), Reach::Registration { username }) => format!("{username}@{}", realm.as_str()),
+        (Some(realm), Reach::Address { .. }) => format!("{identifier}.{}", realm.drawn()),
+    }
+}
+
 /// Derives a client's rows.
 ///
 /// # Errors
@@ -58,20 +70,21 @@ pub struct UnsafeValue {
 pub fn rows(identifier: &ClientIdentifier, sip: &SipSettings, secrets: &Secrets) -> Result<PsRows, UnsafeValue> {
     let id = identifier.as_str();
     let registers = matches!(sip.reach, Reach::Registration { .. });
+    let aor_id = aor(identifier, sip, secrets);
     let mut endpoint = fixed_endpoint();
     let codecs: Vec<&str> = sip.codecs.iter().map(|codec| codec.as_str()).collect();
     endpoint.extend([
         ("id", id.to_owned()),
-        ("aors", id.to_owned()),
+        ("aors", aor_id.clone()),
         ("allow", codecs.join(",")),
         ("direct_media", yes_no(sip.direct_media)),
         ("dtmf_mode", sip.dtmf_mode.to_string()),
-        ("identify_by", identify_by(registers, !sip.identify_by_ip.is_empty())),
+        ("identify_by", identify_by(registers.then_some(secrets), !sip.identify_by_ip.is_empty())),
         // A registering client is often behind NAT; a fixed address is what it says it is.
         ("rewrite_contact", yes_no(registers)),
     ]);
     let mut aor = fixed_aor();
-    aor.insert("id", id.to_owned());
+    aor.insert("id", aor_id);
     let mut auth = None;
     match &sip.reach {
         Reach::Address { host, port, transport, qualify_seconds } => {
@@ -87,7 +100,7 @@ pub fn rows(identifier: &ClientIdentifier, sip: &SipSettings, secrets: &Secrets)
                     ("auth_type", "md5".to_owned()),
                     ("username", username.to_string()),
                     ("md5_cred", cred.expose().to_owned()),
-                    ("realm", REALM.to_owned()),
+                    ("realm", secrets.realm().to_owned()),
                     ("nonce_lifetime", "32".to_owned()),
                 ])
             });
@@ -144,8 +157,10 @@ fn fixed_endpoint() -> PsRow {
         // `user` hands only the user part of a 302's Contact to the core, never its host, and nobody in ARI's dial follows it: the
         // attempt fails with 302. `uri_pjsip` would make PJSIP follow the Contact to whatever host it names; `uri_core` carries it whole.
         ("redirect_method", "user"),
-        // Hold and resume are passed to the other side instead of playing music here.
+        // A hold is its party's own: what it sends instead is heard, no music is played here, and media goes on as it was. Passed on,
+        // a hold would take the bridge off native media and back: another SSRC at each end, twice.
         ("moh_passthrough", "yes"),
+        ("suppress_moh_on_sendonly", "yes"),
         // What a client says about the caller is not believed; a withheld number is not told to it (P-Asserted-Identity only where
         // presentation allows it), and answers change nobody's caller id.
         ("trust_id_inbound", "no"),
@@ -179,13 +194,12 @@ fn fixed_aor() -> PsRow {
 
 /// A fixed address is known by its IP only, so that a stranger whose From names the client is not taken for it; one that registers is
 /// known by its name, and proves it by its password.
-fn identify_by(registers: bool, by_ip: bool) -> String {
-    match (registers, by_ip) {
-        (true, true) => "ip,username",
-        (true, false) => "username",
-        (false, _) => "ip",
-    }
-    .to_owned()
+fn identify_by(registers_with: Option<&Secrets>, by_ip: bool) -> String {
+    let mut ways = Vec::new();
+    ways.extend((by_ip || registers_with.is_none()).then_some("ip"));
+    ways.extend(registers_with.map(|_| "username"));
+    ways.extend(registers_with.and_then(|secrets| secrets.realm.as_ref()).map(|_| "auth_username"));
+    ways.join(",")
 }
 
 fn yes_no(value: bool) -> String {

@@ -56,7 +56,7 @@ pub struct RegistrationForm {
     #[serde(default, skip_serializing)]
     pub password: Option<Password>,
     /// In a document only: the file that holds the password.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub struct OutboundAuthForm {
     #[serde(default, skip_serializing)]
     pub password: Option<Password>,
     /// In a document only: the file that holds the password.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
     /// The realm of the client's challenge: with it only a digest is stored, without it the password itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

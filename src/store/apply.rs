@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use entity::{campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
+use entity::{campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -15,11 +15,12 @@ use super::campaigns::sip;
 use super::change::{self, grow};
 use super::{Db, StoreError, audit, plan, realtime, sessions, suspensions};
 use crate::auth::principal::Actor;
+use crate::auth::secrets;
 use crate::clock::Clock;
 use crate::config::Realtime;
 use crate::plan::{
-    Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Plan, Problems, Screening,
-    UserStatus, diff, screen,
+    Access, Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Manner, Plan, Problems,
+    Screening, UserStatus, diff, screen,
 };
 use crate::realtime::{Host, SipForm};
 use crate::routing::snapshot::Status;
@@ -45,16 +46,16 @@ impl From<DbErr> for ApplyError {
 ///
 /// # Errors
 /// As [`apply`].
-pub async fn preview(db: &Db, screening: &Screening, document: &Document) -> Result<Plan, ApplyError> {
+pub async fn preview(db: &Db, screening: &Screening, document: &Document, prune: bool) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = db.read().await?;
     let current = plan::load(&transaction).await?;
     transaction.commit().await?;
-    screen(&current, &wanted, screening)?;
-    Ok(diff(&current, &wanted)?)
+    screen(&current, &wanted, screening, prune)?;
+    Ok(diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?)
 }
 
-/// Makes the stored state what `document` says and returns what was changed. One transaction: comparison, changes, the routing
+/// Makes the stored state what `document` says and returns what was changed; with `prune`, what it does not name is removed. One transaction: comparison, changes, the routing
 /// revision, and in PostgreSQL realtime mode the `ps_*` rows too; two applies at once take turns. Nothing is written when nothing differs.
 ///
 /// # Errors
@@ -64,12 +65,13 @@ pub async fn apply(
     realtime_mode: &Realtime,
     screening: &Screening,
     document: &Document,
+    prune: bool,
 ) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
-    screen(&current, &wanted, screening)?;
-    let plan = diff(&current, &wanted)?;
+    screen(&current, &wanted, screening, prune)?;
+    let plan = diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?;
     if plan.is_empty() {
         transaction.rollback().await?;
         return Ok(plan);
@@ -247,7 +249,7 @@ impl<'a> Writer<'a> {
 
     async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
         let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
-        let [registration, outbound, plain] = plan::secret_columns(&client.secrets);
+        let [registration, realm, outbound, plain] = plan::secret_columns(&client.secrets);
         let moved = id.is_some_and(|id| self.hosts.get(&id).is_none_or(|host| host.as_ref() != client.sip.host()));
         if let Some(id) = id.filter(|_| moved) {
             self.note_resumed(id).await?;
@@ -261,19 +263,31 @@ impl<'a> Writer<'a> {
             send_headers: Set(client.send_headers),
             sip: Set(sip),
             md5_cred: Set(registration),
+            registration_realm: Set(realm),
             outbound_md5_cred: Set(outbound),
             outbound_password: Set(plain),
             // Of another host nothing bad is known: it was judged before.
             suspended_reason: if moved { Set(None) } else { NotSet },
-            // A document does not speak of these: they stay as they are.
-            access: NotSet,
-            mask_name: NotSet,
-            contact: NotSet,
-            time_zone: NotSet,
+            access: Set(client.access.unwrap_or(Access::All).to_string()),
+            mask_name: Set(client.mask_name.clone()),
+            contact: Set(client.contact.clone()),
+            time_zone: Set(client.time_zone.clone()),
             version: NotSet,
         };
         let id = save!(self.transaction, id, model, clients);
+        self.name_sellers(id, client).await?;
         self.clients.insert(client.identifier.as_str().to_ascii_lowercase(), id);
+        Ok(())
+    }
+
+    async fn name_sellers(&self, id: i64, client: &Client) -> Result<(), DbErr> {
+        let of_client = client_sellers::Column::ClientId.eq(id);
+        client_sellers::Entity::delete_many().filter(of_client).exec(self.transaction).await?;
+        for username in client.sellers.iter().flatten() {
+            let seller_id = row(self.sellers.get(username), username)?;
+            let model = client_sellers::ActiveModel { client_id: Set(id), seller_id: Set(seller_id) };
+            client_sellers::Entity::insert(model).exec_without_returning(self.transaction).await?;
+        }
         Ok(())
     }
 

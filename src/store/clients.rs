@@ -14,20 +14,11 @@ use serde_json::{Value, json};
 
 use super::audit::Object;
 use super::change::{self, Editor, Keyset, Owner, Refusal};
-use super::{Db, StoreError, plan, suspensions, word};
+use super::{Db, StoreError, plan, suspensions};
 use crate::id::{ClientId, UserId};
+pub use crate::plan::Access;
 use crate::realtime::{Secrets, SipForm, SipSettings, overlaps};
-use crate::routing::snapshot::{ClientIdentifier, Status, words};
-
-words! {
-    /// Which sellers may link a client.
-    Access {
-        /// All.
-        All = "all",
-        /// Those named.
-        Selected = "selected",
-    }
-}
+use crate::routing::snapshot::{ClientIdentifier, Status};
 
 /// A stored client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -348,7 +339,7 @@ async fn living_links(transaction: &DatabaseTransaction, id: ClientId) -> Result
 /// All columns but the key, the identifier and the version.
 fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
     let sip = serde_json::to_string(&SipForm::from(&values.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
-    let [registration, outbound, plain] = plan::secret_columns(&values.secrets);
+    let [registration, realm, outbound, plain] = plan::secret_columns(&values.secrets);
     Ok(clients::ActiveModel {
         id: NotSet,
         client_identifier: NotSet,
@@ -358,6 +349,7 @@ fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
         send_headers: Set(values.send_headers),
         sip: Set(sip),
         md5_cred: Set(registration),
+        registration_realm: Set(realm),
         outbound_md5_cred: Set(outbound),
         outbound_password: Set(plain),
         suspended_reason: NotSet,
@@ -371,19 +363,17 @@ fn model(values: &ClientValues) -> Result<clients::ActiveModel, DbErr> {
 
 fn read(row: clients::Model) -> Result<StoredClient, StoreError> {
     let (id, version) = (ClientId(row.id), row.version);
-    let access = word("clients", "access", &row.access)?;
-    let (mask_name, contact, time_zone) = (row.mask_name.clone(), row.contact.clone(), row.time_zone.clone());
     let suspended_reason = row.suspended_reason.clone();
     let client = plan::read_client(row)?;
     let values = ClientValues {
         name: client.name,
-        mask_name,
+        mask_name: client.mask_name,
         status: client.status,
         max_concurrency: client.max_concurrency,
         send_headers: client.send_headers,
-        contact,
-        time_zone,
-        access,
+        contact: client.contact,
+        time_zone: client.time_zone,
+        access: client.access.unwrap_or(Access::All),
         sip: client.sip,
         secrets: client.secrets,
     };

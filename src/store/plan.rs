@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use entity::{call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, clients, dids, users};
+use entity::{
+    call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users,
+};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
 use super::campaigns::rejections;
 use super::{Db, StoreError, number, optional, word};
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
-use crate::realtime::{Md5Cred, OutboundSecret, Password, Secrets, SipForm, SipSettings};
+use crate::realtime::{Given, Md5Cred, OutboundSecret, OwnRealm, Password, Secrets, SipForm, SipSettings};
 
 /// The role that documents are about.
 const SELLER: &str = "seller";
@@ -28,7 +30,7 @@ pub async fn export(db: &Db) -> Result<Document, StoreError> {
 pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<Current, StoreError> {
     let mut current = Current::default();
     let usernames = load_users(connection, &mut current).await?;
-    let client_keys = load_clients(connection, &mut current).await?;
+    let client_keys = load_clients(connection, &mut current, &usernames).await?;
     let numbers = load_dids(connection, &mut current, &usernames).await?;
     load_campaigns(connection, &mut current, &Names { usernames, client_keys, numbers }).await?;
     Ok(current)
@@ -88,21 +90,27 @@ async fn load_users(
 async fn load_clients(
     connection: &impl ConnectionTrait,
     current: &mut Current,
+    usernames: &HashMap<i64, String>,
 ) -> Result<HashMap<i64, String>, StoreError> {
     let rows = clients::Entity::find().all(connection).await?;
     let ids = rows.iter().map(|row| row.id);
     let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::ClientId], ids).await?;
+    let mut named: HashMap<i64, BTreeSet<String>> = HashMap::new();
+    for row in client_sellers::Entity::find().all(connection).await? {
+        // Who is no seller any more sees clients by another right.
+        named.entry(row.client_id).or_default().extend(usernames.get(&row.seller_id).cloned());
+    }
     let mut keys = HashMap::new();
     for row in rows {
         let (id, key) = (row.id, row.client_identifier.to_ascii_lowercase());
         keys.insert(id, key.clone());
-        let value = read_client(row)?;
+        let value = Client { sellers: Some(named.remove(&id).unwrap_or_default()), ..read_client(row)? };
         current.clients.insert(key, Stored { id, referenced: referenced.contains(&id), value });
     }
     Ok(keys)
 }
 
-/// A client read back, its SIP settings checked again.
+/// A client read back, its SIP settings checked again; without the sellers named for it.
 pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
     const TABLE: &str = "clients";
     Ok(Client {
@@ -111,15 +119,22 @@ pub(super) fn read_client(row: clients::Model) -> Result<Client, StoreError> {
         status: word(TABLE, "status", &row.status)?,
         max_concurrency: optional(TABLE, "max_concurrency", row.max_concurrency)?,
         send_headers: row.send_headers,
+        access: Some(word(TABLE, "access", &row.access)?),
+        sellers: None,
+        mask_name: row.mask_name,
+        contact: row.contact,
+        time_zone: row.time_zone,
         sip: read_sip(&row.sip)?,
         secrets: Secrets {
             registration: row.md5_cred.map(|text| read_credential("md5_cred", &text)).transpose()?,
+            realm: row.registration_realm.map(read_realm).transpose()?,
             outbound: match (row.outbound_md5_cred, row.outbound_password) {
                 (Some(text), _) => Some(OutboundSecret::Digest(read_credential("outbound_md5_cred", &text)?)),
                 (None, Some(text)) => Some(OutboundSecret::Plain(Password::new(text))),
                 (None, None) => None,
             },
         },
+        given: Given::default(),
     })
 }
 
@@ -129,20 +144,25 @@ fn read_sip(json: &str) -> Result<SipSettings, StoreError> {
     form.check(&mut |_, _| {}).ok_or_else(corrupt)
 }
 
+fn read_realm(text: String) -> Result<OwnRealm, StoreError> {
+    OwnRealm::stored(&text).ok_or(StoreError::Corrupt { table: "clients", column: "registration_realm", value: text })
+}
+
 fn read_credential(column: &'static str, text: &str) -> Result<Md5Cred, StoreError> {
     let value = "(not shown, it is a secret)".to_owned();
     Md5Cred::stored(text).ok_or(StoreError::Corrupt { table: "clients", column, value })
 }
 
-/// The columns of a client's secrets: `md5_cred`, `outbound_md5_cred`, `outbound_password`.
-pub(super) fn secret_columns(secrets: &Secrets) -> [Option<String>; 3] {
+/// The columns of a client's secrets: `md5_cred`, `registration_realm`, `outbound_md5_cred`, `outbound_password`.
+pub(super) fn secret_columns(secrets: &Secrets) -> [Option<String>; 4] {
     let digest = |cred: &Md5Cred| cred.expose().to_owned();
     let (outbound, plain) = match &secrets.outbound {
         Some(OutboundSecret::Digest(cred)) => (Some(digest(cred)), None),
         Some(OutboundSecret::Plain(password)) => (None, Some(password.expose().to_owned())),
         None => (None, None),
     };
-    [secrets.registration.as_ref().map(digest), outbound, plain]
+    let realm = secrets.realm.as_ref().map(|realm| realm.as_str().to_owned());
+    [secrets.registration.as_ref().map(digest), realm, outbound, plain]
 }
 
 async fn load_dids(

@@ -121,7 +121,7 @@ impl Site {
     pub(crate) async fn try_apply(&self, plan: &str) -> Result<(), String> {
         let document = Document::parse(plan).expect("a valid plan");
         let screening = Screen::new(&self.config, self.dns.resolver()).screening(&document).await;
-        let applied = store::apply::apply(&self.db, &self.config.realtime, &screening, &document).await;
+        let applied = store::apply::apply(&self.db, &self.config.realtime, &screening, &document, true).await;
         applied.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -266,6 +266,11 @@ fn apply_prints_its_plan_makes_it_so_and_takes_its_own_export() {
     }
     assert_eq!(run(&["export"]).1, export, "a refused document changes nothing");
     let (code, out, error) = run(&["apply", "empty.toml", "--allow-empty"]);
+    assert!(code == 0 && out.starts_with("No changes.\nNot in the plan, and kept ("), "{out}{error}");
+    assert!(out.lines().any(|line| line == "  client north"), "{out}");
+    assert_eq!(run(&["apply", "empty.toml", "--allow-empty", "--dry-run"]).1, out, "a dry run shows the same");
+    assert_eq!(run(&["export"]).1, export, "what is not named is kept");
+    let (code, out, error) = run(&["apply", "empty.toml", "--allow-empty", "--prune"]);
     assert!(code == 0 && out.contains("- client north") && out.ends_with("Applied.\n"), "{out}{error}");
     assert_eq!(run(&["export"]).1.trim(), "");
 }

@@ -95,7 +95,9 @@ impl Site {
     pub(crate) async fn apply(&self, plan: &str) {
         let document = Document::parse(plan).expect("a valid plan");
         let screening = Screen::new(&self.config, Resolver::system()).screening(&document).await;
-        store::apply::apply(&self.db, &self.config.realtime, &screening, &document).await.expect("the plan is applied");
+        store::apply::apply(&self.db, &self.config.realtime, &screening, &document, true)
+            .await
+            .expect("the plan is applied");
     }
 
     /// Runs the application and waits until it takes calls.

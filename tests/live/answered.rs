@@ -68,16 +68,13 @@ fn answers(calls: &[Dialog]) -> usize {
     calls.iter().flat_map(|call| call.messages.iter()).filter(|m| m.status("INVITE") == Some(200)).count()
 }
 
-/// A hold is the caller's own (`sendonly`): no music is played here, what the caller sends instead is heard, and the
-/// caller hears nothing, not even when the call centre talks.
-async fn assert_on_hold((caller, from_caller): (&mut Rtp, SocketAddr), (centre, from_centre): (&mut Rtp, SocketAddr)) {
+/// A hold is the caller's own (`sendonly`): no music is played here, and what the caller sends instead is heard.
+async fn assert_on_hold((caller, from_caller): (&mut Rtp, SocketAddr), centre: &Rtp) {
     const WHILE: Duration = Duration::from_millis(400);
     let sound = |packet: &Packet| packet.is_sound(PCMU) || packet.is_sound(PCMA);
     caller.forget();
     centre.forget();
     assert!(centre.receive(WHILE, sound).await.is_none(), "a held call centre hears nothing that nobody sent");
-    centre.send_tone(from_centre, PCMU, 10).await;
-    assert!(caller.receive(WHILE, |_| true).await.is_none(), "who only sends is sent nothing");
     caller.send_tone(from_caller, PCMU, 10).await;
     assert!(centre.receive(LIMIT, sound).await.is_some(), "the caller's own music is heard");
 }
@@ -96,7 +93,7 @@ async fn held_and_resumed(backend: Backend) {
     let from_centre = media_address(alpha.trace.dialogs()[0].invite());
     let from_caller =
         calls[0].find(false, |m| m.status("INVITE") == Some(200)).map(media_address).expect("it was answered");
-    assert_on_hold((&mut ear, from_caller), (&mut mouth, from_centre)).await;
+    assert_on_hold((&mut ear, from_caller), &mouth).await;
     let asked = caller.trace.dialogs()[0].messages.iter().filter(|m| m.method() == Some("INVITE")).count();
     assert_eq!(asked, 2, "this machine is too slow to say what is heard during a hold");
     caller.reach("the resume is answered", |calls| answers(calls) == 3).await;
@@ -116,8 +113,8 @@ async fn held_and_resumed(backend: Backend) {
     let held = held.expect("the hold is answered");
     assert!(held.text.contains("a=recvonly"), "a hold is answered as one: {}", held.text);
     let leg = alpha.trace.dialogs().remove(0);
-    let told = leg.messages.iter().any(|m| m.method() == Some("INVITE") && m.text.contains("a=sendonly"));
-    assert!(told, "the call centre is told that it is on hold: {leg:?}");
+    let told = leg.messages.iter().filter(|m| m.method() == Some("INVITE")).count();
+    assert_eq!(told, 1, "media goes on as it was, and nobody need be told: {leg:?}");
     assert_eq!(site.record(&call).await.text("hung_up_by"), "caller");
     until("the call centre got its BYE", || alpha.trace.dialogs()[0].ended_at().is_some()).await;
     site.finish().await;

@@ -18,6 +18,7 @@ on_both!(
     a_refused_document_changes_nothing,
     used_objects_are_archived_and_come_back_with_their_count,
     a_did_moves_between_active_campaigns_and_sellers,
+    without_prune_nothing_goes_but_a_did_that_is_given_to_another,
     old_ids_are_set_and_stay_until_they_go_to_another,
     two_applies_at_once_take_turns,
     any_document_follows_any_other,
@@ -76,7 +77,7 @@ fn document(toml: &str) -> Document {
 }
 
 async fn applied(home: &Home, db: &Db, toml: &str) -> String {
-    apply(db, &home.realtime(), &Screening::default(), &document(toml))
+    apply(db, &home.realtime(), &Screening::default(), &document(toml), true)
         .await
         .unwrap_or_else(|error| panic!("{error}"))
         .to_string()
@@ -111,7 +112,7 @@ async fn the_snapshot_shows_what_was_applied(home: Home) {
 
 async fn a_preview_and_a_second_apply_write_nothing(home: Home) {
     let db = home.migrated().await;
-    let shown = preview(&db, &Screening::default(), &document(DEMO)).await.expect("fits").to_string();
+    let shown = preview(&db, &Screening::default(), &document(DEMO), true).await.expect("fits").to_string();
     assert_eq!(snapshot::revision(&db).await.expect("read"), 1);
     assert_eq!(applied(&home, &db, DEMO).await, shown);
     assert_eq!(applied(&home, &db, DEMO).await, "No changes.");
@@ -130,7 +131,7 @@ async fn a_refused_document_changes_nothing(home: Home) {
     let db = home.migrated().await;
     sql(&home, "INSERT INTO users (username, name, role) VALUES ('bob', 'Boss', 'admin')").await.expect("an admin");
     let refused =
-        apply(&db, &home.realtime(), &Screening::default(), &document(DEMO)).await.expect_err("bob is an admin");
+        apply(&db, &home.realtime(), &Screening::default(), &document(DEMO), true).await.expect_err("bob is an admin");
     assert!(matches!(&refused, ApplyError::Problems(problems) if problems.0.len() == 1), "{refused:?}");
     assert_eq!(snapshot::load(&db).await.expect("loads"), Snapshot { revision: 1, ..Snapshot::default() });
     assert_eq!(applied(&home, &db, "").await, "No changes.");
@@ -252,6 +253,38 @@ async fn a_did_moves_between_active_campaigns_and_sellers(home: Home) {
     assert_eq!((feeds(&loaded).as_str(), loaded.dids["+442071234567"].seller_name.as_str()), ("Solar UK", "Bob"));
 }
 
+async fn without_prune_nothing_goes_but_a_did_that_is_given_to_another(home: Home) {
+    let db = home.migrated().await;
+    applied(&home, &db, DEMO).await;
+    let keeping = async |toml: &str| {
+        let told = preview(&db, &Screening::default(), &document(toml), false).await.expect("fits");
+        let plan = apply(&db, &home.realtime(), &Screening::default(), &document(toml), false).await.expect("fits");
+        assert_eq!((told.to_string(), told.remarks()), (plan.to_string(), plan.remarks()), "a dry run tells the same");
+        plan
+    };
+    let before = snapshot::load(&db).await.expect("loads");
+    let nothing = keeping("").await;
+    assert_eq!((nothing.is_empty(), nothing.kept.len()), (true, 10), "{}", nothing.remarks());
+    assert_eq!(snapshot::load(&db).await.expect("loads"), before);
+
+    // Solar UK, which is not named, loses its DID to an active campaign, and no more than that.
+    let ann =
+        "[[sellers]]\nusername = \"ann\"\nname = \"Ann\"\n[[dids]]\nnumber = \"+442071234567\"\nseller = \"ann\"\n";
+    let wind = "[[campaigns]]\nname = \"Wind\"\nseller = \"ann\"\ndids = [\"+442071234567\"]\n";
+    let moved = keeping(&format!("{ann}{wind}")).await.to_string();
+    assert!(moved.contains("~ campaign Solar UK of ann: dids [+442071234567] → []"), "{moved}");
+    let loaded = snapshot::load(&db).await.expect("loads");
+    let feeds = |loaded: &Snapshot| loaded.dids["+442071234567"].campaign.map(|id| loaded.campaigns[&id].name.clone());
+    assert_eq!((feeds(&loaded).as_deref(), loaded.campaigns.len()), (Some("Wind"), 2));
+    // To another seller: no campaign of its former one has it any more.
+    let bob =
+        "[[sellers]]\nusername = \"bob\"\nname = \"Bob\"\n[[dids]]\nnumber = \"+442071234567\"\nseller = \"bob\"\n";
+    keeping(bob).await;
+    let loaded = snapshot::load(&db).await.expect("loads");
+    assert_eq!((feeds(&loaded), loaded.campaigns.len(), loaded.clients.len()), (None, 2, 2));
+    assert_eq!(loaded.dids["+442071234567"].seller_name, "Bob");
+}
+
 async fn old_ids_are_set_and_stay_until_they_go_to_another(home: Home) {
     let db = home.migrated().await;
     let with = |north: &str, south: &str| {
@@ -281,12 +314,15 @@ async fn old_ids_are_set_and_stay_until_they_go_to_another(home: Home) {
     assert!(swapped.contains("link Solar → south: legacy_id 8 → 7"), "{swapped}");
     // North keeps its 8, so south cannot have it.
     let taken = Document::parse(&with("", "legacy_id = \"8\"")).expect("a document");
-    let refused = apply(&db, &home.realtime(), &Screening::default(), &taken).await.expect_err("refused").to_string();
+    let refused =
+        apply(&db, &home.realtime(), &Screening::default(), &taken, true).await.expect_err("refused").to_string();
     assert!(refused.contains("link Solar → south") && refused.contains("legacy_id"), "{refused}");
     for (id, told) in [("legacy_id = \"8\"", "another link"), ("legacy_id = \"a b\"", "visible ASCII")] {
         let document = Document::parse(&with("legacy_id = \"8\"", id)).expect("a document");
-        let refused =
-            apply(&db, &home.realtime(), &Screening::default(), &document).await.expect_err("refused").to_string();
+        let refused = apply(&db, &home.realtime(), &Screening::default(), &document, true)
+            .await
+            .expect_err("refused")
+            .to_string();
         assert!(
             refused.contains("campaigns[\"Solar\"].links[\"south\"].legacy_id") && refused.contains(told),
             "{refused}"
@@ -310,18 +346,18 @@ async fn any_document_follows_any_other(home: Home) {
     for n in 0..40 {
         let document = documents::document().new_tree(&mut runner).expect("a document").current();
         let text = format!("document {n}: {document:?}");
-        apply(&db, &home.realtime(), &Screening::default(), &document)
+        apply(&db, &home.realtime(), &Screening::default(), &document, true)
             .await
             .unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(
-            preview(&db, &Screening::default(), &document).await.expect(&text).to_string(),
+            preview(&db, &Screening::default(), &document, true).await.expect(&text).to_string(),
             "No changes.",
             "{text}"
         );
         let exported = plan::export(&db).await.expect(&text).to_toml().expect(&text);
         let again = Document::parse(&exported).expect(&text);
         assert_eq!(
-            preview(&db, &Screening::default(), &again).await.expect(&text).to_string(),
+            preview(&db, &Screening::default(), &again, true).await.expect(&text).to_string(),
             "No changes.",
             "{exported}"
         );

@@ -3,7 +3,7 @@
 use capconduit::auth::principal::Actor;
 use capconduit::config::Realtime;
 use capconduit::id::{CampaignId, ClientId, DidId, UserId};
-use capconduit::realtime::{Md5Cred, Password, Secrets, SipForm, SipSettings};
+use capconduit::realtime::{Md5Cred, Password, REALM, Secrets, SipForm, SipSettings};
 use capconduit::routing::number::readers::Readers;
 use capconduit::routing::number::written::read;
 use capconduit::routing::snapshot::{CampaignRejections, CountOn, Status, Strategy};
@@ -144,7 +144,7 @@ async fn a_change_grows_version_and_revision_and_leaves_a_line(home: Home) {
     let all = site.all();
     let made = site.client("north").await;
     assert_eq!((made.version, site.revision().await), (1, 2));
-    let credential = Md5Cred::new(&"reg".parse().expect("a name"), &Password::new("hunter2".into()));
+    let credential = Md5Cred::within(REALM, &"reg".parse().expect("a name"), &Password::new("hunter2".into()));
     let changed = clients::change(&all, made.id, Some(1), |values| {
         values.max_concurrency = None;
         values.secrets.registration = Some(credential.clone());

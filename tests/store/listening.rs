@@ -41,7 +41,7 @@ async fn a_change_of_another_process_is_heard_also_after_the_connection_was_lost
     let change = async |name: &str| {
         let document =
             Document::parse(&format!("[[sellers]]\nusername = \"acme\"\nname = \"{name}\"\n")).expect("a plan");
-        apply::apply(&there, &home.realtime(), &Default::default(), &document).await.expect("applied");
+        apply::apply(&there, &home.realtime(), &Default::default(), &document, true).await.expect("applied");
     };
     change("One").await;
     told(&heard).await;

@@ -6,6 +6,7 @@ mod applying;
 mod calls;
 mod connecting;
 mod editing;
+mod exporting;
 mod helpers;
 mod journal;
 mod listening;

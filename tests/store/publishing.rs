@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use capconduit::config::Realtime;
 use capconduit::plan::{Document, Screening};
+use capconduit::realtime::{Md5Cred, Password};
 use capconduit::store::apply::apply;
 use capconduit::store::realtime::{Unfit, inspect, publish};
 use capconduit::store::{Db, StoreError};
@@ -50,7 +51,7 @@ async fn asterisk(home: &Home, statement: &str) -> Vec<String> {
 
 async fn applied(home: &Home, db: &Db, toml: &str) {
     let document = Document::parse(toml).expect("TOML of that form");
-    apply(db, &home.realtime(), &Screening::default(), &document).await.expect("applies");
+    apply(db, &home.realtime(), &Screening::default(), &document, true).await.expect("applies");
     // In PostgreSQL the rows are there with the commit; the file is published by `serve`.
     if let Realtime::Sqlite { .. } = home.realtime() {
         publish(db, &home.realtime()).await.expect("publishes");
@@ -66,9 +67,11 @@ async fn rows_follow_the_clients_and_foreign_ones_go(home: Home) {
     assert_eq!(contact, [format!("sip:north@203.0.113.7:5060{semicolon}transport=tcp")]);
     let by_ip = asterisk(&home, "SELECT \"match\" FROM ps_endpoint_id_ips WHERE endpoint = 'north'").await;
     assert_eq!(by_ip, ["203.0.113.7,203.0.113.8"]);
-    // printf 'reg:asterisk:hunter2' | md5sum
+    let realm = asterisk(&home, "SELECT realm FROM ps_auths").await.remove(0);
+    let cred = Md5Cred::within(&realm, &"reg".parse().expect("a name"), &Password::new("hunter2".into()));
     let credentials = asterisk(&home, "SELECT auth_type || md5_cred FROM ps_auths WHERE password IS NULL").await;
-    assert_eq!(credentials, ["md5acb0aa48d96e07df53f583219edf5286"]);
+    assert_eq!(credentials, [format!("md5{}", cred.expose())]);
+    assert_eq!(asterisk(&home, "SELECT aors FROM ps_endpoints WHERE id = 'reg'").await, [format!("reg@{realm}")]);
 
     asterisk(&home, "INSERT INTO ps_endpoints (id, context) VALUES ('toll', 'outbound')").await;
     asterisk(&home, "UPDATE ps_endpoints SET allow_transfer = 'yes', set_var = 'x' WHERE id = 'north'").await;

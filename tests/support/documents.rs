@@ -62,14 +62,31 @@ fn sip() -> impl Strategy<Value = SipForm> {
 }
 
 fn client() -> impl Strategy<Value = ClientForm> {
-    (name(), status(), cap(), any::<Option<bool>>(), sip()).prop_map(
-        |(name, status, max_concurrency, send_headers, sip)| ClientForm {
-            identifier: String::new(),
-            name,
-            status,
-            max_concurrency,
-            send_headers,
-            sip,
+    // All is said: what is not would be kept of an earlier document.
+    let private = (
+        "all|selected",
+        vec(any::<bool>(), SELLERS.len()),
+        prop_oneof![Just(String::new()), name()],
+        "|Bo, \\+44 20",
+        "|Europe/London",
+    );
+    (name(), status(), cap(), any::<Option<bool>>(), sip(), private).prop_map(
+        |(name, status, max_concurrency, send_headers, sip, (access, named, mask_name, contact, time_zone))| {
+            ClientForm {
+                identifier: String::new(),
+                name,
+                status,
+                max_concurrency,
+                send_headers,
+                access: Some(access),
+                sellers: Some(
+                    SELLERS.iter().zip(named).filter(|(_, named)| *named).map(|(name, _)| (*name).into()).collect(),
+                ),
+                mask_name: Some(mask_name),
+                contact: Some(contact),
+                time_zone: Some(time_zone),
+                sip,
+            }
         },
     )
 }
@@ -183,7 +200,13 @@ fn assemble(
         }));
     }
     for (n, client) in clients.into_iter().enumerate() {
-        document.clients.extend(client.map(|client| ClientForm { identifier: CLIENTS[n].into(), ..client }));
+        document.clients.extend(client.map(|client| {
+            let known = |username: &String| {
+                SELLERS.iter().zip(&sellers).any(|(name, seller)| name == username && seller.is_some())
+            };
+            let named = client.sellers.iter().flatten().filter(|username| known(username)).cloned().collect();
+            ClientForm { identifier: CLIENTS[n].into(), sellers: Some(named), ..client }
+        }));
     }
     for (n, seller) in sellers.into_iter().enumerate() {
         document.sellers.extend(seller.map(|(name, status)| SellerForm {

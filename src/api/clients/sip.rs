@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::api::changes::Merge;
 use crate::api::secret::Secret;
 use crate::realtime::{
-    Host, Md5Cred, OutboundAuth, OutboundAuthForm, Password, Policy, Reach, RegistrationForm, Secrets, SipForm,
+    Given, Host, OutboundAuth, OutboundAuthForm, OwnRealm, Password, Policy, Reach, RegistrationForm, Secrets, SipForm,
     SipSettings,
 };
 use crate::screen::{Screen, Verdict};
@@ -199,13 +199,13 @@ impl<'a> Judge<'a> {
 
 impl SipChange {
     /// The settings that a change leads to, with their secrets; what is wrong goes to `merge`. `spare` is a password at hand for a
-    /// client that is to register and has none, or shall have another; returns whether it was used.
+    /// client that is to register and has none, or shall have another, `fresh` the realm of a new one; returns whether it was used.
     pub(super) fn merge(
         self,
         merge: &mut Merge,
         before: Option<&ClientValues>,
         judge: &Judge<'_>,
-        spare: &SecretString,
+        (spare, fresh): (&SecretString, OwnRealm),
     ) -> Option<(SipSettings, Secrets, bool)> {
         let anew = matches!(&self.registration, MaybeUndefined::Value(change) if change.password.is_null());
         let form = self.form(merge, before);
@@ -213,17 +213,17 @@ impl SipChange {
         for (field, problem) in judge.problems(before.map(|before| &before.sip), &sip) {
             merge.wrong(&format!("sip.{field}"), problem);
         }
-        let mut given = Secrets::given(&sip, &form);
+        let mut given = Given::new(&sip, &form);
         let kept = before.map(|before| (&before.sip, &before.secrets));
-        let missing = given.clone().settle(kept, &sip).err();
+        let missing = given.clone().settle(kept, &sip, fresh.clone()).err();
         if missing.is_some_and(|missing| missing.outbound) {
             merge.wrong("sip.outbound_auth.password", "is needed: none is stored for this username and realm");
         }
         let generated = anew || missing.is_some_and(|missing| missing.registration);
-        if let (true, Reach::Registration { username }) = (generated, &sip.reach) {
-            given.registration = Some(Md5Cred::new(username, &Password::new(spare.expose_secret().to_owned())));
+        if let (true, Reach::Registration { .. }) = (generated, &sip.reach) {
+            given.registration = Some(Password::new(spare.expose_secret().to_owned()));
         }
-        let secrets = given.settle(kept, &sip).ok()?;
+        let secrets = given.settle(kept, &sip, fresh).ok()?;
         Some((sip, secrets, generated))
     }
 

@@ -10,7 +10,7 @@ use crate::api::State;
 use crate::api::words::Life;
 use crate::id::ClientId;
 use crate::presence::Seen;
-use crate::realtime::Reach;
+use crate::realtime::{self, Reach};
 use crate::routing::breaker::{At, Outage, Standing};
 use crate::routing::caps::Uses;
 use crate::routing::snapshot::{Campaign, Link};
@@ -157,7 +157,8 @@ impl ClientState {
     /// Asks every node at once.
     pub(super) async fn of(state: &State, client: StoredClient) -> Self {
         let registers = matches!(client.values.sip.reach, Reach::Registration { .. });
-        let seen = state.presence.look(&client.identifier).await;
+        let aor = realtime::aor(&client.identifier, &client.values.sip, &client.values.secrets);
+        let seen = state.presence.look(&client.identifier, aor).await;
         let nodes = {
             let (book, now) = (state.registry.book(), state.clock.now());
             let on_node = |seen: Seen| {

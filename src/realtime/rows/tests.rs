@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::realtime::{Md5Cred, OutboundAuthForm, Password, RegistrationForm, SipForm};
+use crate::realtime::{Given, Md5Cred, OutboundAuthForm, OwnRealm, Password, RegistrationForm, SipForm};
 
 fn settings(form: &SipForm) -> Result<SipSettings, Vec<String>> {
     let mut problems = Vec::new();
@@ -22,7 +22,7 @@ fn registering(username: &str) -> RegistrationForm {
 }
 
 fn derived(form: &SipForm, cred: Option<&Md5Cred>) -> PsRows {
-    let secrets = Secrets { registration: cred.cloned(), outbound: None };
+    let secrets = Secrets { registration: cred.cloned(), ..Secrets::default() };
     rows(&north(), &settings(form).expect("allowed"), &secrets).expect("safe")
 }
 
@@ -46,7 +46,7 @@ fn a_fixed_address_becomes_a_contact_and_is_known_by_ip_only() {
 #[test]
 fn a_registering_client_gets_digest_and_no_contact() {
     // Computed with `printf 'north:asterisk:secret' | md5sum`.
-    let cred = Md5Cred::new(&"north".parse().expect("allowed"), &Password::new("secret".into()));
+    let cred = Md5Cred::within("asterisk", &"north".parse().expect("allowed"), &Password::new("secret".into()));
     assert_eq!(cred.expose(), "e9eba4f00a9ae67452b20cb18dc7219d");
     assert!(!format!("{cred:?}").contains("e9eb"));
     let registration = Some(registering("north"));
@@ -58,6 +58,40 @@ fn a_registering_client_gets_digest_and_no_contact() {
     assert!(!rows.aor.contains_key("contact"));
     assert_eq!(rows.endpoint["identify_by"], "ip,username");
     assert_eq!(rows.identify.expect("an identify row")["match"], "203.0.113.7,::1");
+}
+
+fn settled(sip: &SipSettings, form: &SipForm) -> Secrets {
+    Given::new(sip, form).settle(None, sip, OwnRealm::new(1)).expect("all are given")
+}
+
+#[test]
+fn each_password_has_an_aor_of_its_own() {
+    let password = Some(Password::new("secret".into()));
+    let form = SipForm {
+        registration: Some(RegistrationForm { password, ..registering("n+1@x.example") }),
+        identify_by_ip: Some(vec!["203.0.113.7".into()]),
+        ..SipForm::default()
+    };
+    let sip = settings(&form).expect("allowed");
+    let secrets = settled(&sip, &form);
+    let rows = rows(&north(), &sip, &secrets).expect("safe");
+    let aor = "n+1@x.example@asterisk.0000000000000001";
+    assert_eq!((rows.aor["id"].as_str(), rows.endpoint["aors"].as_str()), (aor, aor));
+    let auth = rows.auth.expect("an auth row");
+    assert_eq!((rows.endpoint["id"].as_str(), auth["id"].as_str()), ("north", "north"), "its SIP user stays");
+    assert_eq!((auth["username"].as_str(), auth["realm"].as_str()), ("n+1@x.example", "asterisk.0000000000000001"));
+    assert_eq!(rows.endpoint["identify_by"], "ip,username,auth_username");
+    // The same client with a fixed address, which no phone of its former days is found at.
+    let fixed = settings(&at("a.example")).expect("allowed");
+    let fixed = super::rows(&north(), &fixed, &secrets).expect("safe");
+    assert_eq!(
+        (fixed.aor["id"].as_str(), fixed.aor["contact"].as_str()),
+        ("north.0000000000000001", "sip:north@a.example:5060")
+    );
+    assert_eq!(
+        (fixed.endpoint["aors"].as_str(), fixed.endpoint["identify_by"].as_str()),
+        ("north.0000000000000001", "ip")
+    );
 }
 
 #[test]
@@ -72,7 +106,7 @@ fn a_challenging_client_is_answered_with_a_digest_or_where_allowed_a_password() 
     for (realm, column) in [(Some("The Centre"), "md5_cred"), (None, "password")] {
         let form = SipForm { outbound_auth: Some(auth(realm)), ..at("a.example") };
         let sip = settings(&form).expect("allowed");
-        let rows = rows(&north(), &sip, &Secrets::given(&sip, &form)).expect("safe");
+        let rows = rows(&north(), &sip, &settled(&sip, &form)).expect("safe");
         let row = rows.outbound_auth.as_ref().expect("an auth row");
         assert_eq!((rows.endpoint["outbound_auth"].as_str(), row["id"].as_str()), ("north.outbound", "north.outbound"));
         assert_eq!(row.get("realm").map(String::as_str), realm);
@@ -224,7 +258,7 @@ proptest! {
         let form = SipForm { host, registration, port, transport, codecs, identify_by_ip: ips, ..SipForm::default() };
         if let Ok(settings) = settings(&form) {
             let cred = Md5Cred::stored(&"0".repeat(32));
-            let derived = rows(&north(), &settings, &Secrets { registration: cred, outbound: None });
+            let derived = rows(&north(), &settings, &Secrets { registration: cred, ..Secrets::default() });
             prop_assert!(derived.is_ok(), "{derived:?}");
             let again = SipForm::from(&settings).check(&mut |_, _| {});
             prop_assert_eq!(again, Some(settings));

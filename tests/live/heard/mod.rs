@@ -21,6 +21,8 @@ use crate::harness::until;
 
 /// So long both talk: a few dozen packets each.
 const TALK: Duration = Duration::from_millis(500);
+/// What a phone that is answered has to collect before it can send its first packet.
+const FIRST_PACKET: Duration = Duration::from_millis(20);
 /// The caller's name in its packets; call centres have the numbers above.
 const CALLER: u16 = 1;
 

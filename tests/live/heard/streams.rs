@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use tokio::time::sleep;
 
-use super::{Scene, TALK, assert_one_stream, until_both_hear};
+use super::{FIRST_PACKET, Scene, TALK, assert_one_stream, until_both_hear};
 use crate::harness::ua::caller::Caller;
 use crate::harness::ua::centre::{Centre, Leg};
 use crate::harness::ua::continuity::{Break, Received, judge, of};
@@ -12,11 +12,12 @@ use crate::harness::ua::sdp;
 /// So many calls: what goes wrong in one of two does not go right by chance.
 const CALLS: usize = 4;
 
-/// The call centre answers and speaks at once, the caller as soon as it hears of it; then both talk for a while.
+/// The call centre answers and speaks at once, the caller as soon as it has something to send; then both talk for a while.
 async fn talk(centre: &mut Centre, leg: &Leg, caller: &mut Caller) {
     centre.media.say(leg.media());
     centre.answer(leg).await;
     let (to, _at) = caller.answered().await;
+    sleep(FIRST_PACKET).await;
     caller.media.say(to);
     until_both_hear(&caller.media, &centre.media).await;
     sleep(TALK).await;
