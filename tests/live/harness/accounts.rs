@@ -12,12 +12,21 @@ use super::trace::Trace;
 
 /// Every process of a test that makes calls.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts(RefCell<Vec<(&'static str, Trace)>>);
+pub(crate) struct Accounts {
+    callers: RefCell<Vec<(&'static str, Trace)>>,
+    /// SIP Call-IDs of INVITEs that were sent by hand, each as often as it was sent.
+    raw: RefCell<Vec<String>>,
+}
 
 impl Accounts {
     /// A caller at `ip` begins.
     pub(crate) fn open(&self, ip: &'static str, trace: &Trace) {
-        self.0.borrow_mut().push((ip, trace.clone()));
+        self.callers.borrow_mut().push((ip, trace.clone()));
+    }
+
+    /// An INVITE is sent by hand: it will have a record, whatever becomes of it.
+    pub(crate) fn owe(&self, call_id: String) {
+        self.raw.borrow_mut().push(call_id);
     }
 
     /// What does not add up, by SIP Call-ID; `spooled` are the fallback's lines of all nodes.
@@ -29,7 +38,15 @@ impl Accounts {
         let fallen: Vec<&str> =
             records.iter().filter(|one| one.text("ending") == "fallback").map(|one| one.text("sip_call_id")).collect();
         let (mut faults, mut made) = (Vec::new(), Vec::new());
-        for (ip, trace) in self.0.borrow().iter() {
+        for id in self.raw.borrow().iter() {
+            let sent = self.raw.borrow().iter().filter(|one| *one == id).count();
+            let in_records = recorded.iter().filter(|one| *one == id).count();
+            if in_records != sent {
+                faults.push(format!("call {id} was sent {sent} times and has {in_records} records"));
+            }
+            made.push(id.clone());
+        }
+        for (ip, trace) in self.callers.borrow().iter() {
             for id in trace.dialogs().into_iter().map(|dialog| dialog.call_id) {
                 let in_records = recorded.iter().filter(|one| **one == id).count();
                 let in_spool = spooled.iter().filter(|one| **one == id && !unseen.contains(*one)).count();
