@@ -79,6 +79,8 @@ pub(super) struct Lists {
     info: Option<Info>,
 }
 
+    /// Channels of ours that are there and of which it can tell nothing.
+    untold: Vec<String>,
 /// One node as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeHealth {

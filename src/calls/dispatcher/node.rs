@@ -73,6 +73,8 @@ pub(super) struct NodeState {
     pub(super) answered: HashSet<String>,
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
+    /// Channels of which Asterisk can tell nothing, and which were sent to the fallback.
+    pub(super) untold: HashSet<String>,
     /// Channels that should be there and were not listed, and when first.
     pub(super) missing: BTreeMap<String, Missed>,
     /// Monotonic time since which it is connected, or is not.
@@ -120,6 +122,7 @@ impl NodeState {
             leaving: HashSet::new(),
             missing: BTreeMap::new(),
             since: now,
+            untold: HashSet::new(),
             version: None,
             startup_time: None,
             compared_at: Duration::ZERO,

@@ -117,8 +117,9 @@ impl Dispatcher {
         let state = &self.nodes[node];
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         tokio::spawn(async move {
+        let known = self.known_channels(node);
             panics::trap(|| format!("looking at {}", handle.name()));
-            let channels = handle.list_channels().await;
+            let channels = handle.list_channels(&known).await.map(|listing| listing.told);
             // The receiver lives as long as the dispatcher; after it nobody looks.
             drop(reports.send(Report::Elsewhere { node, channels }));
         });
