@@ -228,8 +228,9 @@ impl Dispatcher {
         warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
         state.missing.clear();
         state.leaving.clear();
-        let waiting = std::mem::take(&mut state.waiting);
-        for caller in waiting.into_iter().filter(|caller| caller.noted.is_some()) {
+        let held = std::mem::take(&mut state.held);
+        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(held);
+        for caller in waiting.filter(|caller| caller.noted.is_some()) {
             let since = self.known_until(node, caller.facts.call_id);
             self.begin(node, caller, Input::Missing { since });
         }
@@ -419,6 +420,9 @@ impl Dispatcher {
         registry.leg_seen(adoption.call, adoption.n);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
+        if let Some(invite) = &facts.invite {
+            registry.invited(facts.call_id, invite);
+        }
         tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));
     }
 

@@ -98,6 +98,8 @@ pub(super) struct NodeState {
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
+    /// Callers whose INVITE was that of a call under way, until that is looked at again.
+    pub(super) held: Vec<Waiting>,
     /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
     pub(super) left: BTreeMap<CallId, Noted>,
 }
@@ -120,9 +122,9 @@ impl NodeState {
             ended: HashSet::new(),
             answered: HashSet::new(),
             leaving: HashSet::new(),
+            untold: HashSet::new(),
             missing: BTreeMap::new(),
             since: now,
-            untold: HashSet::new(),
             version: None,
             startup_time: None,
             compared_at: Duration::ZERO,
@@ -133,6 +135,7 @@ impl NodeState {
             shedding: Shedding::default(),
             again: false,
             waiting: Vec::new(),
+            held: Vec::new(),
             left: BTreeMap::new(),
         }
     }
