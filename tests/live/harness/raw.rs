@@ -141,7 +141,7 @@ impl RawCall {
 
     /// The status of the next answer to anything.
     async fn hear(&mut self) -> u16 {
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         loop {
             let length = self.socket.recv(&mut buffer).await.expect("Asterisk listens");
             let message = &buffer[..length];
@@ -153,12 +153,18 @@ impl RawCall {
             };
             let status: u16 =
                 std::str::from_utf8(&status[..3]).ok().and_then(|text| text.parse().ok()).expect("a status");
+            let mut of_cancel = false;
             for line in lines.take_while(|line| !line.is_empty()) {
+                of_cancel |= line.starts_with(b"CSeq:") && line.ends_with(b"CANCEL");
                 if let Some(to) = line.strip_prefix(b"To: ") {
                     self.to = to.to_vec();
                 } else if let Some(contact) = line.strip_prefix(b"Contact: <") {
                     self.contact = contact.split(|byte| *byte == b'>').next().unwrap_or_default().to_vec();
                 }
+            }
+            // It says that the CANCEL came, not what became of the INVITE.
+            if of_cancel {
+                continue;
             }
             if self.statuses.last() != Some(&status) {
                 self.statuses.push(status);
