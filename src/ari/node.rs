@@ -1,9 +1,11 @@
 //! One Asterisk node: the handle others hold, and what it tells its consumer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,8 +16,8 @@ use super::event::Event;
 use super::http::{Http, HttpLane};
 use super::late::Late;
 use super::meters::Meters;
-use super::model::{Bridge, Channel, Info};
-use super::request::{Rendered, Request};
+use super::model::{Application, Bridge, Channel, Info};
+use super::request::{Rendered, Request, one_of};
 use super::socket::{App, Socket};
 use super::ticket::{Outgoing, Pending, Response, Ticket};
 use crate::clock::{Clock, Now};
@@ -23,6 +25,17 @@ use crate::config;
 
 /// A list may be long: it gets this many times a request's deadline.
 const LIST_PATIENCE: u32 = 5;
+/// How many requests are under way where a list is asked for one by one.
+const ONE_BY_ONE_AT_ONCE: usize = 16;
+
+/// What Asterisk lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// What it tells.
+    pub told: Vec<T>,
+    /// Ids of what is there and of which it can tell nothing: some text of it is no UTF-8, which JSON has no way to say.
+    pub untold: Vec<String>,
+}
 
 /// What a node tells its one consumer.
 #[derive(Debug, Clone)]
@@ -300,20 +313,31 @@ impl NodeHandle {
         Lane { shared: Arc::clone(&self.shared), app: Arc::clone(self.app(app)), http }
     }
 
-    /// All channels of the node, always over HTTP: a long list overflows the stack of Asterisk's socket thread.
+    /// All channels of the node, always over HTTP: a long list overflows the stack of Asterisk's socket thread. Where Asterisk cannot write
+    /// the list, because it cannot write one of the channels, those of its applications and those that are `known` are asked for one by one.
     ///
     /// # Errors
     /// Any [`Error`]; a list changes nothing, so it may be asked for again.
-    pub async fn list_channels(&self) -> Result<Vec<Channel>, Error> {
-        self.list("list_channels", "channels").await
+    pub async fn list_channels(&self, known: &[String]) -> Result<Listing<Channel>, Error> {
+        match self.list("list_channels", "channels").await {
+            Err(Error::Rejected { status: 500, .. }) => {
+                self.one_by_one("channels", known, |application| application.channel_ids).await
+            }
+            list => Ok(Listing { told: list?, untold: Vec::new() }),
+        }
     }
 
-    /// All bridges of the node, always over HTTP.
+    /// All bridges of the node, likewise.
     ///
     /// # Errors
     /// Any [`Error`]; a list changes nothing, so it may be asked for again.
-    pub async fn list_bridges(&self) -> Result<Vec<Bridge>, Error> {
-        self.list("list_bridges", "bridges").await
+    pub async fn list_bridges(&self, known: &[String]) -> Result<Listing<Bridge>, Error> {
+        match self.list("list_bridges", "bridges").await {
+            Err(Error::Rejected { status: 500, .. }) => {
+                self.one_by_one("bridges", known, |application| application.bridge_ids).await
+            }
+            list => Ok(Listing { told: list?, untold: Vec::new() }),
+        }
     }
 
     /// Who this Asterisk is, over HTTP, whether a socket is connected or not.
@@ -346,6 +370,40 @@ impl NodeHandle {
 
     fn app(&self, app: u16) -> &Arc<App> {
         &self.shared.apps[usize::from(app) % self.shared.apps.len()]
+    }
+
+    /// The objects of our applications and those that are known, each by a request of its own.
+    async fn one_by_one<T>(
+        &self,
+        collection: &str,
+        known: &[String],
+        of: fn(Application) -> Vec<String>,
+    ) -> Result<Listing<T>, Error>
+    where
+        T: serde::de::DeserializeOwned,
+    {
+        let mut ids: BTreeSet<String> = known.iter().cloned().collect();
+        for app in &self.shared.apps {
+            // An application that is not there says nothing about its channels: what is not listed would be taken for gone.
+            ids.extend(of(self.http(Request::GetApplication { app: app.name() }).await?.json()?));
+        }
+        let ask = |id: String| async move {
+            let request = Rendered::get("get_one", one_of(collection, &id));
+            let answer = self.shared.http.call(&request, self.shared.request_timeout).await;
+            (id, answer)
+        };
+        let mut answers = stream::iter(ids).map(ask).buffered(ONE_BY_ONE_AT_ONCE);
+        let mut listing = Listing { told: Vec::new(), untold: Vec::new() };
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                // What it cannot write it answers with nothing, and 200 (22.10.1). 500 may be any trouble, of a good channel, too.
+                Ok(answer) if answer.is_empty() => listing.untold.push(id),
+                Ok(answer) => listing.told.push(answer.json()?),
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(listing)
     }
 
     async fn list<T>(&self, kind: &'static str, path: &str) -> Result<Vec<T>, Error>

@@ -209,6 +209,11 @@ pub(super) struct Rendered {
     pub(super) body: Option<Value>,
 }
 
+/// Path of one object of a collection.
+pub(super) fn one_of(collection: &str, id: &str) -> String {
+    format!("{collection}/{}", token(id))
+}
+
 /// A percent-encoded path token.
 fn token(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, TOKEN)

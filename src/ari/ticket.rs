@@ -58,6 +58,11 @@ impl Response {
         Err(Error::Rejected { status, message: message.unwrap_or_else(|| reason.to_owned()) })
     }
 
+    /// Whether the body is empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.trim().is_empty()
+    }
+
     /// Reads the body as one of the model's objects.
     ///
     /// # Errors

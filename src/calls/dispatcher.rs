@@ -40,6 +40,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// How long a caller may wait for its node to be ready; then the dialplan's fallback takes it.
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 
+/// How long a caller waits whose INVITE is that of a call under way, until that is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
@@ -49,6 +52,8 @@ pub(super) enum Report {
     Compare { node: usize },
     /// A caller that was sent to the fallback may still be in the application.
     Stays { node: usize, channel_id: String, error: Error },
+    /// A caller whose INVITE was that of a call under way.
+    Again { node: usize, call: CallId },
     /// A node was told which part of the new calls to refuse, which took so long, or could not be.
     Shed { node: usize, took: Result<Duration, Error> },
     /// The node's own time, in seconds since 1970.
@@ -74,6 +79,8 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Lists {
     channels: Vec<Channel>,
+    /// Channels of ours that are there and of which it can tell nothing.
+    untold: Vec<String>,
     bridges: Vec<Bridge>,
     /// `None` where it would not say.
     info: Option<Info>,
@@ -313,12 +320,53 @@ impl Dispatcher {
         }
     }
 
-    /// A call begins: register, so that it is found; check the load; start its task.
+    /// A call begins, unless it is one that is under way already.
     fn arrive(&mut self, node: usize, caller: Waiting) {
+        if self.first_of(&caller).is_some() {
+            return self.look_again(node, caller);
+        }
         let overloaded = self.context.registry.live() >= self.max_live;
         self.begin(node, caller, Input::Arrived { overloaded });
     }
 
+    /// The call under way whose INVITE this caller's is. What has been dialled for goes on, and of a node that is away nobody knows whether
+    /// its calls are under way.
+    fn first_of(&self, caller: &Waiting) -> Option<CallId> {
+        let dialled = caller.noted.as_ref().is_some_and(|noted| !noted.call.record.attempts.is_empty());
+        let invite = caller.facts.invite.as_ref().filter(|_| !dialled && caller.earlier_attempts == 0)?;
+        let (first, node) = self.context.registry.first_of(caller.facts.call_id, invite)?;
+        self.nodes[node].is_up().then_some(first)
+    }
+
+    /// A proxy that gives one route up and tries the next sends both within a moment, and what tells of the first's end comes by a socket
+    /// of its own.
+    fn look_again(&mut self, node: usize, caller: Waiting) {
+        let (call, held) = (caller.facts.call_id, &mut self.nodes[node].held);
+        if held.iter().any(|other| other.facts.call_id == call) {
+            return;
+        }
+        held.push(caller);
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // The receiver lives as long as the dispatcher; after it callers are the next start's.
+            drop(reports.send(Report::Again { node, call }));
+        });
+    }
+
+    fn arrive_again(&mut self, node: usize, call: CallId) {
+        let held = &mut self.nodes[node].held;
+        // It may have left meanwhile.
+        let Some(at) = held.iter().position(|caller| caller.facts.call_id == call) else { return };
+        let caller = held.swap_remove(at);
+        match self.first_of(&caller) {
+            _ if self.draining || self.refusing => self.fall_back(node, caller.app, &caller.facts.channel_id),
+            Some(first) => self.begin(node, caller, Input::Merged { first }),
+            None => self.decide_or_wait(node, caller),
+        }
+    }
+
+    /// Register, so that the call is found; start its task.
     fn begin(&mut self, node: usize, caller: Waiting, first: Input) {
         let Waiting { app, facts, earlier_attempts, noted, .. } = caller;
         let registry = &self.context.registry;
@@ -326,6 +374,9 @@ impl Dispatcher {
             debug!(call = %facts.call_id, "arrived again: known already");
             return;
         };
+        if let Some(invite) = &facts.invite {
+            registry.invited(facts.call_id, invite);
+        }
         let lane = self.nodes[node].handle.lane(app);
         let call = match noted {
             Some(noted) => adopt::resume(facts, *noted, earlier_attempts, &self.context),
@@ -367,18 +418,26 @@ impl Dispatcher {
             if matches!(input, Input::CallerGone) {
                 registry.caller_seen_to_go(call);
             }
+            if matches!(input, Input::CallerGone | Input::CallerHangup { .. }) {
+                registry.caller_leaves(call);
+            }
             registry.tell(call, input.read(late));
         }
     }
 
     /// A caller that waits has gone. Nothing was begun for it, unless by an earlier run: then it has its record.
     fn waiting_caller_left(&mut self, node: usize, channel_id: &str) {
-        let waiting = &mut self.nodes[node].waiting;
-        if let Some(at) = waiting.iter().position(|caller| caller.facts.channel_id == channel_id) {
-            let caller = waiting.swap_remove(at);
-            if caller.noted.is_some() {
-                self.begin(node, caller, Input::CallerGone);
-            }
+        let state = &mut self.nodes[node];
+        let is_it = |caller: &Waiting| caller.facts.channel_id == channel_id;
+        let caller = if let Some(at) = state.waiting.iter().position(is_it) {
+            state.waiting.swap_remove(at)
+        } else if let Some(at) = state.held.iter().position(is_it) {
+            state.held.swap_remove(at)
+        } else {
+            return;
+        };
+        if caller.noted.is_some() {
+            self.begin(node, caller, Input::CallerGone);
         }
     }
 
@@ -389,6 +448,7 @@ impl Dispatcher {
                 self.start_comparing(node);
             }
             Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            Report::Again { node, call } => self.arrive_again(node, call),
             Report::Shed { node, took } => self.shed_told(node, &took),
             Report::Stays { node, channel_id, error } => self.stays(node, &channel_id, &error),
             // Whoever asked may have gone.

@@ -31,6 +31,8 @@ words! {
         Lost = "lost",
         /// This controller was away, or did not take it: the dialplan's fallback had it.
         Fallback = "fallback",
+        /// Its INVITE is that of a call that was under way, and came by another path (RFC 3261, 8.2.2.2).
+        Merged = "merged",
         /// This controller or its node had no room for the call.
         Overloaded = "overloaded",
         /// Asterisk refused what the call needed, or the controller failed: the default until something better is known.
@@ -59,6 +61,9 @@ pub fn rejection(ending: Ending, rejections: &Rejections) -> u16 {
         Ending::AllFull => rejections.all_full,
         Ending::Overloaded | Ending::Failed | Ending::Lost | Ending::Fallback => rejections.overloaded,
         Ending::CallerCancelled => 487,
+        // In place of 482, for which there is no Q.850 cause. Busy: no carrier tries elsewhere, and a proxy that forked waits for the
+        // other branch, which it would cancel for a 6xx.
+        Ending::Merged => 486,
         Ending::NobodyAnswered | Ending::Completed | Ending::MaxDuration | Ending::Operator => {
             rejections.nobody_answered
         }
@@ -85,7 +90,7 @@ pub fn dialstatus(ending: Ending, last: Option<AttemptOutcome>) -> DialStatus {
         Ending::Operator if last == Some(AttemptOutcome::Answered) => DialStatus::Answer,
         Ending::Operator => DialStatus::NoAnswer,
         Ending::CallerCancelled => DialStatus::Cancel,
-        Ending::AllFull => DialStatus::Busy,
+        Ending::AllFull | Ending::Merged => DialStatus::Busy,
         // Whether it was answered is all that can be told.
         Ending::Lost if last == Some(AttemptOutcome::Answered) => DialStatus::Answer,
         Ending::Overloaded | Ending::Failed | Ending::Lost | Ending::Fallback => DialStatus::Congestion,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::merged::Invite;
 use crate::config::{Calls, Rejections};
 use crate::id::CallId;
 use crate::routing::number::{Caller, Dialled};
@@ -18,6 +19,8 @@ pub struct CallFacts {
     pub channel_id: String,
     /// SIP Call-ID of the carrier's INVITE.
     pub sip_call_id: Option<String>,
+    /// By what the carrier's INVITE is known when it comes by another path, too; `None` where the dialplan does not tell.
+    pub invite: Option<Invite>,
     /// The DID as dialled and in E.164.
     pub dialled: Dialled,
     /// The caller, or that it is withheld.

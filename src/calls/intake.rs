@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::facts::CallFacts;
+use super::merged::Invite;
 use crate::ari::{Channel, Info};
 use crate::cdr::record::Presentation;
 use crate::config::DidFrom;
@@ -37,17 +38,20 @@ impl Intake {
     }
 
     /// The facts of the call that `channel` brings. `args` are those of `Stasis()`, as asterisk/etc/extensions.conf
-    /// gives them: `inbound`, the caller's presentation, the percent-encoded To header.
+    /// gives them: `inbound`, the caller's presentation, the percent-encoded To header, and, from version 2 on, the percent-encoded From
+    /// tag and CSeq.
     #[must_use]
     pub fn facts(&self, channel: &Channel, args: &[String]) -> CallFacts {
         let arg = |at: usize| args.get(at).map_or("", String::as_str);
-        let to = percent_encoding::percent_decode_str(arg(2)).decode_utf8_lossy();
+        let decoded = |at: usize| percent_encoding::percent_decode_str(arg(at)).decode_utf8_lossy();
+        let to = decoded(2);
         let caller = self.caller(&channel.caller.number, arg(1));
         let shown = caller.presentation != Presentation::Withheld;
         CallFacts {
             call_id: CallId::derive(channel.creationtime, &self.node, &channel.id),
             node: Arc::clone(&self.node),
             channel_id: channel.id.clone(),
+            invite: Invite::new(Some(&channel.protocol_id), &decoded(3)),
             sip_call_id: (!channel.protocol_id.is_empty()).then(|| channel.protocol_id.clone()),
             dialled: self.dialled(&channel.exten, &to),
             caller_name: (shown && !channel.caller.name.is_empty()).then(|| channel.caller.name.clone()),
@@ -137,6 +141,18 @@ mod tests {
         let facts = intake(DidFrom::RequestUri).facts(&channel("+447700900123"), &args);
         assert_eq!(facts.caller.presentation, Presentation::Withheld);
         assert_eq!((facts.caller.raw, facts.caller.e164, facts.caller_name), (None, None, None));
+    }
+
+    /// The first dialplan, which users have copies of, does not tell From tag and CSeq.
+    #[test]
+    fn an_invite_is_known_where_the_dialplan_tells_it() {
+        let before = intake(DidFrom::RequestUri).facts_of_listed(&channel(""));
+        assert_eq!((before.invite, before.sip_call_id.as_deref()), (None, Some("abc@carrier")));
+        let mut channel = channel("");
+        channel.app_data.push_str(",tag%2C1%201%20INVITE");
+        let told = intake(DidFrom::To).facts_of_listed(&channel);
+        assert_eq!(told.invite, Invite::new(Some("abc@carrier"), "tag,1 1 INVITE"));
+        assert_eq!(told.dialled.e164.as_deref(), Some("+442079999999"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ari::Late;
 use crate::clock::Now;
-use crate::id::BridgeKind;
+use crate::id::{BridgeKind, CallId};
 use crate::routing::book::Offer;
 use crate::routing::breaker::Sign;
 use crate::routing::decision::Decision;
@@ -17,6 +17,11 @@ pub enum Input {
     Arrived {
         /// There is no room for it.
         overloaded: bool,
+    },
+    /// The inbound channel entered our Stasis application, and its INVITE is that of a call under way, which came by another path.
+    Merged {
+        /// That call.
+        first: CallId,
     },
     /// Answer to [`Effect::Route`]: the decision, and the first candidate whose permit was taken.
     Routed(Box<(Decision, Option<Offer>)>),
@@ -147,6 +152,7 @@ impl fmt::Display for Input {
         match self {
             Self::Arrived { overloaded: false } => f.write_str("arrived"),
             Self::Arrived { overloaded: true } => f.write_str("arrived(overloaded)"),
+            Self::Merged { first } => write!(f, "arrived(the INVITE of call {first}, by another path)"),
             Self::Routed(routed) => match &routed.0.candidates {
                 Ok(plan) => write!(f, "routed({} candidates)", plan.len()),
                 Err(why) => write!(f, "refused({why})"),

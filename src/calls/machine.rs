@@ -324,6 +324,7 @@ impl Call {
         }
         match input {
             Input::Arrived { overloaded } => self.arrived(overloaded, now, &mut effects),
+            Input::Merged { .. } => self.merged(now, &mut effects),
             Input::Routed(routed) => {
                 let (decision, offer) = *routed;
                 self.routed(decision, offer, now, &mut effects);

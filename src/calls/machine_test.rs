@@ -16,7 +16,7 @@ use super::io::{Effect, Failure, Input, Op};
 use super::machine::Call;
 use crate::cdr::record::{AttemptOutcome, DialStatus, HungUpBy};
 use crate::clock::Now;
-use crate::id::{BridgeKind, LinkId};
+use crate::id::{BridgeKind, CallId, LinkId};
 use crate::routing::decision::tests::{campaign, client, link, snapshot};
 use crate::routing::snapshot::{CountOn, Link};
 
@@ -330,6 +330,20 @@ fn an_overloaded_controller_rejects_without_routing() {
     let mut call = Call::new(facts(), limits(), 0, now);
     let effects = call.step(Input::Arrived { overloaded: true }, now);
     assert_eq!(effects, [Effect::Ask(Op::HangUpCaller(Some(503)))]);
+}
+
+#[test]
+fn an_invite_of_a_call_under_way_is_ended_and_names_that_call() {
+    let mut bench = Bench::before_arrival(campaign(&[link(1)]));
+    let first = CallId::derive(DateTime::UNIX_EPOCH, "pbx", "other");
+    assert_eq!(bench.give(Input::Merged { first }), [Op::HangUpCaller(Some(486))], "nobody is dialled");
+    assert_eq!(bench.give(Input::Merged { first }), [], "told twice");
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.seller_id), ("merged", Some(486), None));
+    let timeline = record.timeline.read::<serde_json::Value>().expect("it is JSON");
+    assert!(timeline.to_string().contains(&first.to_string()), "{timeline}");
+    assert_eq!(bench.released, []);
 }
 
 #[test]

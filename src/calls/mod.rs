@@ -14,6 +14,7 @@ pub mod io;
 pub(crate) mod left;
 pub mod live;
 pub mod machine;
+pub mod merged;
 pub(crate) mod meter;
 pub mod news;
 pub mod node_breaker;

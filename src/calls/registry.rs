@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use super::breakers::NodeBreakers;
 use super::io::Input;
 use super::live::LiveView;
+use super::merged::{Invite, Invites};
 use super::news::{CallNews, News};
 use super::recent::Recent;
 use crate::id::{CallId, LinkId};
@@ -33,6 +34,7 @@ pub struct Registry {
     confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
+    invites: Mutex<Invites>,
     recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
     /// Which nodes fail for everybody.
@@ -100,6 +102,7 @@ impl Registry {
             confirmed: AtomicU64::new(0),
             calls: DashMap::new(),
             inbound: DashMap::new(),
+            invites: Mutex::default(),
             recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
             told_use: Mutex::new(None),
@@ -227,6 +230,7 @@ impl Registry {
     pub fn remove(&self, call: CallId) {
         if let Some((_, live)) = self.calls.remove(&call) {
             self.inbound.remove(&(live.node, live.channel_id));
+            self.invites().over(call);
             self.recent().add(call);
         }
     }
@@ -235,7 +239,28 @@ impl Registry {
     pub(super) fn disown(&self, call: CallId) {
         if let Some((_, live)) = self.calls.remove(&call) {
             self.inbound.remove(&(live.node, live.channel_id));
+            self.invites().over(call);
         }
+    }
+
+    fn invites(&self) -> MutexGuard<'_, Invites> {
+        self.invites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A live call has this INVITE.
+    pub(super) fn invited(&self, call: CallId, invite: &Invite) {
+        self.invites().begin(call, invite);
+    }
+
+    /// The live call and its node, other than this call, that has this INVITE.
+    pub(super) fn first_of(&self, call: CallId, invite: &Invite) -> Option<(CallId, usize)> {
+        let first = self.invites().first(call, invite)?;
+        self.calls.get(&first).filter(|live| !live.is_orphaned()).map(|live| (first, live.node))
+    }
+
+    /// A call's caller is on the way out: its INVITE is answered.
+    pub(super) fn caller_leaves(&self, call: CallId) {
+        self.invites().over(call);
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {

@@ -21,6 +21,8 @@ pub const LAST_RESORT: &str = "dialled the last resort";
 
 /// Why nobody took a call that was in Stasis: the controller was away, or heard nothing.
 const UNSEEN: &str = "unseen";
+/// Why the dialplan refused a call of which ARI could tell nothing, or the controller sent there one that came into Stasis all the same.
+pub const MALFORMED: &str = "malformed";
 
 /// How a line begins, as the dialplan writes it. No value can hold this, for no value holds a space.
 const BEGINNING: &[u8] = b"v=1 start=";
@@ -48,7 +50,8 @@ pub struct Line {
     pub uniqueid: String,
     /// Asterisk's linked id; the same where the line has none.
     pub linkedid: String,
-    /// Why the controller did not take it: `heartbeat`, `stasis_failed`, `overloaded`, `unseen` or a word of the controller's; may be empty.
+    /// Why the controller did not take it: `heartbeat`, `stasis_failed`, `overloaded`, `malformed`, `unseen` or a word of the controller's;
+    /// may be empty.
     pub reason: String,
     /// How dialling the last resort came out; `None` when nobody was dialled.
     pub dialstatus: Option<DialStatus>,
@@ -146,8 +149,14 @@ impl Line {
         self.reason == UNSEEN
     }
 
+    /// Whether it was refused for what it said: an older dialplan sends it to the last resort, where there is one.
+    fn is_refused(&self) -> bool {
+        self.reason == MALFORMED && self.dialstatus.is_none()
+    }
+
     fn ending(&self) -> Ending {
         match self.ended_by {
+            _ if self.is_refused() => Ending::Failed,
             _ if !self.is_unseen() => Ending::Fallback,
             Some(HungUpBy::Caller) => Ending::CallerCancelled,
             _ => Ending::Failed,
@@ -183,6 +192,8 @@ impl Line {
             _ if self.dialstatus == Some(DialStatus::Answer) => None,
             Some(17) => Some(486),
             Some(19) => Some(480),
+            Some(21) => Some(403),
+            Some(28) => Some(484),
             Some(34 | 42) => Some(503),
             _ => None,
         }
@@ -195,9 +206,13 @@ impl Line {
     fn timeline(&self) -> serde_json::Value {
         let after = |at: DateTime<Utc>| (at - self.start).num_milliseconds();
         let why = if self.reason.is_empty() { "unknown" } else { &self.reason };
-        let taken = match self.is_unseen() {
-            true => "nobody took it: the controller was away".to_owned(),
-            false => format!("taken by the dialplan's fallback: {why}"),
+        let taken = if self.is_unseen() {
+            "nobody took it: the controller was away".to_owned()
+        } else if self.is_refused() {
+            "refused by the dialplan, malformed: its number, Call-ID or caller is no UTF-8, and ARI cannot tell of it"
+                .to_owned()
+        } else {
+            format!("taken by the dialplan's fallback: {why}")
         };
         let mut events = vec![(0, taken)];
         if self.dialstatus.is_some() && !self.last_resort.is_empty() {

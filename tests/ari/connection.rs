@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capconduit::ari::{DISALLOWED_EVENTS, DownReason, Error, Event, Node, NodeEventKind, Request};
+use capconduit::ari::{DISALLOWED_EVENTS, DownReason, Error, Event, Listing, Node, NodeEventKind, Request};
 use capconduit::config::Transport;
 
 use crate::fake_ari::{FakeAri, Fault, Via};
@@ -145,7 +145,7 @@ async fn a_restarted_asterisk_is_told_by_its_start_time_and_version() {
     assert_eq!(rig.expect_down().await, DownReason::Lost);
     let after = rig.expect_up().await;
     assert!(after.startup_time > before.startup_time, "{before:?} {after:?}");
-    assert_eq!(rig.node.list_channels().await, Ok(vec![]));
+    assert_eq!(rig.node.list_channels(&[]).await, Ok(Listing { told: vec![], untold: vec![] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,27 @@
 //! `capconduit doctor` on a real set-up: silent about what works, precise about what does not.
 
 use crate::harness::plan::Plan;
-use crate::harness::sipp::centre;
+use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 
-crate::on_both!(a_sound_site_and_a_dead_asterisk);
+crate::on_both!(a_sound_site_and_a_dead_asterisk, an_older_dialplan_is_told_of);
+
+/// `asterisk/etc/extensions.conf` as it was before it had a version: users have copies of it.
+pub(crate) const FIRST_DIALPLAN: &str = include_str!("dialplans/1.conf");
+
+async fn an_older_dialplan_is_told_of(backend: Backend) {
+    let site = Preparation::new(backend).asterisk_file("extensions.conf", FIRST_DIALPLAN);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", "+442079460001", "").link("alpha", "");
+    let site = site.start(&plan).await;
+    let (sound, report) = site.controller.doctor().await;
+    assert!(sound, "the controller works with it:\n{report}");
+    let told = report.lines().find(|line| line.contains("dialplan version")).unwrap_or_default();
+    assert!(told.contains("version 1") && report.contains("dialplan reload"), "{report}");
+    let call = site.call("call", &carrier::call().set("did", "+442079460001")).await;
+    assert_eq!((call.outcome(), site.record(&call).await.attempts()), (Some(200), vec!["alpha answered".to_owned()]));
+    site.finish().await;
+}
 
 async fn a_sound_site_and_a_dead_asterisk(backend: Backend) {
     let site = Preparation::new(backend);

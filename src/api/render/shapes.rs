@@ -61,7 +61,7 @@ pub(in crate::api) struct Call {
     /// From answer to end, in milliseconds; 0 when not answered.
     pub(in crate::api) talk_ms: i64,
     /// Why it ended: `completed`, `max_duration`, `operator`, `caller_cancelled`, `nobody_answered`, `unknown_did`,
-    /// `inactive_campaign`, `no_active_link`, `all_full`, `lost`, `fallback`, `overloaded` or `failed`.
+    /// `inactive_campaign`, `no_active_link`, `all_full`, `lost`, `fallback`, `merged`, `overloaded` or `failed`.
     pub(in crate::api) ending: String,
     /// Who ended it: `caller`, `client` or `system`.
     pub(in crate::api) hung_up_by: String,

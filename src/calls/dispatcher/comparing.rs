@@ -12,6 +12,7 @@ use crate::calls::io::Input;
 use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, Sight, compare};
 use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
+use crate::cdr::fallback::MALFORMED;
 use crate::clock::Now;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
@@ -47,13 +48,19 @@ impl Dispatcher {
         state.answered.clear();
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
         let asked = Box::new(Asked { generation, at: self.context.clock.now().mono, belief });
+        let (channels, bridges) = (self.known_channels(node), self.known_bridges(node));
         tokio::spawn(async move {
             let listing = async {
                 panics::trap(|| format!("comparing {}", handle.name()));
                 // Who answers the lists is asked with them: at the socket's connecting it may have been another.
                 let info = async { Ok(handle.info().await.ok()) };
-                let lists = tokio::try_join!(handle.list_channels(), handle.list_bridges(), info);
-                lists.map(|(channels, bridges, info)| Lists { channels, bridges, info })
+                let lists = tokio::try_join!(handle.list_channels(&channels), handle.list_bridges(&bridges), info);
+                lists.map(|(channels, bridges, info)| Lists {
+                    channels: channels.told,
+                    untold: channels.untold,
+                    bridges: bridges.told,
+                    info,
+                })
             };
             // Without a report nobody would ever compare again.
             let lists = panics::caught(listing).await.unwrap_or_else(|panic| Err(Error::Protocol(panic.to_string())));
@@ -113,7 +120,7 @@ impl Dispatcher {
             return;
         }
         match lists {
-            Ok(Lists { mut channels, bridges, info }) => {
+            Ok(Lists { mut channels, untold, bridges, info }) => {
                 if info.is_some_and(|info| self.nodes[node].is_anew(&info)) {
                     self.end_all(node, "Asterisk started anew");
                 }
@@ -124,6 +131,7 @@ impl Dispatcher {
                     channel.state = ChannelState::Up;
                 }
                 self.compared(node, &asked.belief, &channels, &bridges);
+                self.end_untold(node, untold);
                 self.nodes[node].was_compared(asked.at);
                 self.open_nodes();
             }
@@ -132,6 +140,58 @@ impl Dispatcher {
                 self.compare_in(node, RETRY);
             }
         }
+    }
+
+    /// Channels that the node has or may have, as far as is known here.
+    pub(super) fn known_channels(&self, node: usize) -> Vec<String> {
+        let (registry, state) = (&self.context.registry, &self.nodes[node]);
+        let calls = registry.calls_on(node);
+        let held: Vec<PermitKey> = registry.book().ledger.held().map(|(key, _)| key).collect();
+        let live: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
+        let ours = |call: &CallId| state.left.contains_key(call) || live.contains(call);
+        let legs = held.iter().filter(|(call, _)| ours(call)).map(|(call, n)| call.leg(*n));
+        let left = state.left.values().map(|noted| noted.call.record.uniqueid.clone());
+        let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
+        callers.chain(legs).chain(left).chain(state.orphans.keys().cloned()).collect()
+    }
+
+    /// Bridges of the node's calls.
+    fn known_bridges(&self, node: usize) -> Vec<String> {
+        let calls = self.context.registry.calls_on(node);
+        calls
+            .iter()
+            .map(|(call, _)| call.bridge())
+            .chain(self.nodes[node].left.keys().map(|call| call.bridge()))
+            .collect()
+    }
+
+    /// Channels of ours of which Asterisk can tell nothing: no event, no list. The dialplan's fallback knows what they said, and leaves a
+    /// line of it; whoever is still there after that is hung up.
+    fn end_untold(&mut self, node: usize, untold: Vec<String>) {
+        let sent = std::mem::take(&mut self.nodes[node].untold);
+        if untold.is_empty() {
+            return;
+        }
+        for channel_id in untold {
+            let state = &mut self.nodes[node];
+            let lane = state.handle.lane(0);
+            if sent.contains(&channel_id) || CallId::parse_leg(&channel_id).is_some() {
+                state.untold.insert(channel_id.clone());
+                self.hang_up(node, &channel_id, "a channel of which Asterisk can tell nothing");
+                continue;
+            }
+            warn!(
+                node = state.handle.name(),
+                channel = channel_id,
+                "a caller of whom Asterisk can tell nothing, for what it sent is no UTF-8, is sent to the fallback; update extensions.conf, \
+                 which refuses such calls (`capconduit doctor` says more)"
+            );
+            let (context, exten, channel_id) = ("capconduit-fallback", MALFORMED, channel_id);
+            // If it is still there, the next comparison hangs it up.
+            drop(lane.send(Request::ContinueInDialplan { channel_id: &channel_id, context, exten, priority: 1 }));
+            state.untold.insert(channel_id);
+        }
+        self.compare_in(node, AGAIN);
     }
 
     fn compared(&mut self, node: usize, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) {
@@ -168,8 +228,9 @@ impl Dispatcher {
         warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
         state.missing.clear();
         state.leaving.clear();
-        let waiting = std::mem::take(&mut state.waiting);
-        for caller in waiting.into_iter().filter(|caller| caller.noted.is_some()) {
+        let held = std::mem::take(&mut state.held);
+        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(held);
+        for caller in waiting.filter(|caller| caller.noted.is_some()) {
             let since = self.known_until(node, caller.facts.call_id);
             self.begin(node, caller, Input::Missing { since });
         }
@@ -359,6 +420,9 @@ impl Dispatcher {
         registry.leg_seen(adoption.call, adoption.n);
         info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
         let facts = state.intake.facts_of_listed(&adoption.caller);
+        if let Some(invite) = &facts.invite {
+            registry.invited(facts.call_id, invite);
+        }
         tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));
     }
 

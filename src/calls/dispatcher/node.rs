@@ -73,6 +73,8 @@ pub(super) struct NodeState {
     pub(super) answered: HashSet<String>,
     /// Callers sent to the fallback, until Asterisk says that they left: lists may name them all the while.
     pub(super) leaving: HashSet<String>,
+    /// Channels of which Asterisk can tell nothing, and which were sent to the fallback.
+    pub(super) untold: HashSet<String>,
     /// Channels that should be there and were not listed, and when first.
     pub(super) missing: BTreeMap<String, Missed>,
     /// Monotonic time since which it is connected, or is not.
@@ -96,6 +98,8 @@ pub(super) struct NodeState {
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
     pub(super) waiting: Vec<Waiting>,
+    /// Callers whose INVITE was that of a call under way, until that is looked at again.
+    pub(super) held: Vec<Waiting>,
     /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
     pub(super) left: BTreeMap<CallId, Noted>,
 }
@@ -118,6 +122,7 @@ impl NodeState {
             ended: HashSet::new(),
             answered: HashSet::new(),
             leaving: HashSet::new(),
+            untold: HashSet::new(),
             missing: BTreeMap::new(),
             since: now,
             version: None,
@@ -130,6 +135,7 @@ impl NodeState {
             shedding: Shedding::default(),
             again: false,
             waiting: Vec::new(),
+            held: Vec::new(),
             left: BTreeMap::new(),
         }
     }

@@ -64,7 +64,8 @@ impl Dispatcher {
     pub(super) fn taken(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         state.taken.get_or_insert(self.context.clock.now().mono);
-        let waiting = std::mem::take(&mut state.waiting).into_iter();
+        let held = std::mem::take(&mut state.held);
+        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(held);
         state.left.extend(waiting.filter_map(|it| Some((it.facts.call_id, *it.noted?))));
         state.missing.clear();
         self.tell_health();
@@ -116,9 +117,10 @@ impl Dispatcher {
     fn look_elsewhere(&self, node: usize) {
         let state = &self.nodes[node];
         let (handle, reports) = (state.handle.clone(), self.reports.clone());
+        let known = self.known_channels(node);
         tokio::spawn(async move {
             panics::trap(|| format!("looking at {}", handle.name()));
-            let channels = handle.list_channels().await;
+            let channels = handle.list_channels(&known).await.map(|listing| listing.told);
             // The receiver lives as long as the dispatcher; after it nobody looks.
             drop(reports.send(Report::Elsewhere { node, channels }));
         });

@@ -35,6 +35,13 @@ impl Call {
         }
     }
 
+    /// The call whose INVITE this is goes on; this caller is told at once, and nobody is dialled.
+    pub(super) fn merged(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::New {
+            self.reject(Ending::Merged, now, effects);
+        }
+    }
+
     /// A caller from an earlier run has used up part of the time that the dialplan gave it.
     fn owe_limit(&self, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Ask(Op::LimitCaller(self.setup_deadline().saturating_sub(now.mono) + BEHIND)));

@@ -41,6 +41,7 @@ pub(crate) fn facts() -> CallFacts {
         node: Arc::from("pbx"),
         channel_id: "1.1".into(),
         sip_call_id: None,
+        invite: None,
         dialled: dialled(),
         caller: Caller { raw: None, e164: None, presentation: Presentation::Withheld },
         caller_name: None,

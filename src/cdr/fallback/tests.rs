@@ -118,6 +118,40 @@ fn a_caller_who_gave_up_while_nobody_was_there_is_no_call_of_the_fallback() {
 }
 
 #[test]
+fn what_ari_could_not_tell_was_refused_and_is_its_sellers_where_the_did_can_be_read() {
+    let refused =
+        [("reason", Some("malformed")), ("answer", Some("")), ("dialstatus", Some("")), ("last_resort", Some(""))];
+    let refused = |more: &[(&'static str, Option<&'static str>)]| with(&[&refused[..], more].concat());
+    let mut snapshot = Snapshot::default();
+    let did =
+        Did { id: DidId(7), seller: UserId(3), seller_name: "Acme".into(), status: Status::Active, campaign: None };
+    snapshot.dids.insert("+442071234567".into(), did);
+    for (did, call_id, cause, sip, seller) in
+        [("%2B442071234567", "a%FF%40b", "21", 403, Some(UserId(3))), ("%2B44207123%FF", "a%40b", "28", 484, None)]
+    {
+        let more =
+            [("did", Some(did)), ("sip_call_id", Some(call_id)), ("cause", Some(cause)), ("ended_by", Some("system"))];
+        let record = recorded(&refused(&more), &intake(""), &snapshot);
+        assert_eq!((record.ending.as_str(), record.sip_code, record.seller_id), ("failed", Some(sip), seller));
+        assert_eq!((record.hung_up_by, record.dialstatus), (HungUpBy::System, DialStatus::Congestion));
+        assert!(events(&record)[0].contains("is no UTF-8"), "{:?}", events(&record));
+    }
+    // Sent there by the controller, where an older dialplan has a last resort.
+    let taken = recorded(&with(&[("reason", Some("malformed"))]), &intake(""), &snapshot);
+    assert_eq!((taken.ending.as_str(), taken.sip_code), ("fallback", Some(200)));
+}
+
+/// A line as `asterisk/etc/extensions.conf` wrote it before it had a version.
+#[test]
+fn a_line_of_the_first_dialplan_is_read_as_ever() {
+    let line = "v=1 start=1795996971.772 answer= end=1795996971.774 uniqueid=n1-1.36 linkedid=n1-1.36 reason=heartbeat ended_by=system \
+                dialstatus= cause=42 last_resort= presentation=allowed_not_screened did=%2B442071234567 caller=%2B442071838750 \
+                caller_name=Ada to=%3Csip%3A%2B442071234567%40127.0.0.1%3E sip_call_id=abc%40x";
+    let record = recorded(line, &intake(""), &Snapshot::default());
+    assert_eq!((record.ending.as_str(), record.sip_code), ("fallback", Some(503)));
+}
+
+#[test]
 fn what_the_carrier_heard_is_told_where_the_causes_tell_it() {
     use DialStatus as S;
     let none = ("answer", Some(""));

@@ -30,6 +30,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
         version(&named("version"), info),
         skew(&named("clock"), facts.clock_skew),
         dialplan_settings(&named("dialplan settings"), index, node, &facts.globals),
+        dialplan_version(&named("dialplan version"), &facts.globals),
         controller(&named("controller"), node, facts),
     ];
     match &facts.dialplan {
@@ -111,6 +112,44 @@ fn dialplan_settings(subject: &str, index: usize, node: &Node, globals: &Globals
         node.app
     );
     Check::failed(subject, found, mend)
+}
+
+/// What each version of `extensions.conf` brought that an older copy lacks, the oldest first. The first had no number.
+const DIALPLANS: &[(u32, &[&str])] = &[(
+    2,
+    &[
+        "it refuses calls whose number, Call-ID or caller is no UTF-8, of which ARI cannot tell (now such a caller hears nothing for up to \
+         half a minute, and Asterisk lists no channel meanwhile)",
+        "it tells From tag and CSeq, by which the same INVITE by two paths is one call (now it is two, and both count)",
+        "it reads every Privacy and Remote-Party-ID header, and From beside P-Asserted-Identity (now callers who ask for privacy there are \
+         shown)",
+    ],
+)];
+
+/// Whether the copy of `extensions.conf` is as old as it may be.
+fn dialplan_version(subject: &str, globals: &Globals) -> Check {
+    if globals.app.is_empty() && globals.apps.is_empty() {
+        return Check::skipped(subject, "the dialplan is not there".to_owned());
+    }
+    let version = match globals.dialplan.as_str() {
+        "" => 1,
+        // A text that is no number is nobody's of ours.
+        number => number.parse().unwrap_or(0),
+    };
+    let lacks: Vec<&str> =
+        DIALPLANS.iter().filter(|(since, _)| version < *since).flat_map(|(_, brought)| *brought).copied().collect();
+    if lacks.is_empty() {
+        return Check::ok(subject, format!("extensions.conf is of version {version}"));
+    }
+    let found = format!(
+        "extensions.conf is an older copy (version {version}); what the present one does: {}",
+        lacks.join("; ")
+    );
+    let mend = format!(
+        "copy asterisk/etc/extensions.conf of this release over the node's (what you set stands in capconduit_site_globals.conf) and run \
+         `asterisk -rx 'dialplan reload'`; calls go on meanwhile ({README}, \"An older extensions.conf\")"
+    );
+    Check::warning(subject, found, mend)
 }
 
 /// Whether `serve` is running, and whether calls reach it.

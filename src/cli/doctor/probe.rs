@@ -76,6 +76,7 @@ pub(super) struct Globals {
     pub(super) epoch: String,
     pub(super) last_resort: String,
     pub(super) spool: String,
+    pub(super) dialplan: String,
 }
 
 /// What came of dialling into the contexts: the Q.850 cause each gave, or why there is none.
@@ -152,6 +153,7 @@ impl Probe {
             epoch: self.global("EPOCH").await,
             last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
             spool: self.global("CAPCONDUIT_SPOOL").await,
+            dialplan: self.global("CAPCONDUIT_DIALPLAN").await,
         };
         let now: DateTime<Utc> = self.clock.now().wall;
         let clock_skew = globals.epoch.parse::<i64>().ok().map(|theirs| theirs - now.timestamp());

@@ -43,6 +43,14 @@ impl Asterisk {
             ("GET", ["asterisk", "info"]) => (200, self.info().to_string()),
             ("GET", ["channels"]) => (200, self.list_channels().to_string()),
             ("GET", ["bridges"]) => (200, self.list_bridges().to_string()),
+            // How a node is listed whose lists are refused.
+            ("GET", ["applications", name]) => {
+                let (channels, bridges): (Vec<_>, Vec<_>) =
+                    (self.channels.keys().collect(), self.bridges.keys().collect());
+                (200, json!({ "name": name, "channel_ids": channels, "bridge_ids": bridges }).to_string())
+            }
+            ("GET", ["channels", id]) => one_of(&self.list_channels(), id),
+            ("GET", ["bridges", id]) => one_of(&self.list_bridges(), id),
             ("GET", ["asterisk", "variable"]) => {
                 (200, json!({ "value": self.wall(around.now).timestamp().to_string() }).to_string())
             }
@@ -240,6 +248,11 @@ impl Asterisk {
         let bridge = |(id, bridge): (&String, &Bridge)| json!({ "id": id, "name": bridge.name, "technology": "simple_bridge", "channels": bridge.members });
         self.bridges.iter().map(bridge).collect()
     }
+}
+
+fn one_of(list: &Value, id: &str) -> Answer {
+    let found = list.as_array().into_iter().flatten().find(|one| one["id"] == id);
+    found.map_or_else(|| refused(404, "not found"), |one| (200, one.to_string()))
 }
 
 fn word(state: ChannelState) -> &'static str {

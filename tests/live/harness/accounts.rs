@@ -16,6 +16,8 @@ pub(crate) struct Accounts {
     traces: RefCell<Vec<(&'static str, Trace)>>,
     /// Call-IDs of calls from the carrier that no sipp made.
     others: RefCell<Vec<String>>,
+    /// SIP Call-IDs of INVITEs that were sent by hand, each as often as it was sent.
+    raw: RefCell<Vec<String>>,
 }
 
 impl Accounts {
@@ -40,6 +42,11 @@ impl Accounts {
         traces.iter().flat_map(ids).chain(others.iter().map(|id| (CARRIER_IP, id.clone()))).collect()
     }
 
+    /// An INVITE is sent by hand: it will have a record, whatever becomes of it.
+    pub(crate) fn owe(&self, call_id: String) {
+        self.raw.borrow_mut().push(call_id);
+    }
+
     /// What does not add up, by SIP Call-ID; `spooled` are the fallback's lines of all nodes.
     pub(crate) fn faults(&self, records: &[Record], spooled: &[String]) -> Vec<String> {
         let unseen: Vec<&String> = spooled.iter().filter(|line| line.contains(" reason=unseen ")).collect();
@@ -49,6 +56,14 @@ impl Accounts {
         let fallen: Vec<&str> =
             records.iter().filter(|one| one.text("ending") == "fallback").map(|one| one.text("sip_call_id")).collect();
         let (mut faults, mut made) = (Vec::new(), Vec::new());
+        for id in self.raw.borrow().iter() {
+            let sent = self.raw.borrow().iter().filter(|one| *one == id).count();
+            let in_records = recorded.iter().filter(|one| *one == id).count();
+            if in_records != sent {
+                faults.push(format!("call {id} was sent {sent} times and has {in_records} records"));
+            }
+            made.push(id.clone());
+        }
         for (ip, id) in self.made() {
             let in_records = recorded.iter().filter(|one| **one == id).count();
             let in_spool = spooled.iter().filter(|one| **one == id && !unseen.contains(*one)).count();

@@ -19,6 +19,8 @@ pub(crate) mod plan;
 pub(crate) mod ports;
 #[path = "../../support/postgres.rs"]
 pub(crate) mod postgres;
+#[allow(dead_code, reason = "the demo does not need it")]
+pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod rtp;
 pub(crate) mod sipp;

@@ -165,8 +165,9 @@ impl Node {
         self.dir.join("spool/fallback.log")
     }
 
-    fn messages(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log/messages")).unwrap_or_default()
+    /// Its log: bytes, for it quotes what callers sent.
+    fn messages(&self) -> Vec<u8> {
+        std::fs::read(self.dir.join("log/messages")).unwrap_or_default()
     }
 
     /// From now on there must be no complaints: the tables are there.
@@ -176,7 +177,8 @@ impl Node {
 
     /// Warnings and errors of Asterisk about the realtime tables since they were published.
     pub(crate) fn realtime_complaints(&self) -> Vec<String> {
-        let text = self.messages().split_off(self.preamble);
+        let messages = self.messages();
+        let text = String::from_utf8_lossy(&messages[self.preamble..]);
         let about_tables = |line: &&str| line.contains("ps_") && (line.contains("WARNING") || line.contains("ERROR"));
         text.lines().filter(about_tables).map(str::to_owned).collect()
     }

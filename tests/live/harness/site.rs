@@ -15,6 +15,7 @@ use super::node::Node;
 use super::plan::Plan;
 use super::ports::Ports;
 use super::postgres::Postgres;
+use super::raw::{Invite, RawCall};
 use super::record::Record;
 use super::sipp::{CARRIER_IP, CENTRE_IP, Scenario, Sipp};
 use super::trace::Dialog;
@@ -288,6 +289,30 @@ impl Site {
         let sipp = Sipp::calls(self.dir.path(), &self.ports, name, scenario, (ip, &node.sip), pace);
         self.accounts.open(ip, &sipp.trace);
         sipp
+    }
+
+    /// Sends an INVITE as it is to a node.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn send(&self, node: usize, invite: &Invite) -> RawCall {
+        self.accounts.owe(invite.recorded_id());
+        RawCall::send(invite, &self.nodes[node].sip).await
+    }
+
+    /// The records of a SIP Call-ID, once there are as many.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn records_of(&self, invite: &Invite, wanted: usize) -> Vec<Record> {
+        let id = invite.recorded_id();
+        let mut found = Vec::new();
+        let reached = timeout(LIMIT, async {
+            while found.len() < wanted {
+                sleep(Duration::from_millis(50)).await;
+                found = self.controller.records().await;
+                found.retain(|record| record["sip_call_id"] == id.as_str());
+            }
+        });
+        let reached = reached.await.is_ok();
+        assert!(reached, "{} records of {id} instead of {wanted}:\n{}", found.len(), self.controller.log());
+        found.into_iter().map(Record).collect()
     }
 
     /// Makes one call from the carrier to the first node and waits until it is over.

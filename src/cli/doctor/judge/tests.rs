@@ -23,6 +23,7 @@ fn healthy() -> Facts {
             epoch: "1002".into(),
             last_resort: String::new(),
             spool: String::new(),
+            dialplan: "2".into(),
         },
         clock_skew: Some(0),
         apps: vec![("capconduit-1".into(), true)],
@@ -112,6 +113,29 @@ fn a_dialplan_of_other_applications_fails() {
     let (outcome, text) = fault(&facts);
     assert_eq!(outcome, Outcome::Failed);
     assert!(text.contains("CAPCONDUIT_APPS=2") && text.contains(".apps is 1"), "{text}");
+}
+
+/// Files were copied: the first had no version.
+#[test]
+fn an_older_dialplan_is_told_what_it_lacks_and_how_to_update_it() {
+    let mut facts = healthy();
+    for first in ["", "1"] {
+        facts.globals.dialplan = first.into();
+        let (outcome, text) = fault(&facts);
+        assert_eq!(outcome, Outcome::Warning, "{text}");
+        for told in ["version 1", "no UTF-8", "two paths", "Privacy", "dialplan reload", "extensions.conf"] {
+            assert!(text.contains(told), "nothing of {told} in {text}");
+        }
+    }
+    for current in ["2", "3"] {
+        facts.globals.dialplan = current.into();
+        assert!(
+            judged(&facts).iter().all(|check| matches!(check.outcome, Outcome::Ok | Outcome::Skipped)),
+            "{current}"
+        );
+    }
+    facts.globals.dialplan = "two".into();
+    assert_eq!(fault(&facts).0, Outcome::Warning);
 }
 
 #[test]
