@@ -14,7 +14,7 @@ use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
 use crate::cdr::fallback::MALFORMED;
 use crate::clock::Now;
-use crate::id::CallId;
+use crate::id::{BridgeKind, CallId};
 use crate::mistakes::{Mistake, on};
 use crate::panics;
 use crate::routing::caps::PermitKey;
@@ -157,12 +157,9 @@ impl Dispatcher {
 
     /// Bridges of the node's calls.
     fn known_bridges(&self, node: usize) -> Vec<String> {
-        let calls = self.context.registry.calls_on(node);
-        calls
-            .iter()
-            .map(|(call, _)| call.bridge())
-            .chain(self.nodes[node].left.keys().map(|call| call.bridge()))
-            .collect()
+        let live = self.context.registry.calls_on(node).into_iter().map(|(call, _)| call);
+        let calls = live.chain(self.nodes[node].left.keys().copied());
+        calls.flat_map(|call| [BridgeKind::Native, BridgeKind::Proxied].map(|kind| call.bridge(kind))).collect()
     }
 
     /// Channels of ours of which Asterisk can tell nothing: no event, no list. The dialplan's fallback knows what they said, and leaves a

@@ -123,8 +123,14 @@ fn what_ari_could_not_tell_was_refused_and_is_its_sellers_where_the_did_can_be_r
         [("reason", Some("malformed")), ("answer", Some("")), ("dialstatus", Some("")), ("last_resort", Some(""))];
     let refused = |more: &[(&'static str, Option<&'static str>)]| with(&[&refused[..], more].concat());
     let mut snapshot = Snapshot::default();
-    let did =
-        Did { id: DidId(7), seller: UserId(3), seller_name: "Acme".into(), status: Status::Active, campaign: None };
+    let did = Did {
+        id: DidId(7),
+        raw: false,
+        seller: UserId(3),
+        seller_name: "Acme".into(),
+        status: Status::Active,
+        campaign: None,
+    };
     snapshot.dids.insert("+442071234567".into(), did);
     for (did, call_id, cause, sip, seller) in
         [("%2B442071234567", "a%FF%40b", "21", 403, Some(UserId(3))), ("%2B44207123%FF", "a%40b", "28", 484, None)]
