@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::replaced::{self, Sink};
+use super::report::commit;
 use super::sip::caller::{Call, Series, call};
 use super::site::{self, Centres, STATIC_IP, Transport};
 use crate::harness::sipp::CARRIER_IP;
@@ -19,16 +21,18 @@ pub(crate) enum Way {
     Static,
     /// This controller.
     Controller,
+    /// Another build of it.
+    Other,
     /// The design that it replaces.
     Replaced,
 }
 
 impl Way {
     /// The address that its calls come from.
-    fn carrier(self) -> &'static str {
+    pub(crate) fn carrier(self) -> &'static str {
         match self {
             Self::Static => STATIC_IP,
-            Self::Controller => CARRIER_IP,
+            Self::Controller | Self::Other => CARRIER_IP,
             Self::Replaced => replaced::IP,
         }
     }
@@ -58,6 +62,8 @@ pub(crate) struct Contest {
     pub(crate) contestants: Vec<Contestant>,
     /// The design before this one: slower by so much that it takes part only where rates fit it.
     replaced: Contestant,
+    /// `Dial()` and another build of the controller, on a site of their own; takes part where set-up is timed.
+    other: Vec<Contestant>,
     sink: Sink,
 }
 
@@ -107,8 +113,8 @@ impl Block {
 }
 
 impl Contest {
-    /// Starts the sites of these kinds.
-    pub(crate) async fn start(kinds: &[(Backend, Transport)]) -> Self {
+    /// Starts the sites of these kinds, and one with another build of the controller.
+    pub(crate) async fn start(kinds: &[(Backend, Transport)], other: Option<&Path>) -> Self {
         let centres = Centres::open().await;
         let (mut sites, mut contestants, sink) = (Vec::new(), Vec::new(), Sink::open().await);
         for &(backend, transport) in kinds {
@@ -132,7 +138,24 @@ impl Contest {
         sites.push(prepared.start(&site::plan(&centres)).await);
         let name = "func_odbc, GROUP_COUNT, AGI; SQLite".to_owned();
         let replaced = Contestant { name, site: sites.len() - 1, way: Way::Replaced, fixed: 0 };
-        Self { centres, sites, contestants, replaced, sink }
+        let mut contest = Self { centres, sites, contestants, replaced, other: Vec::new(), sink };
+        if let Some(binary) = other {
+            contest.add(binary).await;
+        }
+        contest
+    }
+
+    async fn add(&mut self, binary: &Path) {
+        self.sites.push(site::prepare_other(binary).start(&site::plan(&self.centres)).await);
+        let (site, fixed) = (self.sites.len() - 1, self.everyone().len());
+        let commit = commit(site::checkout(binary));
+        let contestant = |name: &str, way| Contestant { name: format!("{name} {commit}"), site, way, fixed };
+        self.other = vec![contestant("Dial() beside", Way::Static), contestant("CapConduit at", Way::Other)];
+    }
+
+    /// Everybody, and the other build at the end.
+    pub(crate) fn with_other(&self) -> Vec<Contestant> {
+        self.everyone().into_iter().chain(self.other.iter().cloned()).collect()
     }
 
     /// Everybody, the design before this one at the end.
@@ -150,7 +173,7 @@ impl Contest {
     ) -> Block {
         let site = &mut self.sites[who.site];
         let from = SocketAddr::new(who.way.carrier().parse().expect("an address"), 0);
-        let series = Series { from, to: site::sip(site), did, calls, per_second, talk };
+        let series = Series { from, to: site::sip(site), did, calls, per_second, talk, speech: None };
         let before = site::cpu(site);
         let calls = call(series).await;
         sleep(Duration::from_millis(500)).await;

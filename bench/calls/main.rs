@@ -19,7 +19,9 @@ use calls::rows::alone::alone;
 use calls::rows::ceiling::ceiling;
 use calls::rows::decision::decision;
 use calls::rows::failover::failover;
+use calls::rows::first_audio::first_audio;
 use calls::rows::listeners::listeners;
+use calls::rows::media::media;
 use calls::rows::records::written;
 use calls::rows::set_up::{self, Wanted};
 use calls::rows::soak::soak;
@@ -27,13 +29,27 @@ use calls::rows::swap::swap;
 use calls::site::Transport;
 use harness::site::Backend;
 
-const USAGE: &str = "usage: bench [quick | full] [rounds=N] [seconds=N] [sites=N] [ROW...]
+const USAGE: &str = "usage: bench [quick | full] [rounds=N] [most=N] [seconds=N] [sites=N] [against=PATH] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
+       most: rounds of media, which stops earlier when its figures are certain (20)
        sites: the first so many of SQLite by WebSocket, by HTTP, PostgreSQL by WebSocket, by HTTP
-       rows: latency failover cpu ceiling decision records listeners alone swap soak (an hour: only where it is named)";
+       against: another capconduit (target/release/capconduit of another checkout), on a site of its own; latency says what lies between them
+       rows: latency failover cpu ceiling decision records listeners alone swap media first-audio soak (an hour: only where it is named)";
 /// All rows.
-const ROWS: [&str; 10] =
-    ["latency", "failover", "cpu", "ceiling", "decision", "records", "listeners", "alone", "swap", "soak"];
+const ROWS: [&str; 12] = [
+    "latency",
+    "failover",
+    "cpu",
+    "ceiling",
+    "decision",
+    "records",
+    "listeners",
+    "alone",
+    "swap",
+    "media",
+    "first-audio",
+    "soak",
+];
 /// What a quick look has time for.
 const QUICK: [&str; 4] = ["latency", "failover", "cpu", "decision"];
 
@@ -58,12 +74,12 @@ async fn run() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     }
-    let number =
-        |name: &str| arguments.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+    let number = |name: &str| value(&arguments, name).and_then(|value| value.parse().ok());
     let (rounds, seconds) = if quick { (2, 4) } else { (5, 10) };
     let wanted = Wanted { rounds: number("rounds").unwrap_or(rounds), seconds: number("seconds").unwrap_or(seconds) };
+    let most = number("most").unwrap_or(if quick { rounds } else { 20 });
     let by_default = |row: &str| if quick { QUICK.contains(&row) } else { row != "soak" };
-    let is_wanted = |row: &str| if rows.is_empty() { by_default(row) } else { rows.contains(&row) };
+    let is_wanted = |row: &&str| if rows.is_empty() { by_default(row) } else { rows.contains(row) };
     let sites = number("sites").unwrap_or(if quick { 2 } else { ALL.len() }).clamp(1, ALL.len());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut report = Report::read(&folder);
@@ -74,42 +90,40 @@ async fn run() -> ExitCode {
             report.write(&folder).expect("bench/ can be written");
         }
     };
-    if is_wanted("alone") {
+    let (before, others): (Vec<&str>, Vec<&str>) =
+        ROWS.iter().filter(|row| is_wanted(row)).partition(|row| **row == "alone");
+    if !before.is_empty() {
         // Before the others' sites are there.
         keep("08-alone", alone(wanted).await);
     }
-    if ROWS.into_iter().all(|row| row == "alone" || !is_wanted(row)) {
+    if others.is_empty() {
         return ExitCode::SUCCESS;
     }
-    let mut contest = Contest::start(&ALL[..sites]).await;
-    if is_wanted("latency") {
-        keep("01-latency", set_up::latency(&mut contest, wanted).await);
-    }
-    if is_wanted("failover") {
-        keep("02-failover", failover(&mut contest, wanted).await);
-    }
-    if is_wanted("cpu") {
-        keep("03-cpu", set_up::cpu(&mut contest, wanted).await);
-    }
-    if is_wanted("ceiling") {
-        keep("04-ceiling", ceiling(&mut contest, wanted.rounds.min(3)).await);
-    }
-    if is_wanted("decision") {
-        keep("05-decision", decision(wanted));
-    }
-    if is_wanted("records") {
-        keep("06-records", written(&mut contest, wanted).await);
-    }
-    if is_wanted("listeners") {
-        keep("07-listeners", listeners(&mut contest, wanted).await);
-    }
-    if is_wanted("swap") {
-        keep("09-swap", swap(&mut contest, wanted).await);
-    }
-    if is_wanted("soak") {
-        keep("10-soak", soak(&mut contest, if quick { 3 } else { 60 }).await);
+    let against = value(&arguments, "against").map(Path::new);
+    let against = against.map(|path| path.canonicalize().expect("against=PATH is a file"));
+    let mut contest = Contest::start(&ALL[..sites], against.as_deref()).await;
+    for row in others {
+        let (key, section) = match row {
+            "latency" => ("01-latency", set_up::latency(&mut contest, wanted).await),
+            "failover" => ("02-failover", failover(&mut contest, wanted).await),
+            "cpu" => ("03-cpu", set_up::cpu(&mut contest, wanted).await),
+            "ceiling" => ("04-ceiling", ceiling(&mut contest, wanted.rounds.min(3)).await),
+            "decision" => ("05-decision", decision(wanted)),
+            "records" => ("06-records", written(&mut contest, wanted).await),
+            "listeners" => ("07-listeners", listeners(&mut contest, wanted).await),
+            "swap" => ("09-swap", swap(&mut contest, wanted).await),
+            "media" => ("11-media", media(&mut contest, wanted, most).await),
+            "first-audio" => ("12-first-audio", first_audio(&mut contest, wanted).await),
+            _ => ("10-soak", soak(&mut contest, if quick { 3 } else { 60 }).await),
+        };
+        keep(key, section);
     }
     ExitCode::SUCCESS
+}
+
+/// What is said of a name.
+fn value<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    arguments.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The rows that are named.

@@ -1,7 +1,7 @@
 //! The bench: real calls through a real Asterisk, by every contestant in turns.
 //!
-//! `sip` makes and takes the calls, `site` is one Asterisk with its controller, `replaced` the design before this one, `contest` who
-//! competes, `rows` what is measured, `stats`, `plot` and `report` what comes of it.
+//! `sip` makes and takes the calls and their audio, `site` is one Asterisk with its controller, `replaced` the design before this one,
+//! `contest` who competes, `talks` a block of calls with audio, `rows` what is measured, `stats`, `plot` and `report` what comes of it.
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(clippy::panic, reason = "what cannot be measured is no result, and says so")]
@@ -21,3 +21,4 @@ pub(crate) mod rows;
 mod sip;
 pub(crate) mod site;
 pub(crate) mod stats;
+pub(crate) mod talks;

@@ -68,7 +68,7 @@ impl Section {
             lines: Vec::new(),
             verdicts: Vec::new(),
             plots: Vec::new(),
-            commit: commit(),
+            commit: commit(Path::new(env!("CARGO_MANIFEST_DIR"))),
             at,
         }
     }
@@ -153,9 +153,10 @@ fn machine() -> String {
     format!("{} x {}, Linux {}", cores, model.unwrap_or_else(|| "an unnamed processor".to_owned()), kernel.trim())
 }
 
-fn commit() -> String {
+/// The commit that is checked out there.
+pub(crate) fn commit(checkout: &Path) -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        let output = Command::new("git").args(arguments).current_dir(checkout).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]);

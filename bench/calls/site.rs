@@ -28,8 +28,15 @@ pub(crate) const ANSWERED: &str = "+442079460001";
 /// A call that a busy call centre refuses, and the next one answers.
 pub(crate) const FAILED_OVER: &str = "+442079460002";
 
+/// A call that a call centre answers after ringing.
+pub(crate) const RUNG: &str = "+442079460003";
+/// A call that a call centre answers after early media.
+pub(crate) const SOUNDED: &str = "+442079460004";
+
 /// What the bench adds to the dialplan: a carrier of its own, whose calls are dialled at once.
-const STATIC_DIALPLAN: &str = "\n[bench-static]\nexten => _[!-~]!,1,Dial(PJSIP/alpha,60)\n same => n,Hangup(16)\n";
+const STATIC_DIALPLAN: &str = "\n[bench-static]\nexten => _[!-~]!,1,Dial(PJSIP/alpha,60)\n same => n,Hangup(16)\n\
+    exten => +442079460003,1,Dial(PJSIP/rings,60)\n same => n,Hangup(16)\n\
+    exten => +442079460004,1,Dial(PJSIP/sounds,60)\n same => n,Hangup(16)\n";
 const STATIC_ENDPOINT: &str = "\n[bench-static](capconduit-carrier)\ncontext = bench-static\n\
     [bench-static-identify]\ntype = identify\nendpoint = bench-static\nmatch = 127.0.0.3\n";
 
@@ -58,6 +65,10 @@ pub(crate) struct Centres {
     pub(crate) alpha: Centre,
     /// Is busy.
     pub(crate) busy: Centre,
+    /// Answers after ringing.
+    pub(crate) rings: Centre,
+    /// Answers after early media.
+    pub(crate) sounds: Centre,
     _ports: Ports,
 }
 
@@ -68,7 +79,9 @@ impl Centres {
         let at = |port: u16| SocketAddr::new(CENTRE_IP.parse().expect("an address"), port);
         let alpha = Centre::open(at(ports.one()), Manner::Answers).await;
         let busy = Centre::open(at(ports.one()), Manner::IsBusy).await;
-        Self { alpha, busy, _ports: ports }
+        let rings = Centre::open(at(ports.one()), Manner::Rings).await;
+        let sounds = Centre::open(at(ports.one()), Manner::Sounds).await;
+        Self { alpha, busy, rings, sounds, _ports: ports }
     }
 }
 
@@ -81,6 +94,31 @@ pub(crate) fn prepare(backend: Backend, transport: Transport) -> Preparation {
         .media(MEDIA)
         .asterisk_file("extensions.conf", &dialplan())
         .asterisk_file("pjsip.conf", &endpoints())
+}
+
+/// The same with another build of the controller, and with what the checkout that it was built in (`target/PROFILE/capconduit`) gives Asterisk.
+pub(crate) fn prepare_other(binary: &Path) -> Preparation {
+    let mut site = prepare(Backend::Sqlite, Transport::Websocket).program(binary);
+    for file in checkout(binary).join("asterisk/etc").read_dir().into_iter().flatten().flatten() {
+        let name = file.file_name().into_string().expect("names are plain");
+        // What a site is to say itself, the sandbox writes.
+        if !name.ends_with(".conf") || name.starts_with("capconduit_site_") {
+            continue;
+        }
+        let added = match name.as_str() {
+            "extensions.conf" => STATIC_DIALPLAN,
+            "pjsip.conf" => STATIC_ENDPOINT,
+            _ => "",
+        };
+        let text = std::fs::read_to_string(file.path()).expect("a file that is delivered");
+        site = site.asterisk_file(&name, &(text + added));
+    }
+    site
+}
+
+/// Where a binary was built.
+pub(crate) fn checkout(binary: &Path) -> &Path {
+    binary.ancestors().nth(3).unwrap_or(binary)
 }
 
 /// A file of `asterisk/etc`.
@@ -128,11 +166,17 @@ pub(crate) fn plan(centres: &Centres) -> Plan {
     Plan::new()
         .client_at("alpha", at(&centres.alpha), ("", ""))
         .client_at("busy", at(&centres.busy), ("", ""))
+        .client_at("rings", at(&centres.rings), ("", ""))
+        .client_at("sounds", at(&centres.sounds), ("", ""))
         .campaign("Answered", ANSWERED, "")
         .link("alpha", "max_concurrency = 5000")
         .campaign("Failed over", FAILED_OVER, "")
         .link("busy", first)
         .link("alpha", "forwarding_priority = 2\nmax_concurrency = 5000")
+        .campaign("Rung", RUNG, "")
+        .link("rings", "max_concurrency = 5000")
+        .campaign("Sounded", SOUNDED, "")
+        .link("sounds", "max_concurrency = 5000")
 }
 
 /// User and system time of a process, all its threads (proc(5), `stat`, fields 14 and 15).

@@ -34,6 +34,7 @@ mod configured;
 mod doctor;
 mod failover;
 mod fallback;
+mod figures;
 mod heard;
 mod identity;
 mod malformed;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::calls::contest::{Block, Contest, Contestant};
+use crate::calls::contest::{Block, Contest, Contestant, Way};
 use crate::calls::plot::{self, Bar, Curve};
 use crate::calls::report::Section;
 use crate::calls::site::ANSWERED;
@@ -69,7 +69,7 @@ fn paired(values: &[f64], fixed: &[f64], with: impl Fn(f64, f64) -> f64) -> Spre
 
 /// INVITE to 200 at 20 calls a second.
 pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
-    let contestants = contest.everyone();
+    let contestants = contest.with_other();
     let all = rounds(contest, &contestants, wanted, 20).await;
     let how = format!(
         "INVITE to 200 OK at the caller in ms, 20 calls/s, answered at once, {} rounds of {} s each in turns; early media possible. \"Added\" is to `Dial()` on the same Asterisk in the same round, that of the replaced design, which has an Asterisk of its own, to the first.",
@@ -103,9 +103,23 @@ pub(crate) async fn latency(contest: &mut Contest, wanted: Wanted) -> Section {
             );
         }
     }
+    compare(&mut section, &contestants, &all);
     // Without the replaced design, beside which all others would lie on the axis.
     section.plot("distribution", plot::distribution(&curves(&contest.contestants, &all), "INVITE to 200 OK, ms"));
     section
+}
+
+/// This build less another one, on another Asterisk, in the same round.
+fn compare(section: &mut Section, contestants: &[Contestant], all: &[Figures]) {
+    let find = |way: Way| contestants.iter().position(|who| who.way == way);
+    let Some((ours, other)) = find(Way::Controller).zip(find(Way::Other)) else { return };
+    let more = |of: fn(&Figures) -> &[f64]| paired(of(&all[ours]), of(&all[other]), |a, b| a - b);
+    let (p50, p99) = (more(|figures| &figures.p50), more(|figures| &figures.p99));
+    section.verdict(
+        &format!("{}: p50 at most 2.5 ms over that of {}", contestants[ours].name, contestants[other].name),
+        format!("{} ms; p99 {} ms", p50.told(2), p99.told(2)),
+        p50.median <= 2.5,
+    );
 }
 
 fn curves(contestants: &[Contestant], all: &[Figures]) -> Vec<Curve> {

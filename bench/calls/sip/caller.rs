@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::time::sleep_until;
 
+use super::audio::{Side, Voice, Which};
 use crate::harness::message::{EMPTY, Message, with_body};
 
 /// The first interval of retransmissions (RFC 3261, T1); each doubles the one before.
@@ -18,8 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// After the last call was begun, or should have ended, how long the rest may take.
 const REST: Duration = Duration::from_secs(3);
 
+/// When a caller's audio begins after the answer; `None`: never.
+pub(crate) type Begins = Option<Duration>;
+
+/// What callers say.
+#[derive(Debug, Clone)]
+pub(crate) struct Speech {
+    /// Where from.
+    pub(crate) voice: Voice,
+    /// Call n begins as number n of these, and round.
+    pub(crate) begins: &'static [Begins],
+}
+
 /// A series of calls.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Series {
     /// Where the caller sends from: says who the carrier is.
     pub(crate) from: SocketAddr,
@@ -33,6 +46,8 @@ pub(crate) struct Series {
     pub(crate) per_second: f64,
     /// How long each talks.
     pub(crate) talk: Duration,
+    /// `None`: no audio.
+    pub(crate) speech: Option<Speech>,
 }
 
 /// What became of one call.
@@ -77,6 +92,8 @@ struct Caller {
     calls: Vec<Call>,
     /// The BYE of each answered call.
     byes: Vec<Option<String>>,
+    /// Which end of the audio each has.
+    ends: Vec<Option<Which>>,
     due: BinaryHeap<Reverse<(Instant, Due)>>,
     over: usize,
 }
@@ -88,7 +105,8 @@ pub(crate) async fn call(series: Series) -> Vec<Call> {
     let mut due = BinaryHeap::new();
     due.push(Reverse((Instant::now() + Duration::from_millis(5), Due::Begin(0))));
     let run = RUN.fetch_add(1, Ordering::Relaxed);
-    let mut caller = Caller { run, series, socket, local, calls: Vec::new(), byes: Vec::new(), due, over: 0 };
+    let (calls, byes, ends) = (Vec::new(), Vec::new(), Vec::new());
+    let mut caller = Caller { run, series, socket, local, calls, byes, ends, due, over: 0 };
     caller.run().await;
     caller.calls
 }
@@ -159,6 +177,7 @@ impl Caller {
 
     async fn begin(&mut self, n: usize) {
         let number = format!("+4420718{n:05}");
+        self.ends.push(self.series.speech.as_ref().and_then(|speech| speech.voice.take(Side::Caller, &number)));
         self.calls.push(Call { number, began: Instant::now(), took: None, status: None, ended: false });
         self.byes.push(None);
         let invite = self.invite(n);
@@ -168,10 +187,26 @@ impl Caller {
         self.later(PATIENCE, Due::GiveUp(n));
     }
 
+    /// Call n is answered, and wants its audio there.
+    fn speak(&self, n: usize, to: Option<SocketAddr>, now: Instant) {
+        if let (Some(speech), Some(end), Some(to)) = (&self.series.speech, self.ends[n], to)
+            && let Some(after) = speech.begins[n % speech.begins.len()]
+        {
+            speech.voice.say(end, to, now + after);
+        }
+    }
+
+    fn hush(&self, n: usize) {
+        if let (Some(speech), Some(end)) = (&self.series.speech, self.ends[n]) {
+            speech.voice.hush(end);
+        }
+    }
+
     async fn hang_up(&mut self, n: usize, times: u32) {
         if self.calls[n].ended {
             return;
         }
+        self.hush(n);
         if times > 4 {
             // Nobody answers it: the call is over for us.
             self.calls[n].ended = true;
@@ -196,7 +231,9 @@ impl Caller {
     }
 
     fn invite(&self, n: usize) -> String {
-        self.request(n, "INVITE", "i", "1 INVITE", &with_body(self.local))
+        let voice = self.series.speech.as_ref().map(|speech| &speech.voice);
+        let body = voice.zip(self.ends[n]).map(|(voice, end)| voice.body(end));
+        self.request(n, "INVITE", "i", "1 INVITE", &body.unwrap_or_else(|| with_body(self.local)))
     }
 
     /// A request within the dialog that `answer` made.
@@ -229,6 +266,9 @@ impl Caller {
         };
         match (message.answers(), status) {
             (Some("INVITE"), 200..=299) => {
+                if self.calls[n].took.is_none() {
+                    self.speak(n, message.media(), now);
+                }
                 self.send(&self.within(n, message, "ACK", "1 ACK")).await;
                 if self.calls[n].took.is_none() {
                     self.settle(n, status, now);
@@ -265,6 +305,7 @@ impl Caller {
     }
 
     fn finish(&mut self, n: usize) {
+        self.hush(n);
         if !std::mem::replace(&mut self.calls[n].ended, true) {
             self.over += 1;
         }

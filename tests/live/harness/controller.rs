@@ -17,6 +17,7 @@ use super::person::ADMIN_PASSWORD;
 #[derive(Debug)]
 pub(crate) struct Controller {
     dir: PathBuf,
+    program: PathBuf,
     api: String,
     http: reqwest::Client,
     serve: Option<Child>,
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) sections: String,
     /// What is logged: a filter. Where it is empty, `info`, and DEBUG of the controller's own.
     pub(crate) log: String,
+    /// The binary, where it is not the one that was built with this.
+    pub(crate) program: Option<PathBuf>,
 }
 
 /// A node as the controller reaches it.
@@ -69,7 +72,7 @@ const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 impl Controller {
     /// Writes the configuration.
     pub(crate) fn new(dir: &Path, api_port: u16, settings: &Settings, nodes: &[Address]) -> Self {
-        let Settings { database, realtime, node, sip, calls, sections, log } = settings;
+        let Settings { database, realtime, node, sip, calls, sections, log, program } = settings;
         let filter = if log.is_empty() { "info,capconduit=debug" } else { log };
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
@@ -90,7 +93,8 @@ impl Controller {
         }
         std::fs::create_dir_all(dir.join("data")).expect("the test's folder takes a folder");
         std::fs::write(dir.join("capconduit.toml"), toml).expect("the test's folder takes a file");
-        Self { dir: dir.to_owned(), api, http: reqwest::Client::new(), serve: None }
+        let program = program.clone().unwrap_or_else(binary);
+        Self { dir: dir.to_owned(), program, api, http: reqwest::Client::new(), serve: None }
     }
 
     /// Starts `serve` and waits until it is ready: configuration published, every node connected and told that we live.
@@ -115,7 +119,7 @@ impl Controller {
 
     /// Starts `serve` and waits for nothing.
     pub(crate) fn launch(&mut self) {
-        self.serve = Some(Child::spawn("capconduit serve", &self.dir.join("serve.log"), &binary(), &["serve"]));
+        self.serve = Some(Child::spawn("capconduit serve", &self.dir.join("serve.log"), &self.program, &["serve"]));
     }
 
     /// The status of `/readyz`; `None` when nobody answers.
@@ -136,13 +140,13 @@ impl Controller {
 
     /// One command; the test fails when the command does, with what it said.
     pub(crate) async fn run(&self, args: &[&str]) -> String {
-        let Output { status, stdout, stderr } = Command::new(binary())
+        let Output { status, stdout, stderr } = Command::new(&self.program)
             .args(args)
             .current_dir(&self.dir)
             .kill_on_drop(true)
             .output()
             .await
-            .unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program.display()));
         let (out, err) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
         assert!(status.success(), "capconduit {} failed with {status}:\n{err}{out}", args.join(" "));
         out
@@ -151,8 +155,9 @@ impl Controller {
     /// What `doctor` says, and whether it found everything sound.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) async fn doctor(&self) -> (bool, String) {
-        let doctor = Command::new(binary()).arg("doctor").current_dir(&self.dir).kill_on_drop(true).output().await;
-        let Output { status, stdout, .. } = doctor.unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
+        let doctor = Command::new(&self.program).arg("doctor").current_dir(&self.dir).kill_on_drop(true).output().await;
+        let Output { status, stdout, .. } =
+            doctor.unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program.display()));
         (status.success(), String::from_utf8_lossy(&stdout).into_owned())
     }
 

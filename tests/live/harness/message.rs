@@ -95,5 +95,10 @@ pub(crate) fn with_body(local: SocketAddr) -> String {
     let body = format!(
         "v=0\r\no=bench 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
     );
+    carrying(&body)
+}
+
+/// The end of a message with this session description.
+pub(crate) fn carrying(body: &str) -> String {
     format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }

@@ -108,6 +108,13 @@ impl Preparation {
         self
     }
 
+    /// Another build of the controller.
+    #[allow(dead_code, reason = "the bench compares builds")]
+    pub(crate) fn program(mut self, binary: &Path) -> Self {
+        self.settings.program = Some(binary.to_owned());
+        self
+    }
+
     /// Ports for the media of each node, `A-B`, instead of the few that its tests need.
     #[allow(dead_code, reason = "the bench needs more")]
     pub(crate) fn media(mut self, ports: &str) -> Self {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{sdp, since};
-use crate::harness::message::{EMPTY, Message};
+use crate::harness::message::{EMPTY, Message, carrying};
 use crate::harness::until;
 
 /// How often the thread looks whether it is still wanted.
@@ -45,7 +45,7 @@ pub(super) fn end(body: &str) -> String {
     if body.is_empty() {
         return EMPTY.to_owned();
     }
-    format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    carrying(body)
 }
 
 /// What a line answers by itself: OPTIONS, BYE and others with 200; a CANCEL with 200 and 487; an INVITE within a dialog, or one that

@@ -32,7 +32,7 @@ pub(crate) struct Media {
 
 /// What the next packet will say.
 #[derive(Debug)]
-struct Mouth {
+pub(crate) struct Mouth {
     sender: u16,
     n: u32,
     ssrc: u32,
@@ -63,11 +63,8 @@ impl Media {
                 lock(&notes).extend(packet);
             }
         });
-        // Each counts from elsewhere, and soon round (RFC 3550: from anywhere).
-        let (ssrc, sequence) = (0xCA00_0000 | u32::from(sender), 65_500_u16.wrapping_sub(sender.wrapping_mul(3000)));
-        let timestamp = 0xFFFF_F000_u32.wrapping_sub(u32::from(sender - 1).wrapping_mul(100_000_000));
-        let mouth = Mouth { sender, n: 0, ssrc, sequence, timestamp, hushed: None };
-        Self { address, socket, mouth: Arc::new(Mutex::new(mouth)), talking: None, received, open }
+        let mouth = Arc::new(Mutex::new(Mouth::new(sender)));
+        Self { address, socket, mouth, talking: None, received, open }
     }
 
     /// Where it is.
@@ -129,7 +126,21 @@ impl Drop for Media {
 }
 
 impl Mouth {
-    fn packet(&mut self, first: bool) -> Vec<u8> {
+    /// One that has said nothing yet; `sender`, from 1 on, is its name in its packets.
+    pub(crate) fn new(sender: u16) -> Self {
+        // Each counts from elsewhere, and soon round (RFC 3550: from anywhere).
+        let (ssrc, sequence) = (0xCA00_0000 | u32::from(sender), 65_500_u16.wrapping_sub(sender.wrapping_mul(3000)));
+        let timestamp = 0xFFFF_F000_u32.wrapping_sub(u32::from(sender - 1).wrapping_mul(100_000_000));
+        Self { sender, n: 0, ssrc, sequence, timestamp, hushed: None }
+    }
+
+    /// The number of the next packet.
+    pub(crate) fn next(&self) -> u32 {
+        self.n
+    }
+
+    /// The next packet; the `first` of a talk spurt is marked.
+    pub(crate) fn packet(&mut self, first: bool) -> Vec<u8> {
         if let Some(hushed) = self.hushed.take() {
             let packets = hushed.elapsed().as_millis() / PACKET.as_millis();
             self.timestamp = self.timestamp.wrapping_add(u32::try_from(packets).unwrap_or_default() * SAMPLES);
