@@ -90,6 +90,16 @@ pub enum Request<'a> {
         /// The channel, which must be in Stasis.
         channel_id: &'a str,
     },
+    /// Lets nobody hear the channel, and the channel nobody; what Asterisk hands on natively is not touched, nor handed on meanwhile.
+    Mute {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
+    /// Takes that back; without effect where nothing is muted.
+    Unmute {
+        /// The channel, which must be in Stasis.
+        channel_id: &'a str,
+    },
     /// Answers an inbound channel.
     Answer {
         /// The channel, which must be in Stasis.
@@ -263,6 +273,8 @@ impl Request<'_> {
             Self::Ring { channel_id } => post("ring", channel(channel_id, "/ring")),
             Self::StopRinging { channel_id } => delete("stop_ringing", channel(channel_id, "/ring")),
             Self::Progress { channel_id } => post("progress", channel(channel_id, "/progress")),
+            Self::Mute { channel_id } => post("mute", channel(channel_id, "/mute")).query("direction", "both"),
+            Self::Unmute { channel_id } => delete("unmute", channel(channel_id, "/mute")).query("direction", "both"),
             Self::Answer { channel_id } => post("answer", channel(channel_id, "/answer")),
             Self::CreateBridge { bridge_id, name, proxied } => {
                 let kind = if proxied { "mixing,proxy_media" } else { "mixing" };
@@ -270,19 +282,10 @@ impl Request<'_> {
             }
             Self::AddChannels { bridge_id, channel_ids, unseen } => add_channels(bridge_id, channel_ids, unseen),
             Self::DeleteBridge { bridge_id } => delete("delete_bridge", bridge(bridge_id, "")),
-            Self::HangUp { channel_id, reason } => {
-                let hang_up = delete("hang_up", channel(channel_id, ""));
-                match reason {
-                    Some(HangUpReason::Q850(cause)) => hang_up.query("reason_code", cause),
-                    Some(HangUpReason::Word(word)) => hang_up.query("reason", word),
-                    None => hang_up,
-                }
-            }
+            Self::HangUp { channel_id, reason } => hang_up(delete("hang_up", channel(channel_id, "")), reason),
             Self::ContinueInDialplan { channel_id, context, exten, priority } => {
-                post("continue", channel(channel_id, "/continue"))
-                    .query("context", context)
-                    .query("extension", exten)
-                    .query("priority", priority)
+                let onward = post("continue", channel(channel_id, "/continue"));
+                onward.query("context", context).query("extension", exten).query("priority", priority)
             }
             Self::SetChannelVariable { channel_id, variable, value } => {
                 post("set_variable", channel(channel_id, "/variable")).query("variable", variable).query("value", value)
@@ -305,6 +308,14 @@ impl Request<'_> {
                 get("get_endpoint", format!("endpoints/PJSIP/{}", token(endpoint.as_str())))
             }
         }
+    }
+}
+
+fn hang_up(hang_up: Rendered, reason: Option<HangUpReason>) -> Rendered {
+    match reason {
+        Some(HangUpReason::Q850(cause)) => hang_up.query("reason_code", cause),
+        Some(HangUpReason::Word(word)) => hang_up.query("reason", word),
+        None => hang_up,
     }
 }
 

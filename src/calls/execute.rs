@@ -46,6 +46,8 @@ pub(crate) fn ask(call: &Call, lane: &Lane, op: Op) -> Option<Pending> {
         }
         Op::Listen(n) => set(lane, &id.leg(n), "TALK_DETECT(set)", FIRST_SOUND),
         Op::StopListening(n) => set(lane, &id.leg(n), "TALK_DETECT(remove)", ""),
+        Op::Mute(n) => lane.send(Request::Mute { channel_id: &id.leg(n) }),
+        Op::Unmute(n) => lane.send(Request::Unmute { channel_id: &id.leg(n) }),
         Op::Look(n) => get(lane, &id.leg(n), LATEST_ANSWER),
         Op::LookForMedia(n) => get(lane, &id.leg(n), MEDIA_ADDRESS),
         Op::Dial { n, timeout } => {

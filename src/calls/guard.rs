@@ -62,6 +62,8 @@ pub(super) async fn clear(remains: Remains, panic: Panic, mut inputs: mpsc::Unbo
     let Remains { mut call, lane, context, recorded } = remains;
     let (id, at) = (call.facts.call_id, context.clock.now());
     error!(call = %id, place = panic.place, error = panic.message, "the call's task panicked; the call is ended");
+    // A client that answered and was not brought together with its caller yet: the caller hears of a failure, not of an answer.
+    call.withdraw_unjoined(AttemptOutcome::Failed);
     let answered = call.caller_leg() == CallerLeg::Up || call.attempts.iter().any(|attempt| attempt.answered.is_some());
     let sip = if answered { 200 } else { rejection(Ending::Failed, &context.limits.rejections) };
     call.end.get_or_insert(End { ending: Ending::Failed, by: HungUpBy::System, at, within: None, sip, cause: None });

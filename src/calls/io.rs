@@ -274,6 +274,11 @@ pub enum Op {
     Listen(u32),
     /// Take that back: while it listens, Asterisk takes every packet apart.
     StopListening(u32),
+    /// Let nobody hear attempt n's client, nor it anybody, until both parties are there: a packet that Asterisk's core passes on before
+    /// the bridge is native has another SSRC than the next one.
+    Mute(u32),
+    /// Take that back, on which the bridge becomes native.
+    Unmute(u32),
     /// Look for a provisional answer of attempt n's client of which no event tells.
     Look(u32),
     /// Look whether the answer of attempt n's client carried media that Asterisk can use.
@@ -305,6 +310,8 @@ impl fmt::Display for Op {
             Self::Join { n, .. } => write!(f, "join({n})"),
             Self::Listen(n) => write!(f, "listen({n})"),
             Self::StopListening(n) => write!(f, "stop_listening({n})"),
+            Self::Mute(n) => write!(f, "mute({n})"),
+            Self::Unmute(n) => write!(f, "unmute({n})"),
             Self::Look(n) => write!(f, "look({n})"),
             Self::LookForMedia(n) => write!(f, "look_for_media({n})"),
             Self::Dial { n, .. } => write!(f, "dial({n})"),

@@ -109,6 +109,8 @@ pub struct Call {
     caller_in: Option<BridgeKind>,
     /// Asterisk did not take the caller's time limit yet.
     limit_owed: bool,
+    /// The client that talks may still be muted.
+    unmute_owed: bool,
     /// The client is in the bridge; whether Asterisk answered the caller is not known.
     answer_unknown: bool,
     /// Asterisk would not answer the caller: what became of it is on its way here.
@@ -157,6 +159,7 @@ impl Call {
             bridges: Bridges::default(),
             caller_in: None,
             limit_owed: false,
+            unmute_owed: false,
             answer_unknown: false,
             answer_refused: false,
             caller: CallerLeg::Waiting,
@@ -194,8 +197,9 @@ impl Call {
             caller_in: Some(bridge),
             caller: CallerLeg::Up,
             timeline: vec![adopted],
-            // Whether the earlier run came to set it is not known.
+            // Whether the earlier run came to do either is not known.
             limit_owed: true,
+            unmute_owed: true,
             retry: Some((now.mono, Duration::from_secs(2))),
             ..Self::new(facts, limits, 0, arrived)
         }

@@ -42,7 +42,7 @@ fn an_answered_call_from_arrival_to_record() {
     bench.now.mono += Duration::from_secs(2);
     let join = Op::Join { n: 1, bridge: NATIVE, with_caller: false };
     let limit = Op::LimitCaller(Duration::from_secs(3605));
-    assert_eq!(bench.answer(1), [Op::LookForMedia(1), Op::AnswerCaller, join, limit]);
+    assert_eq!(bench.answer(1), [Op::Mute(1), Op::LookForMedia(1), Op::AnswerCaller, join, Op::Unmute(1), limit]);
     bench.now.mono += Duration::from_secs(30);
     assert_eq!(bench.give(Input::CallerGone), [Op::HangUpLeg(1)]);
     assert!(bench.released.is_empty(), "the permit stays until the leg is gone");

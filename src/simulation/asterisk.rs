@@ -318,11 +318,30 @@ impl Asterisk {
         let caller =
             up.iter().find_map(|(id, role)| if let Role::Caller(call) = role { Some((id, *call)) } else { None });
         let leg = up.iter().find_map(|(id, role)| if let Role::Leg { n, .. } = role { Some((id, *n)) } else { None });
-        let (Some((caller, call)), Some((leg, n))) = (caller, leg) else { return };
+        if let (Some((caller, call)), Some((leg, n))) = (caller, leg) {
+            Self::begin_talk((caller, call), (leg, n), around);
+        }
+    }
+
+    /// A caller is answered by request: its client is up already, and may be on its way into the bridge. That is an answer, also where one
+    /// of them goes before they are together.
+    fn meet_apart(&self, id: &str, around: &mut Around<'_>) {
+        let up = |chan: &&Chan| chan.state == ChannelState::Up && !chan.cancelled && !chan.going;
+        let Some(Role::Caller(call)) = self.channels.get(id).filter(up).map(|chan| chan.role) else { return };
+        let leg = self.channels.iter().filter(|(_, chan)| up(chan)).find_map(|(leg, chan)| match chan.role {
+            Role::Leg { call: of, n, .. } if around.truth.index(of) == Some(call) => Some((leg, n)),
+            _ => None,
+        });
+        if let Some((leg, n)) = leg {
+            Self::begin_talk((id, call), (leg, n), around);
+        }
+    }
+
+    fn begin_talk((caller, call): (&str, usize), (leg, n): (&str, u32), around: &mut Around<'_>) {
         if around.truth.met(call, n, around.now) {
             for (party, after) in parties::talk(around.chance, around.truth.longest_talk()) {
                 let id = if party == parties::Party::Caller { caller } else { leg };
-                around.later(after, Due::HangsUp(id.clone()));
+                around.later(after, Due::HangsUp(id.to_owned()));
             }
         }
     }

@@ -119,15 +119,16 @@ async fn a_panic_at_any_step_ends_that_call_alone_with_one_record() {
         // Its dial was on its way out: nobody saw whether it was answered.
         ("leg_ready(1) dialling(1)", 503, vec![(O::Unknown, true)]),
         ("ringing(1) dialling(1)", 503, vec![(O::Unknown, true)]),
-        ("answered(1) talking(1)", 200, vec![(O::Answered, true)]),
-        ("show talking(1)", 200, vec![(O::Answered, true)]),
+        ("answered(1) talking(1)", 503, vec![(O::Unknown, true)]),
+        ("caller_up talking(1)", 200, vec![(O::Answered, true)]),
     ]
     .into_iter()
     .enumerate()
     {
         let caller = format!("+4477009001{n:02}");
         set_trap(&caller, at);
-        let behaviour = if sip == 503 { Behaviour::no_answer() } else { Behaviour::answers(0) };
+        let answers = at.ends_with("talking(1)");
+        let behaviour = if answers { Behaviour::answers(0) } else { Behaviour::no_answer() };
         site.asterisk.endpoint("client-1", behaviour);
         let ended = site.call(&caller).ended().await;
         assert!(matches!(ended, CallerEnd::Ended { sip: told, .. } if told == sip), "{at}: {ended:?}");
@@ -148,7 +149,7 @@ async fn after_a_panic_a_permit_is_kept_until_its_leg_is_gone() {
     let only = Link { max_concurrency: Some(1), count_on: CountOn::Attempted, ..link(1) };
     let mut site = Site::start(&[only]).await;
     site.asterisk.endpoint("client-1", Behaviour::answers(300));
-    set_trap("+447700900200", "answered(1) talking(1)");
+    set_trap("+447700900200", "caller_up talking(1)");
     let call = site.call("+447700900200");
     let leg = site.asterisk.until_request("dial").await.path.replace("/dial", "");
     site.asterisk.fault(&format!("DELETE channels/{}", call.id()), 1, Fault::Ignore);
@@ -186,7 +187,7 @@ async fn a_call_that_had_ended_before_the_panic_keeps_its_ending_and_its_one_rec
 async fn a_history_that_cannot_be_told_leaves_a_record_of_the_arrival() {
     let mut site = Site::start(&[link(1)]).await;
     // The first panic brings the guard in, the second one is the guard's own.
-    set_trap("+447700900400", "answered(1) talking(1)");
+    set_trap("+447700900400", "caller_up talking(1)");
     set_trap("+447700900400", "record talking(1)");
     site.call("+447700900400").ended().await;
     let record = site.record().await;

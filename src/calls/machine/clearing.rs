@@ -116,7 +116,7 @@ impl Call {
 
     /// The client answered and has not come together with the caller, who was not answered: it counts as not answered. Returns
     /// whether that is so.
-    pub(super) fn withdraw_unjoined(&mut self, verdict: AttemptOutcome) -> bool {
+    pub(crate) fn withdraw_unjoined(&mut self, verdict: AttemptOutcome) -> bool {
         let unanswered = self.phase == Phase::Talking && self.caller != CallerLeg::Up;
         let Some(attempt) = self.attempts.last_mut().filter(|attempt| unanswered && attempt.awaited) else {
             return false;
@@ -269,6 +269,9 @@ impl Call {
         if let Some(until) = until.filter(|_| self.limit_owed) {
             self.limit_owed = false;
             asks.push(Op::LimitCaller(until.saturating_sub(now.mono) + BEHIND));
+        }
+        if self.phase == Phase::Talking && std::mem::take(&mut self.unmute_owed) {
+            asks.push(Op::Unmute(self.last_n()));
         }
         let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
         self.retry = (!asks.is_empty()).then(|| (now.mono + wait, wait));

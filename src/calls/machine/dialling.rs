@@ -236,6 +236,10 @@ impl Call {
                     attempt.hang_up_unsent = true;
                 }
             }
+            Op::Unmute(_) if !absent => {
+                self.unmute_owed = true;
+                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+            }
             Op::LimitCaller(_) if !absent => {
                 self.limit_owed = true;
                 self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));

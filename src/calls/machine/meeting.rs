@@ -3,8 +3,8 @@
 //! A leg that is in a bridge with the caller before the answer gets packets of Asterisk's core first and, where the bridge then hands
 //! packets on as they are, the other party's own ones: another SSRC and sequence after a packet or two, on which phones were measured to
 //! play nothing any more. So the parties meet when the client is first heard, in a bridge that keeps to the core, or else at the answer:
-//! the caller is answered, and the leg joins it after that, for only a bridge whose parties are both up when the last one comes is
-//! sure to hand packets on at once.
+//! the caller is answered, the leg joins it, and until both are there the leg is muted, so that the core passes nothing on. That the
+//! leg is heard again makes Asterisk look at the bridge once more, which is native from then on.
 
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ impl Call {
 
     /// Attempt n was answered.
     fn meet_at_answer(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let max = self.max_duration();
+        let (max, native) = (self.max_duration(), self.caller_in != Some(BridgeKind::Proxied));
         let Some(attempt) = self.attempt_mut(n) else { return };
         let listening = std::mem::take(&mut attempt.listening);
         match attempt.place {
@@ -196,6 +196,9 @@ impl Call {
                 attempt.awaited = true;
                 if listening {
                     effects.push(Effect::Ask(Op::StopListening(n)));
+                }
+                if native {
+                    effects.push(Effect::Ask(Op::Mute(n)));
                 }
                 effects.push(Effect::Ask(Op::LookForMedia(n)));
             }
@@ -249,6 +252,9 @@ impl Call {
         effects.push(Effect::Ask(Op::AnswerCaller));
         self.make_bridge(bridge, effects);
         effects.push(Effect::Ask(Op::Join { n, bridge, with_caller }));
+        if bridge == BridgeKind::Native {
+            effects.push(Effect::Ask(Op::Unmute(n)));
+        }
         effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
     }
 

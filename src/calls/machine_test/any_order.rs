@@ -25,7 +25,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         Just(Failure::NotSent),
         Just(Failure::Unknown),
     ];
-    let op = (0_u8..17, n.clone()).prop_map(|(kind, n)| match kind {
+    let op = (0_u8..19, n.clone()).prop_map(|(kind, n)| match kind {
         0 => Op::CreateLeg(n),
         1 => Op::Join { n, bridge: BridgeKind::Native, with_caller: true },
         10 => Op::Join { n, bridge: BridgeKind::Proxied, with_caller: false },
@@ -34,6 +34,8 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         13 => Op::Look(n),
         14 => Op::LookForMedia(n),
         15 => Op::Progress,
+        17 => Op::Mute(n),
+        18 => Op::Unmute(n),
         16 => Op::CreateBridge(BridgeKind::Proxied),
         2 => Op::Dial { n, timeout: Duration::ZERO },
         3 => Op::HangUpLeg(n),

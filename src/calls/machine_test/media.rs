@@ -38,7 +38,11 @@ fn without_early_media_the_caller_rings_and_is_joined_on_the_answer() {
     let mut bench = dialled(&[link(1)]);
     assert_eq!(bench.give(Input::LegProgress(1)), [Op::RingCaller]);
     assert_eq!(bench.give(Input::LegRinging(1)), [], "once");
-    assert_eq!(bench.give(Input::LegAnswered(1)), [Op::LookForMedia(1)], "not before it is known to be heard");
+    assert_eq!(
+        bench.give(Input::LegAnswered(1)),
+        [Op::Mute(1), Op::LookForMedia(1)],
+        "not before it is known to be heard"
+    );
     let asked = bench.give(Input::LegMedia { n: 1, usable: true });
     assert!(
         matches!(asked[..], [Op::AnswerCaller, JOIN_1, Op::LimitCaller(_)]),
@@ -62,9 +66,9 @@ fn the_ringing_goes_on_through_the_next_attempt() {
     assert_eq!(bench.gone(1, 17, 486), [Op::CreateLeg(2)]);
     assert!(matches!(bench.give(Input::LegReady(2))[..], [Op::Dial { n: 2, .. }]));
     assert_eq!(bench.give(Input::LegProgress(2)), []);
-    assert_eq!(bench.give(Input::LegAnswered(2)), [Op::LookForMedia(2)]);
+    assert_eq!(bench.give(Input::LegAnswered(2)), [Op::Mute(2), Op::LookForMedia(2)]);
     let asked = bench.give(Input::LegMedia { n: 2, usable: true });
-    assert!(matches!(asked[..], [Op::AnswerCaller, join, Op::LimitCaller(_)] if join == native(2, false)), "{asked:?}");
+    assert!(asked.starts_with(&[Op::AnswerCaller, native(2, false), Op::Unmute(2)]), "{asked:?}");
 }
 
 #[test]
@@ -314,7 +318,7 @@ fn announced_media_that_is_not_heard_is_ringing_to_the_caller() {
     assert_eq!(bench.give(Input::LegProgress(1)), [Op::Listen(1), Op::CreateBridge(PROXIED)]);
     assert_eq!(bench.after(Duration::from_secs(1)), []);
     let asked = bench.give(Input::LegAnswered(1));
-    assert_eq!(asked, [Op::StopListening(1), Op::LookForMedia(1)]);
+    assert_eq!(asked, [Op::StopListening(1), Op::Mute(1), Op::LookForMedia(1)]);
     assert!(
         bench.give(Input::LegMedia { n: 1, usable: true }).contains(&JOIN_1),
         "who meet at the answer talk natively"
@@ -404,4 +408,15 @@ fn an_older_asterisk_brings_them_together_before_the_dial() {
     assert_eq!(bench.give(Input::Joined(1)), []);
     assert!(matches!(bench.give(Input::LegAnswered(1))[..], [Op::LimitCaller(_)]));
     assert_eq!(bench.give(Input::Joined(1)), []);
+}
+
+#[test]
+fn a_client_that_may_still_be_muted_is_not_left_so() {
+    let mut bench = dialled(&[link(1)]);
+    bench.answer(1);
+    bench.give(Input::RequestFailed(Op::Unmute(1), Failure::NotSent));
+    assert_eq!(bench.give(Input::NodeUp), [Op::Unmute(1)]);
+    bench.give(Input::RequestFailed(Op::Unmute(1), Failure::Unknown));
+    assert_eq!(bench.after(Duration::from_secs(4)), [Op::Unmute(1)]);
+    assert_eq!(bench.after(Duration::from_secs(60)), []);
 }

@@ -29,9 +29,8 @@ impl Asterisk {
         match (asked.method, &path[..]) {
             ("POST", ["channels", "create"]) => self.create(asked, around),
             ("POST", ["channels", id, "dial"]) => self.ask_dial(id, asked, around),
-            ("POST", ["channels", id, "ring" | "progress"]) | ("DELETE", ["channels", id, "ring"]) => {
-                self.in_stasis(id).map_or_else(|no| no, |_| done())
-            }
+            ("POST", ["channels", id, "ring" | "progress" | "mute"])
+            | ("DELETE", ["channels", id, "ring" | "mute"]) => self.in_stasis(id).map_or_else(|no| no, |_| done()),
             ("POST", ["channels", id, "answer"]) => self.ask_answer(id, around),
             ("POST", ["channels", id, "continue"]) => self.go_on(id, around),
             ("POST", ["channels", id, "variable"]) => self.set_variable(id, asked, around),
@@ -118,7 +117,7 @@ impl Asterisk {
             return no;
         }
         self.caller_up(id, around);
-        self.meet(id, around);
+        self.meet_apart(id, around);
         done()
     }
 

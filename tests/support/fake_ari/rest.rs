@@ -81,7 +81,7 @@ fn on_channel(world: &mut World, id: &str, verb: &str, request: &Seen) -> Answer
         _ if !channel.in_stasis => return refuse(409, "Channel not in Stasis application"),
         "ring" if request.method == "DELETE" => {}
         "ring" => channel.hears_ringing = true,
-        "progress" => {}
+        "progress" | "mute" => {}
         "answer" => world.bring_up(id),
         "continue" => {
             let (context, exten, priority) = (text("context"), text("extension"), text("priority"));
