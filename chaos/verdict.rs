@@ -248,8 +248,16 @@ fn caps(evidence: &Evidence, findings: &mut Findings) {
         let legs = evidence.legs.iter().filter(of);
         let (most, limit) = match cap {
             Cap::Total(_, _, limit) => {
-                // Answered is what was up while the caller was there; where nobody knows, it was.
-                let counts = |leg: &&Seen| leg.answered.is_some() && *talked.get(leg.call.as_str()).unwrap_or(&true);
+                // Answered is who was brought together with the caller; where nobody knows, it was. Who answered while the controller was
+                // dead was hung up by the next one, which then dialled another.
+                let replaced = |leg: &Seen| {
+                    let later =
+                        |one: &Seen| !leg.call.is_empty() && one.call == leg.call && one.answered > leg.answered;
+                    evidence.legs.iter().any(|one| one.answered.is_some() && later(one))
+                };
+                let counts = |leg: &&Seen| {
+                    leg.answered.is_some() && !replaced(leg) && *talked.get(leg.call.as_str()).unwrap_or(&true)
+                };
                 (legs.filter(counts).count(), *limit)
             }
             Cap::Link(_, _, limit) | Cap::Client(_, limit) | Cap::Campaign(_, limit) => {

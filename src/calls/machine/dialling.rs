@@ -208,7 +208,7 @@ impl Call {
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
             Op::AnswerCaller if self.is_refused_early(failure) => {
-                self.answer_refused = true;
+                (self.answer_refused, self.answer_unknown) = (true, true);
                 self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
             }
             Op::AnswerCaller if absent => self.caller_absent(now, effects),
@@ -294,7 +294,13 @@ impl Call {
     /// Whether a caller whom Asterisk may have answered by itself cannot be answered for the first time. It was answered and went, or went
     /// unanswered: the events that tell may still be on their way here, and are waited for.
     fn is_refused_early(&self, failure: Failure) -> bool {
-        matches!(failure, Failure::Rejected(_)) && !self.answer_refused && self.awaits_answer()
+        let waits = self.phase == Phase::Talking && self.caller == CallerLeg::Waiting && !self.answer_refused;
+        match failure {
+            // "Failed to answer channel": it has cancelled, most likely.
+            Failure::Rejected(500) => waits,
+            Failure::Rejected(_) => waits && self.awaits_answer(),
+            Failure::NotSent | Failure::Unknown => false,
+        }
     }
 
     /// The client has answered and cannot be brought together with the caller: nobody is left to talk to silence.

@@ -45,7 +45,7 @@ fn without_early_media_the_caller_rings_and_is_joined_on_the_answer() {
     );
     let asked = bench.give(Input::LegMedia { n: 1, usable: true });
     assert!(
-        matches!(asked[..], [Op::AnswerCaller, JOIN_1, Op::LimitCaller(_)]),
+        matches!(asked[..], [Op::AnswerCaller, JOIN_1, Op::Unmute(1), Op::LimitCaller(_)]),
         "both are up when the leg joins: {asked:?}"
     );
     assert_eq!(bench.give(Input::LegMedia { n: 1, usable: true }), [], "once");
@@ -419,4 +419,18 @@ fn a_client_that_may_still_be_muted_is_not_left_so() {
     bench.give(Input::RequestFailed(Op::Unmute(1), Failure::Unknown));
     assert_eq!(bench.after(Duration::from_secs(4)), [Op::Unmute(1)]);
     assert_eq!(bench.after(Duration::from_secs(60)), []);
+}
+
+#[test]
+fn a_caller_that_asterisk_fails_to_answer_has_cancelled_as_its_events_say() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    assert_eq!(bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(500))), [], "they are on their way");
+    assert_eq!(bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) }), [Op::HangUpLeg(1)]);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), ("caller_cancelled", Some(487), None));
+    assert_eq!(bench.released, [(1, false)]);
 }
