@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, Phase};
 use crate::calls::attempt::{Attempt, Leg, Looked, Place};
+use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
 use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
@@ -271,8 +272,12 @@ impl Call {
                 // The caller has heard nothing of it and goes on to the next client, unless something else has answered it.
                 if self.withdraw_unjoined(AttemptOutcome::Failed) {
                     self.hang_up_leg(AttemptOutcome::Failed, now, effects);
-                } else {
+                } else if self.current().is_some_and(|attempt| attempt.early) {
                     self.fail_to_join(now, effects);
+                } else {
+                    // The request to answer the caller went before this one and did not fail: it is up, which its event is about to say.
+                    self.caller_up(now);
+                    self.end_talk(Ending::Failed, now, effects);
                 }
             }
             _ if before_dial && failure == Failure::Unknown => {}

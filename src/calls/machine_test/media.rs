@@ -114,12 +114,14 @@ fn a_caller_who_was_answered_and_whose_client_could_not_be_joined_is_not_left_in
         let mut bench = dialled(&[link(1), link(2)]);
         bench.give(Input::LegAnswered(1));
         bench.give(Input::LegMedia { n: 1, usable: true });
-        bench.give(Input::CallerUp);
+        // That the caller is up is told later: it was asked for before, and did not fail.
         let asked = bench.give(Input::RequestFailed(JOIN_1, failure));
         assert_eq!(asked, [Op::HangUpLeg(1), Op::HangUpCaller(None)], "{failure}");
         bench.gone(1, 16, 0);
         bench.give(Input::CallerGone);
-        assert_eq!(bench.record().ending, "failed", "{failure}");
+        let record = bench.record();
+        assert_eq!((record.ending.as_str(), record.sip_code), ("failed", Some(200)), "{failure}");
+        assert_eq!(bench.released, [(1, true)], "it was answered");
     }
 }
 
