@@ -111,6 +111,8 @@ pub struct Call {
     limit_owed: bool,
     /// The client that talks may still be muted.
     unmute_owed: bool,
+    /// It may not be in the bridge yet.
+    join_owed: bool,
     /// The client is in the bridge; whether Asterisk answered the caller is not known.
     answer_unknown: bool,
     /// Asterisk would not answer the caller: what became of it is on its way here.
@@ -160,6 +162,7 @@ impl Call {
             caller_in: None,
             limit_owed: false,
             unmute_owed: false,
+            join_owed: false,
             answer_unknown: false,
             answer_refused: false,
             caller: CallerLeg::Waiting,

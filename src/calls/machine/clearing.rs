@@ -270,6 +270,10 @@ impl Call {
             self.limit_owed = false;
             asks.push(Op::LimitCaller(until.saturating_sub(now.mono) + BEHIND));
         }
+        if self.phase == Phase::Talking && std::mem::take(&mut self.join_owed) {
+            let (n, bridge) = (self.last_n(), self.caller_in.unwrap_or(BridgeKind::Native));
+            asks.push(Op::Join { n, bridge, with_caller: false });
+        }
         if self.phase == Phase::Talking && std::mem::take(&mut self.unmute_owed) {
             asks.push(Op::Unmute(self.last_n()));
         }

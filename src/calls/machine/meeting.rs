@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::clearing::RETRY_FIRST;
 use super::{BEHIND, Call, CallerLeg, Phase};
 use crate::calls::attempt::{Attempt, Leg, Looked, Place};
 use crate::calls::ending::Ending;
@@ -262,7 +263,7 @@ impl Call {
     /// Attempt n's channel could not be brought together with the caller.
     pub(super) fn not_joined(&mut self, op: Op, failure: Failure, now: Now, effects: &mut Vec<Effect>) {
         let Op::Join { n, with_caller, .. } = op else { return };
-        if with_caller {
+        if with_caller && matches!(failure, Failure::Rejected(_)) {
             // Where the caller is now is not known.
             self.caller_in = None;
         }
@@ -274,10 +275,15 @@ impl Call {
                     self.hang_up_leg(AttemptOutcome::Failed, now, effects);
                 } else if self.current().is_some_and(|attempt| attempt.early) {
                     self.fail_to_join(now, effects);
-                } else {
+                } else if matches!(failure, Failure::Rejected(_)) {
                     // The request to answer the caller went before this one and did not fail: it is up, which its event is about to say.
                     self.caller_up(now);
                     self.end_talk(Ending::Failed, now, effects);
+                } else {
+                    // They may be together, and the caller may be answered: both are asked for again, which does no harm.
+                    (self.join_owed, self.answer_unknown) = (true, true);
+                    self.unmute_owed = true;
+                    self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
                 }
             }
             _ if before_dial && failure == Failure::Unknown => {}

@@ -110,7 +110,7 @@ fn a_client_that_is_not_known_to_be_heard_is_followed_by_the_next_and_the_caller
 
 #[test]
 fn a_caller_who_was_answered_and_whose_client_could_not_be_joined_is_not_left_in_dead_air() {
-    for failure in [Failure::Rejected(400), Failure::Rejected(500), Failure::NotSent, Failure::Unknown] {
+    for failure in [Failure::Rejected(400), Failure::Rejected(500)] {
         let mut bench = dialled(&[link(1), link(2)]);
         bench.give(Input::LegAnswered(1));
         bench.give(Input::LegMedia { n: 1, usable: true });
@@ -435,4 +435,22 @@ fn a_caller_that_asterisk_fails_to_answer_has_cancelled_as_its_events_say() {
     let record = bench.record();
     assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), ("caller_cancelled", Some(487), None));
     assert_eq!(bench.released, [(1, false)]);
+}
+
+#[test]
+fn parties_of_whom_nobody_knows_whether_they_are_together_are_brought_together_again() {
+    for failure in [Failure::NotSent, Failure::Unknown] {
+        let mut bench = dialled(&[link(1), link(2)]);
+        bench.give(Input::LegAnswered(1));
+        bench.give(Input::LegMedia { n: 1, usable: true });
+        bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Unknown));
+        assert_eq!(bench.give(Input::RequestFailed(JOIN_1, failure)), [], "{failure}");
+        assert_eq!(bench.give(Input::NodeUp), [Op::AnswerCaller, JOIN_1, Op::Unmute(1)], "{failure}");
+        bench.give(Input::CallerUp);
+        bench.give(Input::Joined(1));
+        assert_eq!(bench.after(Duration::from_secs(60)), [], "{failure}");
+        bench.give(Input::CallerGone);
+        bench.gone(1, 16, 0);
+        assert_eq!(bench.record().ending, "completed", "{failure}");
+    }
 }
