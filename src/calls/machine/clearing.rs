@@ -105,9 +105,15 @@ impl Call {
         if self.phase != Phase::Talking || self.withdraw_unjoined(AttemptOutcome::AnsweredLate) {
             return;
         }
-        if let Some(attempt) = self.attempts.last_mut()
-            && attempt.answered.is_some_and(|at| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING)
-        {
+        let crossed = |at: Now| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING;
+        if self.current().and_then(|attempt| attempt.answered).is_some_and(crossed) {
+            self.was_not_answered();
+        }
+    }
+
+    /// The client answered, and it is known that the caller was not.
+    pub(super) fn was_not_answered(&mut self) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|_| self.phase == Phase::Talking) {
             attempt.answered = None;
             attempt.verdict = Some(AttemptOutcome::AnsweredLate);
             self.phase = Phase::Dialling;

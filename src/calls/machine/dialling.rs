@@ -217,7 +217,13 @@ impl Call {
                 self.answer_unknown = true;
                 self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
             }
-            Op::AnswerCaller => self.fail_to_join(now, effects),
+            Op::AnswerCaller => {
+                // Asterisk answers whoever is up already with success.
+                if self.caller == CallerLeg::Waiting && matches!(failure, Failure::Rejected(_)) {
+                    self.was_not_answered();
+                }
+                self.fail_to_join(now, effects);
+            }
             Op::Join { .. } => self.not_joined(op, failure, now, effects),
             Op::Listen(n) => self.cannot_listen(n, failure, now, effects),
             Op::Look(n) => self.leg_seen(n, None, now, effects),

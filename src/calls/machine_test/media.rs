@@ -454,3 +454,17 @@ fn parties_of_whom_nobody_knows_whether_they_are_together_are_brought_together_a
         assert_eq!(bench.record().ending, "completed", "{failure}");
     }
 }
+
+#[test]
+fn a_caller_that_asterisk_will_not_answer_was_not_answered_however_long_that_took() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(500)));
+    assert_eq!(bench.after(Duration::from_millis(1_200)), [Op::AnswerCaller]);
+    let asked = bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(500)));
+    assert_eq!(asked, [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    assert_eq!((bench.record().answered_at, &bench.released[..]), (None, &[(1, false)][..]));
+}
