@@ -275,6 +275,9 @@ impl Call {
                     self.hang_up_leg(AttemptOutcome::Failed, now, effects);
                 } else if self.current().is_some_and(|attempt| attempt.early) {
                     self.fail_to_join(now, effects);
+                } else if self.answer_refused && self.caller == CallerLeg::Waiting {
+                    self.was_not_answered();
+                    self.fail_to_join(now, effects);
                 } else if matches!(failure, Failure::Rejected(_)) {
                     // The request to answer the caller went before this one and did not fail: it is up, which its event is about to say.
                     self.caller_up(now);
