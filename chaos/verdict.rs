@@ -163,10 +163,7 @@ fn dials(evidence: &Evidence, findings: &mut Findings) {
 fn talks(evidence: &Evidence, findings: &mut Findings) {
     let rows: HashMap<&str, &Row> =
         evidence.rows.iter().filter_map(|row| Some((row.sip_call_id.as_deref()?, row))).collect();
-    let mut legs: HashMap<&str, Vec<&Seen>> = HashMap::new();
-    for leg in evidence.legs.iter().filter(|leg| leg.answered.is_some()) {
-        legs.entry(&leg.call).or_default().push(leg);
-    }
+    let met = met(evidence);
     for call in &evidence.calls {
         let row = rows.get(call.sip_call_id.as_str());
         if let Some(row) = row {
@@ -175,8 +172,8 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
                 findings.uncertain += 1;
                 findings.widest = findings.widest.max((before - after).as_seconds_f64());
             }
-            let own = legs.get(row.call_id.as_str()).map(Vec::as_slice).unwrap_or_default();
-            if let Some(why) = talk_is_off(call, own, row, &evidence.deaths) {
+            let leg = met.get(row.call_id.as_str()).copied();
+            if let Some(why) = talk_is_off(call, leg, row, &evidence.deaths) {
                 findings.talk.push(format!("{why}; {} ({})", told(call), row.ending));
             }
             findings.compared += usize::from(call.answered.is_some());
@@ -188,8 +185,7 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
         }
         // Without a record, which is a finding by itself, nobody knows whose leg was whose.
         let Some(row) = row else { continue };
-        let mut their_legs = legs.get(row.call_id.as_str()).into_iter().flatten();
-        let centre_hung_up = their_legs.any(|leg| leg.hung_up_here == Some(true));
+        let centre_hung_up = met.get(row.call_id.as_str()).is_some_and(|leg| leg.hung_up_here == Some(true));
         if call.hung_up_here == Some(false) && !centre_hung_up {
             findings.dropped.push(told(call));
         }
@@ -198,7 +194,7 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
 
 /// Why a record's talk is not what the parties had. It ends when the first of them hangs up: while ARI is late, a caller whose call centre
 /// has hung up hears silence for twice that time, which is not talk.
-fn talk_is_off(call: &Seen, legs: &[&Seen], row: &Row, deaths: &[DateTime<Utc>]) -> Option<String> {
+fn talk_is_off(call: &Seen, leg: Option<&Seen>, row: &Row, deaths: &[DateTime<Utc>]) -> Option<String> {
     let Some(answered) = call.answered else {
         let silent = row.talk_ms <= SLACK.num_milliseconds() || row.ended_after.is_some();
         return (!silent).then(|| format!("{} ms recorded, never answered", row.talk_ms));
@@ -215,7 +211,7 @@ fn talk_is_off(call: &Seen, legs: &[&Seen], row: &Row, deaths: &[DateTime<Utc>])
             format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
         });
     }
-    let left = legs.iter().filter(|leg| leg.hung_up_here == Some(true)).filter_map(|leg| leg.ended).min();
+    let left = leg.filter(|leg| leg.hung_up_here == Some(true)).and_then(|leg| leg.ended);
     let talked = (left.map_or(over, |left| left.min(over)) - answered).num_milliseconds();
     let open = row.answered_between().filter(|_| answer_declared(answered, row));
     let open = open.map_or(0, |(since, until)| (until - since).num_milliseconds());
@@ -228,8 +224,22 @@ fn answer_declared(answered: DateTime<Utc>, row: &Row) -> bool {
     row.answered_between().is_some_and(|(since, until)| since - SLACK <= answered && answered <= until + SLACK)
 }
 
+/// By call, the leg that was brought together with the caller: the one that answered last. One that answered while the controller was dead
+/// was hung up by the next controller, which then dialled another.
+fn met(evidence: &Evidence) -> HashMap<&str, &Seen> {
+    let mut met: HashMap<&str, &Seen> = HashMap::new();
+    for leg in evidence.legs.iter().filter(|leg| leg.answered.is_some() && !leg.call.is_empty()) {
+        let last = met.entry(&leg.call).or_insert(leg);
+        if last.answered < leg.answered {
+            *last = leg;
+        }
+    }
+    met
+}
+
 /// No cap is exceeded by the call centres' own count.
 fn caps(evidence: &Evidence, findings: &mut Findings) {
+    let met = met(evidence);
     let answered: HashSet<&str> =
         evidence.calls.iter().filter(|call| call.answered.is_some()).map(|call| call.sip_call_id.as_str()).collect();
     let talked: HashMap<&str, bool> = evidence
@@ -248,13 +258,8 @@ fn caps(evidence: &Evidence, findings: &mut Findings) {
         let legs = evidence.legs.iter().filter(of);
         let (most, limit) = match cap {
             Cap::Total(_, _, limit) => {
-                // Answered is who was brought together with the caller; where nobody knows, it was. Who answered while the controller was
-                // dead was hung up by the next one, which then dialled another.
-                let replaced = |leg: &Seen| {
-                    let later =
-                        |one: &Seen| !leg.call.is_empty() && one.call == leg.call && one.answered > leg.answered;
-                    evidence.legs.iter().any(|one| one.answered.is_some() && later(one))
-                };
+                // Where nobody knows whether the caller was answered, it was.
+                let replaced = |leg: &Seen| met.get(leg.call.as_str()).is_some_and(|last| last.answered > leg.answered);
                 let counts = |leg: &&Seen| {
                     leg.answered.is_some() && !replaced(leg) && *talked.get(leg.call.as_str()).unwrap_or(&true)
                 };
