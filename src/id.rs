@@ -102,6 +102,11 @@ pub enum BridgeKind {
     Proxied,
 }
 
+impl BridgeKind {
+    /// All that a call may have.
+    pub const ALL: [Self; 2] = [Self::Native, Self::Proxied];
+}
+
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)
@@ -138,7 +143,7 @@ mod tests {
     fn legs_and_bridges_name_their_call() {
         let call = CallId::derive(at(1), "n", "c");
         assert_eq!(CallId::parse_leg(&call.leg(12)), Some((call, 12)));
-        for kind in [BridgeKind::Native, BridgeKind::Proxied] {
+        for kind in BridgeKind::ALL {
             assert_eq!(CallId::parse_bridge(&call.bridge(kind)), Some(call));
         }
         assert_eq!(CallId::parse_bridge(&format!("br-{call}-other")), None);

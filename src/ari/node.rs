@@ -318,26 +318,16 @@ impl NodeHandle {
     ///
     /// # Errors
     /// Any [`Error`]; a list changes nothing, so it may be asked for again.
-    pub async fn list_channels(&self, known: &[String]) -> Result<Listing<Channel>, Error> {
-        match self.list("list_channels", "channels").await {
-            Err(Error::Rejected { status: 500, .. }) => {
-                self.one_by_one("channels", known, |application| application.channel_ids).await
-            }
-            list => Ok(Listing { told: list?, untold: Vec::new() }),
-        }
+    pub async fn list_channels(&self, known: impl FnOnce() -> Vec<String>) -> Result<Listing<Channel>, Error> {
+        self.listing("list_channels", "channels", known, |application| application.channel_ids).await
     }
 
     /// All bridges of the node, likewise.
     ///
     /// # Errors
     /// Any [`Error`]; a list changes nothing, so it may be asked for again.
-    pub async fn list_bridges(&self, known: &[String]) -> Result<Listing<Bridge>, Error> {
-        match self.list("list_bridges", "bridges").await {
-            Err(Error::Rejected { status: 500, .. }) => {
-                self.one_by_one("bridges", known, |application| application.bridge_ids).await
-            }
-            list => Ok(Listing { told: list?, untold: Vec::new() }),
-        }
+    pub async fn list_bridges(&self, known: impl FnOnce() -> Vec<String>) -> Result<Listing<Bridge>, Error> {
+        self.listing("list_bridges", "bridges", known, |application| application.bridge_ids).await
     }
 
     /// Who this Asterisk is, over HTTP, whether a socket is connected or not.
@@ -372,17 +362,34 @@ impl NodeHandle {
         &self.shared.apps[usize::from(app) % self.shared.apps.len()]
     }
 
+    /// A collection as it is listed, else one by one.
+    async fn listing<T>(
+        &self,
+        kind: &'static str,
+        collection: &str,
+        known: impl FnOnce() -> Vec<String>,
+        of: fn(Application) -> Vec<String>,
+    ) -> Result<Listing<T>, Error>
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+    {
+        match self.list(kind, collection).await {
+            Err(Error::Rejected { status: 500, .. }) => self.one_by_one(collection, known(), of).await,
+            list => Ok(Listing { told: list?, untold: Vec::new() }),
+        }
+    }
+
     /// The objects of our applications and those that are known, each by a request of its own.
     async fn one_by_one<T>(
         &self,
         collection: &str,
-        known: &[String],
+        known: Vec<String>,
         of: fn(Application) -> Vec<String>,
     ) -> Result<Listing<T>, Error>
     where
         T: serde::de::DeserializeOwned,
     {
-        let mut ids: BTreeSet<String> = known.iter().cloned().collect();
+        let mut ids: BTreeSet<String> = known.into_iter().collect();
         for app in &self.shared.apps {
             // An application that is not there says nothing about its channels: what is not listed would be taken for gone.
             ids.extend(of(self.http(Request::GetApplication { app: app.name() }).await?.json()?));

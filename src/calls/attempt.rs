@@ -42,7 +42,7 @@ pub(crate) enum Place {
 }
 
 /// How often a silent client's channel was looked at for provisional answers of which no event tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Looked {
     Never,
     /// Soon, so that the caller hears ringing.

@@ -159,8 +159,7 @@ impl Clearing {
 
     fn finish(mut self, recorded: bool) {
         // Which of them it had is not trusted; of the other Asterisk says that there is none.
-        self.ask(Op::DestroyBridge(BridgeKind::Native));
-        self.ask(Op::DestroyBridge(BridgeKind::Proxied));
+        BridgeKind::ALL.into_iter().for_each(|kind| self.ask(Op::DestroyBridge(kind)));
         let Self { call, context, .. } = self;
         let now = context.clock.now();
         if !recorded {

@@ -73,8 +73,12 @@ struct Bridges {
 }
 
 impl Bridges {
-    fn of(kind: BridgeKind) -> Self {
-        Self { native: kind == BridgeKind::Native, proxied: kind == BridgeKind::Proxied }
+    /// Whether that of this kind was.
+    fn asked(&mut self, kind: BridgeKind) -> &mut bool {
+        match kind {
+            BridgeKind::Native => &mut self.native,
+            BridgeKind::Proxied => &mut self.proxied,
+        }
     }
 }
 
@@ -188,6 +192,8 @@ impl Call {
         now: Now,
     ) -> Self {
         let adopted = Moment { at: now, event: format!("adopted while talking({})", attempt.n) };
+        let mut bridges = Bridges::default();
+        *bridges.asked(bridge) = true;
         Self {
             phase: Phase::Talking,
             did: decision.did,
@@ -196,7 +202,7 @@ impl Call {
             heard: now,
             unwatched: Some((lived, now.mono)),
             before,
-            bridges: Bridges::of(bridge),
+            bridges,
             caller_in: Some(bridge),
             caller: CallerLeg::Up,
             timeline: vec![adopted],
@@ -456,6 +462,11 @@ impl Call {
         } else if self.retry.is_some_and(|(at, _)| now.mono >= at) {
             self.ask_again(false, now, effects);
         }
+    }
+
+    /// What did not go through is asked for again, soon, unless something is already due.
+    fn ask_soon(&mut self, now: Now) {
+        self.retry = self.retry.or(Some((now.mono + clearing::RETRY_FIRST, clearing::RETRY_FIRST)));
     }
 
     fn attempt_mut(&mut self, n: u32) -> Option<&mut Attempt> {

@@ -195,7 +195,7 @@ impl<'a> Listed<'a> {
 
     /// Which of the call's bridges this channel is in, and the ids of all channels in that.
     fn bridge_of(&self, call: CallId, channel_id: &str) -> Option<(BridgeKind, &'a [String])> {
-        [BridgeKind::Native, BridgeKind::Proxied].into_iter().find_map(|kind| {
+        BridgeKind::ALL.into_iter().find_map(|kind| {
             let members = &self.bridges.get(call.bridge(kind).as_str())?.channels;
             members.iter().any(|member| member == channel_id).then_some((kind, &members[..]))
         })

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::config::Config;
 use crate::plan::{Did, Document};
-use crate::routing::number::readers::Claim;
+use crate::routing::number::readers::{Claim, told};
 use crate::screen::{Resolver, Screen};
 use crate::store::{self, Db};
 
@@ -81,10 +81,8 @@ fn warnings(config: &Config, document: &Document) -> Vec<String> {
         let claims: Vec<_> = state.dids.iter().map(|(number, did)| claim(number, did)).collect();
         for (raw, other) in config.readers().overlaps(&claims, |_| true) {
             let (raw, other) = (claims[raw], claims[other]);
-            warnings.push(format!(
-                "dids[{:?}] of {} may be read as {} of {}, who then gets its calls",
-                raw.number, raw.seller, other.number, other.seller
-            ));
+            let place = format!("dids[{:?}]", raw.number);
+            warnings.push(told((&place, raw.seller), (other.number, other.seller)));
         }
     }
     warnings

@@ -145,7 +145,7 @@ async fn a_restarted_asterisk_is_told_by_its_start_time_and_version() {
     assert_eq!(rig.expect_down().await, DownReason::Lost);
     let after = rig.expect_up().await;
     assert!(after.startup_time > before.startup_time, "{before:?} {after:?}");
-    assert_eq!(rig.node.list_channels(&[]).await, Ok(Listing { told: vec![], untold: vec![] }));
+    assert_eq!(rig.node.list_channels(Vec::new).await, Ok(Listing { told: vec![], untold: vec![] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

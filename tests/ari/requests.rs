@@ -204,11 +204,11 @@ async fn lists_go_over_http_and_name_what_lives() {
         .send(Request::AddChannels { bridge_id: "br-x", channel_ids: &[call.id()], unseen: false })
         .await
         .expect("joined");
-    let channels = rig.node.list_channels(&[]).await.expect("channels").told;
+    let channels = rig.node.list_channels(Vec::new).await.expect("channels").told;
     assert_eq!(channels.len(), 1);
     assert_eq!((channels[0].id.as_str(), channels[0].exten.as_str()), (call.id(), "+442079460000"));
     assert!(channels[0].app_data.starts_with("cc-1,inbound,"), "{}", channels[0].app_data);
-    let bridges = rig.node.list_bridges(&[]).await.expect("bridges").told;
+    let bridges = rig.node.list_bridges(Vec::new).await.expect("bridges").told;
     assert_eq!(bridges.len(), 1);
     assert_eq!(bridges[0].channels, [call.id()]);
     let lists = rig.fake.requests().into_iter().filter(|seen| seen.path == "channels" || seen.path == "bridges");

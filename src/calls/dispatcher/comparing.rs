@@ -1,6 +1,7 @@
 //! After every (re)connect and at intervals: asks for Asterisk's lists, compares, and acts on what follows.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -54,7 +55,7 @@ impl Dispatcher {
                 panics::trap(|| format!("comparing {}", handle.name()));
                 // Who answers the lists is asked with them: at the socket's connecting it may have been another.
                 let info = async { Ok(handle.info().await.ok()) };
-                let lists = tokio::try_join!(handle.list_channels(&channels), handle.list_bridges(&bridges), info);
+                let lists = tokio::try_join!(handle.list_channels(channels), handle.list_bridges(bridges), info);
                 lists.map(|(channels, bridges, info)| Lists {
                     channels: channels.told,
                     untold: channels.untold,
@@ -142,24 +143,30 @@ impl Dispatcher {
         }
     }
 
-    /// Channels that the node has or may have, as far as is known here.
-    pub(super) fn known_channels(&self, node: usize) -> Vec<String> {
-        let (registry, state) = (&self.context.registry, &self.nodes[node]);
-        let calls = registry.calls_on(node);
-        let held: Vec<PermitKey> = registry.book().ledger.held().map(|(key, _)| key).collect();
-        let live: HashSet<CallId> = calls.iter().map(|(call, _)| *call).collect();
-        let ours = |call: &CallId| state.left.contains_key(call) || live.contains(call);
-        let legs = held.iter().filter(|(call, _)| ours(call)).map(|(call, n)| call.leg(*n));
-        let left = state.left.values().map(|noted| noted.call.record.uniqueid.clone());
-        let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
-        callers.chain(legs).chain(left).chain(state.orphans.keys().cloned()).collect()
+    /// Tells, should anybody ask, which channels the node has or may have, as far as is known here.
+    pub(super) fn known_channels(&self, node: usize) -> impl FnOnce() -> Vec<String> + Send + use<> {
+        let (registry, state) = (Arc::clone(&self.context.registry), &self.nodes[node]);
+        let left: HashSet<CallId> = state.left.keys().copied().collect();
+        let callers_left = state.left.values().map(|noted| noted.call.record.uniqueid.clone());
+        let others: Vec<String> = callers_left.chain(state.orphans.keys().cloned()).collect();
+        move || {
+            let calls = registry.calls_on(node);
+            let ours: HashSet<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
+            let held: Vec<PermitKey> = registry.book().ledger.held().map(|(key, _)| key).collect();
+            let legs = held.iter().filter(|(call, _)| ours.contains(call)).map(|(call, n)| call.leg(*n));
+            let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
+            callers.chain(legs).chain(others).collect()
+        }
     }
 
-    /// Bridges of the node's calls.
-    fn known_bridges(&self, node: usize) -> Vec<String> {
-        let live = self.context.registry.calls_on(node).into_iter().map(|(call, _)| call);
-        let calls = live.chain(self.nodes[node].left.keys().copied());
-        calls.flat_map(|call| [BridgeKind::Native, BridgeKind::Proxied].map(|kind| call.bridge(kind))).collect()
+    /// Likewise the bridges of the node's calls.
+    fn known_bridges(&self, node: usize) -> impl FnOnce() -> Vec<String> + Send + use<> {
+        let (registry, left) = (Arc::clone(&self.context.registry), self.nodes[node].left.keys().copied());
+        let left: Vec<CallId> = left.collect();
+        move || {
+            let calls = registry.calls_on(node).into_iter().map(|(call, _)| call).chain(left);
+            calls.flat_map(|call| BridgeKind::ALL.map(|kind| call.bridge(kind))).collect()
+        }
     }
 
     /// Channels of ours of which Asterisk can tell nothing: no event, no list. The dialplan's fallback knows what they said, and leaves a

@@ -120,7 +120,7 @@ impl Dispatcher {
         let known = self.known_channels(node);
         tokio::spawn(async move {
             panics::trap(|| format!("looking at {}", handle.name()));
-            let channels = handle.list_channels(&known).await.map(|listing| listing.told);
+            let channels = handle.list_channels(known).await.map(|listing| listing.told);
             // The receiver lives as long as the dispatcher; after it nobody looks.
             drop(reports.send(Report::Elsewhere { node, channels }));
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BEHIND, Bridges, Call, CallerLeg, End, Phase};
+use super::{BEHIND, Call, CallerLeg, End, Phase};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Op};
@@ -267,6 +267,9 @@ impl Call {
         if self.awaits_answer() {
             asks.push(Op::AnswerCaller);
         }
+        if self.rings() && !std::mem::replace(&mut self.caller_rings, true) {
+            asks.push(Op::RingCaller);
+        }
         let until = match self.phase {
             Phase::Talking => self.talk_deadline(),
             Phase::Selecting | Phase::Dialling => Some(self.setup_deadline()),
@@ -292,11 +295,11 @@ impl Call {
         let legs_gone = self.attempts.iter().all(|a| a.leg == Leg::Gone);
         if self.phase == Phase::Clearing && self.caller == CallerLeg::Gone && legs_gone {
             self.phase = Phase::Done;
-            let Bridges { native, proxied } = self.bridges;
-            let made = [(native, BridgeKind::Native), (proxied, BridgeKind::Proxied)];
-            effects.extend(
-                made.into_iter().filter(|(made, _)| *made).map(|(_, kind)| Effect::Ask(Op::DestroyBridge(kind))),
-            );
+            for kind in BridgeKind::ALL {
+                if *self.bridges.asked(kind) {
+                    effects.push(Effect::Ask(Op::DestroyBridge(kind)));
+                }
+            }
             effects.push(Effect::Finish);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::clearing::RETRY_FIRST;
 use super::{BEHIND, Call, CallerLeg, Moment, Phase, SETUP_COVERED};
 use crate::calls::attempt::{Attempt, Leg, Looked};
 use crate::calls::ending::{Ending, outcome};
@@ -215,7 +214,7 @@ impl Call {
             Op::AnswerCaller if self.may_be_answered(failure) => {
                 // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
                 self.answer_unknown = true;
-                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+                self.ask_soon(now);
             }
             Op::AnswerCaller => {
                 // Asterisk answers whoever is up already with success.
@@ -242,13 +241,18 @@ impl Call {
                     attempt.hang_up_unsent = true;
                 }
             }
+            // That it rings on is all that a caller hears of it.
+            Op::RingCaller if matches!(failure, Failure::NotSent | Failure::Unknown) => {
+                self.caller_rings = false;
+                self.ask_soon(now);
+            }
             Op::Unmute(_) if !absent => {
                 self.unmute_owed = true;
-                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+                self.ask_soon(now);
             }
             Op::LimitCaller(_) if !absent => {
                 self.limit_owed = true;
-                self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+                self.ask_soon(now);
             }
             // It exists already, from a request whose outcome was not known (older versions say 500); if not, the caller cannot be added.
             Op::CreateBridge(_) if matches!(failure, Failure::Rejected(409 | 500)) => {}

@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use super::clearing::RETRY_FIRST;
 use super::{BEHIND, Call, CallerLeg, Phase};
 use crate::calls::attempt::{Attempt, Leg, Looked, Place};
 use crate::calls::ending::Ending;
@@ -59,19 +58,12 @@ impl Call {
 
     /// Whether the bridge is there is not known: the next attempt asks for it, and for the caller in it, again.
     pub(super) fn forget_bridge(&mut self, kind: BridgeKind) {
-        match kind {
-            BridgeKind::Native => self.bridges.native = false,
-            BridgeKind::Proxied => self.bridges.proxied = false,
-        }
+        *self.bridges.asked(kind) = false;
         self.caller_in = self.caller_in.filter(|bridge| *bridge != kind);
     }
 
     fn make_bridge(&mut self, kind: BridgeKind, effects: &mut Vec<Effect>) {
-        let made = match kind {
-            BridgeKind::Native => &mut self.bridges.native,
-            BridgeKind::Proxied => &mut self.bridges.proxied,
-        };
-        if !std::mem::replace(made, true) {
+        if !std::mem::replace(self.bridges.asked(kind), true) {
             effects.push(Effect::Ask(Op::CreateBridge(kind)));
         }
     }
@@ -109,6 +101,14 @@ impl Call {
         if !std::mem::replace(&mut self.caller_rings, true) {
             effects.push(Effect::Ask(Op::RingCaller));
         }
+    }
+
+    /// Whether the caller shall hear ringing now: a client shows that it lives, and is not heard itself.
+    pub(super) fn rings(&self) -> bool {
+        let rings =
+            |attempt: &Attempt| attempt.leg == Leg::Dialling && attempt.ringing.is_some() && attempt.ring_by.is_none();
+        let unheard = |attempt: &Attempt| attempt.place == Place::Apart;
+        self.phase == Phase::Dialling && self.current().is_some_and(|attempt| rings(attempt) && unheard(attempt))
     }
 
     pub(super) fn leg_progresses(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
@@ -182,12 +182,12 @@ impl Call {
 
     /// Attempt n was answered.
     fn meet_at_answer(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
-        let (max, native) = (self.max_duration(), self.caller_in != Some(BridgeKind::Proxied));
+        let native = self.caller_in != Some(BridgeKind::Proxied);
         let Some(attempt) = self.attempt_mut(n) else { return };
         let listening = std::mem::take(&mut attempt.listening);
         match attempt.place {
             Place::Joined => {
-                effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+                self.limit_talk(effects);
                 if self.caller == CallerLeg::Waiting {
                     self.watch_answer(now);
                 }
@@ -219,13 +219,18 @@ impl Call {
 
     /// Attempt n's channel is in the bridge. Who was heard before the answer, and then answered, may not have been passed on.
     pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
-        let (talking, max) = (self.phase == Phase::Talking, self.max_duration());
+        let talking = self.phase == Phase::Talking;
         let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.place == Place::Joining) else { return };
         attempt.place = Place::Joined;
         if talking && std::mem::take(&mut attempt.awaited) {
             effects.push(Effect::Ask(Op::AnswerCaller));
-            effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+            self.limit_talk(effects);
         }
+    }
+
+    /// Asterisk ends a talk by itself, should nobody be there to do it.
+    fn limit_talk(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Ask(Op::LimitCaller(self.max_duration() + BEHIND)));
     }
 
     /// Whether what attempt n's client answered can be heard. A 200 without SDP, or with one that Asterisk cannot use, is no answer: Asterisk
@@ -246,7 +251,6 @@ impl Call {
 
     fn answer_and_join(&mut self, n: u32, effects: &mut Vec<Effect>) {
         let (bridge, with_caller) = (self.caller_in.unwrap_or(BridgeKind::Native), self.caller_in.is_none());
-        let max = self.max_duration();
         if let Some(attempt) = self.attempt_mut(n) {
             (attempt.awaited, attempt.place) = (false, Place::Joining);
         }
@@ -257,7 +261,7 @@ impl Call {
         if bridge == BridgeKind::Native {
             effects.push(Effect::Ask(Op::Unmute(n)));
         }
-        effects.push(Effect::Ask(Op::LimitCaller(max + BEHIND)));
+        self.limit_talk(effects);
     }
 
     /// Attempt n's channel could not be brought together with the caller.
@@ -286,13 +290,13 @@ impl Call {
                     // They may be together, and the caller may be answered: both are asked for again, which does no harm.
                     (self.join_owed, self.answer_unknown) = (true, true);
                     self.unmute_owed = true;
-                    self.retry = self.retry.or(Some((now.mono + RETRY_FIRST, RETRY_FIRST)));
+                    self.ask_soon(now);
                 }
             }
             _ if before_dial && failure == Failure::Unknown => {}
             _ if before_dial => self.give_up_leg(n, now, effects),
             // It is not heard before it answers; then it is tried again.
-            Phase::New | Phase::Selecting | Phase::Dialling | Phase::Talking | Phase::Clearing | Phase::Done => {
+            _ => {
                 if let Some(attempt) = self.attempt_mut(n) {
                     attempt.place = Place::Apart;
                 }

@@ -468,3 +468,24 @@ fn a_caller_that_asterisk_will_not_answer_was_not_answered_however_long_that_too
     bench.gone(1, 16, 0);
     assert_eq!((bench.record().answered_at, &bench.released[..]), (None, &[(1, false)][..]));
 }
+
+#[test]
+fn ringing_that_did_not_reach_asterisk_is_asked_for_again() {
+    for early_media in [true, false] {
+        let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1)]) });
+        bench.give(Input::LegReady(1));
+        assert_eq!(bench.give(Input::LegRinging(1)), [Op::RingCaller]);
+        assert_eq!(bench.give(Input::RequestFailed(Op::RingCaller, Failure::NotSent)), []);
+        assert_eq!(bench.give(Input::NodeUp), [Op::RingCaller]);
+        assert_eq!(bench.give(Input::LegRinging(1)), [], "once");
+        assert_eq!(
+            bench.give(Input::RequestFailed(Op::RingCaller, Failure::Rejected(409))),
+            [],
+            "it is on its way out"
+        );
+    }
+    let mut bench = early(&[link(1)]);
+    bench.give(Input::LegProgress(1));
+    bench.give(Input::LegSounds(1));
+    assert_eq!(bench.give(Input::NodeUp), [], "who hears the client hears no ringing");
+}

@@ -1,7 +1,7 @@
 //! PURE: whether every DID is one seller's and can be matched by a call.
 
 use super::report::Check;
-use crate::routing::number::readers::{Claim, Readers};
+use crate::routing::number::readers::{Claim, Readers, told};
 use crate::routing::snapshot::Snapshot;
 
 /// Faults that are named one by one.
@@ -15,10 +15,7 @@ pub(super) fn check(snapshot: &Snapshot, readers: &Readers) -> Check {
     let claims: Vec<_> = dids.iter().map(|(number, did)| Claim { number, raw: did.raw, seller: did.seller }).collect();
     let overlap = |(raw, other): (usize, usize)| {
         let ((raw, raws), (other, others)) = (dids[raw], dids[other]);
-        format!(
-            "{raw} of {} may be read as {other} of {}, who then gets its calls",
-            raws.seller_name, others.seller_name
-        )
+        told((raw.as_str(), &raws.seller_name), (other.as_str(), &others.seller_name))
     };
     let mut faults: Vec<String> = readers.overlaps(&claims, |_| true).into_iter().map(overlap).collect();
     faults.extend(dids.iter().filter_map(|(number, did)| {

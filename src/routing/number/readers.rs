@@ -90,6 +90,12 @@ impl Readers {
     }
 }
 
+/// What a person is told of two DIDs of which the first may be read as the second: each with its seller's name.
+#[must_use]
+pub fn told((raw, its): (&str, &str), (number, whose): (&str, &str)) -> String {
+    format!("{raw} of {its} may be read as {number} of {whose}, who then gets its calls")
+}
+
 /// Why no call can match a DID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unmatched {

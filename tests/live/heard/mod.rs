@@ -116,3 +116,14 @@ async fn until_both_hear(caller: &Media, centre: &Media) {
     until("the caller hears the call centre", || of(&caller.received()[before[0]..], sender).next().is_some()).await;
     until("the call centre hears the caller", || of(&centre.received()[before[1]..], CALLER).next().is_some()).await;
 }
+
+/// The caller is answered and speaks, until each has heard the other; then it hangs up. What it has heard is one stream.
+async fn talk_and_part(caller: &mut Caller, centre: &mut Centre) {
+    let (to, _at) = caller.answered().await;
+    caller.media.say(to);
+    until_both_hear(&caller.media, &centre.media).await;
+    caller.hang_up().await;
+    centre.ended().await;
+    centre.media.hush();
+    assert_one_stream("the caller", &caller.media);
+}

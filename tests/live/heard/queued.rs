@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Scene, assert_one_stream, until_both_hear};
+use super::{Scene, talk_and_part};
 
 /// More than the `progress_timeout_ms` of the tests' configuration.
 const QUEUED: Duration = Duration::from_millis(2500);
@@ -19,13 +19,7 @@ async fn takes_the_call(statuses: &[u16]) {
     assert!(!queue.was_ended() && next.calls() == 0, "a call centre that queues the call is given up");
     queue.media.say(leg.media());
     queue.answer(&leg).await;
-    let (to, _at) = caller.answered().await;
-    caller.media.say(to);
-    until_both_hear(&caller.media, &queue.media).await;
-    caller.hang_up().await;
-    queue.ended().await;
-    queue.media.hush();
-    assert_one_stream("the caller", &caller.media);
+    talk_and_part(&mut caller, queue).await;
     assert_eq!(scene.attempts(&caller).await, ["c0-0 answered"]);
     scene.site.finish().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Scene, assert_one_stream, until_both_hear};
+use super::{Scene, assert_one_stream, talk_and_part};
 use crate::harness::ua::centre::Centre;
 use crate::harness::until;
 
@@ -26,13 +26,7 @@ async fn rings(status: u16, body: fn(&Centre) -> String) {
     assert!(!is_silent(), "the caller's phone plays silence instead of ringing");
     centre.media.say(leg.media());
     centre.answer(&leg).await;
-    let (to, _at) = caller.answered().await;
-    caller.media.say(to);
-    until_both_hear(&caller.media, &centre.media).await;
-    caller.hang_up().await;
-    centre.ended().await;
-    centre.media.hush();
-    assert_one_stream("the caller", &caller.media);
+    talk_and_part(&mut caller, centre).await;
     assert_one_stream("the call centre", &centre.media);
     scene.site.finish().await;
 }

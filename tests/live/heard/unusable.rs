@@ -1,7 +1,7 @@
 //! A call centre that answers without audio that Asterisk could use has not answered: the next one is called while the caller still
 //! rings, and nothing is counted.
 
-use super::{Scene, assert_one_stream, until_both_hear};
+use super::{Scene, talk_and_part};
 use crate::harness::ua::sdp::{self, Unusable};
 
 /// Two calls, one after the other: had the first counted, the first call centre could not be tried again.
@@ -18,13 +18,7 @@ async fn the_next_one_is_called(body: impl Fn(std::net::SocketAddr) -> String) {
     useless.ended().await;
     good.media.say(next.media());
     good.answer(&next).await;
-    let (to, _at) = caller.answered().await;
-    caller.media.say(to);
-    until_both_hear(&caller.media, &good.media).await;
-    caller.hang_up().await;
-    good.ended().await;
-    good.media.hush();
-    assert_one_stream("the caller", &caller.media);
+    talk_and_part(&mut caller, good).await;
     let attempts = scene.attempts(&caller).await;
     assert!(attempts.len() == 2 && !attempts[0].ends_with(" answered"), "{attempts:?}");
     assert_eq!(attempts[1], "c0-1 answered");
@@ -77,12 +71,7 @@ async fn without_sdp_after_a_183_that_had_it_is_answered() {
     useful.media.say(leg.media());
     caller.status(183).await;
     useful.respond(&leg, 200, "");
-    let (to, _at) = caller.answered().await;
-    caller.media.say(to);
-    until_both_hear(&caller.media, &useful.media).await;
-    caller.hang_up().await;
-    useful.ended().await;
-    useful.media.hush();
+    talk_and_part(&mut caller, useful).await;
     assert_eq!(next.calls(), 0);
     assert_eq!(scene.attempts(&caller).await, ["c0-0 answered"]);
     scene.site.finish().await;
