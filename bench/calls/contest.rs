@@ -163,6 +163,16 @@ impl Contest {
         self.contestants.iter().chain([&self.replaced]).cloned().collect()
     }
 
+    /// Two sites of one kind.
+    pub(crate) fn pair(&self) -> [usize; 2] {
+        [0, self.replaced.site]
+    }
+
+    /// What takes calls on this site this way.
+    pub(crate) fn on(&self, site: usize, way: Way) -> Contestant {
+        Contestant { name: format!("{way:?} on site {site}"), site, way, fixed: 0 }
+    }
+
     /// Has one of them take a block of calls, and leaves it time to come to rest.
     pub(crate) async fn block(
         &mut self,
@@ -173,7 +183,7 @@ impl Contest {
     ) -> Block {
         let site = &mut self.sites[who.site];
         let from = SocketAddr::new(who.way.carrier().parse().expect("an address"), 0);
-        let series = Series { from, to: site::sip(site), did, calls, per_second, talk, speech: None };
+        let series = Series { from, to: site::sip(site), did, calls, per_second, talk, speech: None, first: 0 };
         let before = site::cpu(site);
         let calls = call(series).await;
         sleep(Duration::from_millis(500)).await;

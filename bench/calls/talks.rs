@@ -1,13 +1,14 @@
 //! A block of calls with audio both ways, and what each end heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::contest::{Contest, Contestant};
-use super::sip::audio::{Audio, Heard, Side};
+use super::sip::audio::{Audio, Heard, Side, Voice};
 use super::sip::caller::{Begins, Call, Series, Speech, call};
 use super::site::{self, RUNG, SOUNDED};
 use crate::harness::site::Site;
@@ -42,9 +43,7 @@ impl Flow {
 /// What is to be called.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// How the calls are answered.
-    pub(crate) flow: Flow,
-    /// How many.
+    /// How many, of each party.
     pub(crate) calls: u16,
     /// How many in a second.
     pub(crate) per_second: f64,
@@ -130,36 +129,65 @@ impl Continuity {
     }
 }
 
-/// Has a contestant take a block of calls with audio, does something `meanwhile`, and leaves Asterisk time to come to rest.
-pub(crate) async fn talks<T>(
+/// One of those that take a block of calls at the same time, each on a site of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    /// Who.
+    pub(crate) who: Contestant,
+    /// How its calls are answered.
+    pub(crate) flow: Flow,
+}
+
+/// Has each party take a block of calls with audio at the same time, does something `meanwhile` with their sites, and leaves them time
+/// to come to rest.
+pub(crate) async fn talks<T, const N: usize>(
     contest: &mut Contest,
-    who: &Contestant,
+    parties: [&Party; N],
     wanted: Wanted,
-    meanwhile: impl AsyncFnOnce(&mut Site) -> T,
-) -> (Talks, T) {
-    let Wanted { flow, calls, per_second, talk, begins, look } = wanted;
-    let audio = Audio::open(calls, look);
-    let centre = match flow {
-        Flow::Rung => &contest.centres.rings,
-        Flow::Sounded => &contest.centres.sounds,
-    };
-    centre.give(Some(audio.voice()));
-    let site = &mut contest.sites[who.site];
-    let from = SocketAddr::new(who.way.carrier().parse().expect("an address"), 0);
-    let speech = Some(Speech { voice: audio.voice(), begins });
-    let (to, did, calls) = (site::sip(site), flow.did(), usize::from(calls));
-    let series = Series { from, to, did, calls, per_second, talk, speech };
-    let (calls, result) = tokio::join!(call(series), meanwhile(&mut *site));
+    meanwhile: impl AsyncFnOnce(&mut [&mut Site; N]) -> T,
+) -> ([Talks; N], T) {
+    let audio = Audio::open(wanted.calls * N as u16, wanted.look);
+    let centres = [&contest.centres.rings, &contest.centres.sounds];
+    centres.iter().for_each(|centre| centre.give(Some(audio.voice())));
+    let places = parties.map(|party| party.who.site);
+    let mut sites = contest.sites.get_disjoint_mut(places).expect("each on a site of its own");
+    let series = (0..N).map(|n| call(wanted.series(parties[n], site::sip(sites[n]), audio.voice(), n)));
+    let (calls, result) = tokio::join!(join_all(series.collect::<Vec<_>>()), meanwhile(&mut sites));
     sleep(Duration::from_millis(500)).await;
-    site::until_idle(site).await;
-    centre.give(None);
-    drop(centre.take());
-    let talks = Talks { calls, heard: audio.close() };
-    let failed = talks.calls.iter().filter(|call| call.set_up().is_none());
+    for site in &mut sites {
+        site::until_idle(site).await;
+    }
+    for centre in centres {
+        centre.give(None);
+        drop(centre.take());
+    }
+    let mut heard = audio.close();
+    let talks = calls.into_iter().zip(parties).map(|(calls, party)| {
+        tell_failures(&party.who, &calls);
+        let own: BTreeSet<&str> = calls.iter().map(|call| call.number.as_str()).collect();
+        let (mine, rest) = std::mem::take(&mut heard).into_iter().partition(|end| own.contains(end.talk.as_str()));
+        heard = rest;
+        Talks { calls, heard: mine }
+    });
+    let talks: Vec<_> = talks.collect();
+    (talks.try_into().expect("one for each party"), result)
+}
+
+impl Wanted {
+    /// The calls of party n.
+    fn series(&self, party: &Party, to: SocketAddr, voice: Voice, n: usize) -> Series {
+        let Self { calls, per_second, talk, begins, .. } = *self;
+        let (calls, did) = (usize::from(calls), party.flow.did());
+        let from = SocketAddr::new(party.who.way.carrier().parse().expect("an address"), 0);
+        Series { from, to, did, calls, per_second, talk, speech: Some(Speech { voice, begins }), first: n * calls }
+    }
+}
+
+fn tell_failures(who: &Contestant, calls: &[Call]) {
     let mut statuses = BTreeMap::new();
+    let failed = calls.iter().filter(|call| call.set_up().is_none());
     failed.for_each(|call| *statuses.entry(call.status).or_insert(0) += 1);
     if !statuses.is_empty() {
         println!("bench:   {}: not answered, by their final status: {statuses:?}", who.name);
     }
-    (talks, result)
 }

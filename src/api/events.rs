@@ -52,7 +52,7 @@ enum EventName {
     /// That client's phone rings, or it sends early media.
     #[oai(rename = "call.ringing")]
     Ringing,
-    /// That client has answered.
+    /// That client has answered, and so has been the caller.
     #[oai(rename = "call.answered")]
     Answered,
     /// That client did not take the call; the next one may follow.

@@ -19,7 +19,7 @@ words! {
         AttemptStarted = "call.attempt_started",
         /// That client's phone rings, or it sends early media.
         Ringing = "call.ringing",
-        /// That client has answered.
+        /// That client has answered, and so has been the caller.
         Answered = "call.answered",
         /// That client did not take the call; the next one may follow.
         AttemptFailed = "call.attempt_failed",
@@ -104,7 +104,7 @@ impl Teller {
             let gone = attempt.leg == Leg::Gone && attempt.answered.is_none();
             for (now, told, what) in [
                 (attempt.ringing.is_some(), &mut told.ringing, Happening::Ringing),
-                (attempt.answered.is_some(), &mut told.answered, Happening::Answered),
+                (call.is_answered_by(attempt), &mut told.answered, Happening::Answered),
                 (gone, &mut told.failed, Happening::AttemptFailed),
             ] {
                 if now && !std::mem::replace(told, true) {

@@ -9,8 +9,7 @@ use crate::fake_ari::{FakeAri, Fault, Via};
 use crate::{PATIENCE, REQUEST_TIMEOUT, Rig};
 
 /// An event of no importance that reaches the consumer.
-const NOISE: &str =
-    r#"{"type":"ChannelTalkingStarted","timestamp":"2026-11-22T10:00:00.000+0000","channel":{"odd":[]}}"#;
+const NOISE: &str = r#"{"type":"ChannelTransfer","timestamp":"2026-11-22T10:00:00.000+0000","channel":{"odd":[]}}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_filter_is_set_on_every_connection() {

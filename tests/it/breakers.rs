@@ -144,10 +144,7 @@ async fn a_node_that_makes_no_bridges_sends_new_calls_to_the_fallback_until_it_d
     site.clients(&[("north", Behaviour::answers(0))]);
     let running = site.call(DID);
     running.answered().await;
-    // The caller is answered, and then joined.
-    while running.peers().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    running.joined().await;
     site.asterisk.fault("POST bridges/br-", 1_000, Fault::Status(500));
     let mut failed = 0;
     let fallback = loop {

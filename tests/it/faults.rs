@@ -111,9 +111,10 @@ async fn an_answer_missed_while_disconnected_is_not_cut(database: Database) {
     call.ringing().await;
     site.asterisk.refuse_connections(true);
     site.asterisk.drop_sockets();
-    call.answered().await;
+    site.asterisk.until_stats("north", "it answered", |stats| stats.answered == 1).await;
     site.asterisk.refuse_connections(false);
     site.until_ready().await;
+    call.answered().await;
     call.hang_up();
     let record = site.records(1).await.remove(0);
     assert_eq!((record.ending.as_str(), record.answered_client_name.as_deref()), ("completed", Some("north")));
@@ -125,7 +126,9 @@ async fn an_answer_missed_while_disconnected_is_not_cut(database: Database) {
 async fn callers_are_not_kept_waiting_for_a_node_that_does_not_get_ready(database: Database) {
     let site = Site::start(database, &plan("priority", &[("north", "")])).await;
     site.clients(&[("north", Behaviour::answers(0))]);
+    // Neither as a list nor one by one.
     site.asterisk.fault("GET channels", 1_000, Fault::Status(500));
+    site.asterisk.fault("GET applications", 1_000, Fault::Status(500));
     site.asterisk.drop_sockets();
     site.asterisk.until_filter_sets("capconduit-1", 2).await;
     let call = site.call(DID);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capconduit::config::Transport;
+use capconduit::config::{Config, Transport};
 
 use crate::fake_ari::{Behaviour, Fault};
 use crate::on_both_databases;
@@ -14,8 +14,13 @@ const SHED: &str = "CAPCONDUIT_SHED";
 /// More than few: as many requests at least wait at once.
 const MANY: usize = 60;
 
+/// No request is given up before the test lets it through, however slow the machine is.
+fn patient(config: &mut Config) {
+    config.calls.request_timeout = Duration::from_secs(60);
+}
+
 async fn part_of_the_calls_is_refused_while_requests_wait(database: Database) {
-    let mut site = Site::start_with(database, &plan("priority", &[("north", "")]), Transport::Websocket, |_| ()).await;
+    let mut site = Site::start_with(database, &plan("priority", &[("north", "")]), Transport::Websocket, patient).await;
     site.clients(&[("north", Behaviour::answers(0))]);
     site.asterisk.until_global(SHED, |percent| percent == "0").await;
     site.stop().await;
@@ -24,11 +29,12 @@ async fn part_of_the_calls_is_refused_while_requests_wait(database: Database) {
     site.run().await;
     site.asterisk.until_global(SHED, |percent| percent == "0").await;
 
-    site.asterisk.fault("POST channels/create", 1_000, Fault::Delay(Duration::from_millis(30)));
+    site.asterisk.fault("POST channels/create", 1_000, Fault::Held);
     let calls: Vec<_> = (0..MANY).map(|_| site.call(DID)).collect();
     site.asterisk
         .until_global(SHED, |percent| percent.parse::<u8>().is_ok_and(|percent| (1..=95).contains(&percent)))
         .await;
+    site.asterisk.mend();
     for call in &calls {
         call.answered().await;
     }

@@ -64,6 +64,12 @@ impl Shared {
         look(&self.world.lock().expect("no test panicked inside"))
     }
 
+    /// Waits until no request is spoiled any more, however long that takes.
+    async fn until_mended(&self) {
+        let mut changes = self.changed.subscribe();
+        while !self.peek(|world| world.faults.rules.is_empty()) && changes.changed().await.is_ok() {}
+    }
+
     /// Waits until `look` finds something.
     async fn until<R>(&self, what: &str, look: impl Fn(&World) -> Option<R>) -> R {
         let mut changes = self.changed.subscribe();

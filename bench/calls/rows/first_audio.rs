@@ -8,7 +8,7 @@ use crate::calls::rows::set_up;
 use crate::calls::sip::audio::{Heard, Side, TICK};
 use crate::calls::sip::caller::Begins;
 use crate::calls::stats::percentile;
-use crate::calls::talks::{Continuity, Flow, Talks, Wanted, talks};
+use crate::calls::talks::{Continuity, Flow, Party, Talks, Wanted, talks};
 use crate::harness::ua::continuity::of;
 
 /// When the caller's audio begins after its 200.
@@ -52,17 +52,20 @@ pub(crate) async fn first_audio(contest: &mut Contest, wanted: set_up::Wanted) -
     let find =
         |is: fn(&Contestant) -> bool| contest.contestants.iter().find(|who| is(who)).expect("one of each").clone();
     let (dial, ours) = (find(Contestant::is_static), find(Contestant::is_ours));
-    let lanes = [(&dial, Flow::Rung), (&ours, Flow::Rung), (&dial, Flow::Sounded), (&ours, Flow::Sounded)];
+    let party = |who: &Contestant, flow| Party { who: who.clone(), flow };
+    let flows = [Flow::Rung, Flow::Sounded];
+    let [[a, b], [c, d]] = flows.map(|flow| [party(&dial, flow), party(&ours, flow)]);
+    let lanes = [a, b, c, d];
     let mut all: [Lane; 4] = Default::default();
     let calls = (wanted.seconds * PER_SECOND).min(MOST) / BEGINS.len() * BEGINS.len();
     for round in 0..wanted.rounds {
         for n in 0..lanes.len() {
             // Nobody is always the one after the same neighbour.
             let n = (n + round) % lanes.len();
-            let (who, flow) = lanes[n];
             let per_second = PER_SECOND as f64;
-            let block = Wanted { flow, calls: calls as u16, per_second, talk: TALK, begins: BEGINS, look: TICK };
-            all[n].add(&talks(contest, who, block, async |_| ()).await.0);
+            let block = Wanted { calls: calls as u16, per_second, talk: TALK, begins: BEGINS, look: TICK };
+            let ([talked], ()) = talks(contest, [&lanes[n]], block, async |_| ()).await;
+            all[n].add(&talked);
         }
     }
     section(&lanes, &all, (wanted.rounds, calls))
@@ -102,7 +105,7 @@ fn took(caller: &Heard, centre: &Heard) -> Option<Duration> {
     heard.map(|(packet, _)| packet.at.saturating_sub(answered))
 }
 
-fn section(lanes: &[(&Contestant, Flow); 4], all: &[Lane; 4], (rounds, calls): (usize, usize)) -> Section {
+fn section(lanes: &[Party; 4], all: &[Lane; 4], (rounds, calls): (usize, usize)) -> Section {
     let how = format!(
         "From the call centre's 200 OK to the first packet at the caller that the call centre sent after it, in ms (to 1 ms; after early media up to 20 ms of it are the call centre's own, until its next packet is due), by when the caller's own audio begins after it has got the 200. \
          {PER_SECOND} calls/s, {rounds} rounds of {calls} calls each in turns, a quarter of them each way. First site only. \"Changed\": ends whose SSRC changed after their first packet, of all four. \
@@ -112,7 +115,7 @@ fn section(lanes: &[(&Contestant, Flow); 4], all: &[Lane; 4], (rounds, calls): (
         ["contestant", "answered", "caller begins after", "p50", "most", "over 40", "of", "changed: callers, centres"];
     let mut section = Section::new("First audio after the answer", &how, &head);
     let mut dial = &all[0];
-    for ((who, flow), lane) in lanes.iter().zip(all) {
+    for (Party { who, flow }, lane) in lanes.iter().zip(all) {
         for (begins, figures) in BEGINS.iter().zip(&lane.figures) {
             let mut took = figures.took.clone();
             let begins = begins.map_or_else(|| "never".to_owned(), |after| format!("{} ms", after.as_millis()));

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::calls::contest::{Contest, Contestant};
+use crate::calls::contest::{Contest, Way};
 use crate::calls::report::Section;
 use crate::calls::rows::set_up;
 use crate::calls::sip::audio::Side;
 use crate::calls::sip::caller::Begins;
 use crate::calls::site;
 use crate::calls::stats::{Interval, Spread};
-use crate::calls::talks::{Continuity, Flow, Wanted, talks};
+use crate::calls::talks::{Continuity, Flow, Party, Wanted, talks};
 use crate::harness::node::Node;
+use crate::harness::site::Site;
 
 /// So many talks at a time.
 const TALKS: [u16; 2] = [50, 100];
@@ -29,19 +30,15 @@ const NARROW: f64 = 0.05;
 /// Fewer rounds say nothing of what lies between rounds.
 const LEAST: usize = 3;
 
-/// Who is measured: `Dial()` first.
-struct Entrant {
-    name: &'static str,
-    who: Contestant,
-    flow: Flow,
-}
+/// Who is measured, one of them at a time beside `Dial()`.
+const FLOWS: [(Flow, &str); 2] = [(Flow::Rung, "CapConduit"), (Flow::Sounded, "CapConduit, after early media")];
 
 /// What the rounds with one number of talks of one entrant came to.
 #[derive(Debug, Default, Clone)]
 struct Figures {
-    /// Of each round: Asterisk's CPU in ms for each second and talk.
+    /// Of each turn: Asterisk's CPU in ms for each second and talk.
     cpu: Vec<f64>,
-    /// The same less that of the controller's process.
+    /// The same in all of the controller's process.
     controller: Vec<f64>,
     talks: usize,
     native: usize,
@@ -49,85 +46,107 @@ struct Figures {
     failures: usize,
 }
 
-impl Figures {
-    fn ratio(&self, to: &Self) -> Interval {
-        Interval::of(&self.cpu.iter().zip(&to.cpu).map(|(own, its)| own / its).collect::<Vec<_>>())
-    }
+/// `Dial()` and the controller at the same time, each on an Asterisk of its own.
+#[derive(Debug, Default, Clone)]
+struct Duel {
+    dial: Figures,
+    ours: Figures,
+    /// Of each round. Who has which Asterisk changes within it, so what lies between the two cancels out.
+    ratios: Vec<f64>,
+}
 
-    fn native(&self) -> f64 {
-        self.native as f64 / self.talks as f64
+/// By flow and number of talks.
+type Duels = [[Duel; TALKS.len()]; FLOWS.len()];
+
+impl Duel {
+    fn ratio(&self) -> Interval {
+        Interval::of(&self.ratios)
     }
 }
 
-fn entrants(contest: &Contest) -> [Entrant; 3] {
-    let dial = contest.contestants.iter().find(|who| who.is_static()).expect("Dial()").clone();
-    let ours = contest.contestants.iter().find(|who| who.is_ours()).expect("a controller").clone();
-    [
-        Entrant { name: "Dial()", who: dial, flow: Flow::Rung },
-        Entrant { name: "CapConduit", who: ours.clone(), flow: Flow::Rung },
-        Entrant { name: "CapConduit, after early media", who: ours, flow: Flow::Sounded },
-    ]
+impl Figures {
+    fn native(&self) -> f64 {
+        self.native as f64 / self.talks as f64
+    }
+
+    fn last(&self) -> f64 {
+        self.cpu.last().copied().unwrap_or(f64::NAN)
+    }
 }
 
 /// CPU, native bridges and continuity of talks.
 pub(crate) async fn media(contest: &mut Contest, wanted: set_up::Wanted, most: usize) -> Section {
-    let entrants = entrants(contest);
-    let mut all: [[Figures; TALKS.len()]; 3] = Default::default();
-    for entrant in &entrants {
-        // Not counted: caches fill, pages are touched.
-        turn(contest, entrant, TALKS[0], Duration::from_secs(1), &mut Figures::default()).await;
+    let mut all = Duels::default();
+    let (mut rounds, seconds) = (0, Duration::from_secs(wanted.seconds as u64));
+    // Not counted: caches fill, pages are touched.
+    for (flow, _) in FLOWS {
+        round(contest, flow, TALKS[0], Duration::from_secs(1), &mut Duel::default()).await;
     }
-    let mut rounds = 0;
     while rounds < most && !(rounds >= LEAST && is_narrow(&all)) {
-        for n in 0..TALKS.len() * entrants.len() {
-            // Nobody is always the one after the same neighbour.
-            let (size, n) = ((n / entrants.len() + rounds) % TALKS.len(), (n + rounds) % entrants.len());
-            let seconds = Duration::from_secs(wanted.seconds as u64);
-            turn(contest, &entrants[n], TALKS[size], seconds, &mut all[n][size]).await;
+        for n in 0..TALKS.len() * FLOWS.len() {
+            let (flow, size) = (n % FLOWS.len(), n / FLOWS.len());
+            round(contest, FLOWS[flow].0, TALKS[size], seconds, &mut all[flow][size]).await;
         }
         rounds += 1;
         println!("bench:   round {rounds} of at most {most}: {}", ratios(&all));
     }
-    section(&entrants, &all, (rounds, most, wanted.seconds))
+    section(&all, (rounds, most, wanted.seconds))
 }
 
-fn is_narrow(all: &[[Figures; TALKS.len()]; 3]) -> bool {
-    let [dial, ours @ ..] = all;
-    ours.iter().flat_map(|figures| figures.iter().zip(dial)).all(|(own, its)| own.ratio(its).is_within(NARROW))
+fn is_narrow(all: &Duels) -> bool {
+    all.iter().flatten().all(|duel| duel.ratio().is_within(NARROW))
 }
 
-fn ratios(all: &[[Figures; TALKS.len()]; 3]) -> String {
-    let [dial, ours @ ..] = all;
-    let told = ours.iter().flat_map(|figures| figures.iter().zip(dial)).map(|(own, its)| own.ratio(its).told(3));
-    told.collect::<Vec<_>>().join(", ")
+fn ratios(all: &Duels) -> String {
+    all.iter().flatten().map(|duel| duel.ratio().told(3)).collect::<Vec<_>>().join(", ")
 }
 
-/// So many talks for so long.
-async fn turn(contest: &mut Contest, entrant: &Entrant, calls: u16, length: Duration, figures: &mut Figures) {
+/// Two turns, the second with the Asterisks exchanged.
+async fn round(contest: &mut Contest, flow: Flow, calls: u16, length: Duration, duel: &mut Duel) {
+    let mut product = 1.0;
+    let [one, other] = contest.pair();
+    for sites in [[one, other], [other, one]] {
+        turn(contest, sites, (flow, calls), length, duel).await;
+        product *= duel.ours.last() / duel.dial.last();
+    }
+    duel.ratios.push(product.sqrt());
+}
+
+/// So many talks of each at the same time, for so long.
+async fn turn(contest: &mut Contest, sites: [usize; 2], (flow, calls): (Flow, u16), length: Duration, duel: &mut Duel) {
     let set_up = Duration::from_secs_f64(f64::from(calls) / PER_SECOND);
     let (per_second, talk) = (PER_SECOND, set_up + SETTLE + length + SETTLE);
-    let wanted = Wanted { flow: entrant.flow, calls, per_second, talk, begins: AT_ONCE, look: LOOK };
-    let meanwhile = async |site: &mut crate::harness::site::Site| {
+    let wanted = Wanted { calls, per_second, talk, begins: AT_ONCE, look: LOOK };
+    let ways = [(Way::Static, Flow::Rung), (Way::Controller, flow)];
+    let party = |n: usize| Party { who: contest.on(sites[n], ways[n].0), flow: ways[n].1 };
+    let parties = [party(0), party(1)];
+    let meanwhile = async |sites: &mut [&mut Site; 2]| {
         sleep(set_up + SETTLE).await;
-        let (before, from) = (site::cpu(site), Instant::now());
+        let (before, from) = (sites.each_mut().map(|site| site::cpu(site)), Instant::now());
         sleep(length).await;
-        let (after, took) = (site::cpu(site), from.elapsed());
-        let native = native(&site.nodes[0]).await;
+        let (after, took) = (sites.each_mut().map(|site| site::cpu(site)), from.elapsed());
         let part = |used: Duration| used.as_secs_f64() * 1e3 / took.as_secs_f64();
-        (part(after.0 - before.0), part(after.1 - before.1), native)
+        let used = |n: usize| (part(after[n].0 - before[n].0), part(after[n].1 - before[n].1));
+        let bridges = [native(&sites[0].nodes[0]).await, native(&sites[1].nodes[0]).await];
+        [(used(0), bridges[0]), (used(1), bridges[1])]
     };
-    let (talks, (asterisk, controller, native)) = talks(contest, &entrant.who, wanted, meanwhile).await;
-    let answered = talks.answered();
-    if native.1 != answered {
-        println!("bench:   {}: {} bridges of two for {answered} talks", entrant.name, native.1);
-    }
-    figures.cpu.push(asterisk / answered as f64);
-    figures.controller.push(controller);
-    figures.talks += answered;
-    figures.native += native.0;
-    figures.failures += talks.calls.len() - answered;
-    for (side, all) in [Side::Caller, Side::Centre].into_iter().zip(&mut figures.sides) {
-        *all = all.and(talks.continuity(side));
+    let (talks, used) = talks(contest, parties.each_ref(), wanted, meanwhile).await;
+    let figures = [&mut duel.dial, &mut duel.ours];
+    for (((figures, talks), ((asterisk, controller), native)), party) in
+        figures.into_iter().zip(&talks).zip(used).zip(&parties)
+    {
+        let answered = talks.answered();
+        if native.1 != answered {
+            println!("bench:   {}: {} bridges of two for {answered} talks", party.who.name, native.1);
+        }
+        figures.cpu.push(asterisk / answered as f64);
+        figures.controller.push(controller);
+        figures.talks += answered;
+        figures.native += native.0;
+        figures.failures += talks.calls.len() - answered;
+        for (side, all) in [Side::Caller, Side::Centre].into_iter().zip(&mut figures.sides) {
+            *all = all.and(talks.continuity(side));
+        }
     }
 }
 
@@ -143,14 +162,11 @@ async fn native(node: &Node) -> (usize, usize) {
     (of_two.iter().filter(|bridge| bridge["technology"] == "native_rtp").count(), of_two.len())
 }
 
-fn section(
-    entrants: &[Entrant; 3],
-    all: &[[Figures; TALKS.len()]; 3],
-    (rounds, most, seconds): (usize, usize, usize),
-) -> Section {
+fn section(all: &Duels, (rounds, most, seconds): (usize, usize, usize)) -> Section {
     let how = format!(
         "Asterisk's CPU in ms for each second and talk (user and system, from /proc; set-up excluded), G.711, 20 ms, both sides sending from the answer on, silent before it (with early media the call centre from its 183 on); answered after 0.3 s of ringing or 0.6 s of early media. \
-         {rounds} rounds of {seconds} s each in turns, until the 95 % interval of the ratio to `Dial()` in the same round is narrower than ± 5 %, at most {most}. First site only: audio does not pass through the controller. \"Native\": talks whose bridge Asterisk lists as `native_rtp` while they talk. \
+         `Dial()` and the controller at the same time, so many talks of each, on two Asterisks of one kind, which they exchange for the second half of each round. {rounds} rounds of 2 x {seconds} s, until the 95 % interval of every ratio is narrower than ± 5 %, at most {most}. \
+         \"Native\": talks whose bridge Asterisk lists as `native_rtp` while they talk. \
          \"Changed\": ends whose SSRC changed after their first packet. Lost: after the first packet that was heard. The bench's own parties run beside it on the same cores."
     );
     let head = [
@@ -167,56 +183,55 @@ fn section(
         "failed",
     ];
     let mut section = Section::new("Audio: cost and continuity", &how, &head);
-    for (size, talks) in TALKS.into_iter().enumerate() {
-        for (entrant, figures) in entrants.iter().zip(all) {
-            section.line(line(entrant, talks, &figures[size], &all[0][size]));
+    for ((_, name), duels) in FLOWS.iter().zip(all) {
+        for (talks, duel) in TALKS.into_iter().zip(duels) {
+            section.line(line("Dial() beside it", talks, &duel.dial, None));
+            section.line(line(name, talks, &duel.ours, Some(duel.ratio())));
         }
     }
-    verdicts(&mut section, entrants, all);
+    verdicts(&mut section, all);
     section
 }
 
-fn line(entrant: &Entrant, talks: u16, own: &Figures, dial: &Figures) -> [String; 11] {
+/// `ratio`: of the controller only.
+fn line(name: &str, talks: u16, own: &Figures, ratio: Option<Interval>) -> [String; 11] {
     let [callers, centres] = own.sides;
     let both = callers.and(centres);
-    let ours = entrant.who.is_ours();
-    let dash = |text: String| if ours { text } else { "–".to_owned() };
+    let dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     [
-        entrant.name.to_owned(),
+        name.to_owned(),
         talks.to_string(),
         Spread::of(&own.cpu).told(2),
-        dash(own.ratio(dial).told(3)),
+        dash(ratio.map(|ratio| ratio.told(3))),
         format!("{:.1} %", own.native() * 100.0),
         callers.changes(),
         centres.changes(),
         both.jumps.to_string(),
         format!("{} of {}", both.lost, both.packets),
-        dash(Spread::of(&own.controller).told(1)),
+        dash(ratio.map(|_| Spread::of(&own.controller).told(1))),
         own.failures.to_string(),
     ]
 }
 
-fn verdicts(section: &mut Section, entrants: &[Entrant; 3], all: &[[Figures; TALKS.len()]; 3]) {
-    let [dial, ours, early] = all;
-    for (size, talks) in TALKS.into_iter().enumerate() {
-        let ratio = ours[size].ratio(&dial[size]);
+fn verdicts(section: &mut Section, all: &Duels) {
+    for (talks, duel) in TALKS.into_iter().zip(&all[0]) {
+        let (ratio, native) = (duel.ratio(), duel.ours.native());
         let told = if ratio.is_within(NARROW) { "" } else { " (the interval is wider than ± 5 %)" };
         section.verdict(
             &format!("{talks} talks: Asterisk's CPU at most 1.05 × Dial()'s"),
             format!("{}{told}", ratio.told(3)),
             ratio.mean <= 1.05,
         );
-        let native = ours[size].native();
         section.verdict(
             &format!("{talks} talks: at least 95 % native"),
             format!("{:.1} %", native * 100.0),
             native >= 0.95,
         );
     }
-    for (entrant, figures) in entrants.iter().zip([dial, ours, early]).skip(1) {
-        let both = figures.iter().flat_map(|one| one.sides).fold(Continuity::default(), Continuity::and);
+    for ((_, name), duels) in FLOWS.iter().zip(all) {
+        let both = duels.iter().flat_map(|duel| duel.ours.sides).fold(Continuity::default(), Continuity::and);
         section.verdict(
-            &format!("{}: no SSRC changes after an end's first packet, and no jump within one", entrant.name),
+            &format!("{name}: no SSRC changes after an end's first packet, and no jump within one"),
             format!("{} ends changed, {} jumps", both.changes(), both.jumps),
             both.changed == 0 && both.jumps == 0 && both.ends > 0,
         );

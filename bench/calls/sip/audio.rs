@@ -18,7 +18,7 @@ const PACKET: Duration = Duration::from_millis(20);
 /// How often the thread looks what is due: so exact are times.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// The most talks: two ports each of one block, for the one after an RTP port is its RTCP's.
-pub(crate) const MOST: u16 = 150;
+pub(crate) const MOST: u16 = 200;
 
 /// Whose audio it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,12 +48,14 @@ pub(crate) struct Series {
     pub(crate) talk: Duration,
     /// `None`: no audio.
     pub(crate) speech: Option<Speech>,
+    /// The number of its first caller among those of all series at the time.
+    pub(crate) first: usize,
 }
 
 /// What became of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// Whom it came from: unique within the series, and passed on to the call centre.
+    /// Whom it came from: unique among all at the time, and passed on to the call centre.
     pub(crate) number: String,
     /// When its INVITE was sent.
     pub(crate) began: Instant,
@@ -176,7 +178,7 @@ impl Caller {
     }
 
     async fn begin(&mut self, n: usize) {
-        let number = format!("+4420718{n:05}");
+        let number = format!("+4420718{:05}", self.series.first + n);
         self.ends.push(self.series.speech.as_ref().and_then(|speech| speech.voice.take(Side::Caller, &number)));
         self.calls.push(Call { number, began: Instant::now(), took: None, status: None, ended: false });
         self.byes.push(None);

@@ -180,6 +180,11 @@ impl Call {
         }
     }
 
+    /// Whether the caller is known to be answered by this attempt's client: its answer alone may turn out to be none.
+    pub(crate) fn is_answered_by(&self, attempt: &Attempt) -> bool {
+        attempt.answered.is_some() && (self.caller == CallerLeg::Up || self.phase != Phase::Talking)
+    }
+
     /// Attempt n was answered.
     fn meet_at_answer(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let native = self.caller_in != Some(BridgeKind::Proxied);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::Bench;
 use crate::calls::io::{Failure, Input, Op};
+use crate::calls::news::{Happening, Teller};
 use crate::cdr::record::AttemptOutcome;
 use crate::id::BridgeKind;
 use crate::routing::decision::tests::{campaign, link};
@@ -367,12 +368,18 @@ fn an_answer_without_usable_media_is_none() {
         let mut bench = Bench::with(Campaign { early_media, ..campaign(&[link(1), link(2)]) });
         bench.give(Input::LegReady(1));
         bench.give(Input::LegRinging(1));
+        let mut teller = Teller::default();
+        teller.news(&bench.call);
         bench.give(Input::LegAnswered(1));
+        assert_eq!(teller.news(&bench.call), [], "nobody is told of an answer that may be none");
         assert_eq!(bench.give(Input::LegMedia { n: 1, usable: false }), [Op::HangUpLeg(1)]);
         assert_eq!(bench.gone(1, 16, 200), [Op::CreateLeg(2)], "the caller still rings");
         bench.give(Input::LegReady(2));
         let asked = bench.answer(2);
         assert!(asked.contains(&native(2, false)) && asked.contains(&Op::AnswerCaller), "{asked:?}");
+        teller.news(&bench.call);
+        bench.give(Input::CallerUp);
+        assert_eq!(teller.news(&bench.call), [(Happening::Answered, Some(1))]);
         bench.give(Input::CallerGone);
         bench.gone(2, 16, 0);
         let record = bench.record();

@@ -80,6 +80,16 @@ impl FakeCall {
         })
     }
 
+    /// Waits until somebody is in the caller's bridge with it.
+    pub async fn joined(&self) {
+        let alone = |members: &Vec<String>| members.iter().all(|id| *id == self.id);
+        let look = |world: &World| {
+            let bridge = world.bridges.values().find(|members| members.contains(&self.id));
+            bridge.filter(|members| !alone(members)).map(|_| ())
+        };
+        self.until("somebody is in the caller's bridge", look).await;
+    }
+
     async fn until<R>(&self, what: &str, look: impl Fn(&World) -> Option<R>) -> R {
         self.shared.until(&format!("{what} ({})", self.id), look).await
     }

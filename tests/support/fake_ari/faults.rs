@@ -11,6 +11,8 @@ pub enum Fault {
     Ignore,
     /// Carried out and answered after this time; requests behind it on the same socket wait.
     Delay(Duration),
+    /// Carried out and answered once the test has mended everything; requests behind it on the same socket wait.
+    Held,
     /// Not carried out; answered with this status.
     Status(u16),
     /// Carried out; then the connection is closed instead of an answer.

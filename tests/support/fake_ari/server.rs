@@ -71,6 +71,7 @@ async fn execute(shared: &Shared, switches: &Switches, request: Seen) -> Reactio
         Some(Fault::Ignore) => return Reaction::Nothing,
         Some(Fault::Status(status)) => return Reaction::Answer((status, json!({"message": "as the test wants it"}))),
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Held) => shared.until_mended().await,
         _ => {}
     }
     let answer = shared.with(|world| {
