@@ -377,9 +377,8 @@ fn an_answer_without_usable_media_is_none() {
         bench.give(Input::LegReady(2));
         let asked = bench.answer(2);
         assert!(asked.contains(&native(2, false)) && asked.contains(&Op::AnswerCaller), "{asked:?}");
-        teller.news(&bench.call);
-        bench.give(Input::CallerUp);
-        assert_eq!(teller.news(&bench.call), [(Happening::Answered, Some(1))]);
+        let told = teller.news(&bench.call);
+        assert!(told.contains(&(Happening::Answered, Some(1))) && !told.contains(&(Happening::Answered, Some(0))));
         bench.give(Input::CallerGone);
         bench.gone(2, 16, 0);
         let record = bench.record();
