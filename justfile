@@ -29,7 +29,7 @@ phones calls="20": (_set-up "tests")
     @echo "phones: building and calling"
     @printf 'phones | flow | phone | calls | deaf callers | deaf call centres | SSRC changes |\n'
     @CAPCONDUIT_PHONE_CALLS={{ calls }} cargo nextest run --profile phones --test live -E 'test(/^phones::/)' 2>&1 \
-      | { grep -aoE 'phones \|.*|^ *(PASS|FAIL|TIMEOUT|Summary).*|^error.*' || true; }
+      | { grep -a --line-buffered -oE 'phones \|.*|^ *(PASS|FAIL|TIMEOUT|Summary).*|^error.*' || true; }
 
 # Real calls while everything around them is killed, stopped, slowed and cut, drawn from a seed; then the accounts (10 minutes of calls)
 chaos *arguments: (_set-up "tests")

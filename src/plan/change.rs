@@ -41,6 +41,7 @@ pub enum Sign {
 
 /// What to write. Where `id` is `None` the row is new.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a plan's are made once and written once")]
 pub enum Action {
     /// Write a seller.
     Seller {

@@ -3,6 +3,12 @@
 //! Needs what `just setup` installs; nothing is skipped when it is missing, the tests fail and say so. Each test has a
 //! site of its own (`harness::site`), so they run side by side.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test's helpers fail by panicking, and phones' figures are printed"
+)]
+
 mod harness;
 
 /// Runs each behaviour with SQLite and with PostgreSQL behind the controller and Asterisk.

@@ -206,23 +206,7 @@ impl Call {
                 }
                 Failure::Unknown => self.give_up_leg(n, now, effects),
             },
-            Op::AnswerCaller if self.is_refused_early(failure) => {
-                (self.answer_refused, self.answer_unknown) = (true, true);
-                self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
-            }
-            Op::AnswerCaller if absent => self.caller_absent(now, effects),
-            Op::AnswerCaller if self.may_be_answered(failure) => {
-                // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
-                self.answer_unknown = true;
-                self.ask_soon(now);
-            }
-            Op::AnswerCaller => {
-                // Asterisk answers whoever is up already with success.
-                if self.caller == CallerLeg::Waiting && matches!(failure, Failure::Rejected(_)) {
-                    self.was_not_answered();
-                }
-                self.fail_to_join(now, effects);
-            }
+            Op::AnswerCaller => self.answer_failed(failure, now, effects),
             Op::Join { .. } => self.not_joined(op, failure, now, effects),
             Op::Listen(n) => self.cannot_listen(n, failure, now, effects),
             Op::Look(n) => self.leg_seen(n, None, now, effects),
@@ -269,6 +253,25 @@ impl Call {
             }
             Op::CreateBridge(_) | Op::AddCaller(_) => self.fail(now, effects),
             _ => {}
+        }
+    }
+
+    fn answer_failed(&mut self, failure: Failure, now: Now, effects: &mut Vec<Effect>) {
+        if self.is_refused_early(failure) {
+            (self.answer_refused, self.answer_unknown) = (true, true);
+            self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
+        } else if matches!(failure, Failure::Rejected(404)) {
+            self.caller_absent(now, effects);
+        } else if self.may_be_answered(failure) {
+            // They may be talking. Asked for again: answering twice does no harm, and the answer or the event tells.
+            self.answer_unknown = true;
+            self.ask_soon(now);
+        } else {
+            // Asterisk answers whoever is up already with success.
+            if self.caller == CallerLeg::Waiting && matches!(failure, Failure::Rejected(_)) {
+                self.was_not_answered();
+            }
+            self.fail_to_join(now, effects);
         }
     }
 

@@ -119,7 +119,7 @@ proptest! {
             }
         }
         let claims: Vec<_> = after.iter().zip(1..).map(|(text, seller)| {
-            Claim { number: *text, raw: matches!(read(text), Ok(Number::Raw(_))), seller }
+            Claim { number: text, raw: matches!(read(text), Ok(Number::Raw(_))), seller }
         }).collect();
         let readers = Readers::new([reads(&now)]);
         if readers.overlaps(&claims, |at| at == before.len()).is_empty() {
