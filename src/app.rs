@@ -29,6 +29,7 @@ use crate::cdr::journal::Journal;
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
+use crate::inspect;
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -36,7 +37,7 @@ use crate::routing::snapshot::Snapshot;
 use crate::screen::{self, Resolver, Screen};
 use crate::store::sight::Sight;
 use crate::store::{self, Db};
-use crate::telemetry::{Metrics, name};
+use crate::telemetry::{self, Metrics, name};
 
 /// How often the database is asked whether the configuration changed, heard of or not.
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -51,6 +52,8 @@ const SILENT: Duration = Duration::from_secs(60);
 /// A decision holds the configuration for microseconds; who shows the use of caps, longer.
 const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
+/// How often the database is asked whether it takes changes.
+const LOOK_AT_SERVER: Duration = Duration::from_secs(1);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -75,7 +78,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
     store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
-    store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
+    publish(&db, &config).await?;
     first_admin::ensure(&db, &config, clock).await?;
 
     let ending = writer::Ending::default();
@@ -96,10 +99,14 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
+    let (faults, found) = watch::channel(Vec::new());
+    let (read_only, is_read_only) = watch::channel(false);
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
         nodes: healths.clone(),
+        faults: found,
+        read_only: is_read_only,
         desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
@@ -113,8 +120,11 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
-    let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
+    let inspected = Arc::clone(&registry);
+    let routing = Routing::new(&db, &config, registry, sight, (healths.clone(), journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
+    watching.spawn(watch_server(db.clone(), read_only, sockets.clone()));
+    watching.spawn(inspecting(&config, (db.clone(), inspected), &handles, healths, faults, &sockets));
 
     dispatch(&calls, dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
@@ -182,7 +192,7 @@ fn follow(
         let import = move || {
             let (db, registry, journal) = (db.clone(), Arc::clone(&registry), journal.clone());
             let intake = Intake::new(&node);
-            importer::Follower { db, registry, journal, intake, index, path: path.clone() }.run(stop.clone())
+            importer::Follower { db, registry, journal, intake, index, path: path.clone(), clock }.run(stop.clone())
         };
         tasks.spawn(restarted("the importer of the fallback's calls", ends(), import));
     }
@@ -206,6 +216,40 @@ fn follow(
     tasks.spawn(restarted("the upkeep of metrics", ends(), move || keep_up(metrics.clone(), stop.clone())));
     tasks.close();
     tasks
+}
+
+/// Tells when the database comes to take no changes, and when it takes them again.
+async fn watch_server(db: Db, read_only: watch::Sender<bool>, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_AT_SERVER)).await.is_some() {
+        // One that does not answer is told of where the configuration is read.
+        let looked = shutdown.run_until_cancelled(store::server::look(&db)).await;
+        let Some(Ok(server)) = looked else { continue };
+        if read_only.send_replace(server.read_only) != server.read_only {
+            if server.read_only {
+                warn!(
+                    database = db.target(),
+                    "the database takes no changes (a standby, or read only): calls go on, their records wait here"
+                );
+            } else {
+                info!(database = db.target(), "the database takes changes again");
+            }
+        }
+    }
+}
+
+/// Looks at the nodes for what stops calls there.
+fn inspecting(
+    config: &Config,
+    known: (Db, Arc<Registry>),
+    handles: &[crate::ari::NodeHandle],
+    healths: watch::Receiver<Vec<NodeHealth>>,
+    faults: watch::Sender<Vec<Vec<inspect::NodeFault>>>,
+    sockets: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let nodes: Vec<_> = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
+    let stop = sockets.clone();
+    let look = move || inspect::watch(nodes.clone(), known.clone(), healths.clone(), faults.clone(), stop.clone());
+    restarted("the inspector of nodes", sockets.clone(), look)
 }
 
 /// The registry as the database has it, and the records that it does not have yet.
@@ -235,6 +279,15 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     store::migrate(&db, &config.realtime).await?;
     info!(database = db.target(), "database ready");
     Ok(db)
+}
+
+/// A database that takes no changes has the clients' SIP settings as they were published last.
+async fn publish(db: &Db, config: &Config) -> anyhow::Result<()> {
+    match store::realtime::publish(db, &config.realtime).await {
+        Err(error) if error.is_read_only() => warn!(%error, "the SIP settings are not published to Asterisk anew"),
+        published => drop(published.context("cannot publish the SIP settings to Asterisk")?),
+    }
+    Ok(())
 }
 
 fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
@@ -307,7 +360,7 @@ async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken)
                 // Once per outage: routing goes on from the snapshot in memory.
                 Err(error) if !failing => {
                     failing = true;
-                    warn!(error = format!("{error:#}"), "the configuration cannot be read; routing goes on with the last one");
+                    warn!(error = telemetry::chain(&error), "the configuration cannot be read; routing goes on with the last one");
                 }
                 Err(_) => {}
             },

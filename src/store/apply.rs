@@ -1,13 +1,13 @@
 //! Making the stored state what a document says, in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use entity::{campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, SqlErr,
+    ActiveModelTrait, ActiveValue, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, SqlErr,
 };
 
 use super::audit::Object;
@@ -55,8 +55,14 @@ pub async fn preview(db: &Db, screening: &Screening, document: &Document, prune:
     Ok(diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?)
 }
 
-/// Makes the stored state what `document` says and returns what was changed; with `prune`, what it does not name is removed. One transaction: comparison, changes, the routing
+/// How often what is stored is read again because somebody changed it meanwhile, before all others are made to wait for the reading.
+const TRIES: u32 = 3;
+
+/// Makes the stored state what `document` says and returns what was changed; with `prune`, what it does not name is removed. One transaction: changes, the routing
 /// revision, and in PostgreSQL realtime mode the `ps_*` rows too; two applies at once take turns. Nothing is written when nothing differs.
+///
+/// What is stored is read and compared before, while everybody goes on, and begun anew where it has changed until it is nobody else's turn:
+/// writers of records wait for the changes alone.
 ///
 /// # Errors
 /// When the document has problems (all of them are named), or the database cannot do it.
@@ -68,31 +74,74 @@ pub async fn apply(
     prune: bool,
 ) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
+    let manner = Manner { prune, drawn: secrets::drawn() };
+    let compare = |current: &Current| -> Result<Plan, ApplyError> {
+        screen(current, &wanted, screening, prune)?;
+        Ok(diff(current, &wanted, manner)?)
+    };
+    for _ in 0..TRIES {
+        let reading = db.read().await?;
+        let seen = plan::fingerprint(&reading).await?;
+        let current = plan::load(&reading).await?;
+        reading.commit().await?;
+        let plan = compare(&current)?;
+        if plan.is_empty() {
+            return Ok(plan);
+        }
+        let transaction = change::begin_apart(db).await?;
+        if plan::fingerprint(&transaction).await? == seen && write(&transaction, realtime_mode, &current, &plan).await?
+        {
+            transaction.commit().await?;
+            return Ok(plan);
+        }
+        transaction.rollback().await?;
+    }
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
-    screen(&current, &wanted, screening, prune)?;
-    let plan = diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?;
-    if plan.is_empty() {
-        transaction.rollback().await?;
-        return Ok(plan);
-    }
-    let now = Clock::start().now().wall;
-    Writer::new(&transaction, &current, now).write(&plan).await?;
-    change::bump(&transaction).await?;
-    // The plan's lines hold no secret: they are what `apply` prints.
-    let after = Some(serde_json::Value::String(plan.to_string()));
-    let object = Object::new("plan", "whole");
-    audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
-    if matches!(realtime_mode, Realtime::Postgres) {
-        realtime::write_beside(&transaction).await?;
+    let plan = compare(&current)?;
+    if !plan.is_empty() {
+        write(&transaction, realtime_mode, &current, &plan).await?;
     }
     transaction.commit().await?;
     Ok(plan)
 }
 
+/// Makes the changes; `false` where what is to be deleted has records by now.
+async fn write(
+    transaction: &DatabaseTransaction,
+    realtime_mode: &Realtime,
+    current: &Current,
+    plan: &Plan,
+) -> Result<bool, ApplyError> {
+    let now = Clock::start().now().wall;
+    if !Writer::new(transaction, current, now).write(plan).await? {
+        return Ok(false);
+    }
+    change::bump(transaction).await?;
+    // The plan's lines hold no secret: they are what `apply` prints.
+    let after = Some(serde_json::Value::String(plan.to_string()));
+    let object = Object::new("plan", "whole");
+    audit::write(transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
+    let of_clients =
+        |change: &Change| matches!(change.action, Action::Client { .. } | Action::Remove { kind: Kind::Client, .. });
+    if matches!(realtime_mode, Realtime::Postgres) && plan.changes.iter().any(of_clients) {
+        realtime::write_beside(transaction).await?;
+    }
+    Ok(true)
+}
+
+/// Rows in one statement at most.
+const ROWS: usize = 1000;
+
 /// Writes the changes of a plan in their order, resolving names to rows as they come to be.
 struct Writer<'a> {
     transaction: &'a DatabaseTransaction,
+    current: &'a Current,
+    /// Rows that are yet to be inserted, together.
+    new_dids: Vec<dids::ActiveModel>,
+    new_links: Vec<campaign_client_settings::ActiveModel>,
+    /// DIDs that changed campaigns are to be tied to, with the campaign's status.
+    to_tie: BTreeMap<CampaignKey, (Status, BTreeSet<String>)>,
     now: DateTime<Utc>,
     sellers: HashMap<String, i64>,
     clients: HashMap<String, i64>,
@@ -116,6 +165,57 @@ fn not_unique(change: &Change, error: DbErr) -> ApplyError {
 /// The row of a name that a checked plan refers to.
 fn row<K: std::fmt::Debug>(id: Option<&i64>, name: &K) -> Result<i64, DbErr> {
     id.copied().ok_or_else(|| DbErr::Custom(format!("the plan refers to {name:?}, which has no row")))
+}
+
+/// Whether writers of records touch the same rows, or what is deleted must stay without records: they have to wait for it.
+fn holds_up(action: &Action) -> bool {
+    match action {
+        // A new one with an old id may have it from one that gives it up.
+        Action::Link { id, link, .. } => id.is_some() || link.legacy_id.is_some(),
+        Action::Remove { .. } => true,
+        _ => false,
+    }
+}
+
+/// The row of this kind that is written or deleted.
+fn gives_up(action: &Action, kind: Kind) -> Option<i64> {
+    match (action, kind) {
+        (Action::Seller { id, .. }, Kind::Seller)
+        | (Action::Did { id, .. }, Kind::Did)
+        | (Action::Campaign { id, .. }, Kind::Campaign)
+        | (Action::Link { id, .. }, Kind::Link) => *id,
+        (Action::Remove { kind: of, id, archive: false }, _) if *of == kind => Some(*id),
+        _ => None,
+    }
+}
+
+/// Whether a record refers by now to what is to be deleted, or a link that is has counted calls.
+async fn has_records(transaction: &DatabaseTransaction, changes: &[&Change]) -> Result<bool, DbErr> {
+    for (kind, reference) in [
+        (Kind::Seller, plan::SELLERS),
+        (Kind::Client, plan::CLIENTS),
+        (Kind::Did, plan::DIDS),
+        (Kind::Campaign, plan::CAMPAIGNS),
+        (Kind::Link, plan::LINKS),
+    ] {
+        let deleted = changes.iter().filter_map(|change| match change.action {
+            Action::Remove { kind: of, id, archive: false } if of == kind => Some(id),
+            _ => None,
+        });
+        let deleted: Vec<i64> = deleted.collect();
+        for ids in deleted.chunks(ROWS) {
+            if !plan::referenced(transaction, &reference, Some(ids)).await?.is_empty() {
+                return Ok(true);
+            }
+            use campaign_client_settings::Column;
+            let counted = Condition::any().add(Column::CurrentTotalCalls.gt(0)).add(Column::CountedBefore.gt(0));
+            let these = campaign_client_settings::Entity::find().filter(Column::Id.is_in(ids.iter().copied()));
+            if kind == Kind::Link && these.filter(counted).one(transaction).await?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// A key column: the row's own, or made by the database.
@@ -144,9 +244,13 @@ macro_rules! save {
 }
 
 impl<'a> Writer<'a> {
-    fn new(transaction: &'a DatabaseTransaction, current: &Current, now: DateTime<Utc>) -> Self {
+    fn new(transaction: &'a DatabaseTransaction, current: &'a Current, now: DateTime<Utc>) -> Self {
         Self {
             transaction,
+            current,
+            new_dids: Vec::new(),
+            new_links: Vec::new(),
+            to_tie: BTreeMap::new(),
             now,
             sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
             clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
@@ -156,54 +260,120 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn write(mut self, plan: &Plan) -> Result<(), ApplyError> {
-        // First every changed campaign lets go of its DIDs, last they are tied again: on the way no DID is in two active campaigns, and
-        // a DID may change hands.
+    /// `false` where what is to be deleted has records by now; nothing of it may be committed then.
+    async fn write(mut self, plan: &Plan) -> Result<bool, ApplyError> {
+        // First every changed campaign lets go of the DIDs that it loses, last it is tied to new ones: on the way no DID is in two active
+        // campaigns, and a DID may change hands.
         for change in &plan.changes {
-            if let Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, .. } =
-                change.action
-            {
-                let of_campaign = campaign_dids::Column::CampaignId.eq(id);
-                campaign_dids::Entity::delete_many().filter(of_campaign).exec(self.transaction).await?;
-            }
+            self.untie(&change.action).await?;
         }
-        self.free_legacy_ids(plan).await?;
-        for change in &plan.changes {
+        // Writers of records touch no row of all this.
+        self.free_legacy_ids(&plan.changes, &[Kind::Seller, Kind::Did, Kind::Campaign]).await?;
+        for change in plan.changes.iter().filter(|change| !holds_up(&change.action)) {
             self.change(change).await.map_err(|error| not_unique(change, error))?;
         }
+        self.insert_dids().await?;
+        self.insert_links().await?;
         for change in &plan.changes {
-            if let Action::Campaign { key, campaign, .. } = &change.action {
-                self.tie(key, campaign).await?;
+            if let Action::Campaign { key, .. } = &change.action {
+                self.tie(key).await?;
+            }
+        }
+        let last: Vec<&Change> = plan.changes.iter().filter(|change| holds_up(&change.action)).collect();
+        if last.is_empty() {
+            return Ok(true);
+        }
+        change::hold_up_records(self.transaction).await?;
+        if has_records(self.transaction, &last).await? {
+            return Ok(false);
+        }
+        self.free_legacy_ids(&plan.changes, &[Kind::Link]).await?;
+        for change in last {
+            self.change(change).await.map_err(|error| not_unique(change, error))?;
+        }
+        Ok(true)
+    }
+
+    /// Takes a campaign's ties away that it is not to have; all of them where it becomes active, or goes.
+    async fn untie(&mut self, action: &Action) -> Result<(), DbErr> {
+        let (id, key, campaign) = match action {
+            Action::Campaign { id: Some(id), key, campaign } => (*id, Some(key), Some(campaign)),
+            Action::Campaign { id: None, key, campaign } => {
+                self.to_tie.insert(key.clone(), (campaign.status, campaign.dids.clone()));
+                return Ok(());
+            }
+            Action::Remove { kind: Kind::Campaign, id, .. } => (*id, None, None),
+            _ => return Ok(()),
+        };
+        let of_campaign = || campaign_dids::Column::CampaignId.eq(id);
+        let stored = key.and_then(|key| self.current.campaigns.get(key)).map(|stored| &stored.campaign.value);
+        let (Some(key), Some(campaign), Some(stored)) = (key, campaign, stored) else {
+            campaign_dids::Entity::delete_many().filter(of_campaign()).exec(self.transaction).await?;
+            return Ok(());
+        };
+        let activated = campaign.status == Status::Active && stored.status != Status::Active;
+        let kept: BTreeSet<String> =
+            if activated { BTreeSet::new() } else { stored.dids.intersection(&campaign.dids).cloned().collect() };
+        if kept.is_empty() {
+            campaign_dids::Entity::delete_many().filter(of_campaign()).exec(self.transaction).await?;
+        } else {
+            let lost: Vec<i64> =
+                stored.dids.difference(&kept).filter_map(|number| self.dids.get(number).copied()).collect();
+            for lost in lost.chunks(ROWS) {
+                let these = campaign_dids::Column::DidId.is_in(lost.iter().copied());
+                let delete = campaign_dids::Entity::delete_many().filter(of_campaign()).filter(these);
+                delete.exec(self.transaction).await?;
+            }
+        }
+        let new = campaign.dids.difference(&kept).cloned().collect();
+        self.to_tie.insert(key.clone(), (campaign.status, new));
+        Ok(())
+    }
+
+    /// Every row of these kinds that is to be written or deleted gives its old id up first: on the way no two rows have the same.
+    async fn free_legacy_ids(&self, changes: &[Change], kinds: &[Kind]) -> Result<(), DbErr> {
+        macro_rules! free {
+            ($table:ident, $ids:expr) => {
+                for ids in $ids.chunks(ROWS) {
+                    let none = Expr::value(None::<String>);
+                    let update = $table::Entity::update_many().col_expr($table::Column::LegacyId, none);
+                    let these = update.filter($table::Column::Id.is_in(ids.iter().copied()));
+                    these.filter($table::Column::LegacyId.is_not_null()).exec(self.transaction).await?;
+                }
+            };
+        }
+        for kind in kinds {
+            let ids: Vec<i64> = changes.iter().filter_map(|change| gives_up(&change.action, *kind)).collect();
+            match kind {
+                Kind::Seller => free!(users, ids),
+                Kind::Did => free!(dids, ids),
+                Kind::Campaign => free!(campaigns, ids),
+                Kind::Link => free!(campaign_client_settings, ids),
+                Kind::Client => {}
             }
         }
         Ok(())
     }
 
-    /// Every row that is to be written or deleted gives its old id up first: on the way no two rows have the same.
-    async fn free_legacy_ids(&self, plan: &Plan) -> Result<(), DbErr> {
-        macro_rules! free {
-            ($table:ident, $id:expr) => {{
-                let none = Expr::value(None::<String>);
-                let update = $table::Entity::update_many().col_expr($table::Column::LegacyId, none);
-                update.filter($table::Column::Id.eq($id)).exec(self.transaction).await?;
-            }};
+    /// New DIDs that wait, many in a statement; their ids are known from then on.
+    async fn insert_dids(&mut self) -> Result<(), DbErr> {
+        let waiting = std::mem::take(&mut self.new_dids);
+        for rows in waiting.chunks(ROWS) {
+            dids::Entity::insert_many(rows.to_vec()).exec_without_returning(self.transaction).await?;
+            let numbers = rows.iter().filter_map(|row| row.number.try_as_ref().cloned());
+            let made = dids::Entity::find().filter(dids::Column::Number.is_in(numbers)).all(self.transaction).await?;
+            self.dids.extend(made.into_iter().map(|row| (row.number, row.id)));
         }
-        for change in &plan.changes {
-            match change.action {
-                Action::Seller { id: Some(id), .. } | Action::Remove { kind: Kind::Seller, id, archive: false } => {
-                    free!(users, id);
-                }
-                Action::Did { id: Some(id), .. } | Action::Remove { kind: Kind::Did, id, archive: false } => {
-                    free!(dids, id);
-                }
-                Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, archive: false } => {
-                    free!(campaigns, id);
-                }
-                Action::Link { id: Some(id), .. } | Action::Remove { kind: Kind::Link, id, archive: false } => {
-                    free!(campaign_client_settings, id);
-                }
-                _ => {}
-            }
+        Ok(())
+    }
+
+    /// New links that wait, likewise.
+    async fn insert_links(&mut self) -> Result<(), DbErr> {
+        let waiting = std::mem::take(&mut self.new_links);
+        for rows in waiting.chunks(ROWS) {
+            campaign_client_settings::Entity::insert_many(rows.to_vec())
+                .exec_without_returning(self.transaction)
+                .await?;
         }
         Ok(())
     }
@@ -237,6 +407,11 @@ impl<'a> Writer<'a> {
                     version: NotSet,
                     legacy_id: Set(did.legacy_id.clone()),
                 };
+                // With an old id it is written by itself, so that one that another has is told of this DID.
+                if id.is_none() && did.legacy_id.is_none() {
+                    self.new_dids.push(model);
+                    return Ok(());
+                }
                 let id = save!(self.transaction, *id, model, dids);
                 self.dids.insert(number.clone(), id);
             }
@@ -325,7 +500,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn link(&self, id: Option<i64>, campaign: &CampaignKey, client: &String, link: &Link) -> Result<(), DbErr> {
+    async fn link(
+        &mut self,
+        id: Option<i64>,
+        campaign: &CampaignKey,
+        client: &String,
+        link: &Link,
+    ) -> Result<(), DbErr> {
         let number =
             |value: u32| i32::try_from(value).map_err(|error| DbErr::Custom(format!("weight {value}: {error}")));
         let model = campaign_client_settings::ActiveModel {
@@ -346,22 +527,30 @@ impl<'a> Writer<'a> {
             version: NotSet,
             legacy_id: Set(link.legacy_id.clone()),
         };
+        if id.is_none() && link.legacy_id.is_none() {
+            self.new_links.push(model);
+            return Ok(());
+        }
         let _row = save!(self.transaction, id, model, campaign_client_settings);
         Ok(())
     }
 
-    /// Ties a campaign to its DIDs.
-    async fn tie(&self, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {
+    /// Ties a changed campaign to the DIDs that are new to it.
+    async fn tie(&mut self, name: &CampaignKey) -> Result<(), DbErr> {
+        let Some((status, numbers)) = self.to_tie.remove(name) else { return Ok(()) };
         let campaign_id = row(self.campaigns.get(name), name)?;
         let seller_id = row(self.sellers.get(&name.0), &name.0)?;
-        for number in &campaign.dids {
-            let model = campaign_dids::ActiveModel {
+        let tie = |number: &String| {
+            Ok::<_, DbErr>(campaign_dids::ActiveModel {
                 campaign_id: Set(campaign_id),
                 did_id: Set(row(self.dids.get(number), number)?),
                 seller_id: Set(seller_id),
-                campaign_status: Set(campaign.status.to_string()),
-            };
-            campaign_dids::Entity::insert(model).exec_without_returning(self.transaction).await?;
+                campaign_status: Set(status.to_string()),
+            })
+        };
+        let rows: Vec<_> = numbers.iter().map(tie).collect::<Result<_, _>>()?;
+        for rows in rows.chunks(ROWS) {
+            campaign_dids::Entity::insert_many(rows.to_vec()).exec_without_returning(self.transaction).await?;
         }
         Ok(())
     }

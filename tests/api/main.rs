@@ -34,6 +34,7 @@ mod matrix;
 mod nodes;
 mod readiness;
 mod refusals;
+mod rights;
 mod route;
 mod sessions;
 mod sip;
