@@ -1,6 +1,7 @@
 //! Composition root: connect, spawn, drain.
 
 mod elsewhere;
+mod looking;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::elsewhere::Elsewhere;
+use self::looking::{inspecting, watch_server};
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
@@ -29,7 +31,6 @@ use crate::cdr::journal::Journal;
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
-use crate::inspect;
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -52,8 +53,6 @@ const SILENT: Duration = Duration::from_secs(60);
 /// A decision holds the configuration for microseconds; who shows the use of caps, longer.
 const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
-/// How often the database is asked whether it takes changes.
-const LOOK_AT_SERVER: Duration = Duration::from_secs(1);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -216,40 +215,6 @@ fn follow(
     tasks.spawn(restarted("the upkeep of metrics", ends(), move || keep_up(metrics.clone(), stop.clone())));
     tasks.close();
     tasks
-}
-
-/// Tells when the database comes to take no changes, and when it takes them again.
-async fn watch_server(db: Db, read_only: watch::Sender<bool>, shutdown: CancellationToken) {
-    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_AT_SERVER)).await.is_some() {
-        // One that does not answer is told of where the configuration is read.
-        let looked = shutdown.run_until_cancelled(store::server::look(&db)).await;
-        let Some(Ok(server)) = looked else { continue };
-        if read_only.send_replace(server.read_only) != server.read_only {
-            if server.read_only {
-                warn!(
-                    database = db.target(),
-                    "the database takes no changes (a standby, or read only): calls go on, their records wait here"
-                );
-            } else {
-                info!(database = db.target(), "the database takes changes again");
-            }
-        }
-    }
-}
-
-/// Looks at the nodes for what stops calls there.
-fn inspecting(
-    config: &Config,
-    known: (Db, Arc<Registry>),
-    handles: &[crate::ari::NodeHandle],
-    healths: watch::Receiver<Vec<NodeHealth>>,
-    faults: watch::Sender<Vec<Vec<inspect::NodeFault>>>,
-    sockets: &CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let nodes: Vec<_> = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
-    let stop = sockets.clone();
-    let look = move || inspect::watch(nodes.clone(), known.clone(), healths.clone(), faults.clone(), stop.clone());
-    restarted("the inspector of nodes", sockets.clone(), look)
 }
 
 /// The registry as the database has it, and the records that it does not have yet.

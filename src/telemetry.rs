@@ -313,4 +313,11 @@ mod tests {
         assert!(asked.contains("sqlx=debug") && !asked.contains("sqlx=warn"), "{asked}");
         assert!(filter("capconduit=loud").is_err());
     }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("permission denied");
+        let outer = anyhow::Error::new(inner).context("cannot open x: permission denied").context("migrate");
+        assert_eq!(chain(&outer), "migrate: cannot open x: permission denied");
+    }
 }

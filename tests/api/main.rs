@@ -32,6 +32,7 @@ mod links;
 mod live;
 mod matrix;
 mod nodes;
+mod read_only;
 mod readiness;
 mod refusals;
 mod rights;
