@@ -120,7 +120,7 @@ impl Stage {
             ..Settings::default()
         };
         let url = format!("http://127.0.0.1:{ari_port}");
-        let address = Address { name: node.name.clone(), url, spool: node.spool() };
+        let address = Address { name: node.name.clone(), url, keys: String::new(), spool: node.spool() };
         let mut controller = Controller::new(dir.path(), api_port, &settings, &[address]);
         controller.run(&["migrate"]).await;
         controller.apply(&plan.toml()).await;

@@ -1,6 +1,7 @@
 //! Composition root: connect, spawn, drain.
 
 mod elsewhere;
+mod looking;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::elsewhere::Elsewhere;
+use self::looking::{inspecting, watch_server};
 use crate::api;
 use crate::ari::{Node, NodeEvent};
 use crate::auth::authority::Authority;
@@ -36,7 +38,7 @@ use crate::routing::snapshot::Snapshot;
 use crate::screen::{self, Resolver, Screen};
 use crate::store::sight::Sight;
 use crate::store::{self, Db};
-use crate::telemetry::{Metrics, name};
+use crate::telemetry::{self, Metrics, name};
 
 /// How often the database is asked whether the configuration changed, heard of or not.
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -75,7 +77,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
     store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
-    store::realtime::publish(&db, &config.realtime).await.context("cannot publish the SIP settings to Asterisk")?;
+    publish(&db, &config).await?;
     first_admin::ensure(&db, &config, clock).await?;
 
     let ending = writer::Ending::default();
@@ -96,10 +98,14 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
+    let (faults, found) = watch::channel(Vec::new());
+    let (read_only, is_read_only) = watch::channel(false);
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
         nodes: healths.clone(),
+        faults: found,
+        read_only: is_read_only,
         desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
@@ -113,8 +119,11 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
-    let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
+    let inspected = Arc::clone(&registry);
+    let routing = Routing::new(&db, &config, registry, sight, (healths.clone(), journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
+    watching.spawn(watch_server(db.clone(), read_only, sockets.clone()));
+    watching.spawn(inspecting(&config, (db.clone(), inspected), &handles, healths, faults, &sockets));
 
     dispatch(&calls, dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
@@ -182,7 +191,7 @@ fn follow(
         let import = move || {
             let (db, registry, journal) = (db.clone(), Arc::clone(&registry), journal.clone());
             let intake = Intake::new(&node);
-            importer::Follower { db, registry, journal, intake, index, path: path.clone() }.run(stop.clone())
+            importer::Follower { db, registry, journal, intake, index, path: path.clone(), clock }.run(stop.clone())
         };
         tasks.spawn(restarted("the importer of the fallback's calls", ends(), import));
     }
@@ -235,6 +244,15 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     store::migrate(&db, &config.realtime).await?;
     info!(database = db.target(), "database ready");
     Ok(db)
+}
+
+/// A database that takes no changes has the clients' SIP settings as they were published last.
+async fn publish(db: &Db, config: &Config) -> anyhow::Result<()> {
+    match store::realtime::publish(db, &config.realtime).await {
+        Err(error) if error.is_read_only() => warn!(%error, "the SIP settings are not published to Asterisk anew"),
+        published => drop(published.context("cannot publish the SIP settings to Asterisk")?),
+    }
+    Ok(())
 }
 
 fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
@@ -307,7 +325,7 @@ async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken)
                 // Once per outage: routing goes on from the snapshot in memory.
                 Err(error) if !failing => {
                     failing = true;
-                    warn!(error = format!("{error:#}"), "the configuration cannot be read; routing goes on with the last one");
+                    warn!(error = telemetry::chain(&error), "the configuration cannot be read; routing goes on with the last one");
                 }
                 Err(_) => {}
             },

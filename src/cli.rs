@@ -7,6 +7,7 @@
 mod calls;
 pub mod doctor;
 mod fallback;
+mod journal;
 mod plan;
 mod serve;
 mod table;
@@ -114,6 +115,16 @@ enum Command {
         /// What its dialplan wrote (CAPCONDUIT_SPOOL), or a part of it.
         file: PathBuf,
     },
+    /// Show what waits on this machine for the database, and what was set aside; set the file aside, or read back what was.
+    ///
+    /// A journal that a newer version has written is refused by `serve`: `journal set-aside` moves it away, with `serve` stopped, and calls go on. `journal restore` writes what a journal holds into the database.
+    Journal {
+        #[command(subcommand)]
+        command: Option<journal::JournalCommand>,
+    },
+    /// Make realtime.db anew, where a newer version has made it.
+    #[command(subcommand)]
+    Realtime(journal::RealtimeCommand),
     /// Make a user, give it a password, or keep it from signing in; a running `serve` follows at once.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -158,6 +169,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
         Command::ImportFallback { node, file } => fallback::import(&config, &node, &file).await,
+        Command::Journal { command } => journal::run(&config, command).await,
+        Command::Realtime(journal::RealtimeCommand::SetAside) => journal::set_realtime_aside(&config).await,
         Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
         Command::Openapi { role } => print(&api::spec(role)?),
     }
@@ -166,7 +179,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Prints an error on standard error, with what caused it.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("capconduit: {}", table::lines(&format!("{error:#}")));
+    eprintln!("capconduit: {}", table::lines(&telemetry::chain(error)));
     ExitCode::FAILURE
 }
 
@@ -255,6 +268,8 @@ mod tests {
             "calls",
             "why",
             "import-fallback",
+            "journal",
+            "realtime",
             "user",
             "openapi",
             "CAPCONDUIT__ASTERISK__0__PASSWORD",

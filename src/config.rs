@@ -208,6 +208,8 @@ pub struct Node {
     pub name: String,
     /// Base URL of Asterisk's HTTP server, such as `http://127.0.0.1:8088` (no `/ari`).
     pub url: String,
+    /// `ca_file`: PEM file of the certificates that sign the node's, where `url` is of https; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// ARI user.
     pub user: String,
     /// ARI password; empty when none was configured (see [`Config::require_ari`]).
@@ -230,6 +232,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is reached by TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+
     /// What its carriers send, as E.164.
     #[must_use]
     pub fn normaliser(&self) -> Normaliser {

@@ -268,6 +268,18 @@ fn begin_at_zero() {
     metrics::gauge!(name::RECORD_LAG).set(0.0);
 }
 
+/// An error with what caused it, each told once: many an error has its cause's text in its own.
+#[must_use]
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use metrics::{counter, histogram};
@@ -300,5 +312,12 @@ mod tests {
         let asked = filter("info,sqlx=debug").unwrap().to_string();
         assert!(asked.contains("sqlx=debug") && !asked.contains("sqlx=warn"), "{asked}");
         assert!(filter("capconduit=loud").is_err());
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("permission denied");
+        let outer = anyhow::Error::new(inner).context("cannot open x: permission denied").context("migrate");
+        assert_eq!(chain(&outer), "migrate: cannot open x: permission denied");
     }
 }

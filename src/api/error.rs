@@ -13,6 +13,8 @@ use super::answers;
 use crate::auth::principal::Refusal;
 use crate::store::StoreError;
 
+/// When to try again what a database does not take that is read only.
+const READ_ONLY_RETRY: Duration = Duration::from_secs(5);
 const MEDIA_TYPE: &str = "application/problem+json";
 /// Wrong fields that one refusal names; whoever looks for them may stop there.
 pub(super) const ERRORS_AT_MOST: usize = 100;
@@ -190,6 +192,10 @@ impl From<Refusal> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if error.is_read_only() {
+            let detail = "The database takes no changes at present (it is a standby, or read-only); calls go on. Try again later.";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", detail).after(READ_ONLY_RETRY);
+        }
         Self::internal(&error)
     }
 }
@@ -232,6 +238,7 @@ impl ApiResponse for ApiError {
             (422, "A rule is broken; `errors` names each field."),
             (429, "Too many requests; `Retry-After` says in how many seconds to try again."),
             (500, "Something failed here."),
+            (503, "The database takes no changes at present."),
         ];
         MetaResponses { responses: responses.map(response).into() }
     }

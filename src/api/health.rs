@@ -41,6 +41,8 @@ struct Readiness {
 struct ReadinessDetails {
     /// Whether the database answers. While it does not, calls are still taken, with the configuration in memory.
     database: bool,
+    /// Whether the database takes no changes: a standby, or read only. Calls are taken, their records wait on this machine.
+    database_read_only: bool,
     /// The Asterisk nodes, in the order of the configuration.
     nodes: Vec<NodeReadiness>,
     /// Records of ended calls that wait on this machine until the database takes them.
@@ -58,21 +60,24 @@ struct ReadinessDetails {
 struct NodeReadiness {
     /// Configured name.
     name: String,
-    /// Connected and compared with Asterisk's own lists: its calls are decided here. Otherwise its dialplan falls back.
+    /// Connected and compared with Asterisk's own lists, and nothing there keeps calls from us: its calls are decided here. Otherwise its
+    /// dialplan falls back.
     ready: bool,
     /// `ready`; `away` (not connected); `comparing` (connected, its channels are being compared); `failing` (its requests fail for
     /// everybody: running calls go on, new ones take the fallback until a try succeeds); `taken` (another controller has its Stasis
     /// applications: this one waits until it leaves); `draining`.
     standing: String,
+    /// What stops calls there, or quietly changes them, although it is connected: a sentence each.
+    faults: Vec<String>,
 }
 
 #[derive(ApiResponse)]
 enum ReadinessResponse {
-    /// Every node is ready, what calls commit to can be kept, and the database answers.
+    /// Every node is ready, what calls commit to can be kept, and the database answers and takes changes.
     #[oai(status = 200)]
     Ready(Json<Readiness>),
     /// At least one node is not, or the journal cannot keep what calls commit to: callers take the dialplan's fallback. Or the database
-    /// does not answer.
+    /// does not answer, or takes no changes.
     #[oai(status = 503)]
     NotReady(Json<Readiness>),
 }
@@ -90,13 +95,16 @@ impl Health {
 
     /// Calls are taken
     ///
-    /// 200 when every configured Asterisk node is connected and compared, the journal can be written and the database answers, else 503. Needs no credential, and
+    /// 200 when every configured Asterisk node is connected and compared, calls get through its dialplan to us, the journal can be written and the database answers, else 503. Needs no credential, and
     /// tells no more than a word; to an admin's credential it answers with `details`. Example: `{"status": "ready"}`.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     #[allow(clippy::unused_async, reason = "poem-openapi wants async handlers")]
     async fn readyz(&self, request: &Request, Data(state): Data<&State>) -> ReadinessResponse {
         let found = details(state);
-        let ready = found.database && found.refusing.is_none() && found.nodes.iter().all(|node| node.ready);
+        let ready = found.database
+            && !found.database_read_only
+            && found.refusing.is_none()
+            && found.nodes.iter().all(|node| node.ready);
         let admin = security::who(request).is_some_and(|who| who.role == Role::Admin && !who.must_change_password);
         let status = if ready { "ready" } else { "not_ready" }.to_owned();
         let readiness = Json(Readiness { status, details: admin.then_some(found) });
@@ -107,16 +115,22 @@ impl Health {
 /// Asks nobody: whoever may ask for readiness may ask often.
 fn details(state: &State) -> ReadinessDetails {
     let nodes = state.nodes.borrow();
-    let nodes = nodes.iter().map(|node| NodeReadiness {
-        name: node.name.clone(),
-        ready: node.ready,
-        standing: node.standing.to_string(),
+    let faults = state.faults.borrow();
+    let nodes = nodes.iter().enumerate().map(|(index, node)| {
+        let faults = faults.get(index).map(Vec::as_slice).unwrap_or_default();
+        NodeReadiness {
+            name: node.name.clone(),
+            ready: node.ready && !faults.iter().any(|fault| fault.stops),
+            standing: node.standing.to_string(),
+            faults: faults.iter().map(|fault| fault.text.clone()).collect(),
+        }
     });
     let nodes = nodes.collect();
     let journal = state.journal.standing().borrow().clone();
     let age = state.clock.now().mono.saturating_sub(state.registry.confirmed());
     ReadinessDetails {
         database: age < AWAY_AFTER,
+        database_read_only: *state.read_only.borrow(),
         nodes,
         records_waiting: journal.waiting,
         refusing: journal.refusing.map(|why| why.as_str().to_owned()),

@@ -49,12 +49,14 @@ struct LoggedCall {
     counted: Option<bool>,
     /// Ids that name no object here, or one that does not belong to the others: `field=id`.
     unknown_ids: Vec<String>,
+    /// Fields of the report that could not be read: the call is logged without them.
+    unreadable_fields: Vec<String>,
 }
 
 impl LoggedCall {
     fn handled_here(call: crate::id::CallId) -> Self {
         let (handled_by, counted) = (HandledBy::Capconduit, None);
-        Self { call_id: call.to_string(), handled_by, counted, unknown_ids: Vec::new() }
+        Self { call_id: call.to_string(), handled_by, counted, unknown_ids: Vec::new(), unreadable_fields: Vec::new() }
     }
 
     fn new(logged: Logged) -> Self {
@@ -66,6 +68,7 @@ impl LoggedCall {
                 handled_by: HandledBy::OldDialplan,
                 counted: Some(record.attempts.iter().any(|attempt| attempt.counted)),
                 unknown_ids: legacy.unknown_ids,
+                unreadable_fields: legacy.unreadable_fields,
             },
         }
     }
@@ -88,6 +91,8 @@ impl Internal {
     /// For sites that move their DIDs over one by one: the AGI script of the old dialplan (`asterisk/legacy/log_call.agi`) posts each call
     /// when it is over. One record is written for each `(node, uniqueid)`; a repeat is answered 200 with the same body. A call that
     /// CapConduit handled has its own record and is not logged again.
+    /// A field that cannot be read (a time of zeros, a cause that is none, a name that is no UTF-8) never costs the call: it is logged without
+    /// that field, which `unreadable_fields` names. Only a report that says nothing at all is refused.
     /// Ids are those of the old platform and are found by `legacy_id`; those that are unknown are noted in the record, and an unknown link
     /// counts nowhere. A call counts against its link's total by `dialstatus` and the link's `count_on`, `answered` at first: the old
     /// platform's endpoint counted every call that was logged, so set `count_on` to `attempted` where a total shall go on as it did
@@ -101,7 +106,8 @@ impl Internal {
     ///
     /// Example: `{"uniqueid": "1795349909.10", "dnid": "+442079460001", "caller_number": "+447700900123", "start": "2026-11-22 14:00:00",
     /// "answer": "2026-11-22 14:00:07", "end": "2026-11-22 14:01:07", "dialstatus": "ANSWER", "hangupcause": "16", "effective_ccs_id": 77}`
-    /// is answered `{"call_id": "019aaaf1-…", "handled_by": "old_dialplan", "counted": true, "unknown_ids": []}`.
+    /// is answered `{"call_id": "019aaaf1-…", "handled_by": "old_dialplan", "counted": true, "unknown_ids": [],
+    /// "unreadable_fields": []}`.
     #[oai(path = "/log_call", method = "post", operation_id = "logCall")]
     async fn log_call(
         &self,
@@ -114,12 +120,10 @@ impl Internal {
             return Err(ApiError::too_many("busy", detail, std::time::Duration::from_secs(1)));
         };
         let received = state.clock.now().wall;
-        let faults = |faults: Vec<legacy::Fault>| {
-            let error = |fault: legacy::Fault| FieldError::new(fault.field, fault.code, fault.detail);
-            ApiError::invalid(faults.into_iter().map(error).collect())
-        };
-        let report = legacy::read(&fields, received, state.config.internal.legacy_time_zone).map_err(faults)?;
-        let answer = log(state, reported(report, &state.config.nodes)?, received).await?;
+        let refused =
+            |fault: legacy::Fault| ApiError::invalid(vec![FieldError::new(fault.field, fault.code, fault.detail)]);
+        let report = legacy::read(&fields, received, state.config.internal.legacy_time_zone).map_err(refused)?;
+        let answer = log(state, reported(report, &state.config.nodes), received).await?;
         let outcome = if matches!(answer, LogAnswer::Recorded(_)) { "recorded" } else { "known" };
         metrics::counter!(name::REPORTS, "outcome" => outcome).increment(1);
         Ok(answer)
@@ -127,20 +131,20 @@ impl Internal {
 }
 
 /// Reads the numbers as the node's configuration says. An Asterisk that is none of ours has no region and no rules.
-fn reported(report: Report, nodes: &[Node]) -> Result<Reported, ApiError> {
+fn reported(mut report: Report, nodes: &[Node]) -> Reported {
     let node = match (&report.node, nodes) {
         (Some(node), _) => node.clone(),
         (None, [only]) => only.name.clone(),
         (None, _) => {
-            let detail = "is missing: several nodes are configured, say which Asterisk handled the call";
-            return Err(ApiError::invalid(vec![FieldError::new("node", "required", detail)]));
+            report.unreadable.push("node".to_owned());
+            legacy::UNKNOWN_NODE.to_owned()
         }
     };
     let known = nodes.iter().find(|known| known.name == node);
     let numbers = known.map_or_else(Normaliser::default, Node::normaliser);
     let dialled = numbers.dialled(&report.dnid);
     let caller = numbers.caller(&report.caller_number, &report.caller_presentation);
-    Ok(Reported { report, node, dialled, caller })
+    Reported { report, node, dialled, caller }
 }
 
 async fn log(state: &State, call: Reported, received: DateTime<Utc>) -> Result<LogAnswer, ApiError> {

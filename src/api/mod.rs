@@ -34,6 +34,7 @@ mod page;
 mod rates;
 mod readiness;
 mod render;
+mod rights;
 mod route;
 mod secret;
 mod security;
@@ -62,6 +63,7 @@ use crate::calls::registry::Registry;
 use crate::cdr::journal::Journal;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::inspect::NodeFault;
 use crate::presence::Presence;
 use crate::screen::Screen;
 use crate::store::Db;
@@ -79,6 +81,10 @@ pub struct State {
     pub journal: Journal,
     /// The dispatcher's view of each node.
     pub nodes: watch::Receiver<Vec<NodeHealth>>,
+    /// What is wrong with each node although it is connected.
+    pub faults: watch::Receiver<Vec<Vec<NodeFault>>>,
+    /// Whether the database takes no changes.
+    pub read_only: watch::Receiver<bool>,
     /// Where the dispatcher is asked how the nodes are.
     pub desk: Desk,
     /// The process's metrics.

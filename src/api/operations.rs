@@ -13,7 +13,7 @@ use poem_openapi::{OpenApi, OperationId};
 
 use super::error::ApiError;
 use super::security::Known;
-use super::{State, answers, body, bounds, guesses, idempotency, versions};
+use super::{State, answers, body, bounds, guesses, idempotency, rights, versions};
 use crate::auth::roles::Operation;
 
 /// How long a body may take to arrive, whole.
@@ -151,9 +151,13 @@ impl Watched {
         answers::refuse_odd_if_match(request.headers())?;
         let body = received(request.take_body()).await?;
         let waited = !body.as_ref().is_empty();
+        let given = rights::given(body.as_ref());
         request.set_body(body);
         if waited && self.facts.operation.is_some_and(Operation::writes) {
             self.ask_again(&mut request).await?;
+        }
+        if let (Some(operation), Some(who)) = (self.facts.operation, request.data::<Known>()) {
+            rights::refuse_barred(operation, who.result()?.role, &given)?;
         }
         match self.facts.keyed {
             Some(operation) => idempotency::once(operation, Arc::clone(&self.inner), request).await,

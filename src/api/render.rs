@@ -112,6 +112,7 @@ impl Viewer {
     /// A call with all that is known of it.
     pub(super) fn detail(&self, record: &CallRecord) -> CallDetail {
         let trace = record.trace.as_ref().and_then(|trace| trace.read::<TraceView>());
+        let legacy = record.legacy.as_ref().filter(|_| !self.is_seller);
         CallDetail {
             call: self.call(record),
             sip_call_id: record.sip_call_id.clone(),
@@ -120,7 +121,8 @@ impl Viewer {
             attempts: record.attempts.iter().map(|attempt| self.attempt(attempt)).collect(),
             timeline: self.timeline(record),
             decision: trace.map(|trace| self.decision(&trace, Made::Then)),
-            unknown_ids: record.legacy.as_ref().filter(|_| !self.is_seller).map(|legacy| legacy.unknown_ids.clone()),
+            unknown_ids: legacy.map(|legacy| legacy.unknown_ids.clone()),
+            unreadable_fields: legacy.map(|legacy| legacy.unreadable_fields.clone()),
         }
     }
 

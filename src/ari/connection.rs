@@ -281,6 +281,7 @@ impl Connection<'_> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         let mut next_id = 0_u64;
+        let one_by_one = self.shared.http.tls().is_some();
         loop {
             let written = tokio::select! {
                 biased;
@@ -299,7 +300,7 @@ impl Connection<'_> {
                         // The reader dropped the way in: the connection never came up.
                         return (DownReason::Lost, "given up".to_owned());
                     }
-                    write_batch(&mut sink, inflight, &mut batch, &mut next_id).await
+                    write_batch(&mut sink, inflight, &mut batch, &mut next_id, one_by_one).await
                 }
             };
             if let Err(error) = written {
@@ -309,11 +310,15 @@ impl Connection<'_> {
     }
 }
 
+/// Writes what waits. Over TLS each request is flushed by itself (`one_by_one`), which makes it a record of its own: Asterisk's thread for a
+/// socket's requests waits for the socket to become readable, which what TLS has decrypted already does not make it (22.10.1), so that a
+/// request in one record with another lay there until the next ping, up to [`PING_EVERY`].
 async fn write_batch(
     sink: &mut SplitSink<ws::Stream, Message>,
     inflight: &Inflight<'_>,
     batch: &mut Vec<Outgoing>,
     next_id: &mut u64,
+    one_by_one: bool,
 ) -> Result<(), tungstenite::Error> {
     for Outgoing { request, ticket } in batch.drain(..) {
         // Wait for room first: what is still queued may be given up, and then is certain not to have been sent.
@@ -324,6 +329,9 @@ async fn write_batch(
             Ok(frame) if ticket.start() => {
                 inflight.sent(id, ticket);
                 sink.start_send_unpin(Message::text(frame))?;
+                if one_by_one {
+                    sink.flush().await?;
+                }
             }
             Ok(_) => {}
             Err(error) => ticket.finish(Err(Error::Protocol(error.to_string()))),

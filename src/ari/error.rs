@@ -1,8 +1,10 @@
 //! What can go wrong with a request, told apart by what the caller may do next.
 
+use crate::tls::TlsFault;
+
 /// Failure of one ARI request.
 ///
-/// The variants differ in what is known about Asterisk's state: after `NotSent` and `Rejected` nothing was
+/// The variants differ in what is known about Asterisk's state: after `NotSent`, `Tls` and `Rejected` nothing was
 /// done; after `OutcomeUnknown` and `Protocol` it may have been, so the request must not be blindly repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -20,6 +22,9 @@ pub enum Error {
     /// The request was handed to the socket, and no answer came: it may or may not have been carried out.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(&'static str),
+    /// No byte of the request was sent, for the node's TLS could not be accepted.
+    #[error("the request was not sent: {0}")]
+    Tls(TlsFault),
     /// Asterisk's answer could not be understood.
     #[error("Asterisk's answer could not be understood: {0}")]
     Protocol(String),
@@ -46,7 +51,7 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rejected { .. } => "rejected",
-            Self::NotSent(_) => "not_sent",
+            Self::NotSent(_) | Self::Tls(_) => "not_sent",
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::Protocol(_) => "protocol",
         }

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, Url};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
@@ -16,6 +17,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::error::{BadNode, Error, NO_ANSWER};
 use super::request::Rendered;
 use super::ticket::{Outgoing, Response};
+use super::tls;
 use crate::{config, panics};
 
 /// Below Asterisk's `session_keep_alive` of 15 s, so that no request is written into a connection Asterisk closes.
@@ -37,6 +39,8 @@ pub(super) struct Http {
     /// `http://host:port/ari/`.
     base: String,
     authorization: HeaderValue,
+    /// Where the URL is of https.
+    tls: Option<Arc<ClientConfig>>,
     slots: Arc<Semaphore>,
     /// Who answers in place of Asterisk.
     #[cfg(test)]
@@ -58,8 +62,15 @@ impl Http {
             return Err(bad("url", &node.url, reason.to_owned()));
         }
         let base = format!("{}/ari/", url.as_str().trim_end_matches('/'));
+        let shown = |field: &str| match (&node.ca_file, field) {
+            (Some(path), "ca_file") => path.display().to_string(),
+            _ => node.url.clone(),
+        };
+        let tls = tls::client(node).map_err(|(field, reason)| bad(field, &shown(field), reason))?;
+        let configured = tls.as_deref().map_or_else(tls::unused, |tls| Ok(tls.clone()));
         // Asterisk runs nearby: a proxy from the environment, or a redirect, would carry the credentials elsewhere.
         let client = Client::builder()
+            .tls_backend_preconfigured(configured.map_err(|reason| bad("url", &node.url, reason))?)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
@@ -80,6 +91,7 @@ impl Http {
             client,
             base,
             authorization,
+            tls,
             slots,
             #[cfg(test)]
             simulated: None,
@@ -91,6 +103,11 @@ impl Http {
         let mut header = self.authorization.clone();
         header.set_sensitive(true);
         header
+    }
+
+    /// TLS, where the node is reached by it.
+    pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
     }
 
     /// Address of an application's WebSocket.
@@ -173,6 +190,9 @@ async fn read(answer: reqwest::Response) -> Result<Response, Error> {
 /// Only a connection that never came about is certain not to have carried the request.
 fn unsent_or_unknown(error: &reqwest::Error) -> Error {
     if error.is_connect() {
+        if let Some(fault) = crate::tls::fault(error) {
+            return Error::Tls(fault);
+        }
         Error::NotSent("no connection could be made")
     } else if error.is_builder() {
         Error::NotSent("the request could not be built")

@@ -290,6 +290,15 @@ fn some_timestamp<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<
     timestamp(from).map(Some).map_err(D::Error::custom)
 }
 
+/// A module of Asterisk's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Module {
+    /// Such as `func_rand.so`.
+    pub name: String,
+    /// `Running`, or `Not Running`.
+    pub status: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

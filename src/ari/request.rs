@@ -174,6 +174,8 @@ pub enum Request<'a> {
         /// Variable.
         variable: &'a str,
     },
+    /// Lists the modules; the answer is a list of [`super::Module`]s.
+    ListModules,
     /// Asks who this Asterisk is; the answer is a [`super::Info`].
     GetInfo,
     /// Tells an application which events not to send.
@@ -297,6 +299,7 @@ impl Request<'_> {
                 post("set_global", global).query("variable", variable).query("value", value)
             }
             Self::GetGlobal { variable } => get("get_global", global).query("variable", variable),
+            Self::ListModules => get("list_modules", "asterisk/modules".to_owned()),
             Self::GetInfo => get("get_info", "asterisk/info".to_owned()),
             Self::SetEventFilter { app, disallowed } => {
                 let types: Vec<Value> = disallowed.iter().map(|kind| json!({"type": kind})).collect();

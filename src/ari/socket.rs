@@ -33,6 +33,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Wait after another controller took over an application that is not claimed, so that two of them do not snatch it from each other many
 /// times a second.
 const REPLACED_PAUSE: Duration = Duration::from_secs(10);
+/// Wait before a node is tried again whose certificate could not be accepted: somebody must mend that, and Asterisk logs each try.
+const LASTING_PAUSE: Duration = Duration::from_secs(5);
 /// How often a full queue is looked at again; the socket is closed meanwhile.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -106,6 +108,14 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Why no connection came about.
+struct Failure {
+    /// For the log.
+    text: String,
+    /// Whether trying again soon is of no use.
+    lasting: bool,
+}
+
 /// The task of one application's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -145,7 +155,12 @@ impl Socket {
             let mut wait = backoff.next(clock::jitter());
             match self.until_shutdown(self.open()).await {
                 None => return,
-                Some(Err(failure)) => self.log_failure(&mut last_failure, failure),
+                Some(Err(Failure { text, lasting })) => {
+                    if lasting {
+                        wait = LASTING_PAUSE;
+                    }
+                    self.log_failure(&mut last_failure, text);
+                }
                 Some(Ok((stream, found))) => {
                     let since = self.shared.clock.now().mono;
                     let held = panics::caught(async {
@@ -273,17 +288,21 @@ impl Socket {
     }
 
     /// Finds out what Asterisk it is, and opens the events' socket.
-    async fn open(&self) -> Result<(ws::Stream, Info), String> {
+    async fn open(&self) -> Result<(ws::Stream, Info), Failure> {
         let http = &self.shared.http;
         let found = http.call(&Request::GetInfo.render(), self.shared.request_timeout).await;
-        let found: Info = found.and_then(|answer| answer.json()).map_err(|error| format!("asterisk/info: {error}"))?;
+        let found: Info = found.and_then(|answer| answer.json()).map_err(|error| Failure {
+            text: format!("asterisk/info: {error}"),
+            lasting: matches!(error, Error::Tls(_)),
+        })?;
         self.shared.choose_transport(&found);
         let url = http.events_url(self.app.name());
-        let connecting = ws::connect(&url, http.authorization());
+        let connecting = ws::connect(&url, http.authorization(), http.tls().cloned());
+        let failed = |why: String| Failure { text: format!("events socket: {why}"), lasting: false };
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok((stream, found)),
-            Ok(Err(error)) => Err(format!("events socket: {error}")),
-            Err(_) => Err(format!("events socket: no handshake within {CONNECT_TIMEOUT:?}")),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no handshake within {CONNECT_TIMEOUT:?}"))),
         }
     }
 

@@ -1,11 +1,14 @@
 //! The WebSocket: how it is opened, and how a request is written on it.
 
+use std::sync::Arc;
+
 use reqwest::header::{AUTHORIZATION, HeaderValue};
+use rustls::ClientConfig;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config, tungstenite};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config, tungstenite};
 
 use super::request::Rendered;
 
@@ -15,12 +18,17 @@ pub(super) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Bytes read at once at most. Each read begins with zeroing as many, and what comes at once is an event or a few, of a kilobyte each.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// Opens the events' socket. TLS is verified against the system's certificates; Nagle's algorithm is off.
-pub(super) async fn connect(url: &str, authorization: HeaderValue) -> Result<Stream, tungstenite::Error> {
+/// Opens the events' socket, by TLS where that is given. Nagle's algorithm is off.
+pub(super) async fn connect(
+    url: &str,
+    authorization: HeaderValue,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Stream, tungstenite::Error> {
     let mut request = url.into_client_request()?;
     request.headers_mut().insert(AUTHORIZATION, authorization);
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-    let (stream, _) = connect_async_tls_with_config(request, Some(config), true, None).await?;
+    let connector = tls.map_or(Connector::Plain, Connector::Rustls);
+    let (stream, _) = connect_async_tls_with_config(request, Some(config), true, Some(connector)).await?;
     Ok(stream)
 }
 

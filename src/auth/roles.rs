@@ -218,36 +218,90 @@ pub const fn reach(role: Role, operation: Operation) -> Reach {
     }
 }
 
+/// Fields of a request's body, and who may set them.
+type Settable = (&'static [&'static str], &'static [Role]);
+
+const EVERYBODY: &[Role] = &[Role::Admin, Role::Staff, Role::Seller];
+const ADMINS_AND_STAFF: &[Role] = &[Role::Admin, Role::Staff];
+const ADMINS_AND_SELLERS: &[Role] = &[Role::Admin, Role::Seller];
+const ADMINS: &[Role] = &[Role::Admin];
+
+/// Which fields of an operation's body each role may set: the table. A field that it does not name is nobody's, and one that is named
+/// without a role is not that role's: to whom it is not, it is unknown.
+const fn settable(operation: Operation) -> &'static [Settable] {
+    const CAMPAIGN: &[&str] = &[
+        "name",
+        "dial_timeout_seconds",
+        "early_media",
+        "max_concurrency",
+        "max_duration_seconds",
+        "rejections",
+        "routing_strategy",
+        "setup_budget_seconds",
+    ];
+    const LINK: &[&str] = &[
+        "count_on",
+        "forwarding_priority",
+        "max_concurrency",
+        "ring_timeout_seconds",
+        "total_calls_allowed",
+        "weight",
+    ];
+    const CLIENT: &[&str] =
+        &["name", "access", "contact", "max_concurrency", "send_headers", "sip", "status", "time_zone"];
+    match operation {
+        Operation::ChangePassword => &[(&["current_password", "new_password"], EVERYBODY)],
+        Operation::CreateToken => &[(&["name", "expires_at", "scope"], EVERYBODY)],
+        Operation::CreateUser => &[(&["name", "password", "role", "username"], ADMINS)],
+        Operation::UpdateUser => &[(&["name", "password", "role", "status", "stop_routing"], ADMINS)],
+        Operation::CreateClient => {
+            &[(CLIENT, ADMINS_AND_STAFF), (&["client_identifier"], ADMINS_AND_STAFF), (&["mask_name"], ADMINS)]
+        }
+        Operation::UpdateClient => &[(CLIENT, ADMINS_AND_STAFF), (&["mask_name"], ADMINS)],
+        // Of a row as well as of the one DID.
+        Operation::CreateDid => &[(&["number", "status"], EVERYBODY), (&["raw", "seller_id"], ADMINS_AND_STAFF)],
+        Operation::CreateDids => {
+            &[(&["items", "number", "status"], EVERYBODY), (&["raw", "seller_id"], ADMINS_AND_STAFF)]
+        }
+        Operation::UpdateDid => &[(&["status"], EVERYBODY), (&["seller_id"], ADMINS_AND_STAFF)],
+        Operation::CreateCampaign => {
+            &[(CAMPAIGN, ADMINS_AND_SELLERS), (&["status"], ADMINS_AND_SELLERS), (&["seller_id"], ADMINS)]
+        }
+        Operation::UpdateCampaign => &[(CAMPAIGN, ADMINS_AND_SELLERS), (&["status"], EVERYBODY)],
+        Operation::CreateLink => &[(LINK, ADMINS_AND_SELLERS), (&["client_id", "status"], ADMINS_AND_SELLERS)],
+        Operation::UpdateLink => &[(LINK, ADMINS_AND_SELLERS), (&["status"], EVERYBODY)],
+        Operation::ResetLinkCounter | Operation::ReleaseNode => &[(&["expected"], ADMINS)],
+        Operation::SetLegacyIds => &[(&["items"], ADMINS)],
+        Operation::PreviewRoute => &[(&["caller", "did", "node", "time", "usage"], EVERYBODY)],
+        _ => &[],
+    }
+}
+
 /// Which fields of a request's body a role may set; to it the others are unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fields {
-    /// All but these.
-    AllBut(&'static [&'static str]),
-    /// These alone.
-    Only(&'static [&'static str]),
+pub struct Fields {
+    role: Role,
+    rules: &'static [Settable],
 }
 
 impl Fields {
     /// Whether `field` may be set.
     #[must_use]
     pub fn has(self, field: &str) -> bool {
-        match self {
-            Self::AllBut(barred) => !barred.contains(&field),
-            Self::Only(known) => known.contains(&field),
-        }
+        self.rules.iter().any(|(fields, roles)| fields.contains(&field) && roles.contains(&self.role))
+    }
+
+    /// Whether somebody else may set `field`.
+    #[must_use]
+    pub fn bars(self, field: &str) -> bool {
+        !self.has(field) && self.rules.iter().any(|(fields, _)| fields.contains(&field))
     }
 }
 
-/// Which fields `role` may set in `operation`: the table.
+/// Which fields `role` may set in `operation`.
 #[must_use]
 pub const fn fields(role: Role, operation: Operation) -> Fields {
-    match (role, operation) {
-        (Role::Seller, Operation::CreateDid | Operation::CreateDids) => Fields::AllBut(&["seller_id", "raw"]),
-        (Role::Seller, Operation::UpdateDid | Operation::CreateCampaign) => Fields::AllBut(&["seller_id"]),
-        (Role::Staff, Operation::CreateClient | Operation::UpdateClient) => Fields::AllBut(&["mask_name"]),
-        (Role::Staff, Operation::UpdateCampaign | Operation::UpdateLink) => Fields::Only(&["status"]),
-        _ => Fields::AllBut(&[]),
-    }
+    Fields { role, rules: settable(operation) }
 }
 
 #[cfg(test)]
@@ -274,6 +328,26 @@ mod tests {
                 assert!(rank(reach(role, *operation)) <= rank(admin), "{role} {operation}");
             }
         }
+    }
+
+    #[test]
+    fn a_field_that_is_not_named_is_nobodys_to_set() {
+        for operation in Operation::ALL {
+            for role in Role::ALL {
+                let fields = fields(*role, *operation);
+                assert!(
+                    !fields.has("a_field_of_tomorrow") && !fields.bars("a_field_of_tomorrow"),
+                    "{operation} {role}"
+                );
+                let any = settable(*operation).iter().any(|(_, roles)| roles.contains(role));
+                assert!(
+                    !any || reach(*role, *operation) != Reach::None,
+                    "{role} may set what it does not reach: {operation}"
+                );
+            }
+        }
+        let staff = fields(Role::Staff, Operation::UpdateLink);
+        assert!(staff.has("status") && !staff.has("weight") && staff.bars("weight"));
     }
 
     #[test]

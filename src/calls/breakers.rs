@@ -18,6 +18,9 @@ use crate::telemetry::name;
 
 /// Notes what an attempt has shown of its client.
 pub(super) fn note_sign(registry: &Registry, at: At<'_>, client: &Client, key: PermitKey, sign: Sign) {
+    // A node without the client's transport answers 503 by itself: that is no word of the client's.
+    let lacks = || registry.lacking.load().get(&**at.node).is_some_and(|clients| clients.contains(&client.id));
+    let sign = if sign == Sign::Failed && lacks() { Sign::Unclear } else { sign };
     let turn = registry.book().note(at, client.id, key, sign);
     let (node, client) = (&**at.node, client.identifier.as_str());
     match turn {

@@ -1,5 +1,6 @@
 //! The live calls and the one book of permits. Whoever wants to tell a call something does it here.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::live::LiveView;
 use super::merged::{Invite, Invites};
 use super::news::{CallNews, News};
 use super::recent::Recent;
-use crate::id::{CallId, LinkId};
+use crate::id::{CallId, ClientId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::breaker::Terms;
 use crate::routing::caps::PermitKey;
@@ -39,6 +40,8 @@ pub struct Registry {
     news: broadcast::Sender<News>,
     /// Which nodes fail for everybody.
     pub(super) node_breakers: NodeBreakers,
+    /// Clients that a node cannot send to, for it lacks the transport: by the node's name. What comes of dialling them there is Asterisk's own.
+    pub lacking: ArcSwap<HashMap<String, HashSet<ClientId>>>,
     /// Permits of attempts that were yielded to another controller, each with its node and whether it counts: until the dispatcher takes them.
     yielded: Mutex<Vec<(usize, PermitKey, bool)>>,
     /// Use of caps as listeners know it; `None` while there are none.
@@ -108,6 +111,7 @@ impl Registry {
             told_use: Mutex::new(None),
             unsure: DashMap::new(),
             node_breakers: NodeBreakers::default(),
+            lacking: ArcSwap::default(),
             yielded: Mutex::default(),
         }
     }

@@ -318,7 +318,7 @@ impl CallTask {
         };
         let failure = match &error {
             Error::Rejected { status, .. } => Failure::Rejected(*status),
-            Error::NotSent(_) => Failure::NotSent,
+            Error::NotSent(_) | Error::Tls(_) => Failure::NotSent,
             Error::OutcomeUnknown(_) | Error::Protocol(_) => Failure::Unknown,
         };
         debug!(call = %self.call.facts.call_id, %op, %error, "request failed");

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, Duration, SubsecRound, Utc};
 use serde_json::json;
 
 use super::legacy;
@@ -26,6 +26,8 @@ pub const MALFORMED: &str = "malformed";
 
 /// How a line begins, as the dialplan writes it. No value can hold this, for no value holds a space.
 const BEGINNING: &[u8] = b"v=1 start=";
+/// By how much a node's clock may be ahead of ours.
+const AHEAD: Duration = Duration::days(1);
 /// Longest line that is read; the dialplan's own stay below 4 KiB, the longest value that Asterisk makes.
 const LINE_LENGTH: usize = 8192;
 /// Asterisk's own limit.
@@ -96,11 +98,11 @@ pub fn split(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// Reads one line, without its end. Keys that are not known are let be.
+/// Reads one line, without its end, at `now`. Keys that are not known are let be.
 ///
 /// # Errors
 /// The first key that cannot be understood.
-pub fn read(line: &[u8]) -> Result<Line, Fault> {
+pub fn read(line: &[u8], now: DateTime<Utc>) -> Result<Line, Fault> {
     let fields = Fields::of(line)?;
     match fields.get("v") {
         Some(b"1") => {}
@@ -109,6 +111,12 @@ pub fn read(line: &[u8]) -> Result<Line, Fault> {
     }
     let start = fields.moment("start")?.ok_or(Fault { field: "start", detail: "is missing" })?;
     let end = fields.moment("end")?.ok_or(Fault { field: "end", detail: "is missing" })?;
+    // The node's clock was wrong when it wrote the line: a record of it would be ahead of all others for years.
+    if let Some(field) =
+        [("start", start), ("end", end)].iter().find(|(_, at)| *at > now + AHEAD).map(|(field, _)| *field)
+    {
+        return Err(Fault { field, detail: "lies in the future by more than a day: the node's clock was wrong" });
+    }
     // A node's clock that was set back meanwhile bends times; it is no reason for losing the call.
     let end = end.max(start);
     let uniqueid = fields.visible("uniqueid", CHANNEL_LENGTH)?;

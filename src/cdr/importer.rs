@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use super::record::CallRecord;
 use super::spool::{self, Look, Position, RawLine, Way};
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
+use crate::clock::Clock;
 use crate::routing::snapshot::Snapshot;
 use crate::store::records::fallback as store;
 use crate::store::{Db, StoreError};
@@ -38,7 +40,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn read(lines: &[RawLine], intake: &Intake, snapshot: &Snapshot) -> Self {
+    fn read(lines: &[RawLine], intake: &Intake, snapshot: &Snapshot, now: DateTime<Utc>) -> Self {
         let mut batch = Self::default();
         for line in lines {
             let (torn, whole) = fallback::split(&line.bytes);
@@ -48,7 +50,7 @@ impl Batch {
             if line.torn {
                 continue;
             }
-            match fallback::read(whole) {
+            match fallback::read(whole, now) {
                 Ok(line) if line.is_probe() => {}
                 Ok(line) => {
                     batch.unseen |= line.is_unseen();
@@ -85,14 +87,20 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
-/// Imports a whole file, of a node whose spool this process cannot follow. Repeating is safe.
+/// Imports a whole file at `now`, of a node whose spool this process cannot follow. Repeating is safe.
 ///
 /// # Errors
 /// When the file cannot be read, or the database refuses.
-pub async fn import_file(db: &Db, intake: &Intake, snapshot: &Snapshot, path: &Path) -> Result<Tally, ImportError> {
+pub async fn import_file(
+    db: &Db,
+    intake: &Intake,
+    snapshot: &Snapshot,
+    path: &Path,
+    now: DateTime<Utc>,
+) -> Result<Tally, ImportError> {
     let (mut tally, mut position) = (Tally::default(), spool::beginning(path)?);
     while let Some((lines, next)) = spool::lines(path, position, true)? {
-        let batch = Batch::read(&lines, intake, snapshot);
+        let batch = Batch::read(&lines, intake, snapshot, now);
         let new = store::import(db, intake.node(), &batch.records, None).await?.len();
         tally.lines = next.lines;
         tally.new += count(new);
@@ -118,6 +126,8 @@ pub struct Follower {
     pub index: usize,
     /// The file that its dialplan writes.
     pub path: PathBuf,
+    /// What it is now: a line of the future is none.
+    pub clock: Clock,
 }
 
 impl Follower {
@@ -179,7 +189,8 @@ impl Follower {
 
     async fn import(&self, lines: &[RawLine], next: Position, told: &mut u64) {
         let node = self.intake.node();
-        let mut batch = Batch::read(lines, &self.intake, self.registry.snapshot().as_ref());
+        let now = self.clock.now().wall;
+        let mut batch = Batch::read(lines, &self.intake, self.registry.snapshot().as_ref(), now);
         let read = batch.records.len();
         if batch.unseen {
             sleep(TAKEN_WITHIN).await;

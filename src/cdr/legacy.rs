@@ -1,5 +1,6 @@
 //! PURE: calls that the old dialplan handled, as its AGI script reports them, and the records that are made of them.
 
+mod causes;
 #[cfg(test)]
 mod fuzz;
 mod reading;
@@ -53,7 +54,12 @@ pub struct Report {
     pub hung_up_by: HungUpBy,
     /// Ids of the old platform.
     pub ids: Ids,
+    /// Fields that hold what could not be understood, or bytes that are no text: the rest was logged without.
+    pub unreadable: Vec<String>,
 }
+
+/// The node of a report that does not say which of several it is.
+pub const UNKNOWN_NODE: &str = "unknown";
 
 /// Ids of the old platform; all of them may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,7 +163,7 @@ pub fn record(call: &Reported, parties: Parties) -> CallRecord {
         ending: ending(report.dialstatus).to_string(),
         trace: None,
         timeline: json!([{ "at_ms": 0, "event": "handled and reported by the old dialplan" }]).into(),
-        legacy: Some(Legacy { unknown_ids: parties.unknown_ids }),
+        legacy: Some(Legacy { unknown_ids: parties.unknown_ids, unreadable_fields: report.unreadable.clone() }),
         attempts: attempt.into_iter().collect(),
     }
 }

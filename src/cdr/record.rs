@@ -90,6 +90,9 @@ pub struct CallRecord {
 pub struct Legacy {
     /// Ids of the report that name no object here, or one that does not belong to the others, as `field=id`.
     pub unknown_ids: Vec<String>,
+    /// Fields of the report that could not be read.
+    #[serde(default)]
+    pub unreadable_fields: Vec<String>,
 }
 
 /// One dial of one client (row of `call_attempts`).

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{Config, Realtime};
+use crate::inspect;
 use crate::routing::snapshot::{Client, Status};
+use crate::store::plan::Address;
 use crate::store::realtime::Unfit;
 use crate::store::{self, Db, StoreError};
 
@@ -21,49 +23,82 @@ pub use report::{Check, Outcome, failures, render};
 
 /// Makes every check, the database first, then each node in the order of the configuration.
 pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
-    let (mut checks, clients) = database(config).await;
+    let (mut checks, clients, addresses) = database(config).await;
     checks.push(realtime_file(&config.realtime).await);
     checks.push(journal(config).await);
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
+        let folder = facts.copy.as_ref().and_then(|copy| copy.path.parent());
+        if let Some(transports) = folder.and_then(inspect::transports) {
+            checks.extend(judge::transports(&format!("{}: transports", node.name), &transports, &addresses));
+        }
         checks.push(spool::check(index, node, &facts.globals.spool));
     }
     checks
 }
 
+/// The checks of the database, and the active clients and their addresses in it.
+type Database = (Vec<Check>, Vec<Arc<Client>>, Vec<Address>);
+
 /// Checks the database and reads the active clients from it.
-async fn database(config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
+async fn database(config: &Config) -> Database {
     const SUBJECT: &str = "database";
     let migrate = "run `capconduit migrate`, or start `capconduit serve`, which does it";
     if let Some(path) = super::absent_file(config) {
-        return (vec![Check::failed(SUBJECT, format!("{path} does not exist yet"), migrate)], Vec::new());
+        return (vec![Check::failed(SUBJECT, format!("{path} does not exist yet"), migrate)], Vec::new(), Vec::new());
     }
     let db = match Db::connect(&config.database).await {
         Ok(db) => db,
         Err(StoreError::Connect { target, reason, mend }) => {
-            return (vec![Check::failed(SUBJECT, format!("{target}: {reason}"), mend)], Vec::new());
+            return (vec![Check::failed(SUBJECT, format!("{target}: {reason}"), mend)], Vec::new(), Vec::new());
         }
         Err(error) => {
             let mend = "correct database.url (CAPCONDUIT__DATABASE__URL)";
-            return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new());
+            return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new(), Vec::new());
         }
     };
-    match store::pending(&db, &config.realtime).await {
-        Err(error) => (vec![Check::failed(SUBJECT, error.to_string(), migrate)], Vec::new()),
+    match store::server::look(&db).await {
+        Err(error) => {
+            return (vec![Check::failed(SUBJECT, error.to_string(), "see the database's log")], Vec::new(), Vec::new());
+        }
+        Ok(server) if server.encoding != "UTF8" => {
+            let found = format!("{} is encoded in {}", db.target(), server.encoding);
+            let mend = "make one in UTF-8 (`createdb --encoding=UTF8 --template=template0 NAME`) and let database.url name that";
+            return (vec![Check::failed(SUBJECT, found, mend)], Vec::new(), Vec::new());
+        }
+        Ok(server) if server.read_only => {
+            let found = format!("{} takes no changes (a standby, or default_transaction_read_only)", db.target());
+            let mend = "promote it, or let database.url (CAPCONDUIT__DATABASE__URL) name the server that does: meanwhile records wait here";
+            let (mut checks, clients, addresses) = tables(SUBJECT, &db, config, migrate).await;
+            checks.insert(0, Check::failed(SUBJECT, found, mend));
+            return (checks, clients, addresses);
+        }
+        Ok(_) => {}
+    }
+    tables(SUBJECT, &db, config, migrate).await
+}
+
+async fn tables(subject: &str, db: &Db, config: &Config, migrate: &str) -> Database {
+    match store::pending(db, &config.realtime).await {
+        Err(error) => (vec![Check::failed(subject, error.to_string(), migrate)], Vec::new(), Vec::new()),
         Ok(steps) if !steps.is_empty() => {
             let found = format!("{}: {} migrations are missing: {}", db.target(), steps.len(), steps.join(", "));
-            (vec![Check::failed(SUBJECT, found, migrate)], Vec::new())
+            (vec![Check::failed(subject, found, migrate)], Vec::new(), Vec::new())
         }
-        Ok(_) => read_routing(SUBJECT, &db, config).await,
+        Ok(_) => read_routing(subject, db, config).await,
     }
 }
 
-async fn read_routing(subject: &str, db: &Db, config: &Config) -> (Vec<Check>, Vec<Arc<Client>>) {
+async fn read_routing(subject: &str, db: &Db, config: &Config) -> Database {
     let snapshot = match store::snapshot::load(db).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            return (vec![Check::failed(subject, error.to_string(), "correct the row it names")], Vec::new());
+            return (
+                vec![Check::failed(subject, error.to_string(), "correct the row it names")],
+                Vec::new(),
+                Vec::new(),
+            );
         }
     };
     let found = format!(
@@ -76,7 +111,9 @@ async fn read_routing(subject: &str, db: &Db, config: &Config) -> (Vec<Check>, V
     let numbers = numbers::check(&snapshot, &config.readers());
     let mut clients: Vec<_> = snapshot.clients.into_values().filter(|client| client.status == Status::Active).collect();
     clients.sort_by(|a, b| a.identifier.cmp(&b.identifier));
-    (vec![Check::ok(subject, found), numbers], clients)
+    // What cannot be read of them is told where routing reads them.
+    let addresses = store::plan::addresses(db).await.unwrap_or_default();
+    (vec![Check::ok(subject, found), numbers], clients, addresses)
 }
 
 async fn realtime_file(realtime: &Realtime) -> Check {
@@ -100,6 +137,11 @@ async fn realtime_file(realtime: &Realtime) -> Check {
             format!("{shown} {unfit}"),
             format!("run `capconduit migrate`, then restart Asterisk, before which the file must be there {readme}"),
         ),
+        Err(Unfit::Newer(sentence)) => Check::failed(
+            SUBJECT,
+            sentence,
+            "run `capconduit realtime set-aside` with `serve` stopped; Asterisk may run on",
+        ),
         Err(unfit) => Check::failed(
             SUBJECT,
             format!("{shown} {unfit}"),
@@ -121,12 +163,15 @@ async fn journal(config: &Config) -> Check {
         Ok(Some(held)) if held.set_aside > 0 => Check::warning(
             SUBJECT,
             format!("{shown} holds {} records that the database refused", held.set_aside),
-            "see why in its table set_aside (`sqlite3`), mend the database, and move their rows to the table waiting; then restart",
+            "`capconduit journal` says why; mend the database, stop `serve`, and run `capconduit journal restore`",
         ),
         Ok(Some(held)) => Check::ok(
             SUBJECT,
             format!("{shown}: {} calls under way, {} records wait for the database", held.open, held.waiting),
         ),
+        Err(error @ StoreError::Newer { command, .. }) => {
+            Check::failed(SUBJECT, error.to_string(), format!("stop `serve` and run `{command}`"))
+        }
         Err(error) => Check::failed(
             SUBJECT,
             error.to_string(),

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::calls::intake::Intake;
 use crate::cdr::importer::{self, Tally};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::store;
 
@@ -21,7 +22,8 @@ pub(super) async fn import(config: &Config, node: &str, file: &Path) -> anyhow::
     let known = known.with_context(|| format!("--node {node:?} is not configured; the nodes are {}", names()))?;
     let db = super::open(config).await?;
     let snapshot = store::snapshot::load(&db).await?;
-    let imported = importer::import_file(&db, &Intake::new(known), &snapshot, file).await;
+    let now = Clock::start().now().wall;
+    let imported = importer::import_file(&db, &Intake::new(known), &snapshot, file, now).await;
     let tally = imported.with_context(|| format!("FILE = {:?} is not imported, or not to its end", file.display()))?;
     super::print(&told(&tally))?;
     Ok(if tally.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

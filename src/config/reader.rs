@@ -1,6 +1,6 @@
 //! Takes typed values out of one section and notes every fault instead of stopping at the first, which serde would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,16 +22,12 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// Reads `value` as the table at `path` (empty for the root); anything else than a table is a fault.
     pub(super) fn new(path: &str, value: Option<Value>, file: &'a str, faults: &'a mut Vec<Fault>) -> Self {
+        let origin = value.clone().unwrap_or_default();
         let values = match value.map(|value| value.kind) {
             None => Map::new(),
             Some(ValueKind::Table(values)) => values,
-            Some(ValueKind::Nil) => {
-                // The environment named a later entry of the list than there are.
-                faults.push(Fault::new(path, "is missing: number the entries from 0 without gaps"));
-                Map::new()
-            }
             Some(_) => {
-                faults.push(Fault::new(path, format!("must be a table, such as [{path}]")));
+                faults.push(Fault::new(path, format!("must be a table, such as [{path}] ({})", set_in(&origin, file))));
                 Map::new()
             }
         };
@@ -138,7 +134,10 @@ impl<'a> Section<'a> {
         let entries = match &value.kind {
             ValueKind::Array(entries) => entries.clone(),
             ValueKind::String(text) if text.trim().is_empty() => Vec::new(),
-            ValueKind::String(text) => text.split(',').map(|entry| Value::from(entry.trim())).collect(),
+            ValueKind::String(text) => {
+                let origin = value.origin().map(str::to_owned);
+                text.split(',').map(|entry| Value::new(origin.as_ref(), entry.trim())).collect()
+            }
             _ => {
                 self.refuse(key, &value, "use a list of texts, such as [\"127.0.0.1\"]");
                 return Vec::new();
@@ -252,7 +251,24 @@ impl<'a> Section<'a> {
     }
 
     fn origin(&self, value: &Value) -> String {
-        format!("set in {}", value.origin().unwrap_or(self.file))
+        set_in(value, self.file)
+    }
+}
+
+/// Where a value was set: tables and lists that the environment has made are known by what is in them.
+pub(super) fn set_in(value: &Value, file: &str) -> String {
+    let places: Vec<_> = places(value).into_iter().map(|place| place.unwrap_or_else(|| file.to_owned())).collect();
+    format!("set in {}", if places.is_empty() { file.to_owned() } else { places.join(" and ") })
+}
+
+/// The variables that a value comes from, and `None` for the file.
+pub(super) fn places(value: &Value) -> BTreeSet<Option<String>> {
+    match &value.kind {
+        ValueKind::Table(entries) => entries.values().flat_map(places).collect(),
+        ValueKind::Array(entries) => entries.iter().flat_map(places).collect(),
+        // A gap in a list that the environment has lengthened.
+        ValueKind::Nil if value.origin().is_none() => BTreeSet::new(),
+        _ => BTreeSet::from([value.origin().map(str::to_owned)]),
     }
 }
 

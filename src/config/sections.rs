@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
-use super::reader::{Kind, Section, reachable};
+use super::reader::{Kind, Section, places, reachable, set_in};
 use super::{
     Api, Auth, Breaker, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy,
     Realtime, Rejections, Sip, Transport,
@@ -204,17 +204,29 @@ fn word<T: FromStr<Err = String>>(text: &str) -> Result<T, String> {
 }
 
 fn read_nodes(list: Option<Value>, file: &str, faults: &mut Vec<Fault>) -> Vec<Node> {
+    let whole = list.clone().unwrap_or_default();
     let entries = match list.map(|list| list.kind) {
         None => vec![Value::new(None, ValueKind::Table(Map::new()))],
         Some(ValueKind::Array(entries)) if !entries.is_empty() => entries,
         Some(_) => {
-            faults.push(Fault::new("asterisk", "must be a list of at least one node, each headed [[asterisk]]"));
+            let place = set_in(&whole, file);
+            let text = format!("must be a list of at least one node, each headed [[asterisk]] ({place})");
+            faults.push(Fault::new("asterisk", text));
             return Vec::new();
         }
     };
+    // The environment named a later entry than there are.
+    let variables: Vec<String> = places(&whole).into_iter().flatten().collect();
+    let missing = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, ValueKind::Nil));
+    for (index, _) in missing {
+        let text =
+            format!("is missing, but {} name later entries: number them from 0 without gaps", variables.join(", "));
+        faults.push(Fault::new(format!("asterisk[{index}]"), text));
+    }
     let nodes: Vec<Node> = entries
         .into_iter()
         .enumerate()
+        .filter(|(_, entry)| !matches!(entry.kind, ValueKind::Nil))
         .map(|(index, entry)| read_node(Section::new(&format!("asterisk[{index}]"), Some(entry), file, faults)))
         .collect();
     // A refused name has become the default one, which would look like a twin.
@@ -228,6 +240,7 @@ fn read_node(mut section: Section<'_>) -> Node {
     let node = Node {
         name: section.text("name", "asterisk".to_owned(), token),
         url: section.text("url", "http://127.0.0.1:8088".to_owned(), base_url),
+        ca_file: section.optional("ca_file", ca_file),
         user: section.text("user", "capconduit".to_owned(), user),
         password: section.secret("password", "password_file").unwrap_or_default(),
         app: section.text("app", "capconduit".to_owned(), token),
@@ -238,8 +251,15 @@ fn read_node(mut section: Section<'_>) -> Node {
         prefix_rules: section.pairs("prefix_rules", prefix_rule),
         fallback_spool: section.optional("fallback_spool", spool),
     };
+    if node.ca_file.is_some() && !node.is_https() {
+        section.fault("ca_file", "belongs to a url of https://: leave it out");
+    }
     section.finish();
     node
+}
+
+fn ca_file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("use the path of a PEM file".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn spool(text: &str) -> Result<PathBuf, String> {

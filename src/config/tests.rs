@@ -170,8 +170,32 @@ fn variables_that_name_no_setting_are_refused_by_their_name() {
         assert!(!text.contains(CANARY), "{text}");
     }
     // A gap in the list is no node.
-    let (keys, _) = faulty("", &[("CAPCONDUIT__ASTERISK__1__PASSWORD", "x")]);
-    assert!(keys.contains("asterisk[0]"), "{keys:?}");
+    let (keys, text) = faulty("", &[("CAPCONDUIT__ASTERISK__1__PASSWORD", "x")]);
+    assert_eq!(keys, ["asterisk[0]".to_owned()].into(), "{text}");
+    assert!(text.contains("CAPCONDUIT__ASTERISK__1__PASSWORD name later entries"), "{text}");
+}
+
+/// There may be no file at all.
+#[test]
+fn what_the_environment_has_set_is_blamed_on_its_variable() {
+    for (name, value, key) in [
+        ("CAPCONDUIT__FOO__BAR", "1", "foo"),
+        ("CAPCONDUIT__ASTERISK__0__NAME__X", "1", "asterisk[0].name"),
+        ("CAPCONDUIT__ASTERISK__0__FOO__X", "1", "asterisk[0].foo"),
+        ("CAPCONDUIT__ASTERISK__0__PREFIX_RULES", "00", "asterisk[0].prefix_rules"),
+        ("CAPCONDUIT__ASTERISK__0__PREFIX_RULES__X", "1", "asterisk[0].prefix_rules.\"x\""),
+        ("CAPCONDUIT__SIP__CARRIERS", "127.0.0.1,nowhere", "sip.carriers[1]"),
+        ("CAPCONDUIT__CALLS__MAX_LIVE", "many", "calls.max_live"),
+        ("CAPCONDUIT__API__LISTEN", "8080", "api.listen"),
+    ] {
+        let (keys, text) = faulty("", &[(name, value)]);
+        assert_eq!(keys, [key.to_owned()].into(), "{name}: {text}");
+        assert!(text.contains(&format!("(set in {name})")), "{name}: {text}");
+        assert!(!text.contains("test.toml"), "{name}: {text}");
+    }
+    // Both have their part in it.
+    let (_, text) = faulty("[foo]\na = 1\n", &[("CAPCONDUIT__FOO__BAR", "1")]);
+    assert!(text.contains("(set in test.toml and CAPCONDUIT__FOO__BAR)"), "{text}");
 }
 
 #[test]

@@ -1,29 +1,17 @@
 //! Making the stored state what a document says, in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+mod writer;
 
-use chrono::{DateTime, Utc};
-use entity::{campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users};
-use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, SqlErr,
-};
+use sea_orm::{DatabaseTransaction, DbErr};
 
+use self::writer::Writer;
 use super::audit::Object;
-use super::campaigns::sip;
-use super::change::{self, grow};
-use super::{Db, StoreError, audit, plan, realtime, sessions, suspensions};
+use super::{Db, StoreError, audit, change, plan, realtime};
 use crate::auth::principal::Actor;
 use crate::auth::secrets;
 use crate::clock::Clock;
 use crate::config::Realtime;
-use crate::plan::{
-    Access, Action, Campaign, CampaignKey, Change, Client, Current, Document, Kind, Link, Manner, Plan, Problems,
-    Screening, UserStatus, diff, screen,
-};
-use crate::realtime::{Host, SipForm};
-use crate::routing::snapshot::Status;
+use crate::plan::{Action, Change, Current, Document, Kind, Manner, Plan, Problems, Screening, diff, screen};
 
 /// Why a document was not applied; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +43,14 @@ pub async fn preview(db: &Db, screening: &Screening, document: &Document, prune:
     Ok(diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?)
 }
 
-/// Makes the stored state what `document` says and returns what was changed; with `prune`, what it does not name is removed. One transaction: comparison, changes, the routing
+/// How often what is stored is read again because somebody changed it meanwhile, before all others are made to wait for the reading.
+const TRIES: u32 = 3;
+
+/// Makes the stored state what `document` says and returns what was changed; with `prune`, what it does not name is removed. One transaction: changes, the routing
 /// revision, and in PostgreSQL realtime mode the `ps_*` rows too; two applies at once take turns. Nothing is written when nothing differs.
+///
+/// What is stored is read and compared before, while everybody goes on, and begun anew where it has changed until it is nobody else's turn:
+/// writers of records wait for the changes alone.
 ///
 /// # Errors
 /// When the document has problems (all of them are named), or the database cannot do it.
@@ -68,336 +62,59 @@ pub async fn apply(
     prune: bool,
 ) -> Result<Plan, ApplyError> {
     let wanted = document.check()?;
+    let manner = Manner { prune, drawn: secrets::drawn() };
+    let compare = |current: &Current| -> Result<Plan, ApplyError> {
+        screen(current, &wanted, screening, prune)?;
+        Ok(diff(current, &wanted, manner)?)
+    };
+    for _ in 0..TRIES {
+        let reading = db.read().await?;
+        let seen = plan::fingerprint(&reading).await?;
+        let current = plan::load(&reading).await?;
+        reading.commit().await?;
+        let plan = compare(&current)?;
+        if plan.is_empty() {
+            return Ok(plan);
+        }
+        let transaction = change::begin_apart(db).await?;
+        if plan::fingerprint(&transaction).await? == seen && write(&transaction, realtime_mode, &current, &plan).await?
+        {
+            transaction.commit().await?;
+            return Ok(plan);
+        }
+        transaction.rollback().await?;
+    }
     let transaction = change::begin(db).await?;
     let current = plan::load(&transaction).await?;
-    screen(&current, &wanted, screening, prune)?;
-    let plan = diff(&current, &wanted, Manner { prune, drawn: secrets::drawn() })?;
-    if plan.is_empty() {
-        transaction.rollback().await?;
-        return Ok(plan);
-    }
-    let now = Clock::start().now().wall;
-    Writer::new(&transaction, &current, now).write(&plan).await?;
-    change::bump(&transaction).await?;
-    // The plan's lines hold no secret: they are what `apply` prints.
-    let after = Some(serde_json::Value::String(plan.to_string()));
-    let object = Object::new("plan", "whole");
-    audit::write(&transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
-    if matches!(realtime_mode, Realtime::Postgres) {
-        realtime::write_beside(&transaction).await?;
+    let plan = compare(&current)?;
+    if !plan.is_empty() && !write(&transaction, realtime_mode, &current, &plan).await? {
+        // Nobody writes records meanwhile: what was read is true.
+        return Err(DbErr::Custom("records refer to what was without any under the same lock".to_owned()).into());
     }
     transaction.commit().await?;
     Ok(plan)
 }
 
-/// Writes the changes of a plan in their order, resolving names to rows as they come to be.
-struct Writer<'a> {
-    transaction: &'a DatabaseTransaction,
-    now: DateTime<Utc>,
-    sellers: HashMap<String, i64>,
-    clients: HashMap<String, i64>,
-    /// Where stored clients are, by row.
-    hosts: HashMap<i64, Option<Host>>,
-    dids: HashMap<String, i64>,
-    campaigns: BTreeMap<CampaignKey, i64>,
-}
-
-/// An old id that the document leaves with another object, or that an archived one has, is the document's problem.
-fn not_unique(change: &Change, error: DbErr) -> ApplyError {
-    match error.sql_err() {
-        Some(SqlErr::UniqueConstraintViolation(_)) => {
-            let problem = "its legacy_id is that of a stored object of its kind, which keeps it";
-            Problems(vec![format!("{}: {problem}", change.subject)]).into()
-        }
-        _ => error.into(),
+/// Makes the changes; `false` where what is to be deleted has records by now.
+async fn write(
+    transaction: &DatabaseTransaction,
+    realtime_mode: &Realtime,
+    current: &Current,
+    plan: &Plan,
+) -> Result<bool, ApplyError> {
+    let now = Clock::start().now().wall;
+    if !Writer::new(transaction, current, now).write(plan).await? {
+        return Ok(false);
     }
-}
-
-/// The row of a name that a checked plan refers to.
-fn row<K: std::fmt::Debug>(id: Option<&i64>, name: &K) -> Result<i64, DbErr> {
-    id.copied().ok_or_else(|| DbErr::Custom(format!("the plan refers to {name:?}, which has no row")))
-}
-
-/// A key column: the row's own, or made by the database.
-fn key(id: Option<i64>) -> ActiveValue<i64> {
-    id.map_or(NotSet, Unchanged)
-}
-
-/// Inserts or updates by whether the row has a key; returns the key.
-macro_rules! save {
-    ($transaction:expr, $id:expr, $model:expr) => {
-        match $id {
-            None => $model.insert($transaction).await?.id,
-            Some(id) => {
-                $model.update($transaction).await?;
-                id
-            }
-        }
-    };
-    ($transaction:expr, $id:expr, $model:expr, $versioned:ident) => {{
-        let id = save!($transaction, $id, $model);
-        if $id.is_some() {
-            grow!($transaction, $versioned, id);
-        }
-        id
-    }};
-}
-
-impl<'a> Writer<'a> {
-    fn new(transaction: &'a DatabaseTransaction, current: &Current, now: DateTime<Utc>) -> Self {
-        Self {
-            transaction,
-            now,
-            sellers: current.sellers.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
-            clients: current.clients.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
-            hosts: current.clients.values().map(|stored| (stored.id, stored.value.sip.host().cloned())).collect(),
-            dids: current.dids.iter().map(|(name, stored)| (name.clone(), stored.id)).collect(),
-            campaigns: current.campaigns.iter().map(|(key, stored)| (key.clone(), stored.campaign.id)).collect(),
-        }
+    change::bump(transaction).await?;
+    // The plan's lines hold no secret: they are what `apply` prints.
+    let after = Some(serde_json::Value::String(plan.to_string()));
+    let object = Object::new("plan", "whole");
+    audit::write(transaction, now, Actor::System("apply"), "plan.apply", object, None, after).await?;
+    let of_clients =
+        |change: &Change| matches!(change.action, Action::Client { .. } | Action::Remove { kind: Kind::Client, .. });
+    if matches!(realtime_mode, Realtime::Postgres) && plan.changes.iter().any(of_clients) {
+        realtime::write_beside(transaction).await?;
     }
-
-    async fn write(mut self, plan: &Plan) -> Result<(), ApplyError> {
-        // First every changed campaign lets go of its DIDs, last they are tied again: on the way no DID is in two active campaigns, and
-        // a DID may change hands.
-        for change in &plan.changes {
-            if let Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, .. } =
-                change.action
-            {
-                let of_campaign = campaign_dids::Column::CampaignId.eq(id);
-                campaign_dids::Entity::delete_many().filter(of_campaign).exec(self.transaction).await?;
-            }
-        }
-        self.free_legacy_ids(plan).await?;
-        for change in &plan.changes {
-            self.change(change).await.map_err(|error| not_unique(change, error))?;
-        }
-        for change in &plan.changes {
-            if let Action::Campaign { key, campaign, .. } = &change.action {
-                self.tie(key, campaign).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Every row that is to be written or deleted gives its old id up first: on the way no two rows have the same.
-    async fn free_legacy_ids(&self, plan: &Plan) -> Result<(), DbErr> {
-        macro_rules! free {
-            ($table:ident, $id:expr) => {{
-                let none = Expr::value(None::<String>);
-                let update = $table::Entity::update_many().col_expr($table::Column::LegacyId, none);
-                update.filter($table::Column::Id.eq($id)).exec(self.transaction).await?;
-            }};
-        }
-        for change in &plan.changes {
-            match change.action {
-                Action::Seller { id: Some(id), .. } | Action::Remove { kind: Kind::Seller, id, archive: false } => {
-                    free!(users, id);
-                }
-                Action::Did { id: Some(id), .. } | Action::Remove { kind: Kind::Did, id, archive: false } => {
-                    free!(dids, id);
-                }
-                Action::Campaign { id: Some(id), .. } | Action::Remove { kind: Kind::Campaign, id, archive: false } => {
-                    free!(campaigns, id);
-                }
-                Action::Link { id: Some(id), .. } | Action::Remove { kind: Kind::Link, id, archive: false } => {
-                    free!(campaign_client_settings, id);
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn change(&mut self, change: &Change) -> Result<(), DbErr> {
-        match &change.action {
-            Action::Seller { id, username, seller } => {
-                let model = users::ActiveModel {
-                    id: key(*id),
-                    username: Set(username.clone()),
-                    name: Set(seller.name.clone()),
-                    role: Set("seller".to_owned()),
-                    status: Set(seller.status.to_string()),
-                    legacy_id: Set(seller.legacy_id.clone()),
-                    ..Default::default()
-                };
-                let id = save!(self.transaction, *id, model, users);
-                if seller.status == UserStatus::Disabled {
-                    sessions::close_others(self.transaction, id, None, self.now).await?;
-                }
-                self.sellers.insert(username.clone(), id);
-            }
-            Action::Client { id, client } => self.client(*id, client).await?,
-            Action::Did { id, number, did } => {
-                let model = dids::ActiveModel {
-                    id: key(*id),
-                    number: Set(number.clone()),
-                    raw: Set(did.raw),
-                    seller_id: Set(row(self.sellers.get(&did.seller), &did.seller)?),
-                    status: Set(did.status.to_string()),
-                    version: NotSet,
-                    legacy_id: Set(did.legacy_id.clone()),
-                };
-                let id = save!(self.transaction, *id, model, dids);
-                self.dids.insert(number.clone(), id);
-            }
-            Action::Campaign { id, key, campaign } => self.campaign(*id, key, campaign).await?,
-            Action::Link { id, campaign, client, link } => self.link(*id, campaign, client, link).await?,
-            Action::Remove { kind, id, archive } => self.remove(*kind, *id, *archive).await?,
-        }
-        Ok(())
-    }
-
-    async fn client(&mut self, id: Option<i64>, client: &Client) -> Result<(), DbErr> {
-        let sip = serde_json::to_string(&SipForm::from(&client.sip)).map_err(|error| DbErr::Json(error.to_string()))?;
-        let [registration, realm, outbound, plain] = plan::secret_columns(&client.secrets);
-        let moved = id.is_some_and(|id| self.hosts.get(&id).is_none_or(|host| host.as_ref() != client.sip.host()));
-        if let Some(id) = id.filter(|_| moved) {
-            self.note_resumed(id).await?;
-        }
-        let model = clients::ActiveModel {
-            id: key(id),
-            client_identifier: Set(client.identifier.to_string()),
-            name: Set(client.name.clone()),
-            status: Set(client.status.to_string()),
-            max_concurrency: Set(client.max_concurrency.map(i64::from)),
-            send_headers: Set(client.send_headers),
-            sip: Set(sip),
-            md5_cred: Set(registration),
-            registration_realm: Set(realm),
-            outbound_md5_cred: Set(outbound),
-            outbound_password: Set(plain),
-            // Of another host nothing bad is known: it was judged before.
-            suspended_reason: if moved { Set(None) } else { NotSet },
-            access: Set(client.access.unwrap_or(Access::All).to_string()),
-            mask_name: Set(client.mask_name.clone()),
-            contact: Set(client.contact.clone()),
-            time_zone: Set(client.time_zone.clone()),
-            version: NotSet,
-        };
-        let id = save!(self.transaction, id, model, clients);
-        self.name_sellers(id, client).await?;
-        self.clients.insert(client.identifier.as_str().to_ascii_lowercase(), id);
-        Ok(())
-    }
-
-    async fn name_sellers(&self, id: i64, client: &Client) -> Result<(), DbErr> {
-        let of_client = client_sellers::Column::ClientId.eq(id);
-        client_sellers::Entity::delete_many().filter(of_client).exec(self.transaction).await?;
-        for username in client.sellers.iter().flatten() {
-            let seller_id = row(self.sellers.get(username), username)?;
-            let model = client_sellers::ActiveModel { client_id: Set(id), seller_id: Set(seller_id) };
-            client_sellers::Entity::insert(model).exec_without_returning(self.transaction).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the audit that a client's suspension ends with the host that it was for, where it has one.
-    async fn note_resumed(&self, id: i64) -> Result<(), DbErr> {
-        let stored = clients::Entity::find_by_id(id).one(self.transaction).await?;
-        let Some(reason) = stored.and_then(|stored| stored.suspended_reason) else { return Ok(()) };
-        let (before, after) = suspensions::views(Some(&reason), None);
-        let object = Object::new("client", id);
-        let by = Actor::System("apply");
-        audit::write(self.transaction, self.now, by, "client.resume", object, Some(before), Some(after)).await
-    }
-
-    async fn campaign(&mut self, id: Option<i64>, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {
-        let model = campaigns::ActiveModel {
-            id: key(id),
-            seller_id: Set(row(self.sellers.get(&name.0), &name.0)?),
-            name: Set(name.1.clone()),
-            routing_strategy: Set(campaign.strategy.to_string()),
-            dial_timeout_seconds: Set(i64::from(campaign.dial_timeout_seconds)),
-            setup_budget_seconds: Set(campaign.setup_budget_seconds.map(i64::from)),
-            max_duration_seconds: Set(campaign.max_duration_seconds.map(i64::from)),
-            max_concurrency: Set(campaign.max_concurrency.map(i64::from)),
-            early_media: Set(campaign.early_media),
-            reject_inactive_campaign: Set(sip(campaign.rejections.inactive_campaign)?),
-            reject_no_active_link: Set(sip(campaign.rejections.no_active_link)?),
-            reject_all_full: Set(sip(campaign.rejections.all_full)?),
-            reject_nobody_answered: Set(sip(campaign.rejections.nobody_answered)?),
-            status: Set(campaign.status.to_string()),
-            version: NotSet,
-            legacy_id: Set(campaign.legacy_id.clone()),
-        };
-        let id = save!(self.transaction, id, model, campaigns);
-        self.campaigns.insert(name.clone(), id);
-        Ok(())
-    }
-
-    async fn link(&self, id: Option<i64>, campaign: &CampaignKey, client: &String, link: &Link) -> Result<(), DbErr> {
-        let number =
-            |value: u32| i32::try_from(value).map_err(|error| DbErr::Custom(format!("weight {value}: {error}")));
-        let model = campaign_client_settings::ActiveModel {
-            id: key(id),
-            campaign_id: Set(row(self.campaigns.get(campaign), campaign)?),
-            client_id: Set(row(self.clients.get(client), client)?),
-            max_concurrency: Set(link.max_concurrency.map(i64::from)),
-            total_calls_allowed: Set(link.total_calls_allowed.map(|total| i64::try_from(total).unwrap_or(i64::MAX))),
-            // Belongs to the writer of records; a new row starts at the database's 0.
-            current_total_calls: NotSet,
-            counted_before: NotSet,
-            counted_since: NotSet,
-            forwarding_priority: Set(link.forwarding_priority),
-            weight: Set(number(link.weight)?),
-            ring_timeout_seconds: Set(link.ring_timeout_seconds.map(i64::from)),
-            count_on: Set(link.count_on.to_string()),
-            status: Set(link.status.to_string()),
-            version: NotSet,
-            legacy_id: Set(link.legacy_id.clone()),
-        };
-        let _row = save!(self.transaction, id, model, campaign_client_settings);
-        Ok(())
-    }
-
-    /// Ties a campaign to its DIDs.
-    async fn tie(&self, name: &CampaignKey, campaign: &Campaign) -> Result<(), DbErr> {
-        let campaign_id = row(self.campaigns.get(name), name)?;
-        let seller_id = row(self.sellers.get(&name.0), &name.0)?;
-        for number in &campaign.dids {
-            let model = campaign_dids::ActiveModel {
-                campaign_id: Set(campaign_id),
-                did_id: Set(row(self.dids.get(number), number)?),
-                seller_id: Set(seller_id),
-                campaign_status: Set(campaign.status.to_string()),
-            };
-            campaign_dids::Entity::insert(model).exec_without_returning(self.transaction).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove(&self, kind: Kind, id: i64, archive: bool) -> Result<(), DbErr> {
-        macro_rules! take_away {
-            ($table:ident, $status:expr) => {
-                if archive {
-                    let status = Expr::value($status);
-                    let update = $table::Entity::update_many().col_expr($table::Column::Status, status);
-                    update.filter($table::Column::Id.eq(id)).exec(self.transaction).await?;
-                } else {
-                    $table::Entity::delete_by_id(id).exec(self.transaction).await?;
-                }
-            };
-            ($table:ident) => {{
-                take_away!($table, Status::Archived.as_str());
-                grow!(self.transaction, $table, id);
-            }};
-        }
-        match kind {
-            Kind::Seller => {
-                sessions::close_others(self.transaction, id, None, self.now).await?;
-                take_away!(users, "disabled");
-                grow!(self.transaction, users, id);
-            }
-            Kind::Client => {
-                if !archive {
-                    super::clients::retire(self.transaction, id).await?;
-                }
-                take_away!(clients);
-            }
-            Kind::Did => take_away!(dids),
-            Kind::Campaign => take_away!(campaigns),
-            Kind::Link => take_away!(campaign_client_settings),
-        }
-        Ok(())
-    }
+    Ok(true)
 }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use entity::{routing_revision, users};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -162,6 +162,27 @@ impl Editor<'_> {
         }
         Ok(())
     }
+}
+
+/// As [`TAKE_TURNS`] among changes of configuration, but writers of records go on: for what touches no row that they do.
+const TAKE_TURNS_APART: &str = "LOCK TABLE campaign_client_settings IN SHARE UPDATE EXCLUSIVE MODE";
+
+/// A transaction that changes configuration, and holds up no writer of records until it [`hold_up_records`]. On SQLite it does from the
+/// beginning.
+pub(super) async fn begin_apart(db: &Db) -> Result<DatabaseTransaction, DbErr> {
+    let transaction = db.write().await?;
+    if db.is_postgres() {
+        transaction.execute_unprepared(TAKE_TURNS_APART).await?;
+    }
+    Ok(transaction)
+}
+
+/// From here to its end writers of records wait for this transaction.
+pub(super) async fn hold_up_records(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        transaction.execute_unprepared(TAKE_TURNS).await?;
+    }
+    Ok(())
 }
 
 /// A transaction that changes configuration: others that do wait until it ends, so that what it has read stays true.

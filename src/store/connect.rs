@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use sea_orm::{SqlxPostgresConnector, SqlxSqliteConnector};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions, Executor as _, Row as _};
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, sentence};
 use crate::config;
+use crate::tls::{self, TlsFault};
 
 /// How long a SQLite statement waits for another process's write before it fails.
 const BUSY: Duration = Duration::from_secs(5);
@@ -142,7 +143,7 @@ async fn postgres(url: &SecretString, connections: u32) -> Result<Db, StoreError
 
 /// One connection without the pool, which tries again until its time is up and then only says that it is.
 async fn greet(options: &PgConnectOptions, target: &str) -> Result<(), StoreError> {
-    let connection = match tokio::time::timeout(ACQUIRE, options.connect()).await {
+    let mut connection = match tokio::time::timeout(ACQUIRE, options.connect()).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(refused(target.to_owned(), &error)),
         Err(_) => {
@@ -150,20 +151,60 @@ async fn greet(options: &PgConnectOptions, target: &str) -> Result<(), StoreErro
             return Err(StoreError::Connect { target: target.to_owned(), reason, mend: UNREACHED });
         }
     };
-    // It was only to see whether there is one.
+    // A second one, within a transaction, has another session than the first, unless somebody in between gives sessions away.
+    let shared = tokio::time::timeout(ACQUIRE, shares_its_session(options, &mut connection)).await;
+    // They were only to see whether there are any.
     let _ = sqlx::Connection::close(connection).await;
-    Ok(())
+    match shared {
+        Ok(Ok(false)) => Ok(()),
+        Ok(Err(error)) => Err(refused(target.to_owned(), &error)),
+        // A pooler with one session lets the second wait for it.
+        Ok(Ok(true)) | Err(_) => {
+            let reason = "connections do not have sessions of their own".to_owned();
+            Err(StoreError::Connect { target: target.to_owned(), reason, mend: sentence::POOLED })
+        }
+    }
+}
+
+/// Whether another connection gets the session that `first` has just used. Asked in the simple protocol, which needs no session.
+async fn shares_its_session(options: &PgConnectOptions, first: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let session = async |connection: &mut PgConnection| {
+        let row = connection.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?;
+        row.try_get::<i32, _>(0)
+    };
+    let mut other = options.connect().await?;
+    for _ in 0..3 {
+        let own = session(&mut *first).await?;
+        other.execute(sqlx::raw_sql("BEGIN")).await?;
+        let others = session(&mut other).await;
+        other.execute(sqlx::raw_sql("ROLLBACK")).await?;
+        if others? == own {
+            return Ok(true);
+        }
+    }
+    let _ = sqlx::Connection::close(other).await;
+    Ok(false)
 }
 
 const UNREACHED: &str = "start PostgreSQL, or correct host and port in database.url (CAPCONDUIT__DATABASE__URL)";
 
 /// What PostgreSQL said, and what to do about it. Its messages name user and database, never a password.
 fn refused(target: String, error: &sqlx::Error) -> StoreError {
+    if let Some(fault) = tls::fault(error) {
+        return StoreError::Connect { target, reason: fault.to_string(), mend: tls_mend(&fault) };
+    }
     let reason = match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     };
+    // Over TCP nothing else is looked for by its name; over a socket it is the socket.
+    let absent = matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound);
+    if absent && !target.contains(" /") {
+        let mend =
+            "let sslrootcert, sslcert and sslkey in database.url (CAPCONDUIT__DATABASE__URL) name files that are there";
+        return StoreError::Connect { target, reason, mend };
+    }
     // SQLSTATE, appendix A of PostgreSQL's manual.
     let mend = match error.as_database_error().and_then(|error| error.code()).as_deref() {
         Some("28000" | "28P01") => {
@@ -173,10 +214,29 @@ fn refused(target: String, error: &sqlx::Error) -> StoreError {
             "create that database (`createdb`), or correct the name in database.url (CAPCONDUIT__DATABASE__URL)"
         }
         Some("53300") => "raise PostgreSQL's max_connections, or lower database.max_connections",
+        Some("26000" | "42P05" | "08P01") => sentence::POOLED,
+        _ if matches!(error, sqlx::Error::Tls(_)) => {
+            "see sslmode and sslrootcert in database.url (CAPCONDUIT__DATABASE__URL), and ssl on the server"
+        }
         Some("57P03") => "wait until PostgreSQL has started, and try again",
         _ => UNREACHED,
     };
     StoreError::Connect { target, reason, mend }
+}
+
+fn tls_mend(fault: &TlsFault) -> &'static str {
+    match fault {
+        TlsFault::Untrusted | TlsFault::Authority => {
+            "let sslrootcert in database.url (CAPCONDUIT__DATABASE__URL) name a PEM file of the certificate that signed it"
+        }
+        TlsFault::Expired(_) | TlsFault::NotYet => "give the server a certificate that is valid now (ssl_cert_file)",
+        TlsFault::WrongName(_) => {
+            "let database.url (CAPCONDUIT__DATABASE__URL) name the host as the certificate does, or set sslmode=verify-ca there"
+        }
+        TlsFault::NoTls | TlsFault::Other(_) => {
+            "see sslmode and sslrootcert in database.url (CAPCONDUIT__DATABASE__URL), and ssl on the server"
+        }
+    }
 }
 
 fn unreachable(target: String, error: &sqlx::Error) -> StoreError {

@@ -3,17 +3,20 @@
 //! Write-ahead log without a sync at each commit: what is committed survives the death of the process at any instant; the death of the
 //! machine can cost the last moments, never the file (SQLite, `PRAGMA synchronous`).
 
+pub mod aside;
+mod layout;
 mod tables;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use self::tables::{Changed, TABLES, carry_out, read_left, set_aside, up_to_date};
+use self::layout::bring_up;
+use self::tables::{Changed, carry_out, read_left, set_aside, up_to_date};
 use super::connect::create_file;
 use super::{Db, StoreError, records};
 use crate::cdr::journal::{Entry, Inbox, Journal, Left, Refusing, Standing, Waiting};
@@ -57,6 +60,8 @@ pub async fn open(path: PathBuf, limits: config::Journal) -> Result<(Journal, Le
 /// What a journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
+    /// The layout of its tables.
+    pub layout: usize,
     /// Calls that have not ended.
     pub open: u64,
     /// Records that wait for the database.
@@ -70,19 +75,7 @@ pub struct Held {
 /// # Errors
 /// When it cannot be read, or is no journal.
 pub async fn inspect(path: PathBuf) -> Result<Option<Held>, StoreError> {
-    let look = move || {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(BUSY)?;
-        let count = |table: &str| {
-            let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-            Ok::<_, StoreError>(u64::try_from(count).unwrap_or_default())
-        };
-        Ok(Some(Held { open: count("open_calls")?, waiting: count("waiting")?, set_aside: count("set_aside")? }))
-    };
-    tokio::task::spawn_blocking(look).await.map_err(|died| broken(&died))?
+    aside::apart(move || if path.exists() { aside::look(&path).map(Some) } else { Ok(None) }).await
 }
 
 fn broken(error: &dyn std::fmt::Display) -> StoreError {
@@ -104,6 +97,11 @@ pub async fn settle(db: &Db, journal: &Journal, batch: usize) -> Result<(), Stor
     let (places, found): (Vec<i64>, Vec<CallRecord>) =
         journal.oldest(0, batch).await.into_iter().map(|it| (it.place, it.record)).unzip();
     if let Err(error) = records::write(db, &found).await {
+        if error.is_read_only() {
+            // As below: the writer writes them when it can.
+            warn!(%error, "records that wait cannot be written yet");
+            return Ok(());
+        }
         if !error.is_refusal() {
             return Err(error);
         }
@@ -129,11 +127,11 @@ struct Keeper {
 impl Keeper {
     fn open(path: &Path, limits: config::Journal) -> Result<(Self, Left), StoreError> {
         create_file(path, 0o600)?;
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.execute_batch(TABLES)?;
+        bring_up(&mut connection, path)?;
         let left = read_left(&connection)?;
         let waiting: i64 = connection.query_row("SELECT count(*) FROM waiting", [], |row| row.get(0))?;
         let waiting = u64::try_from(waiting).unwrap_or_default();

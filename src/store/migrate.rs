@@ -21,6 +21,12 @@ pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
     if with_ps_tables && !db.is_postgres() {
         return Err(StoreError::RealtimeNeedsPostgres);
     }
+    super::server::look(db).await?.require_utf8(db)?;
+    // A role that may make no tables, or a server that takes no changes, serves where nothing is to be made: even to look whether a table is
+    // there, the steps' library would make it.
+    if db.is_postgres() && pending(db, realtime).await?.is_empty() {
+        return Ok(());
+    }
     let transaction = db.write().await?;
     if db.is_postgres() {
         transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
@@ -48,9 +54,16 @@ pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreE
     Ok(steps.iter().map(|step| step.name().to_owned()).collect())
 }
 
-/// Brings `realtime.db` up to date inside a transaction that already holds its write lock.
+/// The layout of `realtime.db`: how many steps this version knows.
+pub(super) fn realtime_layout() -> usize {
+    RealtimeMigrator::migrations().len()
+}
+
+/// Brings `realtime.db` up to date inside a transaction that already holds its write lock. What a newer version has made is for the caller
+/// to refuse before.
 pub(super) async fn migrate_realtime(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-    RealtimeMigrator::up(transaction, None).await
+    RealtimeMigrator::up(transaction, None).await?;
+    transaction.execute_unprepared(&format!("PRAGMA user_version = {}", realtime_layout())).await.map(drop)
 }
 
 /// Whether `realtime.db` lacks steps that [`migrate_realtime`] would run; changes nothing.

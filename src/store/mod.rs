@@ -18,6 +18,8 @@ mod numbers;
 pub mod plan;
 pub mod realtime;
 pub mod records;
+mod sentence;
+pub mod server;
 pub mod sessions;
 pub mod sight;
 pub mod snapshot;
@@ -77,12 +79,39 @@ pub enum StoreError {
     /// The journal's file cannot be opened, read or written.
     #[error("the journal in data.dir: {0}; it must be on a disk that this user may write, with space left")]
     Journal(String),
+    /// A file of ours that a newer version has written.
+    #[error(
+        "{path} was written by a newer version of CapConduit (its layout is {found}, this one knows up to {known}): go back to that version, \
+         or stop `serve` and run `{command}`, after which this one works; nothing in the file is lost",
+        path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        found: i64,
+        /// The newest that is known here.
+        known: usize,
+        /// What sets it aside.
+        command: &'static str,
+    },
     /// No answer came.
     #[error("database: no answer within {} s", .0.as_secs())]
     Silent(std::time::Duration),
     /// A statement failed.
-    #[error("database: {0}")]
-    Query(#[from] DbErr),
+    #[error("database: {}", sentence::of(.0))]
+    Query(DbErr),
+    /// The database's encoding cannot hold every name.
+    #[error(
+        "the database {target} is encoded in {encoding}: make one in UTF-8 (`createdb --encoding=UTF8 --template=template0 NAME`) and let \
+         database.url name that"
+    )]
+    Encoding {
+        /// As in [`Self::Connect`].
+        target: String,
+        /// What it is encoded in.
+        encoding: String,
+    },
     /// A stored value that this version does not know.
     #[error("database: {table}.{column} holds {value:?}, which is not allowed there")]
     Corrupt {
@@ -95,7 +124,19 @@ pub enum StoreError {
     },
 }
 
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        Self::Query(error)
+    }
+}
+
 impl StoreError {
+    /// Whether the database takes no changes at present: it is a standby, or set to be read only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Query(error) if sentence::is_read_only(error))
+    }
+
     /// Whether it is what the database was given that is at fault, and not how the database is: trying again is of no use.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

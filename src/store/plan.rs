@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use entity::{
-    call_attempts, call_logs, campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users,
-};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use entity::{campaign_client_settings, campaign_dids, campaigns, client_sellers, clients, dids, users};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, Statement};
 
 use super::campaigns::rejections;
 use super::{Db, StoreError, number, optional, word};
+use crate::id::ClientId;
 use crate::plan::{Campaign, Client, Current, Did, Document, Link, Seller, Stored, StoredCampaign};
-use crate::realtime::{Given, Md5Cred, OutboundSecret, OwnRealm, Password, Secrets, SipForm, SipSettings};
+use crate::realtime::{
+    Given, Host, Md5Cred, OutboundSecret, OwnRealm, Password, Reach, Secrets, SipForm, SipSettings, SipTransport,
+};
+use crate::routing::snapshot::{ClientIdentifier, Status};
 
 /// The role that documents are about.
 const SELLER: &str = "seller";
@@ -24,6 +26,36 @@ pub async fn export(db: &Db) -> Result<Document, StoreError> {
     let current = load(&transaction).await?;
     transaction.commit().await?;
     Ok(Document::from(&current))
+}
+
+/// Where a client is: its address, and how it is reached there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The client.
+    pub client: ClientId,
+    /// Its PJSIP endpoint.
+    pub identifier: ClientIdentifier,
+    /// Host.
+    pub host: Host,
+    /// Transport.
+    pub transport: SipTransport,
+}
+
+/// The addresses of all active clients that have one; those that register come by their own connection.
+///
+/// # Errors
+/// When the database cannot be read or holds what this version does not know.
+pub async fn addresses(db: &Db) -> Result<Vec<Address>, StoreError> {
+    let active = clients::Entity::find().filter(clients::Column::Status.eq(Status::Active.as_str()));
+    let mut addresses = Vec::new();
+    for row in active.order_by_asc(clients::Column::ClientIdentifier).all(&db.connection).await? {
+        let client = ClientId(row.id);
+        let Client { identifier, sip, .. } = read_client(row)?;
+        if let Reach::Address { host, transport, .. } = sip.reach {
+            addresses.push(Address { client, identifier, host, transport });
+        }
+    }
+    Ok(addresses)
 }
 
 /// Reads all declared objects, archived ones included, and whether records refer to them.
@@ -48,24 +80,59 @@ fn name(names: &HashMap<i64, String>, id: i64) -> String {
     names.get(&id).cloned().unwrap_or_default()
 }
 
-/// The distinct ids of `wanted` that occur in one column of the records. Asked id by id through the column's index: listing
-/// the distinct values of a table of millions of records would read all of it.
-async fn referenced<E: EntityTrait>(
-    connection: &impl ConnectionTrait,
-    columns: &[E::Column],
-    wanted: impl Iterator<Item = i64>,
-) -> Result<HashSet<i64>, DbErr> {
-    let mut found = HashSet::new();
-    for id in wanted {
-        for column in columns {
-            let row = E::find().select_only().column(*column).filter(column.eq(id)).limit(1);
-            if row.into_tuple::<i64>().one(connection).await?.is_some() {
-                found.insert(id);
-                break;
-            }
-        }
+/// A column of the records that names rows of a table.
+pub(super) struct Reference {
+    pub(super) table: &'static str,
+    records: &'static str,
+    column: &'static str,
+}
+
+impl Reference {
+    const fn new(table: &'static str, records: &'static str, column: &'static str) -> Self {
+        Self { table, records, column }
     }
-    Ok(found)
+}
+
+pub(super) const SELLERS: Reference = Reference::new("users", "call_logs", "seller_id");
+pub(super) const CLIENTS: Reference = Reference::new("clients", "call_attempts", "client_id");
+pub(super) const DIDS: Reference = Reference::new("dids", "call_logs", "did_id");
+pub(super) const CAMPAIGNS: Reference = Reference::new("campaigns", "call_logs", "campaign_id");
+pub(super) const LINKS: Reference = Reference::new("campaign_client_settings", "call_attempts", "link_id");
+
+/// The ids of a table's rows that records refer to; `among`: of these alone. One statement, which looks each row up in the column's index:
+/// to list the distinct values of a table of millions of records would read all of it, and so would a join as PostgreSQL plans it, unless
+/// it is told to take one record for each row.
+pub(super) async fn referenced(
+    connection: &impl ConnectionTrait,
+    Reference { table, records, column }: &Reference,
+    among: Option<&[i64]>,
+) -> Result<HashSet<i64>, DbErr> {
+    let ids = among.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    let these = ids.map_or_else(|| "1 = 1".to_owned(), |ids| format!("t.id IN ({ids})"));
+    let backend = connection.get_database_backend();
+    let sql = if backend == DbBackend::Postgres {
+        format!(
+            "SELECT t.id FROM {table} t CROSS JOIN LATERAL (SELECT 1 FROM {records} r WHERE r.{column} = t.id LIMIT 1) AS found WHERE {these}"
+        )
+    } else {
+        format!(
+            "SELECT t.id FROM {table} t WHERE {these} AND EXISTS (SELECT 1 FROM {records} r WHERE r.{column} = t.id)"
+        )
+    };
+    let rows = connection.query_all_raw(Statement::from_string(backend, sql)).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// What changes with every change of what [`load`] reads, but for what records do.
+pub(super) async fn fingerprint(connection: &impl ConnectionTrait) -> Result<String, DbErr> {
+    let mut sql = "SELECT CAST((SELECT max(revision) FROM routing_revision) AS TEXT)".to_owned();
+    for Reference { table, .. } in [SELLERS, CLIENTS, DIDS, CAMPAIGNS, LINKS] {
+        let of = "count(*) || ',' || coalesce(sum(version), 0) || ',' || coalesce(max(id), 0)";
+        sql.push_str(&format!(" || ' ' || (SELECT {of} FROM {table})"));
+    }
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose().map(Option::unwrap_or_default)
 }
 
 async fn load_users(
@@ -75,8 +142,7 @@ async fn load_users(
     let (sellers, others): (Vec<_>, Vec<_>) =
         users::Entity::find().all(connection).await?.into_iter().partition(|user| user.role == SELLER);
     current.other_users = others.into_iter().map(|user| user.username).collect();
-    let ids = sellers.iter().map(|user| user.id);
-    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::SellerId], ids).await?;
+    let referenced = referenced(connection, &SELLERS, None).await?;
     let mut usernames = HashMap::new();
     for row in sellers {
         usernames.insert(row.id, row.username.clone());
@@ -93,8 +159,7 @@ async fn load_clients(
     usernames: &HashMap<i64, String>,
 ) -> Result<HashMap<i64, String>, StoreError> {
     let rows = clients::Entity::find().all(connection).await?;
-    let ids = rows.iter().map(|row| row.id);
-    let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::ClientId], ids).await?;
+    let referenced = referenced(connection, &CLIENTS, None).await?;
     let mut named: HashMap<i64, BTreeSet<String>> = HashMap::new();
     for row in client_sellers::Entity::find().all(connection).await? {
         // Who is no seller any more sees clients by another right.
@@ -171,8 +236,7 @@ async fn load_dids(
     usernames: &HashMap<i64, String>,
 ) -> Result<HashMap<i64, String>, StoreError> {
     let rows = dids::Entity::find().all(connection).await?;
-    let ids = rows.iter().map(|row| row.id);
-    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::DidId], ids).await?;
+    let referenced = referenced(connection, &DIDS, None).await?;
     let mut numbers = HashMap::new();
     for row in rows {
         numbers.insert(row.id, row.number.clone());
@@ -195,8 +259,7 @@ async fn load_campaigns(
     }
     let mut links = load_links(connection, names).await?;
     let rows = campaigns::Entity::find().all(connection).await?;
-    let ids = rows.iter().map(|row| row.id);
-    let referenced = referenced::<call_logs::Entity>(connection, &[call_logs::Column::CampaignId], ids).await?;
+    let referenced = referenced(connection, &CAMPAIGNS, None).await?;
     for row in rows {
         let value = Campaign {
             strategy: word(TABLE, "routing_strategy", &row.routing_strategy)?,
@@ -225,8 +288,7 @@ async fn load_links(
 ) -> Result<HashMap<i64, BTreeMap<String, Stored<Link>>>, StoreError> {
     const TABLE: &str = "campaign_client_settings";
     let rows = campaign_client_settings::Entity::find().all(connection).await?;
-    let ids = rows.iter().map(|row| row.id);
-    let referenced = referenced::<call_attempts::Entity>(connection, &[call_attempts::Column::LinkId], ids).await?;
+    let referenced = referenced(connection, &LINKS, None).await?;
     let mut links: HashMap<i64, BTreeMap<String, Stored<Link>>> = HashMap::new();
     for row in rows {
         let value = Link {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use entity::clients;
 use sea_orm::sea_query::{Alias, Asterisk, Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, SqlxSqliteConnector,
+    Statement,
 };
 
 use super::{Db, StoreError, change, connect, migrate, plan};
@@ -36,8 +38,50 @@ pub async fn publish(db: &Db, realtime: &Realtime) -> Result<usize, StoreError> 
             transaction.commit().await?;
             Ok(changed)
         }
-        Realtime::Sqlite { path } => publish_file(db, path).await,
+        Realtime::Sqlite { path } => publish_file(db, path, false).await,
     }
+}
+
+/// Makes the `ps_*` tables of a `realtime.db` anew that a newer version has made, in its place: Asterisk, which has the file open, reads the
+/// present ones from then on. A copy of it as it was is kept beside it; its path.
+///
+/// # Errors
+/// When the copy or the tables cannot be made.
+pub async fn set_aside(db: &Db, path: &Path, now: DateTime<Utc>) -> Result<PathBuf, StoreError> {
+    let aside = path.with_file_name(format!("realtime-aside-{}.db", now.format("%Y%m%dT%H%M%S")));
+    let pool = connect::open_sqlite(path, 1, false).await?;
+    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    let copy = format!("VACUUM INTO '{}'", aside.display().to_string().replace('\'', "''"));
+    let copied = connection.execute_unprepared(&copy).await;
+    connection.close().await?;
+    copied?;
+    publish_file(db, path, true).await?;
+    Ok(aside)
+}
+
+/// What to run where the file is a newer version's.
+const SET_ASIDE: &str = "capconduit realtime set-aside";
+
+/// Refuses what a newer version has made.
+async fn refuse_newer(connection: &impl ConnectionTrait, path: &Path) -> Result<(), StoreError> {
+    let known = migrate::realtime_layout();
+    let version = Statement::from_string(DbBackend::Sqlite, "PRAGMA user_version");
+    let row = connection.query_one_raw(version).await?;
+    let found: i64 = row.map(|row| row.try_get_by_index::<i32>(0)).transpose()?.unwrap_or_default().into();
+    if usize::try_from(found).is_ok_and(|found| found <= known) {
+        return Ok(());
+    }
+    Err(StoreError::Newer { path: path.to_owned(), found, known, command: SET_ASIDE })
+}
+
+/// Takes every table away, whoever made it.
+async fn empty(connection: &impl ConnectionTrait) -> Result<(), StoreError> {
+    let list = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    for row in connection.query_all_raw(Statement::from_string(DbBackend::Sqlite, list)).await? {
+        let table: String = row.try_get_by_index(0)?;
+        connection.execute_unprepared(&format!("DROP TABLE \"{}\"", table.replace('"', "\"\""))).await?;
+    }
+    Ok(())
 }
 
 /// Publishes into the database that holds the clients, inside the transaction that changed them.
@@ -46,12 +90,18 @@ pub(super) async fn write_beside(transaction: &DatabaseTransaction) -> Result<us
     Ok(write(transaction, &wanted).await?)
 }
 
-async fn publish_file(db: &Db, path: &Path) -> Result<usize, StoreError> {
+/// With `anew` what is there is taken away first, whatever it is.
+async fn publish_file(db: &Db, path: &Path, anew: bool) -> Result<usize, StoreError> {
     prepare_file(path)?;
     let pool = connect::open_sqlite(path, 1, false).await?;
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     let outcome = async {
         let transaction = super::begin_write(&connection).await?;
+        if anew {
+            empty(&transaction).await?;
+        } else {
+            refuse_newer(&transaction, path).await?;
+        }
         migrate::migrate_realtime(&transaction).await?;
         // Read while the file is locked: of two processes that publish at once (`apply` beside `serve`) the later one reads later too,
         // so that an older state never overwrites a newer one.
@@ -84,6 +134,11 @@ pub async fn inspect(path: &Path) -> Result<(), Unfit> {
         // Takes the write lock, which needs the side files to be made, and lets it go again.
         let lock = super::begin_write(&connection).await.map_err(|error| failed(&error))?;
         lock.rollback().await.map_err(|error| failed(&error))?;
+        match refuse_newer(&connection, path).await {
+            Ok(()) => {}
+            Err(newer @ StoreError::Newer { .. }) => return Err(Unfit::Newer(newer.to_string())),
+            Err(error) => return Err(failed(&error)),
+        }
         let missing = migrate::pending_realtime(&connection).await.map_err(|error| failed(&error))?;
         if missing { Err(Unfit::NoTables) } else { Ok(()) }
     }
@@ -101,6 +156,9 @@ pub enum Unfit {
     /// This user cannot write it, or it is no SQLite file.
     #[error("cannot be written: {0}")]
     Unwritable(String),
+    /// A newer version has made it: the whole sentence.
+    #[error("{0}")]
+    Newer(String),
     /// It is empty, as Asterisk makes it, or older than this version.
     #[error("lacks the ps_* tables (Asterisk makes an empty file where it finds none)")]
     NoTables,

@@ -1,7 +1,9 @@
-//! Every operation of the served document × who calls × whose objects it names: statuses as `auth::roles` says, what a caller may not
+//! Every operation of the served document × who calls × whose objects it names: statuses as `auth::roles` says, fields as `rights.txt` beside
+//! this says (by hand, and so not by the table that is tested), what a caller may not
 //! see answered exactly as what is not there, and nothing of another seller, or secret, in any answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use capconduit::auth::roles::{self, Reach, Role, Scope};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use crate::caller::{Answer, Caller};
 use crate::canary::World;
 use crate::on_both_databases;
+use crate::rights::{Rights, properties};
 use crate::site::Site;
 use crate::walk::{Operation, Target, named, operations, sample};
 
@@ -43,6 +46,10 @@ struct Walk<'a> {
     operation: &'a Operation,
     walker: &'a Walker,
     n: &'a mut usize,
+    /// What each role may set and see, as it is written down by hand.
+    rights: &'a Rights,
+    /// Names of the properties that sellers found, by operation.
+    seen: &'a Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Answers in which admins and staff found what sellers must not: without any, the canaries would prove nothing.
     found: &'a AtomicUsize,
 }
@@ -56,11 +63,16 @@ async fn each_role_gets_what_the_table_says_and_nothing_of_others(site: Site) {
     let ruled: BTreeSet<_> = roles::Operation::ALL.iter().map(|operation| operation.id()).collect();
     assert_eq!(walked, ruled, "all that has a rule is walked");
     let (mut n, found) = (0, AtomicUsize::new(0));
+    let (rights, seen) = (Rights::read(), Mutex::default());
     for operation in &operations {
         for walker in &walkers {
-            Walk { world: &world, operation, walker, n: &mut n, found: &found }.run().await;
+            let mut walk =
+                Walk { world: &world, operation, walker, n: &mut n, rights: &rights, seen: &seen, found: &found };
+            walk.run().await;
         }
     }
+    let seen = seen.into_inner().expect("nobody panicked");
+    rights.compare(&seen);
     assert!(found.load(Ordering::Relaxed) > 50, "{found:?}");
     live.iter().for_each(crate::fake_ari::FakeCall::hang_up);
     for channel in world.site.asterisk.channels() {
@@ -176,11 +188,13 @@ impl Walk<'_> {
     /// A field that does not exist, and each one that the role may not set, are told alike.
     async fn unknown_fields(&mut self, own: &[Target]) {
         let (Some(role), Some(fields)) = (self.walker.role, self.operation.fields.clone()) else { return };
-        let operation: roles::Operation = self.operation.id.parse().expect("it is in the table");
-        let allowed = roles::fields(role, operation);
+        let allowed = self.rights.may_set(&self.operation.id, role);
+        for field in &allowed {
+            assert!(fields.contains_key(field), "{}: rights.txt names {field}, which is no field", self.operation.id);
+        }
         let barred = fields
             .iter()
-            .filter(|(field, _)| !allowed.has(field))
+            .filter(|(field, _)| !allowed.contains(*field))
             .map(|(field, schema)| (field.as_str(), sample(schema)));
         for (field, value) in barred.chain([("nobody_knows", json!(1))]) {
             let Some(Value::Object(mut body)) = self.body() else { continue };
@@ -213,6 +227,10 @@ impl Walk<'_> {
         let is_stream = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         let text = if is_stream { self.events(response).await } else { response.text().await.expect("text") };
         let answer = Answer { status, headers, text };
+        if self.walker.role == Some(Role::Seller) && status.is_success() {
+            let mut seen = self.seen.lock().expect("nobody panicked");
+            properties(&answer.text, seen.entry(self.operation.id.clone()).or_default());
+        }
         self.scan(&answer, &format!("{} {body:?}", self.what(targets, query)));
         answer
     }

@@ -10,7 +10,11 @@ use crate::on_both_databases;
 use crate::site::Site;
 use crate::traffic::{OWN, Traffic};
 
-on_both_databases!(a_node_is_shown_as_it_is, a_silent_node_is_released_by_an_admin_who_knows_its_calls);
+on_both_databases!(
+    a_node_is_shown_as_it_is,
+    readiness_tells_when_every_call_falls_back,
+    a_silent_node_is_released_by_an_admin_who_knows_its_calls,
+);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,6 +55,43 @@ async fn a_node_is_shown_as_it_is(site: Site) {
     call.hang_up();
     traffic.records(1).await;
     assert_eq!(node(&traffic).await["live_calls"], 0);
+    traffic.settle().await;
+}
+
+/// Connected and compared it is all the while; its dialplan hands calls to somebody else.
+async fn readiness_tells_when_every_call_falls_back(site: Site) {
+    let traffic = Traffic::on(site).await;
+    let tokens = traffic.site.log_in("admin", crate::site::PASSWORD).await;
+    let admin = traffic.site.outside().with_access_token(tokens["access_token"].as_str().expect("a token"));
+    let told = async |status: u16, fault: &str| {
+        let poll = async {
+            loop {
+                let answer = admin.get("/readyz").await;
+                let faults =
+                    serde_json::from_str::<Value>(&answer.text).expect("JSON")["details"]["nodes"][0]["faults"]
+                        .to_string();
+                if answer.status == status && faults.contains(fault) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, poll).await.is_err() {
+            panic!("no {status} with {fault:?}: {}", admin.get("/readyz").await.text);
+        }
+    };
+    told(200, "[]").await;
+    for (variable, wrong, fault, status) in [
+        ("CAPCONDUIT_APP", "other", "every call falls back", 503),
+        ("CAPCONDUIT_APPS", "9", "some calls fall back", 200),
+        ("CAPCONDUIT_DIALPLAN", "1", "older than this controller", 200),
+    ] {
+        let right = traffic.site.asterisk.global(variable).expect("the dialplan sets it");
+        traffic.site.asterisk.set_global(variable, wrong);
+        told(status, fault).await;
+        traffic.site.asterisk.set_global(variable, &right);
+        told(200, "[]").await;
+    }
     traffic.settle().await;
 }
 

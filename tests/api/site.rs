@@ -220,6 +220,21 @@ impl Site {
         }
     }
 
+    /// Lets the PostgreSQL database take no changes, or take them again, and ends every connection to it, as a failover does.
+    pub(crate) async fn read_only(&self, read_only: bool) {
+        use sqlx::{Connection, Executor};
+        let postgres = self.postgres.as_ref().expect("it has one");
+        let (name, url) = (postgres.name(), postgres.url());
+        let other = url.strip_suffix(name).map(|rest| format!("{rest}postgres")).expect("the URL ends in the name");
+        let mut connection = sqlx::PgConnection::connect(&other).await.expect("it opens");
+        for statement in [
+            format!("ALTER DATABASE {name} SET default_transaction_read_only = {read_only}"),
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+        ] {
+            connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("SQL");
+        }
+    }
+
     /// The application stops cleanly.
     pub(crate) async fn settle(mut self) {
         self.stop().await;

@@ -148,6 +148,11 @@ impl Traffic {
         self.site.settle().await;
     }
 
+    /// The API key of somebody.
+    pub(crate) fn key(&self, who: &str) -> &str {
+        &self.keys[who]
+    }
+
     /// Sends a request as this user; status and body.
     pub(crate) async fn send(&self, who: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let mut request =

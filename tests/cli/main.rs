@@ -72,6 +72,31 @@ fn a_data_directory_that_cannot_be_made_is_refused_by_its_key() {
     assert!(code == 0, "{out}{error}");
 }
 
+/// A slim container has no package ca-certificates.
+#[test]
+fn without_any_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
+    let folder = folder();
+    let nowhere = folder.path().join("nowhere").display().to_string();
+    let ari = |url| {
+        [
+            ("SSL_CERT_FILE", nowhere.as_str()),
+            ("SSL_CERT_DIR", nowhere.as_str()),
+            ("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY),
+            ("CAPCONDUIT__ASTERISK__0__URL", url),
+        ]
+    };
+    let (code, out, error) = capconduit(folder.path(), &ari("http://127.0.0.1:1"), &["doctor"]);
+    assert_eq!(code, 1, "{error}");
+    assert!(out.contains("no connection could be made") && out.contains("start Asterisk"), "{out}{error}");
+    for command in ["doctor", "serve"] {
+        let (code, out, error) = capconduit(folder.path(), &ari("https://localhost:1"), &[command]);
+        assert_eq!(code, 1, "{error}");
+        for part in ["url \"https://localhost:1\"", "ca-certificates", "ca_file"] {
+            assert!(out.contains(part) || error.contains(part), "{command}: {part} in {out}{error}");
+        }
+    }
+}
+
 #[test]
 fn a_misnamed_variable_is_a_warning_beside_the_result() {
     let folder = folder();

@@ -88,3 +88,27 @@ async fn a_call_centre_that_is_down_is_passed_over_and_comes_back(backend: Backe
     assert_eq!(alpha.trace.answered(), 4);
     site.finish().await;
 }
+
+/// The node has UDP over IPv4 and nothing else. What Asterisk says of a client that it cannot send to is the same 503 as a client's own.
+#[tokio::test]
+async fn a_client_whose_transport_the_node_has_not_got_is_told_of_and_its_breaker_stays_out_of_it() {
+    let site = Preparation::new(Backend::Sqlite).sections(BREAKER);
+    let (alpha, beta) = (site.centre("alpha", centre::answer()).await, site.centre("beta", centre::answer()).await);
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", "transport = \"tcp\""))
+        .client("beta", &beta, ("", ""))
+        .campaign("Solar", DID, "")
+        .link("alpha", "forwarding_priority = 1")
+        .link("beta", "forwarding_priority = 2");
+    let site = site.start(&plan).await;
+    let told = "client alpha is reached by tcp, for which the node has no transport";
+    until("it is told", || site.controller.log().contains(told)).await;
+    let (sound, report) = site.controller.doctor().await;
+    assert!(!sound && report.contains(told), "{report}");
+    for n in 1..=5 {
+        let (_, record) = one_call(&site, &format!("unsent-{n}")).await;
+        assert_eq!(record.attempts(), ["alpha congestion", "beta answered"]);
+    }
+    assert!(!site.controller.log().contains("client cannot be reached"));
+    site.finish().await;
+}

@@ -1,10 +1,36 @@
 //! `capconduit doctor` on a real set-up: silent about what works, precise about what does not.
 
+use capconduit::needs::{DIALPLAN, MODULES};
+
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 
 crate::on_both!(a_sound_site_and_a_dead_asterisk, an_older_dialplan_is_told_of);
+
+/// The files are changed, and nothing of ours: a function in the node's dialplan that no module there brings, and a module that is not loaded.
+#[tokio::test]
+async fn what_the_dialplan_and_the_controller_need_is_looked_for_on_the_node() {
+    let dialplan = DIALPLAN.replace(
+        "exten => s,1,Set(CAPCONDUIT_N=1)",
+        "exten => s,1,Set(CAPCONDUIT_N=1)\n same => n,Set(X=${NOWHERE(${EXTEN})}${MD5(x)})",
+    );
+    assert_ne!(dialplan, DIALPLAN);
+    let site = Preparation::new(Backend::Sqlite).asterisk_file("extensions.conf", &dialplan).asterisk_file(
+        "modules.conf",
+        &MODULES.replace("load = func_talkdetect.so", "load = func_md5.so\n;load = func_talkdetect.so"),
+    );
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", "+442079460001", "").link("alpha", "");
+    let site = site.start(&plan).await;
+    let (sound, report) = site.controller.doctor().await;
+    assert!(!sound, "{report}");
+    for told in ["function NOWHERE() is missing", "module func_talkdetect.so is missing", "early media"] {
+        assert!(report.contains(told), "nothing about {told} in:\n{report}");
+    }
+    assert!(!report.contains("MD5"), "which is there:\n{report}");
+    site.finish().await;
+}
 
 /// `asterisk/etc/extensions.conf` as it was before it had a version: users have copies of it.
 pub(crate) const FIRST_DIALPLAN: &str = include_str!("dialplans/1.conf");

@@ -59,5 +59,6 @@ mod rivals;
 mod rotated;
 mod secrets;
 mod spellings;
+mod tls;
 mod upgrade;
 mod withheld;

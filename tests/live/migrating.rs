@@ -30,6 +30,10 @@ exten => _+44207946001X,1,Set(SIP_CALL_ID=${CHANNEL(pjsip,call-id)})
  same => n,Set(DID_ID=999)
  same => n,Dial(PJSIP/client-${EXTEN:-1},1)
  same => n,Hangup(${HANGUPCAUSE})
+; A name in Latin-1, which is no UTF-8.
+exten => +442079460010,1,Set(CALLERID(name)=${URIDECODE(Zo%EB)})
+ same => n,Set(SIP_CALL_ID=${CHANNEL(pjsip,call-id)})
+ same => n,Hangup(17)
 exten => h,1,AGI({{script}},http://{{api}},{{token}})
 ";
 
@@ -107,6 +111,11 @@ async fn calls_of_the_old_dialplan_are_recorded_and_counted_once(backend: Backen
     let (record, _) = reported(&site, &admin, &cancelled, "caller_cancelled", "client-4 cancelled").await;
     assert_eq!((&record["dialstatus"], &record["hung_up_by"]), (&json!("CANCEL"), &json!("caller")));
     assert_eq!(total(&admin, 3).await, 0);
+
+    let named = old_call(&site, "named", 0, 200).await;
+    let record = site.record(&named).await;
+    assert_eq!(record.text("caller_name"), "Zo\u{fffd}", "{record:?}");
+    assert_eq!(record.0["legacy"]["unreadable_fields"], json!(["caller_name"]), "{record:?}");
 
     // The link's total holds over both worlds: one call there, one here, and that is all.
     for (name, status, ending) in [("here", 200, "completed"), ("full", 486, "all_full")] {

@@ -168,7 +168,11 @@ async fn what_cannot_be_kept_is_said_at_once_and_kept_when_that_is_possible_agai
     thief.execute_batch("COMMIT").expect("the lock is free");
     until(&journal, |standing| *standing == Standing { refusing: None, waiting: 1 }).await;
     let held = inspect(file(&folder)).await.expect("readable beside its keeper");
-    assert_eq!(held, Some(Held { open: 1, waiting: 1, set_aside: 0 }), "the second call; the first one's record waits");
+    assert_eq!(
+        held,
+        Some(Held { layout: 1, open: 1, waiting: 1, set_aside: 0 }),
+        "the second call; the first one's record waits"
+    );
     assert_eq!(inspect(folder.path().join("none.db")).await.expect("no error"), None);
     let other = folder.path().join("other.db");
     std::fs::write(&other, "not a database, but long enough to look like one".repeat(100)).expect("a file");

@@ -9,6 +9,8 @@ mod editing;
 mod exporting;
 mod helpers;
 mod journal;
+mod large;
+mod layouts;
 mod listening;
 mod migrating;
 #[path = "../support/postgres.rs"]
@@ -16,6 +18,7 @@ mod postgres;
 mod publishing;
 mod recording;
 mod resetting;
+mod servers;
 mod summing;
 
 /// What `documents` is made of.

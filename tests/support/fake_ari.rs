@@ -133,9 +133,15 @@ impl FakeAri {
 
     /// The configuration of this node, with `apps` applications named `<app>-1`…
     pub fn node(&self, name: &str, app: &str, apps: u16, transport: Transport) -> config::Node {
+        let globals = [("APP", app.to_owned()), ("APPS", apps.to_string()), ("DIALPLAN", "2".to_owned())];
+        self.shared.with(|world| {
+            world.dialplan = globals.map(|(name, value)| (format!("CAPCONDUIT_{name}"), value)).into();
+            world.globals.extend(world.dialplan.clone());
+        });
         config::Node {
             name: name.to_owned(),
             url: self.url(),
+            ca_file: None,
             user: USER.to_owned(),
             password: PASSWORD.to_owned().into(),
             app: app.to_owned(),

@@ -77,10 +77,119 @@ impl Postgres {
 
     /// Runs SQL with psql; panics with its output when it fails.
     pub(crate) fn psql(&self, sql: &str) -> String {
-        let mut psql = Command::new(self.server.binaries.join("psql"));
-        psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", sql]);
-        succeed(psql.arg(self.url())).trim().to_owned()
+        psql(&self.server.binaries, &self.url(), sql)
     }
+}
+
+/// A server of its own, which no other test shares.
+#[derive(Debug)]
+pub(crate) struct Own {
+    server: Server,
+}
+
+impl Own {
+    /// A standby that follows the server of `primary`, with all its databases.
+    pub(crate) fn standby(primary: &Postgres) -> Self {
+        let binaries = find_binaries();
+        let port = primary.port().to_string();
+        let follow = |user: &Unprivileged, folder: &Path| {
+            let mut copy = user.command(binaries.join("pg_basebackup").as_os_str());
+            copy.args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--checkpoint=fast",
+                "--wal-method=stream",
+                "--write-recovery-conf",
+            ]);
+            succeed(copy.args(["--port", &port, "--pgdata"]).arg(folder.join("data")));
+        };
+        Self { server: Server::prepared(&binaries, &follow, &[]) }
+    }
+
+    /// One that speaks TLS, with a certificate that it has signed itself.
+    pub(crate) fn with_tls() -> Self {
+        let binaries = find_binaries();
+        let make = |user: &Unprivileged, folder: &Path| {
+            initdb(&binaries, user, folder);
+            let mut openssl = user.command("openssl".as_ref());
+            let file = |name: &str| folder.join("data").join(name);
+            openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+            openssl.args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
+            succeed(openssl.arg("-keyout").arg(file("server.key")).arg("-out").arg(file("server.crt")));
+        };
+        Self { server: Server::prepared(&binaries, &make, &["-c", "ssl=on"]) }
+    }
+
+    /// Address of one of its databases.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.server.port)
+    }
+
+    /// Runs SQL in one of its databases.
+    pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+        psql(&self.server.binaries, &self.url(database), sql)
+    }
+}
+
+/// A real pgbouncer before a server.
+#[derive(Debug)]
+pub(crate) struct Pgbouncer {
+    port: u16,
+    folder: PathBuf,
+    process: std::process::Child,
+}
+
+impl Pgbouncer {
+    /// Starts it; `mode` is its `pool_mode`.
+    pub(crate) fn start(before: &Postgres, mode: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("capconduit-pgb-").tempdir().expect("a temporary folder").keep();
+        let user = Unprivileged::find();
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             auth_type = any\npool_mode = {mode}\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n",
+            before.port()
+        );
+        std::fs::write(folder.join("pgbouncer.ini"), settings).expect("a file of ours");
+        user.own(&folder);
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
+        let program = program.expect("no pgbouncer here: run `just setup`");
+        let mut command = user.command_that_dies_with_us();
+        let process =
+            command.arg(program).arg("--quiet").arg(folder.join("pgbouncer.ini")).stdin(Stdio::null()).spawn();
+        let process = process.expect("setpriv and pgbouncer start");
+        // It listens within milliseconds; whoever connects too early is refused, which is not what is tested.
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        Self { port, folder, process }
+    }
+
+    /// Address of a database behind it.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Pgbouncer {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn psql(binaries: &Path, url: &str, sql: &str) -> String {
+    let mut psql = Command::new(binaries.join("psql"));
+    psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", sql]);
+    succeed(psql.arg(url)).trim().to_owned()
+}
+
+fn initdb(binaries: &Path, user: &Unprivileged, folder: &Path) {
+    let mut initdb = user.command(binaries.join("initdb").as_os_str());
+    initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres"]);
+    succeed(initdb.args(["--wal-segsize=1", "--pgdata"]).arg(folder.join("data")));
 }
 
 #[derive(Debug)]
@@ -95,34 +204,42 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let binaries = find_binaries();
+        Self::prepared(&binaries, &|user, folder| initdb(&binaries, user, folder), &[])
+    }
+
+    /// With the data that `prepare` makes in `data` of a folder, and further arguments.
+    fn prepared(binaries: &Path, prepare: &dyn Fn(&Unprivileged, &Path), arguments: &[&str]) -> Self {
         // A free port can be taken by somebody else before the server has it: then it ends, and another port is tried.
         for _ in 0..5 {
-            if let Some(server) = Self::try_start(&binaries) {
+            if let Some(server) = Self::try_start(binaries, prepare, arguments) {
                 return server;
             }
         }
         panic!("PostgreSQL from {} did not start on any of 5 free ports", binaries.display());
     }
 
-    fn try_start(binaries: &Path) -> Option<Self> {
+    fn try_start(binaries: &Path, prepare: &dyn Fn(&Unprivileged, &Path), arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("capconduit-pg-").tempdir().expect("a temporary folder").keep();
         let user = Unprivileged::find();
         user.own(&folder);
-        let data = folder.join("data");
-        let mut initdb = user.command(binaries.join("initdb").as_os_str());
-        initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres"]);
-        succeed(initdb.args(["--wal-segsize=1", "--pgdata"]).arg(&data));
+        prepare(&user, &folder);
         let port =
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
         let mut shell = user.command_that_dies_with_us();
-        shell.args(["sh", "-c", SCRIPT, "sh"]).arg(binaries.join("postgres")).arg(&folder).arg(port.to_string());
+        shell
+            .args(["sh", "-c", SCRIPT, "sh"])
+            .arg(binaries.join("postgres"))
+            .arg(&folder)
+            .arg(port.to_string())
+            .args(arguments);
         let (ready, is_ready) = mpsc::channel();
         // The kernel's signal comes when the *thread* that spawned the shell ends, so a thread of its own spawns it and stays.
         let keeper = std::thread::spawn(move || {
             let mut child = shell.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("setpriv and sh start");
             let id = child.id();
             for line in BufReader::new(child.stderr.take().expect("piped above")).lines().map_while(Result::ok) {
-                if line.contains("ready to accept connections") {
+                // A standby says `ready to accept read-only connections`.
+                if line.contains("ready to accept") {
                     let _ = ready.send(Some(id));
                 }
             }
@@ -134,23 +251,24 @@ impl Server {
     }
 }
 
-/// `$1` postgres, `$2` folder, `$3` port. The shell is told by TERM (whoever starts tests in the background makes it deaf to QUIT and
+/// `$1` postgres, `$2` folder, `$3` port, further arguments. The shell is told by TERM (whoever starts tests in the background makes it deaf to QUIT and
 /// INT); PostgreSQL by QUIT, which makes it end at once, tidily enough to free its shared memory. USR1 does so to be started again by USR2.
 const SCRIPT: &str = r#"
 trap 'over=1 away=; kill -QUIT "$server"' TERM
 trap 'away=1; kill -QUIT "$server"' USR1
 trap 'away=' USR2
-over= away=
+over= away= postgres=$1 folder=$2 port=$3
+shift 3
 while [ -z "$over" ]; do
-    "$1" -D "$2/data" -c port="$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c fsync=off \
+    "$postgres" -D "$folder/data" -c port="$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c fsync=off \
         -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c log_destination=stderr \
-        -c logging_collector=off &
+        -c logging_collector=off "$@" &
     server=$!
     while kill -0 "$server" 2>/dev/null; do wait "$server"; done
     [ -n "$away" ] || break
     while [ -n "$away" ]; do sleep 0.05; done
 done
-rm -rf "$2"
+rm -rf "$folder"
 "#;
 
 impl Server {

@@ -215,7 +215,8 @@ impl Alone {
             log: "warn".to_owned(),
             ..Settings::default()
         };
-        let node = Address { name: "fake".to_owned(), url: fake.url.clone(), spool: path.join("fallback.log") };
+        let (name, spool) = ("fake".to_owned(), path.join("fallback.log"));
+        let node = Address { name, url: fake.url.clone(), keys: String::new(), spool };
         let controller = Controller::new(path, ports.one(), &settings, &[node]);
         controller.run(&["migrate"]).await;
         controller.apply(&plan().toml()).await;

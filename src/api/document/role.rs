@@ -48,21 +48,19 @@ fn rule(operation: &Value) -> Option<Operation> {
 
 /// Takes the fields that a role may not set out of a body's schema: each schema belongs to bodies with the same fields.
 fn set_only(document: &mut Value, body: &Value, settable: Fields) {
-    let mut names = BTreeSet::new();
-    match settable {
-        Fields::AllBut([]) => return,
-        Fields::AllBut(_) => names = needed(document, body),
-        Fields::Only(_) => references(body, SCHEMAS, &mut |name| {
-            names.insert(name.to_owned());
-        }),
-    }
-    for name in names {
+    let mut own = BTreeSet::new();
+    references(body, SCHEMAS, &mut |name| {
+        own.insert(name.to_owned());
+    });
+    for name in needed(document, body) {
         let Some(schema) = document["components"]["schemas"].get_mut(name.as_str()) else { continue };
+        // What the body is made of may have fields of the body's own, or of objects in them.
+        let keeps = |field: &str| if own.contains(&name) { settable.has(field) } else { !settable.bars(field) };
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.retain(|field, _| settable.has(field));
+            properties.retain(|field, _| keeps(field));
         }
         if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-            required.retain(|field| field.as_str().is_some_and(|field| settable.has(field)));
+            required.retain(|field| field.as_str().is_some_and(keeps));
         }
     }
 }

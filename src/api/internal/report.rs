@@ -53,12 +53,13 @@ impl ToJSON for Loose {
     }
 }
 
-/// A call that the old dialplan handled. What is empty counts as absent, and unknown fields are ignored.
+/// A call that the old dialplan handled. What is empty counts as absent, unknown fields are ignored, and what cannot be read is left out
+/// and named in the answer's `unreadable_fields`.
 #[derive(Debug, Object)]
 struct LogCall {
-    /// Which Asterisk handled it; needed where several are configured, else the configured one.
+    /// Which Asterisk handled it; absent: the configured one, `unknown` where there are several.
     node: Option<Loose>,
-    /// Asterisk's unique id of the inbound channel (`agi_uniqueid`), as a text.
+    /// Asterisk's unique id of the inbound channel (`agi_uniqueid`), as a text; where it cannot be read, one is made of all that is reported.
     uniqueid: String,
     /// Its linked id (`CHANNEL(linkedid)`), as a text.
     linkedid: Option<String>,
@@ -80,7 +81,7 @@ struct LogCall {
     end: Option<Loose>,
     /// `DIALSTATUS` of the last dial; absent where nobody was dialled.
     dialstatus: Option<Loose>,
-    /// `HANGUPCAUSE`: Q.850, 0 to 127.
+    /// `HANGUPCAUSE`: Q.850, 0 to 127, or its name.
     hangupcause: Option<Loose>,
     /// `caller` or `client`, where the script knows who hung up.
     hung_up_by: Option<Loose>,
@@ -114,7 +115,8 @@ impl<'a> ApiExtractor<'a> for Posted {
 
     async fn from_request(_: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
-        match serde_json::from_slice(&bytes) {
+        // Names come as they were sent: bytes that are no UTF-8 are no reason to lose a call.
+        match serde_json::from_str(&String::from_utf8_lossy(&bytes)) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(ApiError::invalid(vec![FieldError::new("", "type", "must be of type object")]).into()),
             Err(error) => Err(ApiError::malformed(format!("The body is no JSON: {error}.")).into()),

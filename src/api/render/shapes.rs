@@ -100,6 +100,8 @@ pub(in crate::api) struct CallDetail {
     /// Ids in the old dialplan's report that name no object here, or one that does not belong to the others: `field=id`. Not shown to
     /// sellers; null for calls that CapConduit handled.
     pub(super) unknown_ids: Option<Vec<String>>,
+    /// Fields of the old dialplan's report that could not be read. Not shown to sellers; null for calls that CapConduit handled.
+    pub(super) unreadable_fields: Option<Vec<String>>,
 }
 
 /// One dial of one client.

@@ -39,8 +39,17 @@ fn intake(keys: &str) -> Intake {
     Intake::new(&config.nodes[0])
 }
 
+/// Late enough for the times that tests make up.
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(4_102_444_800, 0).expect("2100")
+}
+
+fn read_now(line: &[u8]) -> Result<Line, Fault> {
+    read(line, now())
+}
+
 fn recorded(line: &str, intake: &Intake, snapshot: &Snapshot) -> CallRecord {
-    record(&read(line.as_bytes()).expect(line), intake, snapshot)
+    record(&read_now(line.as_bytes()).expect(line), intake, snapshot)
 }
 
 fn plain(changes: &[(&str, Option<&str>)]) -> CallRecord {
@@ -223,14 +232,27 @@ fn what_the_dialplan_does_not_write_is_refused_by_its_key_and_what_is_not_known_
         ("caller", Some(long.as_str())),
     ] {
         let line = with(&[(key, value)]);
-        assert_eq!(read(line.as_bytes()).expect_err(&line).field, key, "{line}");
+        assert_eq!(read_now(line.as_bytes()).expect_err(&line).field, key, "{line}");
     }
-    assert_eq!(read(b"").expect_err("nothing").field, "v");
-    assert_eq!(read(format!("{} did=1", example()).as_bytes()).expect_err("twice").field, "did");
-    assert_eq!(read(format!("{} odd", example()).as_bytes()).expect_err("no key").field, "line");
-    assert_eq!(read(&vec![b'a'; LINE_LENGTH + 1]).expect_err("too long").field, "line");
+    assert_eq!(read_now(b"").expect_err("nothing").field, "v");
+    assert_eq!(read_now(format!("{} did=1", example()).as_bytes()).expect_err("twice").field, "did");
+    assert_eq!(read_now(format!("{} odd", example()).as_bytes()).expect_err("no key").field, "line");
+    assert_eq!(read_now(&vec![b'a'; LINE_LENGTH + 1]).expect_err("too long").field, "line");
     let later = [example().as_bytes(), b" mood=\xff  =  did2=%"].concat();
-    assert_eq!(read(&later), read(example().as_bytes()));
+    assert_eq!(read_now(&later), read_now(example().as_bytes()));
+}
+
+#[test]
+fn a_line_from_the_future_is_refused_with_the_reason() {
+    let day = 86_400.0;
+    let at = |ahead: f64| format!("{:.3}", 1_795_349_909.0 + ahead);
+    let now = DateTime::from_timestamp(1_795_349_909, 0).expect("a moment");
+    let line = |start: &str, end: &str| with(&[("start", Some(start)), ("answer", None), ("end", Some(end))]);
+    assert!(read(line(&at(0.0), &at(day)).as_bytes(), now).is_ok(), "clocks differ");
+    for (start, end, field) in [(2.0 * day, 2.0 * day, "start"), (0.0, 1.1 * day, "end"), (2e9, 2e9, "start")] {
+        let fault = read(line(&at(start), &at(end)).as_bytes(), now).expect_err("not yet");
+        assert!(fault.field == field && fault.detail.contains("in the future"), "{fault}");
+    }
 }
 
 #[test]
@@ -244,7 +266,8 @@ fn text_that_is_no_utf_8_or_cannot_be_printed_is_replaced() {
 
 #[test]
 fn the_doctors_probe_is_told_from_a_call_to_that_name() {
-    let probe = |id| read(with(&[("did", Some(PROBE_DID)), ("sip_call_id", Some(id))]).as_bytes()).unwrap().is_probe();
+    let probe =
+        |id| read_now(with(&[("did", Some(PROBE_DID)), ("sip_call_id", Some(id))]).as_bytes()).unwrap().is_probe();
     assert_eq!((probe(""), probe("a@b")), (true, false));
 }
 
@@ -267,14 +290,14 @@ proptest! {
     #[test]
     fn no_line_of_bytes_makes_it_panic(line in prop::collection::vec(any::<u8>(), 0..600)) {
         let (_, whole) = split(&line);
-        drop(read(whole));
+        drop(read_now(whole));
     }
 
     #[test]
     fn no_value_of_a_known_key_makes_it_panic(
         key in prop::sample::select(&KEYS[..]), value in "[-0-9.%a-zA-Z_=\u{0}-\u{ff}]{0,40}",
     ) {
-        if let Ok(line) = read(with(&[(key, Some(&value))]).as_bytes()) {
+        if let Ok(line) = read_now(with(&[(key, Some(&value))]).as_bytes()) {
             drop(record(&line, &intake(""), &Snapshot::default()));
         }
     }
@@ -292,7 +315,7 @@ proptest! {
             ("start", Some(&start)), ("end", Some(&start)), ("did", Some(&encode(&did))),
             ("sip_call_id", Some(&encode(&call))), ("caller_name", Some(&encode(name.as_bytes()))),
         ]);
-        let read = read(line.as_bytes());
+        let read = read_now(line.as_bytes());
         prop_assert!(name.len() <= NUMBER_LENGTH || read.is_err());
         if name.len() <= NUMBER_LENGTH {
             let read = read.expect("it is the dialplan's");

@@ -1,13 +1,16 @@
 //! PURE: reads what the old AGI script posts. It is taken as leniently as it can be understood: numbers may be texts, what is empty is
-//! absent, what is not known is ignored. Every fault names its field.
+//! absent, what is not known is ignored, and what cannot be read is left out and named.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Duration, Utc};
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
-use super::times::{self, Moments};
+use super::causes;
+use super::times::{self, Moments, Span};
 use super::{Ids, Report};
 use crate::cdr::record::{DialStatus, HungUpBy};
 
@@ -40,37 +43,42 @@ const NAME_LENGTH: usize = 255;
 const CHANNEL_LENGTH: usize = 149;
 /// What Asterisk writes for a number or name that it does not have.
 const UNSET: &str = "unknown";
+/// What programs write for nothing.
+const NOTHING: &[&str] = &["none", "null", "(null)", "nil", "undefined", "nan", "n/a", "-"];
 
-/// A field that cannot be understood.
+/// Why a report cannot be logged at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The field, by its first name.
     pub field: &'static str,
-    /// Stable word: `required`, `type`, `value` or `range`.
+    /// Stable word: `required`.
     pub code: &'static str,
     /// What is allowed.
     pub detail: String,
 }
 
-/// Reads a report that came at `received`; times without a zone are in `zone`.
+/// Reads a report that came at `received`; times without a zone are in `zone`. A field that cannot be understood is left out, and named in
+/// [`Report::unreadable`]: a call is worth more than any one field of it.
 ///
 /// # Errors
-/// Every field that cannot be understood.
-pub fn read(fields: &Map<String, Value>, received: DateTime<Utc>, zone: Tz) -> Result<Report, Vec<Fault>> {
-    let mut reader = Reader { fields, faults: Vec::new() };
-    let uniqueid = reader.channel("uniqueid");
-    if uniqueid.is_none() && reader.faults.is_empty() {
-        reader.fault("uniqueid", "required", "is missing: Asterisk's id of the inbound channel");
-    }
+/// When it holds nothing at all.
+pub fn read(fields: &Map<String, Value>, received: DateTime<Utc>, zone: Tz) -> Result<Report, Fault> {
+    let mut reader = Reader { fields, unreadable: BTreeSet::new() };
+    let uniqueid = match reader.channel("uniqueid") {
+        Some(uniqueid) => uniqueid,
+        None => {
+            let Some(stand_in) = reader.stand_in() else {
+                let detail = "is missing: Asterisk's id of the inbound channel".to_owned();
+                return Err(Fault { field: "uniqueid", code: "required", detail });
+            };
+            reader.flag("uniqueid");
+            stand_in
+        }
+    };
     let linkedid = reader.channel("linkedid");
-    let moments = ["start", "answer", "end"].map(|field| reader.moments(field, received, zone));
-    let [start, answer, end] = &moments;
-    let span = times::span(start.as_ref(), answer.as_ref(), end.as_ref(), received).unwrap_or_else(|(late, early)| {
-        reader.fault(late, "range", format!("lies before {early}"));
-        times::Span::at(received)
-    });
-    let uniqueid = uniqueid.unwrap_or_default();
-    let report = Report {
+    let [start, answer, end] = ["start", "answer", "end"].map(|field| reader.moments(field, received, zone));
+    let span = reader.span(start, answer, end, received);
+    Ok(Report {
         node: reader.node(),
         linkedid: linkedid.unwrap_or_else(|| uniqueid.clone()),
         sip_call_id: reader.words("sip_call_id", NAME_LENGTH),
@@ -91,18 +99,19 @@ pub fn read(fields: &Map<String, Value>, received: DateTime<Utc>, zone: Tz) -> R
             did: reader.id("did_id"),
             user: reader.id("user_id"),
         },
-    };
-    if reader.faults.is_empty() { Ok(report) } else { Err(reader.faults) }
+        unreadable: reader.unreadable.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 struct Reader<'a> {
     fields: &'a Map<String, Value>,
-    faults: Vec<Fault>,
+    unreadable: BTreeSet<&'static str>,
 }
 
 impl Reader<'_> {
-    fn fault(&mut self, field: &'static str, code: &'static str, detail: impl Into<String>) {
-        self.faults.push(Fault { field, code, detail: detail.into() });
+    /// The field holds what cannot be understood.
+    fn flag(&mut self, field: &'static str) {
+        self.unreadable.insert(field);
     }
 
     /// The first of a field's names that is there and not null.
@@ -118,27 +127,51 @@ impl Reader<'_> {
             Value::String(text) => text.trim().to_owned(),
             Value::Number(number) => number.to_string(),
             _ => {
-                self.fault(field, "type", "must be a text or a number");
+                self.flag(field);
                 return None;
             }
         };
         (!text.is_empty()).then_some(text)
     }
 
+    /// As [`Self::text`], of a field that is no person's: what programs write for nothing is nothing.
+    fn said(&mut self, field: &'static str) -> Option<String> {
+        self.text(field).filter(|text| !NOTHING.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    }
+
     /// What people wrote: cut to a length, whatever it holds.
     fn words(&mut self, field: &'static str, length: usize) -> Option<String> {
         let text = self.text(field).filter(|text| text != UNSET)?;
         let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        Some(text.chars().take(length).map(printable).collect())
+        let text: String = text.chars().take(length).map(printable).collect();
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            self.flag(field);
+        }
+        Some(text)
     }
 
     /// A channel's id. As a number it would have lost the zeros at its end, and two calls would be one.
     fn channel(&mut self, field: &'static str) -> Option<String> {
         if self.value(field).is_some_and(Value::is_number) {
-            self.fault(field, "type", "must be a text: as a number it loses zeros at its end");
+            self.flag(field);
             return None;
         }
         self.visible(field, CHANNEL_LENGTH)
+    }
+
+    /// In place of a channel's id that cannot be read: of the same report always the same. `None` where nothing is reported.
+    fn stand_in(&self) -> Option<String> {
+        let known: Vec<_> = FIELDS.iter().filter_map(|(field, _)| Some((*field, self.value(field)?))).collect();
+        let says = |(field, value): &(&str, &Value)| {
+            *field != "node" && value.as_str().is_none_or(|text| !text.trim().is_empty())
+        };
+        if !known.iter().any(says) {
+            return None;
+        }
+        let text = known.iter().map(|(field, value)| format!("{field}={value}\n")).collect::<String>();
+        let digest = Sha256::digest(text.as_bytes());
+        let hex = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
+        Some(format!("unreadable-{hex}"))
     }
 
     /// 0 is no id: the old platform counted from 1.
@@ -147,63 +180,87 @@ impl Reader<'_> {
     }
 
     fn visible(&mut self, field: &'static str, length: usize) -> Option<String> {
-        let text = self.text(field)?;
+        let text = self.said(field)?;
         if text.len() <= length && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Some(text);
         }
-        self.fault(field, "value", format!("use at most {length} visible ASCII characters"));
+        self.flag(field);
         None
     }
 
     fn node(&mut self) -> Option<String> {
-        let node = self.text("node")?;
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if node.len() <= 40 && node.bytes().all(allowed) {
-            return Some(node);
+        let node = self.said("node")?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let name: String = node.chars().take(40).map(|c| if allowed(c) { c } else { '_' }).collect();
+        if name != node {
+            self.flag("node");
         }
-        self.fault("node", "value", "use 1 to 40 of A-Z a-z 0-9 _ -");
-        None
+        Some(name)
     }
 
     fn moments(&mut self, field: &'static str, received: DateTime<Utc>, zone: Tz) -> Option<Moments> {
-        // `CDR(answer,u)` of a call that was not answered.
-        let text = self.text(field).filter(|text| !text.bytes().all(|byte| matches!(byte, b'0' | b'.')))?;
-        let Some(moments) = times::moments(&text, zone) else {
-            self.fault(field, "value", "use CDR's YYYY-MM-DD hh:mm:ss, RFC 3339, or seconds since 1970");
-            return None;
-        };
+        // All zeros: `CDR(answer,u)` of a call that was not answered, and a database's 0000-00-00 00:00:00.
+        let text = self.said(field).filter(|text| text.bytes().any(|byte| !b"0.:- TZ".contains(&byte)))?;
         let possible = |at: &DateTime<Utc>| at.year() >= 2000 && *at <= received + Duration::days(1);
-        if moments.first().is_some_and(possible) {
-            return Some(moments);
+        let moments = times::moments(&text, zone).filter(|moments| moments.first().is_some_and(possible));
+        if moments.is_none() {
+            self.flag(field);
         }
-        self.fault(field, "range", "lies in the future, or before the year 2000");
-        None
+        moments
+    }
+
+    /// Times that contradict each other: the one that cannot be is left out.
+    fn span(
+        &mut self,
+        mut start: Option<Moments>,
+        mut answer: Option<Moments>,
+        mut end: Option<Moments>,
+        received: DateTime<Utc>,
+    ) -> Span {
+        for _ in 0..3 {
+            match times::span(start.as_ref(), answer.as_ref(), end.as_ref(), received) {
+                Ok(span) => return span,
+                // Its length is not known: none, rather than one up to now.
+                Err(("end", "start")) => {
+                    self.flag("end");
+                    end =
+                        [&start, &answer].into_iter().flatten().max_by_key(|moments| moments.first().copied()).cloned();
+                }
+                Err(("end", _)) => {
+                    self.flag("answer");
+                    answer = None;
+                }
+                Err(_) => {
+                    self.flag("start");
+                    start = None;
+                }
+            }
+        }
+        Span::at(received)
     }
 
     fn dialstatus(&mut self) -> Option<DialStatus> {
-        let text = self.text("dialstatus")?;
+        let text = self.said("dialstatus")?;
         let known = dialstatus(&text);
         if known.is_none() {
-            self.fault("dialstatus", "value", "use Asterisk's DIALSTATUS, or nothing where nobody was dialled");
+            self.flag("dialstatus");
         }
         known
     }
 
     fn cause(&mut self) -> Option<i16> {
-        let cause = self.text("hangupcause")?.parse();
-        match cause {
-            Ok(cause @ 0..=127) => (cause != 0).then_some(cause),
-            _ => {
-                self.fault("hangupcause", "value", "use a Q.850 cause, 0 to 127");
-                None
-            }
+        let text = self.said("hangupcause")?;
+        let cause = causes::read(&text);
+        if cause.is_none() {
+            self.flag("hangupcause");
         }
+        cause.filter(|cause| *cause != 0)
     }
 
     fn hung_up_by(&mut self) -> HungUpBy {
-        let Some(text) = self.text("hung_up_by") else { return HungUpBy::System };
-        HungUpBy::from_str(&text).unwrap_or_else(|allowed| {
-            self.fault("hung_up_by", "value", allowed);
+        let Some(text) = self.said("hung_up_by") else { return HungUpBy::System };
+        HungUpBy::from_str(&text.to_ascii_lowercase()).unwrap_or_else(|_| {
+            self.flag("hung_up_by");
             HungUpBy::System
         })
     }

@@ -4,7 +4,12 @@ use super::probe::{Dialplan, Facts, Globals, NoAnswer, Reach, is_fresh};
 use super::report::Check;
 use crate::ari::{Error, Info};
 use crate::config::{Node, Realtime};
+use crate::inspect;
+use crate::needs::{DIALPLAN, Lack, MODULES, Needs};
 use crate::routing::snapshot::ClientIdentifier;
+use crate::store::plan::Address;
+use crate::tls::TlsFault;
+use crate::transports::Transports;
 
 const README: &str = "asterisk/README.md";
 
@@ -33,6 +38,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
         dialplan_version(&named("dialplan version"), &facts.globals),
         controller(&named("controller"), node, facts),
     ];
+    checks.extend(modules(&named("modules"), facts));
     match &facts.dialplan {
         Err(reason) => checks.push(Check::failed(
             &named("event round trip"),
@@ -57,13 +63,45 @@ fn unreachable(subject: &str, index: usize, node: &Node, error: &NoAnswer) -> Ch
         }
         NoAnswer::Request(Error::OutcomeUnknown(_)) => format!(
             "something listens there but does not answer: Asterisk hangs or is overloaded (see its log and load; a stopped process \
-             goes on with `kill -CONT`), or {key}.url names another program"
+             goes on with `kill -CONT`), or {key}.url names another program, or the port of TLS without https://"
         ),
+        NoAnswer::Request(Error::Tls(fault)) => tls(fault, &key, &node.url),
         NoAnswer::Request(Error::NotSent(_)) => format!(
             "start Asterisk, enable http.conf, and let {key}.url name its bindaddr and bindport ({README}, \"On a node\")"
         ),
     };
     Check::failed(subject, format!("{}: {error}", node.url), mend)
+}
+
+/// How a node's TLS is mended.
+fn tls(fault: &TlsFault, key: &str, url: &str) -> String {
+    match fault {
+        TlsFault::Untrusted => {
+            format!("let {key}.ca_file name a PEM file of the certificate that signed it, or install that on this host")
+        }
+        TlsFault::Expired(_) => {
+            "give Asterisk (tlscertfile in http.conf) a new certificate, and reload its module http".to_owned()
+        }
+        TlsFault::NotYet => {
+            "set both hosts' clocks right (NTP), or give Asterisk a certificate that is valid now".to_owned()
+        }
+        TlsFault::WrongName(_) => format!(
+            "let {key}.url name the host as the certificate does, or give Asterisk a certificate whose subjectAltName is the host in {url}"
+        ),
+        TlsFault::Authority => {
+            format!(
+                "sign a certificate for the server with it, give Asterisk that one, and let {key}.ca_file name the authority's"
+            )
+        }
+        TlsFault::NoTls => {
+            format!(
+                "let {key}.url name tlsbindaddr and its port of Asterisk's http.conf (tlsenable = yes), or begin with http://"
+            )
+        }
+        TlsFault::Other(_) => {
+            "see tlscertfile and tlsprivatekey in Asterisk's http.conf, and Asterisk's log".to_owned()
+        }
+    }
 }
 
 fn version(subject: &str, info: &Info) -> Check {
@@ -131,11 +169,7 @@ fn dialplan_version(subject: &str, globals: &Globals) -> Check {
     if globals.app.is_empty() && globals.apps.is_empty() {
         return Check::skipped(subject, "the dialplan is not there".to_owned());
     }
-    let version = match globals.dialplan.as_str() {
-        "" => 1,
-        // A text that is no number is nobody's of ours.
-        number => number.parse().unwrap_or(0),
-    };
+    let version = inspect::dialplan_version(&globals.dialplan);
     let lacks: Vec<&str> =
         DIALPLANS.iter().filter(|(since, _)| version < *since).flat_map(|(_, brought)| *brought).copied().collect();
     if lacks.is_empty() {
@@ -150,6 +184,46 @@ fn dialplan_version(subject: &str, globals: &Globals) -> Check {
          `asterisk -rx 'dialplan reload'`; calls go on meanwhile ({README}, \"An older extensions.conf\")"
     );
     Check::warning(subject, found, mend)
+}
+
+/// Every module, function and application that the dialplan and the controller need: one line for all that are there, and one for each that
+/// is not.
+fn modules(subject: &str, facts: &Facts) -> Vec<Check> {
+    let running = match &facts.modules {
+        Ok(running) => running,
+        Err(error) => return vec![Check::skipped(subject, format!("the node does not list its modules: {error}"))],
+    };
+    let (text, whose) = match &facts.copy {
+        Some(copy) => (copy.text.as_str(), copy.path.display().to_string()),
+        None => (DIALPLAN, "extensions.conf of this release".to_owned()),
+    };
+    let lacks = Needs::of(text, MODULES).lacks(running, &facts.unreadable);
+    let needed: Vec<&Lack> = lacks.iter().filter(|lack| !lack.optional).collect();
+    if needed.is_empty() {
+        return vec![Check::ok(subject, format!("all that {whose} and the controller need is there"))];
+    }
+    let failed = |lack: &&Lack| {
+        let why = if lack.why.is_empty() { String::new() } else { format!(": {}", lack.why) };
+        let mend = if lack.what.starts_with("module ") {
+            format!(
+                "load it (asterisk/etc/modules.conf has the line; {README}, \"On a node\"), or restart Asterisk to see why it does not load"
+            )
+        } else {
+            "load the module that brings it, or take it out of extensions.conf".to_owned()
+        };
+        Check::failed(subject, format!("{} is missing{why}", lack.what), mend)
+    };
+    needed.iter().map(failed).collect()
+}
+
+/// Whether the node can send to every client that has an address.
+pub(super) fn transports(subject: &str, transports: &Transports, addresses: &[Address]) -> Vec<Check> {
+    let unreached = inspect::unreached(transports, addresses);
+    if unreached.is_empty() {
+        return vec![Check::ok(subject, format!("{} clients with an address can be sent to", addresses.len()))];
+    }
+    let mend = "add a transport of that kind to capconduit_site_pjsip.conf and restart Asterisk, or give the client another (sip.transport)";
+    unreached.into_iter().map(|(_, text)| Check::failed(subject, text, mend)).collect()
 }
 
 /// Whether `serve` is running, and whether calls reach it.

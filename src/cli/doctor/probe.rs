@@ -6,6 +6,8 @@
 //! in the inbound context before (`CAPCONDUIT_REASON` is set) ends there without a record. Only when no controller answers and the
 //! fallback has no last resort, a probe takes the whole way of a call, [`PROBE_DID`] being dialled; it leaves one line in the spool.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::judge::INBOUND;
 use crate::ari::{
-    BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
+    BadNode, Error, Event, HangUpReason, Info, Module, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
 };
 use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
 use crate::config;
+use crate::inspect;
+use crate::needs::{DIALPLAN, MODULES, Needs};
 use crate::routing::snapshot::{Client, ClientIdentifier};
 
 /// How long the socket and each event may take.
@@ -39,6 +43,12 @@ pub(super) struct Facts {
     pub(super) clock_skew: Option<i64>,
     /// Each Stasis application of the configuration, and whether it is registered.
     pub(super) apps: Vec<(String, bool)>,
+    /// The modules that run; an error where they cannot be listed.
+    pub(super) modules: Result<BTreeSet<String>, String>,
+    /// The node's own `extensions.conf`, where this host has it.
+    pub(super) copy: Option<Copy>,
+    /// Functions that the copy uses, that no module is known to bring, and that cannot be read.
+    pub(super) unreadable: Vec<String>,
     /// What the event socket and the dialplan did; an error where the socket did not come up.
     pub(super) dialplan: Result<Dialplan, String>,
     /// Each active client, and whether Asterisk could dial it.
@@ -65,6 +75,24 @@ pub(super) enum Reach {
     NoContact,
     /// It does not know the endpoint.
     Unknown,
+}
+
+/// A copy of `extensions.conf`.
+#[derive(Debug, Clone)]
+pub(super) struct Copy {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// What it says.
+    pub(super) text: String,
+}
+
+impl Copy {
+    /// In the folder that a node on this host says that its configuration is in; `None` where that is not ours to read, or somebody else's.
+    fn of(folder: &str) -> Option<Self> {
+        let path = Path::new(folder).join("extensions.conf");
+        let text = std::fs::read_to_string(&path).ok().filter(|_| !folder.is_empty())?;
+        text.contains("[capconduit-inbound]").then_some(Self { path, text })
+    }
 }
 
 /// Global variables; empty where not set.
@@ -127,6 +155,9 @@ impl Facts {
             globals: Globals::default(),
             clock_skew: None,
             apps: Vec::new(),
+            modules: Err("not asked".to_owned()),
+            copy: None,
+            unreadable: Vec::new(),
             dialplan: Err("not asked".to_owned()),
             endpoints: Vec::new(),
         }
@@ -163,12 +194,19 @@ impl Probe {
             let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
             apps.push((app, registered));
         }
+        let modules = self.handle.http(Request::ListModules).await.and_then(|answer| answer.json::<Vec<Module>>());
+        let modules = modules.map(inspect::running).map_err(|error| error.to_string());
+        let copy = if inspect::is_local(node) { Copy::of(&self.global("ASTETCDIR").await) } else { None };
         let dialplan = self.dialplan(&globals).await;
+        let unreadable = match &modules {
+            Ok(running) => self.unreadable(copy.as_ref().map_or(DIALPLAN, |copy| &copy.text), running).await,
+            Err(_) => Vec::new(),
+        };
         let mut endpoints = Vec::new();
         for client in clients {
             endpoints.push((client.identifier.clone(), self.reach(&client.identifier).await));
         }
-        Facts { info: Ok(info), globals, clock_skew, apps, dialplan, endpoints }
+        Facts { info: Ok(info), globals, clock_skew, apps, modules, copy, unreadable, dialplan, endpoints }
     }
 
     /// Makes a channel to the client without dialling it (nothing is sent over SIP), and takes it away again. ARI's list of
@@ -199,6 +237,37 @@ impl Probe {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Functions that the dialplan uses, that no module is known to bring, and that a channel cannot read.
+    async fn unreadable(&mut self, dialplan: &str, running: &BTreeSet<String>) -> Vec<String> {
+        let needs = Needs::of(dialplan, MODULES);
+        let unknown = needs.unknown_functions(running);
+        if unknown.is_empty() {
+            return Vec::new();
+        }
+        let (id, app) = (self.next_id(), self.handle.app_name(0).to_owned());
+        let made = Request::CreateProbe {
+            channel_id: &id,
+            context: "capconduit-clients",
+            exten: PROBE_DID,
+            reason: SEEN,
+            app: &app,
+        };
+        // Without a channel nothing is known of them.
+        if self.ask(made).await.is_err() {
+            return Vec::new();
+        }
+        let mut unreadable = Vec::new();
+        for name in unknown {
+            let variable = format!("{name}()");
+            let read = self.handle.http(Request::GetChannelVariable { channel_id: &id, variable: &variable }).await;
+            if read.is_err_and(|error| error.status() == Some(500)) {
+                unreadable.push(name.to_owned());
+            }
+        }
+        self.end(&id).await;
+        unreadable
     }
 
     /// Empty where it is not set or cannot be read.

@@ -12,15 +12,6 @@ use crate::cdr::record::CallRecord;
 use crate::clock::Stamp;
 use crate::store::StoreError;
 
-pub(super) const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS open_calls (call BLOB PRIMARY KEY, body TEXT NOT NULL, trace TEXT) STRICT;
-    CREATE TABLE IF NOT EXISTS waiting (place INTEGER PRIMARY KEY AUTOINCREMENT, call BLOB NOT NULL UNIQUE, node TEXT NOT NULL,
-        uniqueid TEXT NOT NULL, counted TEXT NOT NULL, body TEXT NOT NULL) STRICT;
-    CREATE INDEX IF NOT EXISTS waiting_channel ON waiting (node, uniqueid);
-    CREATE INDEX IF NOT EXISTS waiting_counted ON waiting (counted) WHERE counted <> '';
-    CREATE TABLE IF NOT EXISTS set_aside (call BLOB PRIMARY KEY, why TEXT NOT NULL, body TEXT NOT NULL) STRICT;";
-
 /// Without the notes of calls of which a later entry says the same and more.
 pub(super) fn up_to_date(batch: &[Entry]) -> impl Iterator<Item = &Entry> {
     let mut ended = HashSet::new();
@@ -157,6 +148,7 @@ pub(super) fn read_left(connection: &Connection) -> Result<Left, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
@@ -164,6 +156,7 @@ mod tests {
 
     use super::*;
     use crate::id::CallId;
+    use crate::store::journal::layout::bring_up;
 
     fn call(n: u8) -> CallId {
         CallId(uuid::Uuid::from_u128(n.into()))
@@ -199,7 +192,7 @@ mod tests {
     /// Everything in the tables after these entries, how many records wait, and where they came to be.
     fn carried_out<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Vec<String>, u64, Vec<Option<i64>>) {
         let mut connection = Connection::open_in_memory().expect("a database");
-        connection.execute_batch(TABLES).expect("tables");
+        bring_up(&mut connection, Path::new("in memory")).expect("tables");
         let transaction = connection.transaction().expect("a transaction");
         let mut changed = Changed { waiting: 0, places: Vec::new() };
         entries.for_each(|entry| carry_out(&transaction, entry, &mut changed).expect("it is carried out"));

@@ -21,6 +21,7 @@ pub(crate) struct Controller {
     api: String,
     http: reqwest::Client,
     serve: Option<Child>,
+    nodes: Vec<String>,
 }
 
 /// What tests choose in the configuration: lines of TOML.
@@ -51,6 +52,8 @@ pub(crate) struct Address {
     pub(crate) name: String,
     /// Its ARI.
     pub(crate) url: String,
+    /// Further keys of it alone.
+    pub(crate) keys: String,
     /// Where its dialplan's fallback writes.
     pub(crate) spool: PathBuf,
 }
@@ -84,17 +87,24 @@ impl Controller {
         );
         // Most tests are at home there.
         let region = if node.contains("default_region") { "" } else { "default_region = \"GB\"\n" };
-        for Address { name, url, spool } in nodes {
+        for Address { name, url, keys, spool } in nodes {
             toml.push_str(&format!(
                 "\n[[asterisk]]\nname = \"{name}\"\nurl = \"{url}\"\nuser = \"{ARI_USER}\"\n\
-                 password = \"{ARI_PASSWORD}\"\n{region}fallback_spool = \"{}\"\n{node}\n",
+                 password = \"{ARI_PASSWORD}\"\n{region}fallback_spool = \"{}\"\n{node}\n{keys}\n",
                 spool.display()
             ));
         }
         std::fs::create_dir_all(dir.join("data")).expect("the test's folder takes a folder");
         std::fs::write(dir.join("capconduit.toml"), toml).expect("the test's folder takes a file");
         let program = program.clone().unwrap_or_else(binary);
-        Self { dir: dir.to_owned(), program, api, http: reqwest::Client::new(), serve: None }
+        Self {
+            dir: dir.to_owned(),
+            program,
+            api,
+            http: reqwest::Client::new(),
+            serve: None,
+            nodes: nodes.iter().map(|node| node.url.clone()).collect(),
+        }
     }
 
     /// Starts `serve` and waits until it is ready: configuration published, every node connected and told that we live.
@@ -128,6 +138,12 @@ impl Controller {
         response.ok().map(|response| response.status().as_u16())
     }
 
+    /// Where it finds its nodes' ARI.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn nodes(&self) -> &[String] {
+        &self.nodes
+    }
+
     /// Where its API listens: host:port.
     pub(crate) fn api(&self) -> &str {
         &self.api
@@ -155,7 +171,15 @@ impl Controller {
     /// What `doctor` says, and whether it found everything sound.
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) async fn doctor(&self) -> (bool, String) {
-        let doctor = Command::new(&self.program).arg("doctor").current_dir(&self.dir).kill_on_drop(true).output().await;
+        self.doctor_with(&[]).await
+    }
+
+    /// The same, with variables in its environment.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn doctor_with(&self, environment: &[(&str, String)]) -> (bool, String) {
+        let mut command = Command::new(&self.program);
+        command.arg("doctor").envs(environment.iter().map(|(name, value)| (*name, value)));
+        let doctor = command.current_dir(&self.dir).kill_on_drop(true).output().await;
         let Output { status, stdout, .. } =
             doctor.unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program.display()));
         (status.success(), String::from_utf8_lossy(&stdout).into_owned())

@@ -4,6 +4,8 @@
 #![allow(clippy::panic, clippy::print_stdout, reason = "a test that cannot go on panics, and says where its logs are")]
 
 pub(crate) mod accounts;
+#[allow(dead_code, reason = "only tests use TLS")]
+pub(crate) mod certificate;
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;

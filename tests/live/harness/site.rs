@@ -41,9 +41,19 @@ pub(crate) struct Preparation {
     sandbox: Vec<(&'static str, String)>,
     settings: Settings,
     wired: bool,
+    secured: Vec<Secured>,
     api_port: u16,
     dir: TempDir,
     ports: Ports,
+}
+
+/// A node that the controller reaches by TLS.
+#[derive(Debug)]
+struct Secured {
+    node: usize,
+    url: String,
+    keys: String,
+    sandbox: Vec<(&'static str, String)>,
 }
 
 /// A running site.
@@ -71,7 +81,17 @@ impl Preparation {
         let dir = tempfile::Builder::new().prefix("capconduit-").permissions(Permissions::from_mode(0o755)).tempdir();
         let dir = dir.expect("the temporary folder can be written");
         let (sandbox, settings, ports) = (Vec::new(), Settings::default(), Ports::take());
-        Self { backend, nodes: 1, sandbox, settings, wired: false, api_port: ports.one(), dir, ports }
+        Self {
+            backend,
+            nodes: 1,
+            sandbox,
+            settings,
+            wired: false,
+            secured: Vec::new(),
+            api_port: ports.one(),
+            dir,
+            ports,
+        }
     }
 
     /// How many Asterisk nodes there shall be.
@@ -165,6 +185,17 @@ impl Preparation {
         self
     }
 
+    /// The controller shall reach this node (from 0) at `host` by TLS; the certificate and its key are in the file `pem`, and whom the
+    /// controller trusts in `ca`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn secured(mut self, node: usize, host: &str, pem: &Path, ca: &Path) -> Self {
+        let port = self.ports.one();
+        let sandbox = vec![("--https-port", port.to_string()), ("--certificate", pem.display().to_string())];
+        let (url, keys) = (format!("https://{host}:{port}"), format!("ca_file = \"{}\"", ca.display()));
+        self.secured.push(Secured { node, url, keys, sandbox });
+        self
+    }
+
     /// The controller shall reach each node over a [`Wire`].
     #[allow(dead_code, reason = "the demo does not need it")]
     pub(crate) fn wired(mut self) -> Self {
@@ -222,7 +253,7 @@ impl Preparation {
     }
 
     async fn start_planned(self, plan: Option<&str>) -> Site {
-        let Self { backend, nodes, sandbox, mut settings, wired, api_port, dir, ports } = self;
+        let Self { backend, nodes, sandbox, mut settings, wired, secured, api_port, dir, ports } = self;
         let database = match backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Postgres::start()),
@@ -242,15 +273,26 @@ impl Preparation {
         if let Some(database) = &database {
             database.psql(ROLE);
         }
-        let node = |n: usize| Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &sandbox);
+        let tls_of = |n: usize| secured.iter().find(|secured| secured.node == n);
+        let node = |n: usize| {
+            let more = tls_of(n - 1).map_or(&[][..], |secured| &secured.sandbox);
+            Node::start(dir.path(), &ports, &format!("pbx-{n}"), &spec, &[&sandbox[..], more].concat())
+        };
         let mut nodes: Vec<Node> = (1..=nodes).map(node).collect();
         let mut wires = Vec::new();
         for node in nodes.iter().filter(|_| wired) {
             wires.push(Wire::lay(ports.one(), &node.url).await);
         }
-        let url = |n: usize, node: &Node| wires.get(n).map_or(&node.url, |wire| &wire.url).clone();
-        let address =
-            |(n, node): (usize, &Node)| Address { name: node.name.clone(), url: url(n, node), spool: node.spool() };
+        let url = |n: usize, node: &Node| {
+            tls_of(n).map_or_else(|| wires.get(n).map_or(&node.url, |wire| &wire.url), |secured| &secured.url).clone()
+        };
+        let keys = |n: usize| tls_of(n).map(|secured| secured.keys.clone()).unwrap_or_default();
+        let address = |(n, node): (usize, &Node)| Address {
+            name: node.name.clone(),
+            url: url(n, node),
+            keys: keys(n),
+            spool: node.spool(),
+        };
         let addresses: Vec<_> = nodes.iter().enumerate().map(address).collect();
         let mut controller = Controller::new(dir.path(), api_port, &settings, &addresses);
         controller.run(&["migrate"]).await;

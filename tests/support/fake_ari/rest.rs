@@ -23,6 +23,7 @@ pub(super) fn handle(world: &mut World, request: &Seen) -> Answer {
     let query = |name: &str| request.query.get(name).map(String::as_str);
     match (request.method.as_str(), path.as_slice()) {
         ("GET", ["asterisk", "info"]) => (200, info(world)),
+        ("GET", ["asterisk", "modules"]) => (200, modules()),
         ("GET", ["asterisk", "variable"]) if query("variable") == Some("EPOCH") => {
             (200, json!({"value": world.epoch().to_string()}))
         }
@@ -90,6 +91,14 @@ fn on_channel(world: &mut World, id: &str, verb: &str, request: &Seen) -> Answer
         _ => return refuse(404, "Resource not found"),
     }
     DONE
+}
+
+/// Those that the delivered file loads.
+fn modules() -> Value {
+    let lines =
+        include_str!("../../../asterisk/etc/modules.conf").lines().filter_map(|line| line.strip_prefix("load = "));
+    let names = lines.filter_map(|line| line.split([' ', ';']).next());
+    names.map(|name| json!({"name": name, "description": "", "use_count": 0, "status": "Running", "support_level": "core"})).collect()
 }
 
 fn info(world: &World) -> Value {

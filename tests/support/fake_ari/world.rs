@@ -130,6 +130,8 @@ pub(crate) struct World {
     pub(super) bridges: BTreeMap<String, Vec<String>>,
     pub(super) bridge_names: BTreeMap<String, String>,
     pub(super) globals: BTreeMap<String, String>,
+    /// Globals that its dialplan sets, whenever it starts.
+    pub(super) dialplan: BTreeMap<String, String>,
     pub(super) ends: BTreeMap<String, CallerEnd>,
     pub(super) seen: Vec<Seen>,
     pub(super) faults: Faults,
@@ -155,6 +157,7 @@ impl World {
             bridges: BTreeMap::new(),
             bridge_names: BTreeMap::new(),
             globals: BTreeMap::new(),
+            dialplan: BTreeMap::new(),
             ends: BTreeMap::new(),
             seen: Vec::new(),
             faults: Faults::default(),
@@ -298,7 +301,7 @@ impl World {
             }
         }
         self.bridges.clear();
-        self.globals.clear();
+        self.globals = self.dialplan.clone();
         self.apps.values_mut().for_each(|app| app.disallowed.clear());
         self.started = self.clock.now().wall;
         self.drop_sockets();

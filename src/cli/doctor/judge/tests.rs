@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::report::{Outcome, failures, render};
@@ -10,6 +11,12 @@ fn configured() -> Node {
 
 fn info(version: &str) -> Info {
     Info { version: version.to_owned(), entity_id: String::new(), startup_time: None }
+}
+
+/// Every module that the delivered file loads.
+fn all_modules() -> BTreeSet<String> {
+    let loaded = MODULES.lines().filter_map(|line| line.strip_prefix("load = "));
+    loaded.filter_map(|line| line.split([' ', ';']).next()).map(str::to_owned).collect()
 }
 
 /// A node where `serve` runs and everything is as it should be.
@@ -27,6 +34,9 @@ fn healthy() -> Facts {
         },
         clock_skew: Some(0),
         apps: vec![("capconduit-1".into(), true)],
+        modules: Ok(all_modules()),
+        copy: None,
+        unreadable: Vec::new(),
         dialplan: Ok(Dialplan {
             round_trip: Some(Duration::from_micros(4200)),
             inbound: Ok(INBOUND),
@@ -136,6 +146,23 @@ fn an_older_dialplan_is_told_what_it_lacks_and_how_to_update_it() {
     }
     facts.globals.dialplan = "two".into();
     assert_eq!(fault(&facts).0, Outcome::Warning);
+}
+
+#[test]
+fn what_the_dialplan_needs_and_the_node_has_not_is_told() {
+    let mut facts = healthy();
+    for (module, part) in [("func_talkdetect.so", "early media"), ("func_rand.so", "RAND()"), ("chan_pjsip.so", "")] {
+        facts.modules = Ok(all_modules().into_iter().filter(|name| name != module).collect());
+        let (outcome, text) = fault(&facts);
+        assert_eq!(outcome, Outcome::Failed);
+        assert!(text.contains(&format!("module {module} is missing")) && text.contains(part), "{text}");
+    }
+    // The node's own copy, which somebody has changed.
+    facts.modules = Ok(all_modules());
+    let text = DIALPLAN.replace("Set(CAPCONDUIT_N=1)", "Set(CAPCONDUIT_N=${NOWHERE(1)})");
+    facts.copy = Some(super::super::probe::Copy { path: "/etc/asterisk/extensions.conf".into(), text });
+    facts.unreadable = vec!["NOWHERE".to_owned()];
+    assert!(fault(&facts).1.contains("function NOWHERE() is missing"));
 }
 
 #[test]
