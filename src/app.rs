@@ -27,7 +27,7 @@ use crate::calls::meter;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::calls::thread::CallsThread;
-use crate::cdr::journal::Journal;
+use crate::cdr::journal::{Journal, Left};
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
@@ -74,18 +74,15 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
-    let (journal, left) = store::journal::open(config.data_dir.join(store::journal::FILE), config.journal).await?;
-    store::journal::settle(&db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
+    let (journal, left) = open_journal(&db, &config).await?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
-    publish(&db, &config).await?;
-    first_admin::ensure(&db, &config, clock).await?;
+    prepare(&db, &config, clock).await?;
 
     let ending = writer::Ending::default();
     let lost = watch_keeper(&journal);
     let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
     let writing = tokio::spawn(vital("the writer of records", lost.clone(), writing));
-    let limits = Limits::new(&config.calls, config.rejections);
-    let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
+    let context = context(&config, &registry, &journal, clock);
 
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
@@ -98,8 +95,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
     let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
-    let (faults, found) = watch::channel(Vec::new());
-    let (read_only, is_read_only) = watch::channel(false);
+    let ((faults, found), (read_only, is_read_only)) = (watch::channel(Vec::new()), watch::channel(false));
     let state = api::State {
         registry: Arc::clone(&registry),
         journal: journal.clone(),
@@ -119,11 +115,12 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     };
     let api = api::serve(config.api.listen, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
-    let inspected = Arc::clone(&registry);
-    let routing = Routing::new(&db, &config, registry, sight, (healths.clone(), journal.clone()), clock);
+    let inspecting =
+        inspecting(&config, (db.clone(), Arc::clone(&registry)), &handles, healths.clone(), faults, &sockets);
+    let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
     let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
     watching.spawn(watch_server(db.clone(), read_only, sockets.clone()));
-    watching.spawn(inspecting(&config, (db.clone(), inspected), &handles, healths, faults, &sockets));
+    watching.spawn(inspecting);
 
     dispatch(&calls, dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
     sockets.cancel();
@@ -135,6 +132,11 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     flush(writing, &ending, &journal).await?;
     close(db).await?;
     outcome(served, &lost)
+}
+
+fn context(config: &Config, registry: &Arc<Registry>, journal: &Journal, clock: Clock) -> Context {
+    let limits = Limits::new(&config.calls, config.rejections);
+    Context { registry: Arc::clone(registry), journal: journal.clone(), clock, limits }
 }
 
 type Served = Result<std::io::Result<()>, tokio::task::JoinError>;
@@ -246,12 +248,21 @@ async fn open(config: &Config) -> anyhow::Result<Db> {
     Ok(db)
 }
 
-/// A database that takes no changes has the clients' SIP settings as they were published last.
-async fn publish(db: &Db, config: &Config) -> anyhow::Result<()> {
+/// The journal, and what an earlier run left in it.
+async fn open_journal(db: &Db, config: &Config) -> anyhow::Result<(Journal, Left)> {
+    let path = config.data_dir.join(store::journal::FILE);
+    let (journal, left) = store::journal::open(path, config.journal).await?;
+    store::journal::settle(db, &journal, writer::UNDER_WAY).await.context("cannot write what an earlier run left")?;
+    Ok((journal, left))
+}
+
+/// What Asterisk reads, and who may sign in. A database that takes no changes has the clients' SIP settings as they were published last.
+async fn prepare(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<()> {
     match store::realtime::publish(db, &config.realtime).await {
         Err(error) if error.is_read_only() => warn!(%error, "the SIP settings are not published to Asterisk anew"),
         published => drop(published.context("cannot publish the SIP settings to Asterisk")?),
     }
+    first_admin::ensure(db, config, clock).await?;
     Ok(())
 }
 

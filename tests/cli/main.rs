@@ -97,6 +97,40 @@ fn without_any_ca_certificates_plain_http_works_and_https_says_what_is_missing()
     }
 }
 
+/// The journal that 217f4c8 left, and one of a version to come.
+#[test]
+fn a_journal_is_shown_read_back_and_set_aside() {
+    let folder = folder();
+    let said = |code, args: &[&str]| {
+        let (found, out, error) = capconduit(folder.path(), &[("CAPCONDUIT__ASTERISK__0__PASSWORD", CANARY)], args);
+        assert_eq!(found, code, "{args:?}: {out}{error}");
+        out + &error
+    };
+    said(0, &["migrate"]);
+    assert!(said(0, &["journal"]).contains("there is no journal"));
+    let layouts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/layouts");
+    let journal = folder.path().join("data/journal.db");
+    std::fs::copy(layouts.join("journal-217f4c8.db"), &journal).expect("a checked-in file");
+    let shown = said(0, &["journal"]);
+    assert!(shown.contains("1 calls under way, 2 records wait for the database, 1 are set aside"), "{shown}");
+    assert!(shown.contains("database: it was refused"), "{shown}");
+    assert!(said(0, &["journal", "restore"]).starts_with("3 records are in the database, 0 stay"));
+    assert_eq!(said(0, &["calls", "--json"]).matches("\"call_id\"").count(), 3);
+
+    let connection = rusqlite::Connection::open(&journal).expect("it opens");
+    connection.pragma_update(None, "user_version", 99).expect("SQL");
+    drop(connection);
+    for command in ["serve", "journal", "doctor"] {
+        let code = i32::from(command != "journal");
+        assert!(said(code, &[command]).contains("capconduit journal set-aside"), "{command}");
+    }
+    let moved = said(0, &["journal", "set-aside"]);
+    assert!(moved.contains("journal-aside-") && moved.contains("1 calls under way are in the new one"), "{moved}");
+    let shown = said(0, &["journal"]);
+    assert!(shown.contains("1 calls under way, 0 records wait") && shown.contains("newer version"), "{shown}");
+    assert!(said(0, &["realtime", "set-aside"]).contains("realtime.db is made anew"));
+}
+
 #[test]
 fn a_misnamed_variable_is_a_warning_beside_the_result() {
     let folder = folder();

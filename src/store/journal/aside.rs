@@ -207,8 +207,11 @@ fn keep_open(connection: &Connection, call: &[u8], body: &str, trace: Option<&st
     Ok(())
 }
 
+/// A record: its table, its call, and what it says.
+type Body = (&'static str, Vec<u8>, String);
+
 /// Every record that waits or was set aside, with its table: oldest first.
-fn bodies(connection: &Connection) -> Result<Vec<(&'static str, Vec<u8>, String)>, StoreError> {
+fn bodies(connection: &Connection) -> Result<Vec<Body>, StoreError> {
     let mut found = Vec::new();
     for (table, order) in [("waiting", "place"), ("set_aside", "call")] {
         let mut statement = connection.prepare(&format!("SELECT call, body FROM {table} ORDER BY {order}"))?;
