@@ -212,6 +212,8 @@ fn assert_harmless(request: &Seen) {
         let allowed = match name.as_str() {
             // Functions that are ours to the last byte.
             "variable" => OUR_FUNCTIONS.contains(&value.as_str()) || is_made_of(value, "_()"),
+            // Whose a node is, and since when: instance and time of our own.
+            "value" => is_made_of(value, "._-@"),
             _ => is_made_of(value, "._-"),
         };
         assert!(allowed, "{name} of {request:?}");
