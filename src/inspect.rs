@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ari::{Module, NodeHandle, Request, Variable};
+use crate::ari::{Error, NodeHandle};
 use crate::calls::dispatcher::NodeHealth;
+use crate::calls::heartbeat;
 use crate::calls::registry::Registry;
 use crate::config;
 use crate::id::ClientId;
@@ -154,6 +155,8 @@ struct Memory {
     stale: u32,
     running: Option<BTreeSet<String>>,
     transports: Option<Transports>,
+    /// Who cannot be reached by these, and at which revision of the configuration that was found.
+    unreached: Option<(i64, Vec<(ClientId, String)>)>,
 }
 
 /// Looks again and again, and tells what it finds; `healths` says which nodes are believed to be ready.
@@ -171,9 +174,9 @@ pub async fn watch(
             let ready = healths.borrow().get(index).is_some_and(|health| health.ready);
             let looking = async {
                 let mut faults = look(handle, node, &needs, ready, memory).await;
-                let unreached = reached_by_none(&db, memory).await;
+                let unreached = reached_by_none(&db, registry.snapshot().revision, memory).await;
                 faults.extend(unreached.iter().map(|(_, text)| NodeFault { text: text.clone(), stops: false }));
-                let clients: HashSet<ClientId> = unreached.into_iter().map(|(client, _)| client).collect();
+                let clients: HashSet<ClientId> = unreached.iter().map(|(client, _)| *client).collect();
                 if registry.lacking.load().get(handle.name()).is_none_or(|known| *known != clients) {
                     let mut lacking = HashMap::clone(&registry.lacking.load());
                     lacking.insert(handle.name().to_owned(), clients);
@@ -190,11 +193,17 @@ pub async fn watch(
     }
 }
 
-/// Who cannot be reached from the node of this memory, as far as that is known.
-async fn reached_by_none(db: &Db, memory: &Memory) -> Vec<(ClientId, String)> {
-    let Some(transports) = &memory.transports else { return Vec::new() };
-    // A database that does not answer is told of elsewhere.
-    plan::addresses(db).await.map(|addresses| unreached(transports, &addresses)).unwrap_or_default()
+/// Who cannot be reached from the node of this memory, as far as that is known. The database is asked only where the configuration has
+/// changed.
+async fn reached_by_none<'a>(db: &Db, revision: i64, memory: &'a mut Memory) -> &'a [(ClientId, String)] {
+    let Memory { transports, unreached: known, .. } = memory;
+    if let Some(transports) = transports
+        && known.as_ref().is_none_or(|(at, _)| *at != revision)
+    {
+        // A database that does not answer is told of elsewhere.
+        *known = plan::addresses(db).await.ok().map(|addresses| (revision, unreached(transports, &addresses)));
+    }
+    known.as_ref().map(|(_, unreached)| unreached.as_slice()).unwrap_or_default()
 }
 
 fn tell(node: &str, index: usize, found: &watch::Sender<Vec<Vec<NodeFault>>>, faults: Vec<NodeFault>) {
@@ -216,6 +225,18 @@ fn tell(node: &str, index: usize, found: &watch::Sender<Vec<Vec<NodeFault>>>, fa
     });
 }
 
+/// A node's globals, and whether its heartbeat is fresh.
+async fn read(handle: &NodeHandle) -> Result<(Globals, bool), Error> {
+    let globals = Globals {
+        app: handle.global("CAPCONDUIT_APP").await?,
+        apps: handle.global("CAPCONDUIT_APPS").await?,
+        dialplan: handle.global("CAPCONDUIT_DIALPLAN").await?,
+        shed: handle.global("CAPCONDUIT_SHED").await?,
+    };
+    let beat = handle.global("CAPCONDUIT_HEARTBEAT").await?;
+    Ok((globals, heartbeat::is_fresh(&beat, &handle.global("EPOCH").await?)))
+}
+
 /// One look at a node; nothing is wrong with one that is not ready: that is told otherwise.
 async fn look(
     handle: &NodeHandle,
@@ -228,43 +249,20 @@ async fn look(
         *memory = Memory::default();
         return Vec::new();
     }
-    let read = async {
-        let globals = Globals {
-            app: global(handle, "CAPCONDUIT_APP").await?,
-            apps: global(handle, "CAPCONDUIT_APPS").await?,
-            dialplan: global(handle, "CAPCONDUIT_DIALPLAN").await?,
-            shed: global(handle, "CAPCONDUIT_SHED").await?,
-        };
-        let (beat, epoch) = (global(handle, "CAPCONDUIT_HEARTBEAT").await?, global(handle, "EPOCH").await?);
-        let fresh = beat.parse::<i64>().ok().zip(epoch.parse::<i64>().ok()).is_some_and(|(beat, now)| beat + 3 >= now);
-        Some((globals, fresh))
-    };
     // A node that does not answer is told of by what becomes of its calls.
-    let Some((globals, fresh)) = read.await else { return Vec::new() };
+    let Ok((globals, fresh)) = read(handle).await else { return Vec::new() };
     memory.stale = if fresh { 0 } else { memory.stale.saturating_add(1) };
     if memory.looks.is_multiple_of(MODULES_EVERY) {
-        let listed = handle.http(Request::ListModules).await.and_then(|answer| answer.json::<Vec<Module>>());
-        memory.running = listed.ok().map(running);
-        memory.transports = None;
+        memory.running = handle.running_modules().await.ok();
+        (memory.transports, memory.unreached) = (None, None);
         if is_local(node) {
-            let folder = global(handle, "ASTETCDIR").await.filter(|folder| !folder.is_empty());
+            let folder = handle.global("ASTETCDIR").await.ok().filter(|folder| !folder.is_empty());
             memory.transports = folder.and_then(|folder| transports(Path::new(&folder)));
         }
     }
     memory.looks = memory.looks.wrapping_add(1);
     let lacks = memory.running.as_ref().map(|running| needs.lacks(running, &[])).unwrap_or_default();
     judge(node, &globals, &lacks, memory.stale < STALE_LOOKS)
-}
-
-/// Names of the modules that run.
-#[must_use]
-pub fn running(modules: Vec<Module>) -> BTreeSet<String> {
-    modules.into_iter().filter(|module| module.status == "Running").map(|module| module.name).collect()
-}
-
-async fn global(handle: &NodeHandle, variable: &str) -> Option<String> {
-    let answer = handle.http(Request::GetGlobal { variable }).await;
-    answer.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value).ok()
 }
 
 #[cfg(test)]

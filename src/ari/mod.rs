@@ -36,7 +36,7 @@ mod ws;
 pub use error::{BadNode, Error};
 pub use event::Event;
 pub use late::Late;
-pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Module, Subject, Variable};
+pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Subject, Variable};
 pub use node::{DownReason, Lane, Listing, Node, NodeEvent, NodeEventKind, NodeHandle};
 pub use request::{DISALLOWED_EVENTS, HangUpReason, Request};
 pub use ticket::{Pending, Response};

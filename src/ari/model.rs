@@ -292,7 +292,7 @@ fn some_timestamp<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<
 
 /// A module of Asterisk's.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Module {
+pub(super) struct Module {
     /// Such as `func_rand.so`.
     pub name: String,
     /// `Running`, or `Not Running`.

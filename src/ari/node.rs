@@ -16,7 +16,7 @@ use super::event::Event;
 use super::http::{Http, HttpLane};
 use super::late::Late;
 use super::meters::Meters;
-use super::model::{Application, Bridge, Channel, Info};
+use super::model::{Application, Bridge, Channel, Info, Module, Variable};
 use super::request::{Rendered, Request, one_of};
 use super::socket::{App, Socket};
 use super::ticket::{Outgoing, Pending, Response, Ticket};
@@ -116,6 +116,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// A global variable, over HTTP; empty where it is not set.
+    pub(super) async fn global(&self, variable: &str) -> Result<String, Error> {
+        let answer = self.http.call(&Request::GetGlobal { variable }.render(), self.request_timeout).await?;
+        answer.json::<Variable>().map(|variable| variable.value)
+    }
+
     /// Chooses the transport for the Asterisk that was found; it may have been upgraded since the last connection.
     pub(super) fn choose_transport(&self, found: &Info) {
         let over_websocket = match self.configured {
@@ -344,6 +350,23 @@ impl NodeHandle {
     /// Any [`Error`].
     pub async fn http(&self, request: Request<'_>) -> Result<Response, Error> {
         self.shared.http.call(&request.render(), self.shared.request_timeout).await
+    }
+
+    /// A global variable, over HTTP; empty where it is not set.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn global(&self, variable: &str) -> Result<String, Error> {
+        self.shared.global(variable).await
+    }
+
+    /// Names of the modules that run, over HTTP.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn running_modules(&self) -> Result<BTreeSet<String>, Error> {
+        let modules: Vec<Module> = self.http(Request::ListModules).await?.json()?;
+        Ok(modules.into_iter().filter(|module| module.status == "Running").map(|module| module.name).collect())
     }
 
     /// The global variable, with its value at this time of the node's, that tells other controllers whose the applications are; `None`

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::claim::{Claim, Globals, LOOK_EVERY, YIELD};
 use super::connection::{Connection, Ended};
 use super::error::Error;
-use super::model::{Info, Variable};
+use super::model::Info;
 use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
 use super::request::Request;
 use super::ticket::Outgoing;
@@ -259,15 +259,12 @@ impl Socket {
     /// Who has the node, where it is another controller.
     async fn holder(&self, claim: &Claim, replaced: bool) -> Result<Option<String>, Error> {
         let variable = claim.variable();
-        let (mark, beat, epoch) =
-            tokio::try_join!(self.global(&variable), self.global("CAPCONDUIT_HEARTBEAT"), self.global("EPOCH"))?;
+        let (mark, beat, epoch) = tokio::try_join!(
+            self.shared.global(&variable),
+            self.shared.global("CAPCONDUIT_HEARTBEAT"),
+            self.shared.global("EPOCH")
+        )?;
         Ok(claim.holder(&Globals { mark, beat, epoch }, replaced))
-    }
-
-    async fn global(&self, variable: &str) -> Result<String, Error> {
-        let request = Request::GetGlobal { variable }.render();
-        let answer = self.shared.http.call(&request, self.shared.request_timeout).await?;
-        answer.json::<Variable>().map(|variable| variable.value)
     }
 
     async fn tell_taken(&self) {

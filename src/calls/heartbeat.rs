@@ -61,6 +61,12 @@ pub(super) async fn farewell(node: NodeHandle, beats: bool) {
     }
 }
 
+/// Whether the dialplan still takes a beat for one, both in the node's own seconds (`asterisk/etc/extensions.conf`).
+pub(crate) fn is_fresh(beat: &str, epoch: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    number(beat).zip(number(epoch)).is_some_and(|(beat, now)| beat + 3 >= now)
+}
+
 /// One beat.
 pub(super) fn beat(lane: &Lane, epoch: &str) {
     drop(lane.send(Request::SetGlobal { variable: VARIABLE, value: epoch }));

@@ -16,9 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::INBOUND;
-use crate::ari::{
-    BadNode, Error, Event, HangUpReason, Info, Module, Node, NodeEvent, NodeEventKind, NodeHandle, Request, Variable,
-};
+use crate::ari::{BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::calls::heartbeat;
 use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
 use crate::config;
@@ -121,8 +120,7 @@ pub(super) struct Dialplan {
 
 /// Whether the heartbeat, in the node's own seconds, is one that the dialplan accepts.
 pub(super) fn is_fresh(globals: &Globals) -> bool {
-    let number = |text: &str| text.parse::<i64>().ok();
-    number(&globals.heartbeat).zip(number(&globals.epoch)).is_some_and(|(beat, now)| beat + 3 >= now)
+    heartbeat::is_fresh(&globals.heartbeat, &globals.epoch)
 }
 
 /// Asks everything of one node.
@@ -194,8 +192,7 @@ impl Probe {
             let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
             apps.push((app, registered));
         }
-        let modules = self.handle.http(Request::ListModules).await.and_then(|answer| answer.json::<Vec<Module>>());
-        let modules = modules.map(inspect::running).map_err(|error| error.to_string());
+        let modules = self.handle.running_modules().await.map_err(|error| error.to_string());
         let copy = if inspect::is_local(node) { Copy::of(&self.global("ASTETCDIR").await) } else { None };
         let dialplan = self.dialplan(&globals).await;
         let unreadable = match &modules {
@@ -272,8 +269,7 @@ impl Probe {
 
     /// Empty where it is not set or cannot be read.
     async fn global(&self, variable: &str) -> String {
-        let answer = self.handle.http(Request::GetGlobal { variable }).await;
-        answer.and_then(|answer| answer.json::<Variable>()).map(|variable| variable.value).unwrap_or_default()
+        self.handle.global(variable).await.unwrap_or_default()
     }
 
     async fn dialplan(&mut self, globals: &Globals) -> Result<Dialplan, String> {
