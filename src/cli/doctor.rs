@@ -41,31 +41,35 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
 /// The checks of the database, and the active clients and their addresses in it.
 type Database = (Vec<Check>, Vec<Arc<Client>>, Vec<Address>);
 
+/// Where nothing can be read of it.
+fn only(check: Check) -> Database {
+    (vec![check], Vec::new(), Vec::new())
+}
+
 /// Checks the database and reads the active clients from it.
 async fn database(config: &Config) -> Database {
     const SUBJECT: &str = "database";
     let migrate = "run `capconduit migrate`, or start `capconduit serve`, which does it";
     if let Some(path) = super::absent_file(config) {
-        return (vec![Check::failed(SUBJECT, format!("{path} does not exist yet"), migrate)], Vec::new(), Vec::new());
+        return only(Check::failed(SUBJECT, format!("{path} does not exist yet"), migrate));
     }
     let db = match Db::connect(&config.database).await {
         Ok(db) => db,
         Err(StoreError::Connect { target, reason, mend }) => {
-            return (vec![Check::failed(SUBJECT, format!("{target}: {reason}"), mend)], Vec::new(), Vec::new());
+            return only(Check::failed(SUBJECT, format!("{target}: {reason}"), mend));
         }
         Err(error) => {
             let mend = "correct database.url (CAPCONDUIT__DATABASE__URL)";
-            return (vec![Check::failed(SUBJECT, error.to_string(), mend)], Vec::new(), Vec::new());
+            return only(Check::failed(SUBJECT, error.to_string(), mend));
         }
     };
     match store::server::look(&db).await {
         Err(error) => {
-            return (vec![Check::failed(SUBJECT, error.to_string(), "see the database's log")], Vec::new(), Vec::new());
+            return only(Check::failed(SUBJECT, error.to_string(), "see the database's log"));
         }
-        Ok(server) if server.encoding != "UTF8" => {
+        Ok(server) if !server.is_utf8() => {
             let found = format!("{} is encoded in {}", db.target(), server.encoding);
-            let mend = "make one in UTF-8 (`createdb --encoding=UTF8 --template=template0 NAME`) and let database.url name that";
-            return (vec![Check::failed(SUBJECT, found, mend)], Vec::new(), Vec::new());
+            return only(Check::failed(SUBJECT, found, store::server::RECODE));
         }
         Ok(server) if server.read_only => {
             let found = format!("{} takes no changes (a standby, or default_transaction_read_only)", db.target());
@@ -81,10 +85,10 @@ async fn database(config: &Config) -> Database {
 
 async fn tables(subject: &str, db: &Db, config: &Config, migrate: &str) -> Database {
     match store::pending(db, &config.realtime).await {
-        Err(error) => (vec![Check::failed(subject, error.to_string(), migrate)], Vec::new(), Vec::new()),
+        Err(error) => only(Check::failed(subject, error.to_string(), migrate)),
         Ok(steps) if !steps.is_empty() => {
             let found = format!("{}: {} migrations are missing: {}", db.target(), steps.len(), steps.join(", "));
-            (vec![Check::failed(subject, found, migrate)], Vec::new(), Vec::new())
+            only(Check::failed(subject, found, migrate))
         }
         Ok(_) => read_routing(subject, db, config).await,
     }
@@ -94,11 +98,7 @@ async fn read_routing(subject: &str, db: &Db, config: &Config) -> Database {
     let snapshot = match store::snapshot::load(db).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            return (
-                vec![Check::failed(subject, error.to_string(), "correct the row it names")],
-                Vec::new(),
-                Vec::new(),
-            );
+            return only(Check::failed(subject, error.to_string(), "correct the row it names"));
         }
     };
     let found = format!(

@@ -188,9 +188,7 @@ pub(super) async fn hold_up_records(transaction: &DatabaseTransaction) -> Result
 /// A transaction that changes configuration: others that do wait until it ends, so that what it has read stays true.
 pub(super) async fn begin(db: &Db) -> Result<DatabaseTransaction, DbErr> {
     let transaction = db.write().await?;
-    if db.is_postgres() {
-        transaction.execute_unprepared(TAKE_TURNS).await?;
-    }
+    hold_up_records(&transaction).await?;
     Ok(transaction)
 }
 

@@ -186,6 +186,9 @@ async fn shares_its_session(options: &PgConnectOptions, first: &mut PgConnection
     Ok(false)
 }
 
+const TLS_SETTINGS: &str =
+    "see sslmode and sslrootcert in database.url (CAPCONDUIT__DATABASE__URL), and ssl on the server";
+
 const UNREACHED: &str = "start PostgreSQL, or correct host and port in database.url (CAPCONDUIT__DATABASE__URL)";
 
 /// What PostgreSQL said, and what to do about it. Its messages name user and database, never a password.
@@ -213,13 +216,9 @@ fn refused(target: String, error: &sqlx::Error) -> StoreError {
         Some("3D000") => {
             "create that database (`createdb`), or correct the name in database.url (CAPCONDUIT__DATABASE__URL)"
         }
-        Some("53300") => "raise PostgreSQL's max_connections, or lower database.max_connections",
-        Some("26000" | "42P05" | "08P01") => sentence::POOLED,
-        _ if matches!(error, sqlx::Error::Tls(_)) => {
-            "see sslmode and sslrootcert in database.url (CAPCONDUIT__DATABASE__URL), and ssl on the server"
-        }
         Some("57P03") => "wait until PostgreSQL has started, and try again",
-        _ => UNREACHED,
+        _ if matches!(error, sqlx::Error::Tls(_)) => TLS_SETTINGS,
+        code => code.and_then(sentence::of_connections).unwrap_or(UNREACHED),
     };
     StoreError::Connect { target, reason, mend }
 }
@@ -233,9 +232,7 @@ fn tls_mend(fault: &TlsFault) -> &'static str {
         TlsFault::WrongName(_) => {
             "let database.url (CAPCONDUIT__DATABASE__URL) name the host as the certificate does, or set sslmode=verify-ca there"
         }
-        TlsFault::NoTls | TlsFault::Other(_) => {
-            "see sslmode and sslrootcert in database.url (CAPCONDUIT__DATABASE__URL), and ssl on the server"
-        }
+        TlsFault::NoTls | TlsFault::Other(_) => TLS_SETTINGS,
     }
 }
 

@@ -28,7 +28,7 @@ pub mod suspensions;
 pub mod tokens;
 pub mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sea_orm::{
@@ -102,10 +102,7 @@ pub enum StoreError {
     #[error("database: {}", sentence::of(.0))]
     Query(DbErr),
     /// The database's encoding cannot hold every name.
-    #[error(
-        "the database {target} is encoded in {encoding}: make one in UTF-8 (`createdb --encoding=UTF8 --template=template0 NAME`) and let \
-         database.url name that"
-    )]
+    #[error("the database {target} is encoded in {encoding}: {}", server::RECODE)]
     Encoding {
         /// As in [`Self::Connect`].
         target: String,
@@ -131,6 +128,12 @@ impl From<DbErr> for StoreError {
 }
 
 impl StoreError {
+    /// The layout of a file of ours by its `user_version`, where it is one of those up to `known`.
+    fn refuse_newer(path: &Path, found: i64, known: usize, command: &'static str) -> Result<usize, Self> {
+        let layout = usize::try_from(found).ok().filter(|layout| *layout <= known);
+        layout.ok_or_else(|| Self::Newer { path: path.to_owned(), found, known, command })
+    }
+
     /// Whether the database takes no changes at present: it is a standby, or set to be read only.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -64,14 +64,10 @@ const SET_ASIDE: &str = "capconduit realtime set-aside";
 
 /// Refuses what a newer version has made.
 async fn refuse_newer(connection: &impl ConnectionTrait, path: &Path) -> Result<(), StoreError> {
-    let known = migrate::realtime_layout();
     let version = Statement::from_string(DbBackend::Sqlite, "PRAGMA user_version");
     let row = connection.query_one_raw(version).await?;
     let found: i64 = row.map(|row| row.try_get_by_index::<i32>(0)).transpose()?.unwrap_or_default().into();
-    if usize::try_from(found).is_ok_and(|found| found <= known) {
-        return Ok(());
-    }
-    Err(StoreError::Newer { path: path.to_owned(), found, known, command: SET_ASIDE })
+    StoreError::refuse_newer(path, found, migrate::realtime_layout(), SET_ASIDE).map(drop)
 }
 
 /// Takes every table away, whoever made it.

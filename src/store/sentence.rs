@@ -48,11 +48,18 @@ fn mend(code: &str) -> Option<&'static str> {
         "42501" => {
             "give the role of database.url that right (GRANT CREATE, USAGE ON SCHEMA public TO …), or run `capconduit migrate` as the owner"
         }
-        "26000" | "42P05" | "08P01" => POOLED,
         "53100" => "make space on the database's disk",
-        "53300" => "raise PostgreSQL's max_connections, or lower database.max_connections",
-        _ => return None,
+        _ => return of_connections(code),
     })
+}
+
+/// What is to be done about connections that are refused, or are not what they seem.
+pub(super) fn of_connections(code: &str) -> Option<&'static str> {
+    match code {
+        "26000" | "42P05" | "08P01" => Some(POOLED),
+        "53300" => Some("raise PostgreSQL's max_connections, or lower database.max_connections"),
+        _ => None,
+    }
 }
 
 /// What a pooler that gives each transaction another session does to us.

@@ -27,10 +27,20 @@ pub async fn look(db: &Db) -> Result<Server, StoreError> {
     Ok(Server { encoding: row.try_get_by_index(0)?, read_only: row.try_get_by_index(1)? })
 }
 
+/// How a database is mended that [`Server::is_utf8`] says no of.
+pub const RECODE: &str =
+    "make one in UTF-8 (`createdb --encoding=UTF8 --template=template0 NAME`) and let database.url name that";
+
 impl Server {
+    /// Whether every name can be stored.
+    #[must_use]
+    pub fn is_utf8(&self) -> bool {
+        self.encoding == "UTF8"
+    }
+
     /// Refuses an encoding that cannot hold every name.
     pub(super) fn require_utf8(&self, db: &Db) -> Result<(), StoreError> {
-        if self.encoding == "UTF8" {
+        if self.is_utf8() {
             return Ok(());
         }
         Err(StoreError::Encoding { target: db.target().to_owned(), encoding: self.encoding.clone() })

@@ -1,6 +1,10 @@
 //! The store on real SQLite files and a real PostgreSQL: every test runs on both.
 
-#![allow(clippy::panic, reason = "a test helper fails its test by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test helper fails its test by panicking, and figures are printed"
+)]
 
 mod applying;
 mod calls;

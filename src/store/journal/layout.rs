@@ -44,8 +44,5 @@ pub(super) fn bring_up(connection: &mut Connection, path: &Path) -> Result<(), S
 /// [`StoreError::Newer`] where this version does not know it.
 pub(super) fn known(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match usize::try_from(found) {
-        Ok(found) if found <= LAYOUT => Ok(found),
-        _ => Err(StoreError::Newer { path: path.to_owned(), found, known: LAYOUT, command: SET_ASIDE }),
-    }
+    StoreError::refuse_newer(path, found, LAYOUT, SET_ASIDE)
 }
