@@ -105,10 +105,11 @@ impl Call {
 
     /// Whether the caller shall hear ringing now: a client shows that it lives, and is not heard itself.
     pub(super) fn rings(&self) -> bool {
-        let rings =
-            |attempt: &Attempt| attempt.leg == Leg::Dialling && attempt.ringing.is_some() && attempt.ring_by.is_none();
-        let unheard = |attempt: &Attempt| attempt.place == Place::Apart;
-        self.phase == Phase::Dialling && self.current().is_some_and(|attempt| rings(attempt) && unheard(attempt))
+        let rings = |attempt: &Attempt| {
+            let lives = attempt.leg == Leg::Dialling && attempt.ringing.is_some() && attempt.ring_by.is_none();
+            lives && attempt.place == Place::Apart
+        };
+        self.phase == Phase::Dialling && self.current().is_some_and(rings)
     }
 
     pub(super) fn leg_progresses(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {

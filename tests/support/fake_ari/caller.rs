@@ -74,20 +74,17 @@ impl FakeCall {
 
     /// Ids of the other channels in the caller's bridge.
     pub fn peers(&self) -> Vec<String> {
-        self.shared.peek(|world| {
-            let bridge = world.bridges.values().find(|members| members.contains(&self.id));
-            bridge.into_iter().flatten().filter(|id| **id != self.id).cloned().collect()
-        })
+        self.shared.peek(|world| self.others(world).cloned().collect())
+    }
+
+    fn others<'a>(&'a self, world: &'a World) -> impl Iterator<Item = &'a String> {
+        let bridge = world.bridges.values().find(|members| members.contains(&self.id));
+        bridge.into_iter().flatten().filter(|id| **id != self.id)
     }
 
     /// Waits until somebody is in the caller's bridge with it.
     pub async fn joined(&self) {
-        let alone = |members: &Vec<String>| members.iter().all(|id| *id == self.id);
-        let look = |world: &World| {
-            let bridge = world.bridges.values().find(|members| members.contains(&self.id));
-            bridge.filter(|members| !alone(members)).map(|_| ())
-        };
-        self.until("somebody is in the caller's bridge", look).await;
+        self.until("somebody is in the caller's bridge", |world| self.others(world).next().map(|_| ())).await;
     }
 
     async fn until<R>(&self, what: &str, look: impl Fn(&World) -> Option<R>) -> R {
