@@ -30,6 +30,7 @@ impl Call {
         match self.caller {
             CallerLeg::Waiting => {
                 self.caller = CallerLeg::Up;
+                self.talk_begins(now);
                 self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
                 self.answered_before_hang_up(now);
             }

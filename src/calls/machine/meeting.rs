@@ -247,7 +247,7 @@ impl Call {
             return;
         }
         if usable {
-            self.answer_and_join(n, effects);
+            self.answer_and_join(n, now, effects);
         } else if self.withdraw_unjoined(AttemptOutcome::Misconfigured) {
             self.hang_up_leg(AttemptOutcome::Misconfigured, now, effects);
         } else {
@@ -255,10 +255,11 @@ impl Call {
         }
     }
 
-    fn answer_and_join(&mut self, n: u32, effects: &mut Vec<Effect>) {
+    fn answer_and_join(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let (bridge, with_caller) = (self.caller_in.unwrap_or(BridgeKind::Native), self.caller_in.is_none());
         if let Some(attempt) = self.attempt_mut(n) {
             (attempt.awaited, attempt.place) = (false, Place::Joining);
+            attempt.answered = Some(now);
         }
         self.caller_in = Some(bridge);
         effects.push(Effect::Ask(Op::AnswerCaller));
@@ -268,6 +269,16 @@ impl Call {
             effects.push(Effect::Ask(Op::Unmute(n)));
         }
         self.limit_talk(effects);
+    }
+
+    /// The caller is answered. Where that was asked for, the talk begins only then: while Asterisk is away the client may have waited for it.
+    /// Once the leg has joined, or where no answer came to what was asked, this is heard of later than it was.
+    pub(super) fn talk_begins(&mut self, now: Now) {
+        let asked = self.phase == Phase::Talking && !self.answer_unknown;
+        let joins = |attempt: &&mut Attempt| asked && attempt.place == Place::Joining && !attempt.early;
+        if let Some(attempt) = self.attempts.last_mut().filter(joins) {
+            attempt.answered = attempt.answered.map(|at| if at.mono < now.mono { now } else { at });
+        }
     }
 
     /// Attempt n's channel could not be brought together with the caller.

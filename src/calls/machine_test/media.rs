@@ -475,6 +475,35 @@ fn a_caller_that_asterisk_will_not_answer_was_not_answered_however_long_that_too
     assert_eq!((bench.record().answered_at, &bench.released[..]), (None, &[(1, false)][..]));
 }
 
+/// Asterisk was away between the client's answer and ours to the caller: who waits for an answer is not charged.
+#[test]
+fn talk_begins_when_the_caller_is_answered() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegRinging(1));
+    bench.give(Input::LegAnswered(1));
+    bench.now.mono += Duration::from_secs(4);
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.now.mono += Duration::from_secs(3);
+    bench.give(Input::CallerUp);
+    bench.give(Input::Joined(1));
+    bench.give(Input::LegAnswered(1));
+    bench.now.mono += Duration::from_secs(10);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    assert_eq!((bench.record().talk_ms, bench.record().ring_ms), (10_000, 7_000));
+
+    // That it is up is told only by a list, long after it is known that it was answered.
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.give(Input::Joined(1));
+    bench.now.mono += Duration::from_secs(5);
+    bench.give(Input::CallerUp);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().talk_ms, 5_000);
+}
+
 #[test]
 fn ringing_that_did_not_reach_asterisk_is_asked_for_again() {
     for early_media in [true, false] {
