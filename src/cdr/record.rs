@@ -112,7 +112,7 @@ pub struct AttemptRecord {
     pub started_at: DateTime<Utc>,
     /// First ringing or early media.
     pub ringing_at: Option<DateTime<Utc>>,
-    /// When it answered.
+    /// When it answered; the one that the caller was brought together with, when the caller was answered.
     pub answered_at: Option<DateTime<Utc>>,
     /// When its channel was gone.
     pub ended_at: DateTime<Utc>,
