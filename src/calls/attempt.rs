@@ -75,6 +75,8 @@ pub(crate) struct Attempt {
     pub(crate) counted: bool,
     /// Its hang-up never left: it may still be answered.
     pub(crate) hang_up_unsent: bool,
+    /// It did not leave in time although the node is there: no comparison follows after which it would be asked for again.
+    pub(crate) hang_up_late: bool,
     /// Asterisk has said that there is no such channel, or was compared after the hang-up: the next such answer is evidence.
     pub(crate) absent: bool,
     /// Answered, and not known to be heard, or to be with the caller where it was before: until then the caller is not answered.
@@ -114,6 +116,7 @@ impl Attempt {
             verdict: None,
             counted: false,
             hang_up_unsent: false,
+            hang_up_late: false,
             absent: false,
             awaited: false,
             place: Place::Apart,

@@ -333,8 +333,10 @@ impl fmt::Display for Op {
 pub enum Failure {
     /// Asterisk refused it with this HTTP status.
     Rejected(u16),
-    /// It never left.
+    /// It never left: there is no connection. Once there is one again, the node is compared.
     NotSent,
+    /// It never left: its turn did not come in time. There is a connection, so no comparison follows.
+    Late,
     /// It may have happened.
     Unknown,
 }
@@ -344,6 +346,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Rejected(status) => write!(f, "rejected with {status}"),
             Self::NotSent => f.write_str("not sent"),
+            Self::Late => f.write_str("not sent in time"),
             Self::Unknown => f.write_str("outcome unknown"),
         }
     }

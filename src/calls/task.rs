@@ -318,6 +318,7 @@ impl CallTask {
         };
         let failure = match &error {
             Error::Rejected { status, .. } => Failure::Rejected(*status),
+            Error::NotSent(_) if error.is_unanswered() => Failure::Late,
             Error::NotSent(_) | Error::Tls(_) => Failure::NotSent,
             Error::OutcomeUnknown(_) | Error::Protocol(_) => Failure::Unknown,
         };

@@ -254,11 +254,13 @@ impl Call {
     }
 
     /// Asks once more for what has no evidence yet. Harmless where it happened: a channel that is gone answers 404. A leg whose
-    /// hang-up never left may have been answered meanwhile: it is asked for only once the node was compared.
+    /// hang-up never left may have been answered meanwhile: it is asked for only once the node was compared, or where it was late, once
+    /// the events are read that wait as well.
     pub(super) fn ask_again(&mut self, compared: bool, now: Now, effects: &mut Vec<Effect>) {
         let mut asks = Vec::new();
-        for attempt in self.attempts.iter_mut().filter(|a| a.leg == Leg::HangingUp && (compared || !a.hang_up_unsent)) {
-            attempt.hang_up_unsent = false;
+        let due = |a: &&mut Attempt| a.leg == Leg::HangingUp && (compared || !a.hang_up_unsent || a.hang_up_late);
+        for attempt in self.attempts.iter_mut().filter(due) {
+            (attempt.hang_up_unsent, attempt.hang_up_late) = (false, false);
             attempt.absent |= compared;
             asks.push(Op::HangUpLeg(attempt.n));
         }

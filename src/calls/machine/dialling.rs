@@ -200,7 +200,9 @@ impl Call {
             Op::CreateLeg(n) => match failure {
                 // 500 "Allocation failed" is how Asterisk says that the endpoint is unknown or has no contact.
                 Failure::Rejected(500) => self.never_created(n, AttemptOutcome::Unavailable, now, effects),
-                Failure::Rejected(_) | Failure::NotSent => self.never_created(n, AttemptOutcome::Failed, now, effects),
+                Failure::Rejected(_) | Failure::NotSent | Failure::Late => {
+                    self.never_created(n, AttemptOutcome::Failed, now, effects);
+                }
                 Failure::Unknown if on(Mistake::UnknownTakenForFailed) => {
                     self.never_created(n, AttemptOutcome::Failed, now, effects);
                 }
@@ -220,13 +222,16 @@ impl Call {
             }
             // Perhaps only now.
             Op::Dial { n, .. } => self.wait_from_now(n, now),
-            Op::HangUpLeg(n) if failure == Failure::NotSent => {
+            Op::HangUpLeg(n) if matches!(failure, Failure::NotSent | Failure::Late) => {
                 if let Some(attempt) = self.attempt_mut(n) {
-                    attempt.hang_up_unsent = true;
+                    (attempt.hang_up_unsent, attempt.hang_up_late) = (true, failure == Failure::Late);
+                }
+                if failure == Failure::Late {
+                    self.retry = Some((now.mono + EVENTS_BEHIND, EVENTS_BEHIND));
                 }
             }
             // That it rings on is all that a caller hears of it.
-            Op::RingCaller if matches!(failure, Failure::NotSent | Failure::Unknown) => {
+            Op::RingCaller if matches!(failure, Failure::NotSent | Failure::Late | Failure::Unknown) => {
                 self.caller_rings = false;
                 self.ask_soon(now);
             }
@@ -301,7 +306,9 @@ impl Call {
     /// Whether the caller may have been answered although a request to do so did not succeed.
     fn may_be_answered(&self, failure: Failure) -> bool {
         let asked = self.phase == Phase::Talking && self.current().is_some_and(|a| !a.awaited);
-        asked && (failure == Failure::Unknown || (self.answer_unknown && failure == Failure::NotSent))
+        asked
+            && (failure == Failure::Unknown
+                || (self.answer_unknown && matches!(failure, Failure::NotSent | Failure::Late)))
     }
 
     /// Whether a caller whom Asterisk may have answered by itself cannot be answered for the first time. It was answered and went, or went
@@ -312,7 +319,7 @@ impl Call {
             // "Failed to answer channel": it has cancelled, most likely.
             Failure::Rejected(500) => waits,
             Failure::Rejected(_) => waits && self.awaits_answer(),
-            Failure::NotSent | Failure::Unknown => false,
+            Failure::NotSent | Failure::Late | Failure::Unknown => false,
         }
     }
 

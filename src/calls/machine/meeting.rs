@@ -327,7 +327,7 @@ impl Call {
     /// Asterisk does not tell when attempt n's client is first heard: it is taken for heard now, unless its channel is gone.
     pub(super) fn cannot_listen(&mut self, n: u32, failure: Failure, now: Now, effects: &mut Vec<Effect>) {
         match failure {
-            Failure::Rejected(404) | Failure::NotSent => {
+            Failure::Rejected(404) | Failure::NotSent | Failure::Late => {
                 if let Some(attempt) = self.attempt_mut(n) {
                     attempt.listening = false;
                 }

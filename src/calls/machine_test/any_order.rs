@@ -23,6 +23,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
     let failure = prop_oneof![
         prop_oneof![Just(400_u16), Just(404), Just(409), Just(422), Just(500)].prop_map(Failure::Rejected),
         Just(Failure::NotSent),
+        Just(Failure::Late),
         Just(Failure::Unknown),
     ];
     let op = (0_u8..19, n.clone()).prop_map(|(kind, n)| match kind {

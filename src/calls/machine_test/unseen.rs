@@ -116,6 +116,25 @@ fn a_hang_up_that_never_left_may_have_been_overtaken_by_an_answer() {
     assert_eq!((bench.record().attempts[0].outcome, bench.released), (AttemptOutcome::Unknown, vec![(1, true)]));
 }
 
+/// The process stood still for longer than a request may wait, and its socket did not: nothing is compared after that.
+#[test]
+fn a_hang_up_that_did_not_leave_in_time_is_asked_for_again() {
+    let mut bench = talking();
+    assert_eq!(bench.give(Input::CallerHangup { cause: Some(16), sip: None }), [Op::HangUpLeg(1)]);
+    bench.give(Input::CallerGone);
+    bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::Late));
+    assert_eq!(bench.after(Duration::from_secs(1)), [Op::HangUpLeg(1)]);
+    bench.gone(1, 16, 0);
+    assert_eq!(bench.record().ending, "completed");
+
+    let mut answered = Bench::new(&[Link { ring_timeout: Some(Duration::from_secs(3)), ..link(1) }]);
+    answered.give(Input::LegReady(1));
+    assert_eq!(answered.after(Duration::from_secs(3)), [Op::HangUpLeg(1)]);
+    answered.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::Late));
+    assert_eq!(answered.give(Input::LegAnswered(1))[..1], [Op::Mute(1)], "what waited in the socket says so");
+    assert!(answered.after(Duration::from_secs(1)).is_empty(), "they talk");
+}
+
 #[test]
 fn a_known_end_stays_although_its_last_channels_went_unseen() {
     let mut by_caller = talking();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use capconduit::id::CallId;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -20,9 +21,6 @@ use super::record::Record;
 use super::sipp::{CARRIER_IP, CENTRE_IP, Scenario, Sipp};
 use super::trace::Dialog;
 use super::wire::Wire;
-
-/// Records are in the database within two seconds of a call's end; one more for starting the command that reads them.
-const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
 /// Where configuration, records and Asterisk's realtime tables live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,7 +382,7 @@ impl Site {
 
     /// The same by its SIP Call-ID.
     pub(crate) async fn record_of(&self, call_id: &str) -> Record {
-        let found = timeout(RECORD_LIMIT, async {
+        let found = timeout(LIMIT, async {
             loop {
                 let records = self.controller.records().await;
                 if let Some(record) = records.into_iter().find(|one| one["sip_call_id"] == call_id) {
@@ -394,7 +392,7 @@ impl Site {
             }
         });
         let Ok(record) = found.await else {
-            panic!("no record of {call_id} after {RECORD_LIMIT:?}:\n{}", self.controller.log())
+            panic!("no record of {call_id} after {LIMIT:?}:\n{}", self.controller.log())
         };
         record
     }
@@ -407,7 +405,7 @@ impl Site {
     pub(crate) async fn records(&self, n: usize) -> Vec<Record> {
         assert!(n > 0, "there are no records yet, whatever becomes of the calls");
         let mut records = Vec::new();
-        let reached = timeout(RECORD_LIMIT, async {
+        let reached = timeout(LIMIT, async {
             loop {
                 records = self.controller.records().await;
                 if records.len() >= n {
@@ -446,7 +444,20 @@ impl Site {
                 sleep(Duration::from_millis(50)).await;
             }
         });
-        assert!(idle.await.is_ok(), "left over after the calls: {left:?}\n{}", self.controller.log());
+        assert!(idle.await.is_ok(), "left over after the calls: {left:?}\n{}", self.told_of(&left));
+    }
+
+    /// What the controller logged of the calls whose channels or bridges are left, and all that it complained of.
+    fn told_of(&self, left: &[String]) -> String {
+        let id = |one: &String| {
+            let (_, id) = one.split_once('/')?;
+            CallId::parse_leg(id).map(|(call, _)| call).or_else(|| CallId::parse_bridge(id))
+        };
+        let calls: Vec<String> = left.iter().filter_map(id).map(|call| call.to_string()).collect();
+        let told = |line: &&str| {
+            line.contains(" WARN ") || line.contains("ERROR ") || calls.iter().any(|call| line.contains(call))
+        };
+        self.controller.log().lines().filter(told).collect::<Vec<_>>().join("\n")
     }
 
     /// What holds after every test: nothing is left over, the controller stops without an error when told to, each call
