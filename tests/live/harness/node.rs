@@ -1,5 +1,6 @@
 //! One real Asterisk, run by `asterisk/sandbox`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +114,28 @@ impl Node {
             }
         }
         ids
+    }
+
+    /// Waits until a bridge with two channels mixes by `technology`, such as `native_rtp`.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) async fn until_bridged_by(&self, technology: &str) {
+        let mut seen = BTreeSet::new();
+        let by = |bridge: &Value| {
+            let channels = bridge["channels"].as_array().map_or(0, Vec::len);
+            channels == 2 && bridge["technology"] == technology
+        };
+        let reached = timeout(LIMIT, async {
+            loop {
+                let bridges = self.get("bridges").await;
+                let bridges: Vec<&Value> = bridges.iter().filter_map(Value::as_array).flatten().collect();
+                if bridges.iter().any(|bridge| by(bridge)) {
+                    return;
+                }
+                seen.extend(bridges.iter().map(|bridge| bridge["technology"].to_string()));
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(reached.await.is_ok(), "no bridge of two channels is {technology}; there were {seen:?}");
     }
 
     /// How old the controller's heartbeat is in seconds; `None` when there was none yet.
