@@ -185,11 +185,11 @@ impl Controller {
         (status.success(), String::from_utf8_lossy(&stdout).into_owned())
     }
 
-    /// Makes a plan so, and removes what it does not name.
+    /// Makes a plan so; what it does not name stays.
     pub(crate) async fn apply(&self, toml: &str) {
         let path = self.dir.join("plan.toml");
         std::fs::write(&path, toml).expect("the test's folder takes a file");
-        self.run(&["apply", "--prune", &path.display().to_string()]).await;
+        self.run(&["apply", &path.display().to_string()]).await;
     }
 
     /// All records, newest first, as `calls --json` prints them.
