@@ -152,14 +152,15 @@ async fn after_a_panic_a_permit_is_kept_until_its_leg_is_gone() {
     set_trap("+447700900200", "caller_up talking(1)");
     let call = site.call("+447700900200");
     let leg = site.asterisk.until_request("dial").await.path.replace("/dial", "");
-    site.asterisk.fault(&format!("DELETE channels/{}", call.id()), 1, Fault::Ignore);
-    site.asterisk.fault(&format!("DELETE {leg}"), 1, Fault::Ignore);
+    site.asterisk.fault(&format!("DELETE channels/{}", call.id()), u32::MAX, Fault::Ignore);
+    site.asterisk.fault(&format!("DELETE {leg}"), u32::MAX, Fault::Ignore);
     call.answered().await;
     site.asterisk.until_stats("client-1", "it was answered", |stats| stats.answered == 1).await;
-    // Both hang-ups are lost: the client's phone is off the hook, and its slot is taken.
+    // The hang-ups are lost: the client's phone is off the hook, and its slot is taken.
     assert_eq!(site.call("+447700900201").ended().await, CallerEnd::Ended { sip: 486, cause: 17 });
     assert_eq!((call.end(), site.registry.book().ledger.len()), (None, 1));
     assert_eq!(site.record().await.ending, "all_full");
+    site.asterisk.mend();
     assert!(matches!(call.ended().await, CallerEnd::Ended { sip: 200, .. }), "it is asked for again");
     let record = site.record().await;
     assert_eq!((record.ending.as_str(), record.attempts.len()), ("failed", 1));
