@@ -1,6 +1,7 @@
 //! Composition root: connect, spawn, drain.
 
 mod elsewhere;
+mod housekeeping;
 mod looking;
 
 use std::sync::Arc;
@@ -54,7 +55,6 @@ const SILENT: Duration = Duration::from_secs(60);
 const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const FORGET_KEYS_EVERY: Duration = Duration::from_secs(600);
 
 /// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
 ///
@@ -185,6 +185,7 @@ fn follow(
     let (tasks, ends) = (TaskTracker::new(), || sockets.clone());
     let (db, clock, every) = (routing.db.clone(), routing.clock, routing.config.sip.resolve_every);
     let (registry, heard) = (Arc::clone(&routing.registry), Arc::clone(&routing.heard));
+    let audit_kept = routing.config.auth.audit_kept;
     for (index, node) in routing.config.nodes.iter().enumerate() {
         let Some(path) = node.fallback_spool.clone() else { continue };
         importer::begin_at_zero(&node.name);
@@ -207,8 +208,8 @@ fn follow(
     let listen = move || store::listen::run(of.clone(), Arc::clone(&heard), stop.clone());
     tasks.spawn(restarted("the listener to the database", ends(), listen));
     let stop = ends();
-    let forget = move || forget_keys(db.clone(), clock, stop.clone());
-    tasks.spawn(restarted("the removal of old Idempotency-Keys", ends(), forget));
+    let keep_house = move || housekeeping::run(db.clone(), audit_kept, clock, stop.clone());
+    tasks.spawn(restarted("the removal of what is past its time", ends(), keep_house));
     tasks.spawn(restarted("the watcher of rights", ends(), move || Arc::clone(&visits).watch()));
     let stop = ends();
     let meter = move || meter::run(Arc::clone(&registry), stop.clone());
@@ -348,17 +349,6 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
         metrics.upkeep();
-    }
-}
-
-/// Forgets the Idempotency-Keys that are good no more.
-async fn forget_keys(db: Db, clock: Clock, shutdown: CancellationToken) {
-    let mut forget = interval(FORGET_KEYS_EVERY);
-    while shutdown.run_until_cancelled(forget.tick()).await.is_some() {
-        let pruned = shutdown.run_until_cancelled(store::idempotency::prune(&db, clock.now().wall)).await;
-        if let Some(Err(error)) = pruned {
-            warn!(%error, "old Idempotency-Keys could not be removed; trying again later");
-        }
     }
 }
 

@@ -148,6 +148,12 @@ pub struct Auth {
     pub admin_username: String,
     /// `admin_password`: of that admin; `None`: a random one, told once.
     pub admin_password: Option<SecretString>,
+    /// `sessions_per_user`, default 50: with one more, the oldest ends.
+    pub sessions_per_user: u64,
+    /// `tokens_per_user`, default 100: API tokens that are good at once; one more is refused.
+    pub tokens_per_user: u64,
+    /// `audit_days`, default 730, more than the 30 for which the database refuses to remove any: older lines are removed.
+    pub audit_kept: chrono::TimeDelta,
 }
 
 /// Section `[sip]`: what the site allows of clients' SIP settings.

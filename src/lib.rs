@@ -32,5 +32,6 @@ pub mod screen;
 mod simulation;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod tls;
 pub mod transports;

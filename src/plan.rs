@@ -14,7 +14,7 @@ mod state;
 mod ties;
 
 pub use change::{Action, Change, Kind, Plan, Sign};
-pub use check::{is_username, name_problem, rejection_problem};
+pub use check::{is_username, rejection_problem};
 pub use diff::{Manner, diff};
 pub use document::{CampaignForm, ClientForm, DidForm, Document, DocumentError, LinkForm, RejectionsForm, SellerForm};
 pub use screen::{Screening, screen};

@@ -23,10 +23,22 @@ pub struct Model {
     pub refreshed_at: ChronoDateTimeUtc,
     /// Since when nothing of the family is good any more.
     pub revoked_at: Option<ChronoDateTimeUtc>,
+    /// From where it was opened.
+    pub address: Option<String>,
 }
 
-/// No relations: aggregates are read by explicit queries.
+/// A session has its user.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// Whose it is.
+    #[sea_orm(belongs_to = "super::users::Entity", from = "Column::UserId", to = "super::users::Column::Id")]
+    User,
+}
+
+impl Related<super::users::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::User.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

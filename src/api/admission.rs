@@ -8,12 +8,15 @@ use std::time::Duration;
 use poem::{Endpoint, Request, Result};
 
 use super::State;
+use super::batches::Batches;
 use super::error::ApiError;
 use super::rates::{Buckets, Rate};
 use super::security::{self, Known};
+use super::strangers::Strangers;
 use crate::auth::throttle;
 use crate::config;
 use crate::id::UserId;
+use crate::store::tokens;
 
 /// What asks for nothing dear, and must answer however busy it is here: with a credential they count, as that is looked up.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
@@ -28,7 +31,7 @@ enum Subject {
     User(UserId),
     /// `None`: a peer without address.
     Address(Option<IpAddr>),
-    /// API tokens from an address that nobody has. Apart from the rest: what people without any token do there holds up no script.
+    /// API tokens from an address that nobody has. Apart from the rest, and no matter to right ones: they hold up no script there.
     WrongTokens(Option<IpAddr>),
 }
 
@@ -37,13 +40,17 @@ enum Subject {
 pub(super) struct Rates {
     requests: Mutex<Buckets<Subject>>,
     guesses: Mutex<Buckets<UserId>>,
+    /// API tokens from where too many were wrong.
+    doubted: Batches,
+    strangers: Mutex<Strangers>,
 }
 
 impl Rates {
     pub(super) fn new(config: &config::Api) -> Self {
         let each = Duration::from_secs(1) / config.requests_per_second.max(1);
         let requests = Buckets::new(Rate { each, burst: config.burst.max(1) });
-        Self { requests: Mutex::new(requests), guesses: Mutex::new(Buckets::new(GUESSES)) }
+        let (doubted, strangers) = (Batches::default(), Mutex::default());
+        Self { requests: Mutex::new(requests), guesses: Mutex::new(Buckets::new(GUESSES)), doubted, strangers }
     }
 
     /// Takes one guess of a seller before it is known whether it will be one: of requests at once no more learn than there are guesses.
@@ -64,6 +71,20 @@ impl Rates {
     /// Refuses whoever asked too much, without counting.
     fn is_open(&self, subject: Subject, now: Duration) -> Result<(), ApiError> {
         lock(&self.requests).left(&subject, now).map(drop).map_err(too_many_requests)
+    }
+
+    /// Warns of a peer that names others as those who ask and is not believed: where it is a proxy of ours, all who come through it are
+    /// taken for one.
+    fn tell_of_stranger(&self, request: &Request, state: &State) {
+        let Some(peer) = security::disbelieved(request, &state.config.api.trusted_proxies) else { return };
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.is_news(throttle::network(peer), state.clock.now().mono) {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For comes from a peer that is not in api.trusted_proxies and is not believed: add the peer if it is your \
+                 reverse proxy, else all who come through it count as one address"
+            );
+        }
     }
 
     fn admit(&self, subject: Subject, now: Duration) -> Result<(), ApiError> {
@@ -92,13 +113,22 @@ pub(super) async fn admit<E: Endpoint>(endpoint: Arc<E>, mut request: Request) -
     let state: State = request.data().cloned().ok_or_else(ApiError::not_found)?;
     let rates: Arc<Rates> = request.data().cloned().ok_or_else(ApiError::not_found)?;
     let address = security::client_address(&request, &state.config.api.trusted_proxies).map(throttle::network);
-    // A session is known by its signature; whether an API token is one costs a look-up, which is not to be had without end.
-    let looked_up = security::has_api_token(&request);
-    if looked_up {
-        rates.is_open(Subject::WrongTokens(address), state.clock.now().mono)?;
+    rates.tell_of_stranger(&request, &state);
+    // A session is known by its signature; whether an API token is one costs a look-up, which wrong ones are not to have without end.
+    let hash = security::api_token_hash(&request);
+    let doubt = hash.as_ref().and_then(|hash| {
+        let throttled = rates.is_open(Subject::WrongTokens(address), state.clock.now().mono).err()?;
+        Some((hash, throttled))
+    });
+    if let Some((hash, throttled)) = doubt {
+        let (db, now) = (&state.db, state.clock.now().wall);
+        let ask = |hashes| async move { tokens::good_among(db, hashes, now).await.map_err(ApiError::from) };
+        if !rates.doubted.is_known(hash, ask).await? {
+            return Err(throttled.into());
+        }
     }
     let who = Known::find(&request, &state).await;
-    if looked_up && who.principal().is_none() {
+    if hash.is_some() && who.principal().is_none() {
         rates.admit(Subject::WrongTokens(address), state.clock.now().mono)?;
     }
     if !PROBES.contains(&request.uri().path()) || security::has_credential(&request) {
@@ -117,7 +147,8 @@ mod tests {
     #[test]
     fn requests_at_once_learn_no_more_than_there_are_guesses() {
         let requests = Mutex::new(Buckets::new(Rate { each: Duration::from_secs(1), burst: 1 }));
-        let rates = Rates { requests, guesses: Mutex::new(Buckets::new(GUESSES)) };
+        let guesses = Mutex::new(Buckets::new(GUESSES));
+        let rates = Rates { requests, guesses, doubted: Batches::default(), strangers: Mutex::default() };
         let (seller, now) = (UserId(7), Duration::from_secs(100));
         let begun = (0..1000).filter(|_| rates.guess(seller, now).is_ok()).count();
         assert_eq!(begun, 20);

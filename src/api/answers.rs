@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
 
 use super::error::{ApiError, FieldError};
-use crate::plan;
+use crate::text;
 
 /// Something was made.
 #[derive(Debug, ApiResponse)]
@@ -32,8 +32,7 @@ pub(super) const IF_MATCH_ALLOWED: &str =
 
 /// Refuses a condition that the framework would leave out, as if none had been made.
 pub(super) fn refuse_odd_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut sent = headers.get_all(IF_MATCH).iter();
-    let odd = sent.next().is_some_and(|value| value.to_str().map_or(true, str::is_empty)) || sent.next().is_some();
+    let odd = headers.get(IF_MATCH).is_some_and(|value| value.to_str().map_or(true, str::is_empty));
     if odd { Err(ApiError::bad_header(IF_MATCH, IF_MATCH_ALLOWED)) } else { Ok(()) }
 }
 
@@ -48,7 +47,7 @@ pub(super) fn if_match(header: Option<&str>) -> Result<Option<i64>, ApiError> {
 
 /// Names of people and things: they go into records, logs and a SIP header.
 pub(super) fn check_name(field: &str, name: &str, errors: &mut Vec<FieldError>) {
-    if let Some(allowed) = plan::name_problem(name) {
+    if let Some(allowed) = text::name_problem(name) {
         errors.push(FieldError::new(field, "name", allowed));
     }
 }

@@ -18,6 +18,7 @@ use crate::auth::principal::{Actor, Credential, Principal};
 use crate::auth::roles::Operation;
 use crate::auth::sign_in::{self, Entered, SignInError};
 use crate::auth::{access, password};
+use crate::store::users::OwnPassword;
 use crate::store::{sessions, users};
 
 /// Sessions.
@@ -74,6 +75,8 @@ struct PasswordChange {
     /// 15 to 128 characters, any; refused when it is common, regular or holds the username.
     #[oai(validator(max_length = 512))]
     new_password: Secret,
+    /// Whether one's API tokens end as well: true where somebody else may have learnt the password. Absent: they stay.
+    revoke_tokens: Option<bool>,
 }
 
 /// Who calls, and with what.
@@ -121,7 +124,7 @@ impl Api {
         let (principal, _) = auth.may(Operation::Logout)?;
         if let Credential::Session(session) = principal.credential {
             let now = state.clock.now().wall;
-            sessions::close(&state.db, Actor::from(&principal), session, now).await?;
+            sessions::close(&state.db, Actor::from(&principal), session, Some(principal.user), now).await?;
         }
         Ok(Done::Done)
     }
@@ -142,7 +145,7 @@ impl Api {
 
     /// Change one's own password
     ///
-    /// Ends all other sessions of the user; API tokens stay. A wrong current password is 422 and counts like one at log-in.
+    /// Ends all other sessions of the user, and with `revoke_tokens` its API tokens. A wrong current password is 422 and counts like one at log-in.
     #[oai(path = "/password", method = "post", operation_id = "changePassword")]
     async fn change_password(
         &self,
@@ -151,7 +154,7 @@ impl Api {
         body: Body<PasswordChange>,
     ) -> Result<Done, ApiError> {
         let (principal, _) = auth.may(Operation::ChangePassword)?;
-        let Body(PasswordChange { current_password, new_password }) = body;
+        let Body(PasswordChange { current_password, new_password, revoke_tokens }) = body;
         let verified = require_password(&state, &principal, current_password.clone().into()).await?;
         let mut errors = Vec::new();
         check_password("new_password", new_password.expose(), &principal.username, &mut errors);
@@ -165,7 +168,9 @@ impl Api {
             Credential::Token { .. } => None,
         };
         let (actor, now) = (Actor::from(&principal), state.clock.now().wall);
-        users::change_password(&state.db, actor, principal.user, Some(&verified), &hash, session, now).await?;
+        let revoke_tokens = revoke_tokens.unwrap_or(false);
+        let new = OwnPassword { verified: Some(&verified), hash: &hash, session, revoke_tokens };
+        users::change_password(&state.db, actor, principal.user, new, now).await?;
         Ok(Done::Done)
     }
 }

@@ -10,15 +10,14 @@ use serde_json::Value;
 
 use super::bounds;
 use super::error::{ApiError, FieldError, is_full};
+use super::json::{self, PLACE_AT_MOST, Read};
 
 /// Bytes of a body.
 pub(super) const BYTES_AT_MOST: usize = 256 * 1024;
 /// Characters of a field's name: no field of ours has a longer one, and errors repeat names.
 const NAME_AT_MOST: usize = 100;
-/// Characters of a place in a body, such as `items[3].number`.
-const PLACE_AT_MOST: usize = 200;
 
-/// A request's body. A field that `T` does not have is refused, and so is U+0000 in any text.
+/// A request's body. A field that `T` does not have is refused, and so are one that is there twice, and U+0000 in any text.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -49,10 +48,13 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
 }
 
 fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
-    // Nested deeper than 128 levels is refused here.
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(format!("The body is no JSON: {error}.")))?;
+    let Read { value, twins } =
+        json::read(bytes).map_err(|error| ApiError::malformed(format!("The body is no JSON: {error}.")))?;
     refuse_long_names(&value)?;
+    if !twins.is_empty() {
+        let twice = |place| FieldError::new(place, "twice", "is there twice: send it once");
+        return Err(ApiError::invalid(twins.into_iter().map(twice).collect()));
+    }
     let mut registry = Registry::new();
     T::register(&mut registry);
     let mut errors = Vec::new();
@@ -236,6 +238,9 @@ mod tests {
             (&long, "name: must have 1000 characters at most"),
             (&many, "list: must have 1000 items at most"),
             (r#"{"name":null}"#, ""),
+            (r#"{"name":"a","name":"a"}"#, "name: is there twice"),
+            (r#"{"name":"a","inner":{"port":1,"port":2}}"#, "inner.port: is there twice"),
+            (r#"{"name":"a","unknown":[{"x":1,"x":2}]}"#, "unknown[0].x: is there twice"),
         ] {
             let (status, text) = faults(body);
             assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");

@@ -193,7 +193,6 @@ impl CampaignSettings {
     }
 
     fn merge(self, mut merge: Merge, values: &mut CampaignValues) -> Result<(), Refusal> {
-        merge.name("name", &values.name);
         merge.set("routing_strategy", self.routing_strategy, &mut values.strategy);
         merge.number("dial_timeout_seconds", self.dial_timeout_seconds, &mut values.dial_timeout_seconds);
         merge.limit("setup_budget_seconds", self.setup_budget_seconds, &mut values.setup_budget_seconds);
@@ -267,7 +266,9 @@ impl Campaigns {
             rejections: CampaignRejections::default(),
             status: Status::Active,
         };
-        new.rest.merge(Merge::default(), &mut values)?;
+        let mut merge = Merge::default();
+        merge.name("name", &values.name);
+        new.rest.merge(merge, &mut values)?;
         let made = campaigns::create(&caller.editor(state), seller, values).await?;
         Ok(Created::Made(Json(made.into())))
     }
@@ -309,7 +310,7 @@ impl Campaigns {
         let expected = answers::if_match(if_match.0.as_deref())?;
         let edit = |values: &mut CampaignValues| {
             let mut merge = Merge::default();
-            merge.set("name", patch.name, &mut values.name);
+            merge.rename("name", patch.name, &mut values.name);
             patch.rest.merge(merge, values)
         };
         Ok(Json(campaigns::change(&caller.editor(state), CampaignId(id.0), expected, edit).await?.into()))

@@ -7,8 +7,8 @@ use super::error::{ApiError, FieldError};
 use super::security::Auth;
 use crate::auth::principal::Principal;
 use crate::auth::roles::{self, Operation, Reach};
-use crate::plan;
 use crate::store::change::{Editor, Keyset, Owner, Refusal};
+use crate::text;
 
 /// A caller that may carry out an operation.
 pub(super) struct Caller {
@@ -133,9 +133,19 @@ impl Merge {
         }
     }
 
+    /// A name for people in place of another; one that stays is taken as it is, however old the rule that it was taken by.
+    pub(super) fn rename(&mut self, field: &str, given: MaybeUndefined<String>, into: &mut String) {
+        if let MaybeUndefined::Value(name) = &given
+            && name != into
+        {
+            self.name(field, name);
+        }
+        self.set(field, given, into);
+    }
+
     /// A name for people.
     pub(super) fn name(&mut self, field: &str, name: &str) {
-        if let Some(allowed) = plan::name_problem(name) {
+        if let Some(allowed) = text::name_problem(name) {
             self.wrong(field, allowed);
         }
     }

@@ -103,6 +103,7 @@ impl Clients {
             sip,
             secrets,
         };
+        merge.name("name", &values.name);
         new.rest.merge(&mut merge, &mut values);
         merge.end()?;
         let foreign = state.presence.node_with(&identifier).await;
@@ -155,7 +156,7 @@ impl Clients {
         };
         let edit = |values: &mut ClientValues| {
             let mut merge = Merge::default();
-            merge.set("name", patch.name, &mut values.name);
+            merge.rename("name", patch.name, &mut values.name);
             match patch.sip {
                 MaybeUndefined::Undefined => {}
                 MaybeUndefined::Null => merge.wrong("sip", "cannot be null"),

@@ -136,6 +136,13 @@ impl ApiError {
         Self { errors, ..Self::malformed(format!("{name}: {allowed}.")) }
     }
 
+    /// 415: it would have to be unpacked.
+    pub(super) fn packed() -> Self {
+        let detail = "The body is packed: send it as it is, without Content-Encoding.";
+        let errors = vec![FieldError::new("Content-Encoding", "content_encoding", "use identity, or leave it out")];
+        Self { errors, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", detail) }
+    }
+
     /// 422 with a word of its own.
     pub(super) fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)

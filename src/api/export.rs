@@ -13,11 +13,11 @@ use tokio::time::Sleep;
 
 use super::State;
 use super::calls::viewer;
+use super::cells::harmless;
 use super::render::{Call, Viewer};
 use super::visits::Visit;
 use crate::auth::principal::Principal;
 use crate::cdr::record::CallRecord;
-use crate::routing::number::is_e164;
 use crate::store::StoreError;
 use crate::store::calls::{self, Filter};
 
@@ -121,10 +121,13 @@ fn last_line(rows: usize, format: Format) -> io::Result<Vec<u8>> {
     }
 }
 
-fn record(cells: impl IntoIterator<Item: AsRef<[u8]>>) -> io::Result<Vec<u8>> {
+fn record(cells: impl IntoIterator<Item: AsRef<str>>) -> io::Result<Vec<u8>> {
     // RFC 4180.
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(cells).map_err(io::Error::other)?;
+    for cell in cells {
+        writer.write_field(harmless(cell.as_ref()).as_bytes()).map_err(io::Error::other)?;
+    }
+    writer.write_record(None::<&[u8]>).map_err(io::Error::other)?;
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
@@ -169,20 +172,20 @@ fn cells(call: &Call) -> [String; 27] {
         call.ended_at.to_rfc3339(),
         or_empty(call.ended_after.map(|at| at.to_rfc3339())),
         or_empty(call.ended_before.map(|at| at.to_rfc3339())),
-        number(&call.did),
-        call.caller.as_deref().map_or_else(String::new, number),
-        call.caller_name.as_deref().map_or_else(String::new, text),
+        call.did.clone(),
+        or_empty(call.caller.as_deref()),
+        or_empty(call.caller_name.as_deref()),
         call.caller_presentation.clone(),
         or_empty(call.seller_id),
-        call.seller_name.as_deref().map_or_else(String::new, text),
+        or_empty(call.seller_name.as_deref()),
         or_empty(call.campaign_id),
-        call.campaign_name.as_deref().map_or_else(String::new, text),
+        or_empty(call.campaign_name.as_deref()),
         or_empty(call.link_id),
         or_empty(client.map(|client| client.id)),
-        client.and_then(|client| client.name.as_deref()).map_or_else(String::new, text),
+        or_empty(client.and_then(|client| client.name.as_deref())),
         call.ring_ms.to_string(),
         call.talk_ms.to_string(),
-        text(&call.ending),
+        call.ending.clone(),
         call.hung_up_by.clone(),
         call.dialstatus.clone(),
         or_empty(call.sip_code),
@@ -196,33 +199,14 @@ fn or_empty(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// A number in E.164 is what it is; anything else that was dialled is text.
-fn number(given: &str) -> String {
-    if is_e164(given) { given.to_owned() } else { text(given) }
-}
-
-/// Text that no spreadsheet takes for a formula: callers choose their names.
-fn text(given: &str) -> String {
-    if given.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{given}") } else { given.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
-        for hostile in ["=HYPERLINK(\"http://x\")", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "+44 20 7123 4567"] {
-            assert_eq!(number(hostile), format!("'{hostile}"));
-        }
-        for harmless in ["+442071234567", "Ann", "", "a=b", "'x"] {
-            assert_eq!(number(harmless), harmless);
-        }
-    }
-
-    #[test]
-    fn quotes_commas_and_line_ends_stay_in_their_cell() {
-        let written = record(["a\"b", "c,d", "e\r\nf"]).expect("written");
-        assert_eq!(String::from_utf8(written).expect("text"), "\"a\"\"b\",\"c,d\",\"e\r\nf\"\r\n");
+    fn quotes_commas_and_line_ends_stay_in_their_cell_and_every_cell_is_harmless() {
+        let written = record(["a\"b", "c,d", "e\r\nf", "=1", "x;=2"]).expect("written");
+        let expected = "\"a\"\"b\",\"c,d\",\"e\r\nf\",'=1,x;'=2\r\n";
+        assert_eq!(String::from_utf8(written).expect("text"), expected);
     }
 }

@@ -91,7 +91,7 @@ impl Internal {
     /// For sites that move their DIDs over one by one: the AGI script of the old dialplan (`asterisk/legacy/log_call.agi`) posts each call
     /// when it is over. One record is written for each `(node, uniqueid)`; a repeat is answered 200 with the same body. A call that
     /// CapConduit handled has its own record and is not logged again.
-    /// A field that cannot be read (a time of zeros, a cause that is none, a name that is no UTF-8) never costs the call: it is logged without
+    /// A field that cannot be read (a time of zeros, a cause that is none, a name that is no UTF-8, a field that is there twice) never costs the call: it is logged without
     /// that field, which `unreadable_fields` names. Only a report that says nothing at all is refused.
     /// Ids are those of the old platform and are found by `legacy_id`; those that are unknown are noted in the record, and an unknown link
     /// counts nowhere. A call counts against its link's total by `dialstatus` and the link's `count_on`, `answered` at first: the old

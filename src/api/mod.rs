@@ -4,11 +4,13 @@ mod admission;
 mod answers;
 mod audit;
 mod auth;
+mod batches;
 mod body;
 mod bounds;
 mod call_filter;
 mod calls;
 mod campaigns;
+mod cells;
 mod changes;
 mod clients;
 mod cors;
@@ -23,6 +25,7 @@ mod headers;
 mod health;
 mod idempotency;
 mod internal;
+mod json;
 mod legacy_ids;
 mod links;
 mod live;
@@ -38,7 +41,10 @@ mod rights;
 mod route;
 mod secret;
 mod security;
+mod sessions;
+mod strangers;
 mod tokens;
+mod twice;
 mod users;
 mod versions;
 mod visits;
@@ -140,7 +146,7 @@ fn document(role: Option<Role>) -> serde_json::Value {
 enum Tag {
     /// For load balancers and monitoring; no authentication.
     Health,
-    /// Log-in, one's own password, API tokens.
+    /// Log-in, sessions, one's own password, API tokens.
     Auth,
     /// People who sign in, and sellers. Admins only.
     Users,
@@ -172,13 +178,16 @@ type Routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::A
 type Traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api, nodes::Nodes);
 /// What moving over from the old platform needs.
 type Legacy = (legacy_ids::LegacyIds, internal::Internal);
-type Nouns = (health::Health, auth::Api, tokens::Api, users::Api, Routing, Traffic, Legacy);
+/// Who may ask.
+type People = (auth::Api, sessions::Api, tokens::Api, users::Api);
+type Nouns = (health::Health, People, Routing, Traffic, Legacy);
 
 fn nouns() -> Nouns {
     let routing = (clients::Clients, dids::Dids, campaigns::Campaigns, readiness::Api, links::Links);
     let traffic = (calls::Api, live::Api, events::Api, route::Api, audit::Api, nodes::Nodes);
     let legacy = (legacy_ids::LegacyIds, internal::Internal);
-    (health::Health, auth::Api, tokens::Api, users::Api, routing, traffic, legacy)
+    let people = (auth::Api, sessions::Api, tokens::Api, users::Api);
+    (health::Health, people, routing, traffic, legacy)
 }
 
 fn service() -> OpenApiService<operations::Guarded<Nouns>, ()> {
@@ -238,6 +247,7 @@ fn routes(state: State) -> impl Endpoint {
         .nest("/", service)
         .around(readable)
         .around(admission::admit)
+        .around(twice::refuse)
         .around(headers::guard)
         .around(cors::allow)
         .data(rates)

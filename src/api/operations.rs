@@ -13,7 +13,7 @@ use poem_openapi::{OpenApi, OperationId};
 
 use super::error::ApiError;
 use super::security::Known;
-use super::{State, answers, body, bounds, guesses, idempotency, rights, versions};
+use super::{State, answers, body, bounds, guesses, idempotency, rights, twice, versions};
 use crate::auth::roles::Operation;
 
 /// How long a body may take to arrive, whole.
@@ -149,6 +149,7 @@ impl Watched {
         // Before the body is read: what is wrong with it is nothing to whoever may not send it.
         self.may(&request)?;
         answers::refuse_odd_if_match(request.headers())?;
+        twice::packed(request.headers())?;
         let body = received(request.take_body()).await?;
         let waited = !body.as_ref().is_empty();
         let given = rights::given(body.as_ref());

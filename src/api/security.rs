@@ -23,6 +23,7 @@ const BEARER: &str = "AccessToken";
 const KEY: &str = "ApiKey";
 const KEY_HEADER: &str = "X-API-Key";
 const AUTHORIZATION: &str = "Authorization";
+const FORWARDED_FOR: &str = "X-Forwarded-For";
 
 /// A caller who is known. What it may do is asked with [`Auth::may`], which every handler does first.
 #[derive(Debug)]
@@ -142,9 +143,10 @@ fn known(account: Account, credential: Credential, address: Option<IpAddr>) -> P
     }
 }
 
-/// Whether a text that can be an API token was sent: whether it is one, only the database knows.
-pub(super) fn has_api_token(request: &Request) -> bool {
-    request.header(KEY_HEADER).is_some_and(secrets::is_api_token)
+/// What is looked up of a text that can be an API token, where one was sent: whether it is one, only the database knows.
+pub(super) fn api_token_hash(request: &Request) -> Option<String> {
+    let token = request.header(KEY_HEADER).filter(|token| secrets::is_api_token(token))?;
+    Some(secrets::hash(&SecretString::from(token)))
 }
 
 /// Whether a credential was sent, whatever it is.
@@ -157,19 +159,31 @@ pub(super) fn bearer(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
+/// The peer, where it says for whom it asks and is no trusted proxy.
+pub(super) fn disbelieved(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
+    let Addr::SocketAddr(peer) = request.remote_addr().0 else { return None };
+    let peer = peer.ip().to_canonical();
+    let strange = request.headers().contains_key(FORWARDED_FOR) && !is_trusted(peer, trusted);
+    strange.then_some(peer)
+}
+
 /// Who the client is: the peer, or while that is a trusted proxy the address it was given, from the last to the first.
 pub(super) fn client_address(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
     let Addr::SocketAddr(peer) = request.remote_addr().0 else { return None };
     // A value that is no text still stands for an address: left out, what was made up before it would be believed.
-    let forwarded = request.headers().get_all("X-Forwarded-For").iter();
+    let forwarded = request.headers().get_all(FORWARDED_FOR).iter();
     let forwarded: Vec<_> = forwarded.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     Some(behind_proxies(peer.ip().to_canonical(), &forwarded.join(","), trusted))
+}
+
+fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
 }
 
 fn behind_proxies(peer: IpAddr, forwarded: &str, trusted: &[Network]) -> IpAddr {
     let mut client = peer;
     for given in forwarded.rsplit(',') {
-        if !trusted.iter().any(|network| network.contains(client)) {
+        if !is_trusted(client, trusted) {
             break;
         }
         // What is no address was made up before the last trusted proxy.

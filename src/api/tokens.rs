@@ -20,7 +20,7 @@ use crate::auth::principal::{Actor, Principal};
 use crate::auth::roles::{Operation, Reach};
 use crate::auth::secrets;
 use crate::id::UserId;
-use crate::store::tokens::{self, NewToken};
+use crate::store::tokens::{self, NewToken, TokenError};
 
 /// API tokens.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ struct NewlyMade {
 impl Api {
     /// Make an API token
     ///
-    /// For scripts: sent as `X-API-Key`. It has its owner's role, and never manages users, tokens or passwords.
+    /// For scripts: sent as `X-API-Key`. It has its owner's role, and never manages users, tokens or passwords. 409 `too_many_tokens`
+    /// where the user has as many that are good as the site allows (`auth.tokens_per_user`, 100 unless configured).
     #[oai(path = "/", method = "post", operation_id = "createToken")]
     async fn create(
         &self,
@@ -94,7 +95,8 @@ impl Api {
         let secret = secrets::api_token();
         let hash = secrets::hash(&secret);
         let new = NewToken { user: principal.user, name, hash, scope: scope.into(), expires_at };
-        let token = tokens::create(&state.db, Actor::from(&principal), new, now).await?;
+        let at_most = state.config.auth.tokens_per_user;
+        let token = tokens::create(&state.db, Actor::from(&principal), new, at_most, now).await?;
         let made = NewlyMade { token: token.into(), secret: Some(secret.expose_secret().to_owned().into()) };
         Ok(Created::Made(Json(made)))
     }
@@ -146,6 +148,18 @@ impl From<tokens::Token> for Token {
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::TooMany(has) => {
+                let detail = format!("You have {has} API tokens that are good, and no more are allowed: revoke one.");
+                Self::conflict("too_many_tokens", detail)
+            }
+            TokenError::Store(error) => error.into(),
         }
     }
 }

@@ -80,6 +80,8 @@ struct UserPatch {
     /// 15 to 128 characters; ends the user's sessions, and the user must change it at the next log-in.
     #[oai(validator(max_length = 512))]
     password: Option<Secret>,
+    /// With `password`: whether the user's API tokens end as well. Absent: they stay.
+    revoke_tokens: Option<bool>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/users", tag = "Tag::Users")]
@@ -182,6 +184,7 @@ impl Api {
             role: patch.role.map(Into::into),
             status: patch.status.map(Into::into),
             password_hash,
+            revoke_tokens: patch.revoke_tokens.unwrap_or(false),
             stop_routing: patch.stop_routing,
             if_version,
         };
@@ -193,11 +196,14 @@ impl Api {
 impl UserPatch {
     fn check(&self, account: &Account) -> Result<(), ApiError> {
         let mut errors = Vec::new();
-        if let Some(name) = &self.name {
+        if let Some(name) = self.name.as_ref().filter(|name| **name != account.name) {
             check_name("name", name, &mut errors);
         }
         if let Some(password) = &self.password {
             check_password("password", password.expose(), &account.username, &mut errors);
+        }
+        if self.revoke_tokens.is_some() && self.password.is_none() {
+            errors.push(FieldError::new("revoke_tokens", "not_now", "belongs to a new password"));
         }
         let disables = self.status == Some(UserStatus::Disabled) && account.status == plan::UserStatus::Active;
         let disables_seller = disables && account.role == roles::Role::Seller;

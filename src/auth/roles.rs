@@ -77,6 +77,10 @@ operations! {
     GetMe = "getMe": look by token, [Own, Own, Own];
     /// `POST /auth/password`
     ChangePassword = "changePassword": change by person, [Own, Own, Own];
+    /// `GET /auth/sessions`
+    ListSessions = "listSessions": look by person, [All, Own, Own];
+    /// `DELETE /auth/sessions/{session_id}`
+    CloseSession = "closeSession": change by person, [All, Own, Own];
     /// `GET /auth/tokens`
     ListTokens = "listTokens": look by person, [All, Own, Own];
     /// `POST /auth/tokens`
@@ -250,10 +254,10 @@ const fn settable(operation: Operation) -> &'static [Settable] {
     const CLIENT: &[&str] =
         &["name", "access", "contact", "max_concurrency", "send_headers", "sip", "status", "time_zone"];
     match operation {
-        Operation::ChangePassword => &[(&["current_password", "new_password"], EVERYBODY)],
+        Operation::ChangePassword => &[(&["current_password", "new_password", "revoke_tokens"], EVERYBODY)],
         Operation::CreateToken => &[(&["name", "expires_at", "scope"], EVERYBODY)],
         Operation::CreateUser => &[(&["name", "password", "role", "username"], ADMINS)],
-        Operation::UpdateUser => &[(&["name", "password", "role", "status", "stop_routing"], ADMINS)],
+        Operation::UpdateUser => &[(&["name", "password", "revoke_tokens", "role", "status", "stop_routing"], ADMINS)],
         Operation::CreateClient => {
             &[(CLIENT, ADMINS_AND_STAFF), (&["client_identifier"], ADMINS_AND_STAFF), (&["mask_name"], ADMINS)]
         }
@@ -351,9 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_never_touch_users_tokens_or_passwords() {
+    fn tokens_never_touch_users_sessions_tokens_or_passwords() {
         for operation in Operation::ALL {
-            let touches = ["User", "Token", "Password"].iter().any(|word| operation.id().contains(word));
+            let touches = ["User", "Token", "Password", "Session"].iter().any(|word| operation.id().contains(word));
             assert!(!(touches && operation.for_tokens()), "{operation}");
         }
     }

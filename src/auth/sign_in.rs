@@ -11,6 +11,7 @@ use super::hasher::HashError;
 use super::principal::Actor;
 use super::secrets::{self, Family};
 use crate::clock::Now;
+use crate::id::UserId;
 use crate::plan::UserStatus;
 use crate::store::sessions::{self, NewSession, Refresh};
 use crate::store::users::{self, Account};
@@ -69,7 +70,7 @@ pub async fn sign_in(
     let user = account.as_ref().map(|account| account.id);
     let account = account.filter(|account| right && account.status == UserStatus::Active);
     let Some((account, verified)) = account.zip(hash) else {
-        sessions::note_refusal(db, user, address, now.wall).await?;
+        note_refusal(db, authority, user, address, now).await?;
         return Err(SignInError::Refused);
     };
     let family = Family::new();
@@ -82,15 +83,29 @@ pub async fn sign_in(
         family_hash: family.hash(),
         created_at: now.wall,
         expires_at: now.wall + SESSION_LIFE,
+        address,
     };
     let actor = Actor::Claimed { user: Some(account.id), username: &account.username, address };
-    if !sessions::open(db, actor, session).await? {
-        sessions::note_refusal(db, user, address, now.wall).await?;
+    if !sessions::open(db, actor, session, authority.sessions_per_user).await? {
+        note_refusal(db, authority, user, address, now).await?;
         return Err(SignInError::Refused);
     }
     authority.succeed(&counted, now.mono);
     let access_token = authority.key.sign(family.session, now.wall)?;
     Ok(Entered { account, access_token, refresh_token })
+}
+
+async fn note_refusal(
+    db: &Db,
+    authority: &Authority,
+    user: Option<UserId>,
+    address: Option<IpAddr>,
+    now: Now,
+) -> Result<(), StoreError> {
+    match authority.note_refusal(now.mono) {
+        Some(unnoted) => sessions::note_refusal(db, user, address, unnoted, now.wall).await,
+        None => Ok(()),
+    }
 }
 
 /// Hands out new tokens for a refresh token, which is good no more; one that was used before ends its session.

@@ -16,6 +16,8 @@ struct Rate {
 const ACCOUNT_FROM_ADDRESS: Rate = Rate { burst: 5, each: Duration::from_secs(20) };
 const ADDRESS: Rate = Rate { burst: 30, each: Duration::from_secs(3) };
 const ACCOUNT: Rate = Rate { burst: 50, each: Duration::from_secs(10) };
+/// Refused log-ins that the audit has a line of: whoever guesses must not fill the database.
+const NOTED: Rate = Rate { burst: 1000, each: Duration::from_secs(10) };
 /// Above this many entries those that hold nobody up are forgotten.
 const TIDY_ABOVE: usize = 10_000;
 /// How long an address is known as one from which an account was entered.
@@ -31,6 +33,10 @@ pub struct Throttle {
     forgiven_at: HashMap<Key, Duration>,
     /// Until when an account is known at an address.
     known_until: HashMap<Key, Duration>,
+    /// When all refusals that were noted will count no more.
+    noted_until: Duration,
+    /// Refusals since the last one that was noted.
+    unnoted: u64,
 }
 
 /// A try that was let through, to be forgiven if its password is right.
@@ -71,6 +77,17 @@ impl Throttle {
             }
         }
         self.known_until.insert(right.pair, now + KNOWN_FOR);
+    }
+
+    /// Counts a refusal. Where the audit is to have a line of it: how many there were since the last line that have none.
+    pub fn note(&mut self, now: Duration) -> Option<u64> {
+        let begun = self.noted_until.max(now);
+        if begun > now + NOTED.each * (NOTED.burst - 1) {
+            self.unnoted += 1;
+            return None;
+        }
+        self.noted_until = begun + NOTED.each;
+        Some(std::mem::take(&mut self.unnoted))
     }
 
     fn wait(&self, key: Key, rate: Rate, now: Duration) -> Option<Duration> {
@@ -126,6 +143,18 @@ mod tests {
         assert!(throttle.begin("ann", address(2), at(0)).is_ok(), "another address");
         assert!(throttle.begin("ann", address(1), at(20)).is_ok(), "never for good");
         assert!(throttle.begin("ann", address(1), at(20)).is_err());
+    }
+
+    #[test]
+    fn the_audit_has_a_line_of_so_many_refusals_and_the_number_of_the_others() {
+        let mut throttle = Throttle::default();
+        let noted = (0..5000).filter(|_| throttle.note(at(0)).is_some()).count();
+        assert_eq!(noted, 1000);
+        assert_eq!(throttle.note(at(9)), None);
+        assert_eq!(throttle.note(at(10)), Some(4001));
+        assert_eq!(throttle.note(at(10)), None);
+        assert_eq!(throttle.note(at(20)), Some(1));
+        assert_eq!(throttle.note(at(1_000_000)), Some(0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! PURE: columns of text.
 
+use crate::text::is_invisible;
+
 /// On which side of its column a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -35,12 +37,17 @@ pub(crate) fn render(columns: &[(&str, Align, usize)], rows: Vec<Vec<String>>) -
 
 /// `text` without what could steer the terminal: callers choose some of it.
 pub(crate) fn safe(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+    text.replace(steers, "\u{fffd}")
 }
 
 /// As [`safe`], but lines stay lines.
 pub(crate) fn lines(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+    text.replace(|c: char| steers(c) && c != '\n', "\u{fffd}")
+}
+
+/// Controls, and what is not seen or turns the line around: names that were stored before the rule may have it.
+fn steers(character: char) -> bool {
+    character.is_control() || is_invisible(character)
 }
 
 fn cut(text: &str, limit: usize) -> String {

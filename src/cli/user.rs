@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::plan::{UserStatus, is_username};
 use crate::store::Db;
 use crate::store::users::{self, Account, Changes, NewUser, UserError};
+use crate::text::name_problem;
 
 const ACTOR: Actor<'static> = Actor::System("cli");
 
@@ -39,6 +40,9 @@ pub(super) enum UserCommand {
         /// Read the password from standard input (one line) instead of making one.
         #[arg(long)]
         password_stdin: bool,
+        /// End its API tokens as well.
+        #[arg(long)]
+        revoke_tokens: bool,
     },
     /// Keep a user from signing in; its sessions end at once.
     #[command(group = clap::ArgGroup::new("routing").args(["stop_routing", "keep_routing"]))]
@@ -61,13 +65,17 @@ pub(super) async fn run(db: &Db, command: UserCommand) -> anyhow::Result<String>
             if !is_username(&username) {
                 bail!("USERNAME = {username:?} is not allowed: use 1 to 64 of a-z 0-9 . _ -");
             }
+            if let Some((name, allowed)) = name.as_ref().and_then(|name| Some((name, name_problem(name)?))) {
+                bail!("--name = {name:?} is not allowed: {allowed}");
+            }
             let chosen = choose(password_stdin, &username)?;
             add(db, username, role, name, chosen).await
         }
-        UserCommand::Password { username, password_stdin } => {
+        UserCommand::Password { username, password_stdin, revoke_tokens } => {
             let account = find(db, &username).await?;
             let chosen = choose(password_stdin, &username)?;
-            let changes = Changes { password_hash: Some(hasher::hash(&chosen.password)?), ..Changes::default() };
+            let password_hash = Some(hasher::hash(&chosen.password)?);
+            let changes = Changes { password_hash, revoke_tokens, ..Changes::default() };
             update(db, &account, changes).await?;
             Ok(format!("user {username} has a new password{}\n", chosen.told()))
         }

@@ -159,8 +159,11 @@ fn read_auth(mut section: Section<'_>) -> Auth {
     if let Some(Err(allowed)) = admin_password.as_ref().map(|it| password::check(it.expose_secret(), &admin_username)) {
         section.fault("admin_password", format!("is not allowed (not shown: secret): {allowed}"));
     }
+    let sessions_per_user = section.whole("sessions_per_user", 50, 1..=1000).into();
+    let tokens_per_user = section.whole("tokens_per_user", 100, 1..=10_000).into();
+    let audit_kept = chrono::TimeDelta::days(section.whole("audit_days", 730, 31..=36_500).into());
     section.finish();
-    Auth { key, admin_username, admin_password }
+    Auth { key, admin_username, admin_password, sessions_per_user, tokens_per_user, audit_kept }
 }
 
 fn read_sip(mut section: Section<'_>) -> Sip {

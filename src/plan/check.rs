@@ -11,6 +11,7 @@ use crate::config::REJECTION_CODES;
 use crate::realtime::{Given, Secrets, reserved};
 use crate::routing::number::written::{self, Number};
 use crate::routing::snapshot::{CampaignRejections, ClientIdentifier, CountOn, Status};
+use crate::text::name_form_problem;
 
 /// Which numbers a field takes, and how a person is told.
 struct Range {
@@ -128,9 +129,9 @@ impl Checker {
         Some(given.clone())
     }
 
-    /// Names go into records, logs, tables and a SIP header.
+    /// The form of a name; characters that are not seen are looked for where what is stored is known (`screen`).
     fn name(&mut self, path: &str, field: &str, name: &str) {
-        if let Some(allowed) = name_problem(name) {
+        if let Some(allowed) = name_form_problem(name) {
             self.report(&format!("{path}.{field}"), format_args!("{name:?} is not allowed: {allowed}"));
         }
     }
@@ -392,14 +393,6 @@ impl Checker {
             }
         }
     }
-}
-
-/// What is allowed, when a name is not.
-#[must_use]
-pub fn name_problem(name: &str) -> Option<&'static str> {
-    let length = name.chars().count();
-    let sound = (1..=100).contains(&length) && name.trim() == name && !name.chars().any(char::is_control);
-    (!sound).then_some("use 1 to 100 characters, none of them a control character, no space at either end")
 }
 
 /// What is allowed, when a SIP status for callers who reach nobody is not.

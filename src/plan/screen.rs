@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Problems;
-use super::state::{Client, Current, State};
+use super::state::{Client, Current, Seller, State};
 use crate::realtime::{Policy, overlaps};
 use crate::routing::snapshot::Status;
+use crate::text::hidden_problem;
 
 /// What clients' SIP settings are judged by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct Screening {
     pub hosts: BTreeMap<String, String>,
 }
 
-/// Judges clients that are new or whose SIP settings change: what is stored already is watched elsewhere, and must not keep a document
-/// from being applied. Without `prune` the stored ones that the document does not name are there as well.
+/// Judges names that are new or change, and clients that are new or whose SIP settings change: what is stored already is watched
+/// elsewhere, or older than the rule, and must not keep a document from being applied. Without `prune` the stored ones that the document does not name are there as well.
 ///
 /// # Errors
 /// Everything that is not allowed, by its path.
@@ -27,7 +28,7 @@ pub fn screen(current: &Current, wanted: &State, screening: &Screening, prune: b
         stored.filter(|client| client.status != Status::Archived)
     };
     let changes = |key: &String, client: &Client| stored(key).is_none_or(|stored| stored.sip != client.sip);
-    let mut problems = Vec::new();
+    let mut problems = hidden_characters(current, wanted);
     for (key, client) in &wanted.clients {
         let mut report = |field: &str, problem: &str| {
             problems.push(format!("clients[{:?}].sip.{field}: {problem}", client.identifier.as_str()));
@@ -56,4 +57,80 @@ pub fn screen(current: &Current, wanted: &State, screening: &Screening, prune: b
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// New names and texts with characters that are not seen.
+fn hidden_characters(current: &Current, wanted: &State) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut judge = |path: String, new: &str, stored: Option<&str>| {
+        if stored != Some(new)
+            && let Some(problem) = hidden_problem(new)
+        {
+            problems.push(format!("{path}: {new:?} is not allowed: {problem}"));
+        }
+    };
+    for (username, Seller { name, .. }) in &wanted.sellers {
+        let stored = current.sellers.get(username).map(|stored| stored.value.name.as_str());
+        judge(format!("sellers[{username:?}].name"), name, stored);
+    }
+    for (key, client) in &wanted.clients {
+        let stored = current.clients.get(key).map(|stored| &stored.value);
+        let path = |field| format!("clients[{:?}].{field}", client.identifier.as_str());
+        judge(path("name"), &client.name, stored.map(|stored| stored.name.as_str()));
+        if let Some(alias) = &client.mask_name {
+            judge(path("mask_name"), alias, stored.and_then(|stored| stored.mask_name.as_deref()));
+        }
+        if let Some(contact) = &client.contact {
+            judge(path("contact"), contact, stored.and_then(|stored| stored.contact.as_deref()));
+        }
+    }
+    for (seller, name) in wanted.campaigns.keys() {
+        let known = current.campaigns.contains_key(&(seller.clone(), name.clone()));
+        judge(format!("campaigns[{name:?}].name"), name, known.then_some(name.as_str()));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Document, Stored, StoredCampaign};
+
+    const DOCUMENT: &str = "[[sellers]]\nusername = \"ann\"\nname = \"A\u{202e}nn\"\n\
+        [[clients]]\nidentifier = \"north\"\nname = \"N\u{200b}orth\"\nmask_name = \"N\u{2060}\"\ncontact = \"Bo\u{feff}\"\n\
+        [clients.sip]\nhost = \"203.0.113.7\"\n\
+        [[campaigns]]\nseller = \"ann\"\nname = \"S\u{2028}olar\"\nrouting_strategy = \"priority\"\n";
+
+    #[test]
+    fn hidden_characters_are_refused_in_what_is_new_and_stay_in_what_is_stored() {
+        let wanted = Document::parse(DOCUMENT).expect("a document").check().expect("its form is sound");
+        let screening = Screening::default();
+        let Problems(told) = screen(&Current::default(), &wanted, &screening, false).expect_err("all is new");
+        for (path, number) in [
+            ("sellers[\"ann\"].name", "U+202E"),
+            ("clients[\"north\"].name", "U+200B"),
+            ("clients[\"north\"].mask_name", "U+2060"),
+            ("clients[\"north\"].contact", "U+FEFF"),
+            ("campaigns[\"S\\u{2028}olar\"].name", "U+2028"),
+        ] {
+            assert!(told.iter().any(|line| line.starts_with(path) && line.contains(number)), "{path}: {told:#?}");
+        }
+        assert_eq!(told.len(), 5, "{told:#?}");
+        let mut current = Current::default();
+        for (username, seller) in &wanted.sellers {
+            current.sellers.insert(username.clone(), stored(seller.clone()));
+        }
+        for (key, client) in &wanted.clients {
+            current.clients.insert(key.clone(), stored(client.clone()));
+        }
+        for (key, (campaign, _)) in &wanted.campaigns {
+            let links = BTreeMap::new();
+            current.campaigns.insert(key.clone(), StoredCampaign { campaign: stored(campaign.clone()), links });
+        }
+        screen(&current, &wanted, &screening, false).expect("nothing of it is new");
+    }
+
+    fn stored<T>(value: T) -> Stored<T> {
+        Stored { id: 1, referenced: false, value }
+    }
 }

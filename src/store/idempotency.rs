@@ -81,16 +81,8 @@ pub async fn claim(db: &Db, keyed: &Keyed, now: DateTime<Utc>) -> Result<Claim, 
     Ok(Claim::Running)
 }
 
-/// Forgets the keys that are good no more; how many there were.
-///
-/// # Errors
-/// When the database cannot do it.
-pub async fn prune(db: &Db, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    Ok(Entity::delete_many().filter(old(now)).exec(&db.connection).await?.rows_affected)
-}
-
 /// Good no more. A key that was taken over late may be old while its run is live.
-fn old(now: DateTime<Utc>) -> Expr {
+pub(super) fn old(now: DateTime<Utc>) -> Expr {
     Column::CreatedAt.lte(now - KEPT).and(Column::Status.is_not_null().or(Column::LeasedUntil.lte(now)))
 }
 

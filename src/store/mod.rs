@@ -18,6 +18,7 @@ mod numbers;
 pub mod plan;
 pub mod realtime;
 pub mod records;
+pub mod retention;
 mod sentence;
 pub mod server;
 pub mod sessions;

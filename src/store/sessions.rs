@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use entity::{sessions, users};
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use uuid::Uuid;
@@ -46,27 +46,50 @@ pub struct NewSession {
     pub created_at: DateTime<Utc>,
     /// Absolute end.
     pub expires_at: DateTime<Utc>,
+    /// From where.
+    pub address: Option<IpAddr>,
 }
 
-/// Opens a session and notes the log-in. Sessions that ended are forgotten on the occasion. False, and nothing is done, when the
-/// user is not active or has another password by now: the log-in came too late.
+/// A session as it is shown: without any hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Row id; no secret.
+    pub id: Uuid,
+    /// Username of whose it is.
+    pub username: String,
+    /// From where it was opened; `None` where that was not noted.
+    pub address: Option<String>,
+    /// Log-in.
+    pub created_at: DateTime<Utc>,
+    /// Log-in, or the last refresh.
+    pub refreshed_at: DateTime<Utc>,
+    /// Absolute end.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Place of a session in the list.
+pub type Key = (DateTime<Utc>, Uuid);
+
+/// Opens a session and notes the log-in; where the user would have more than `at_most`, its oldest end. False, and nothing is done, when
+/// the user is not active or has another password by now: the log-in came too late.
 ///
 /// # Errors
 /// When the database cannot do it.
-pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<bool, StoreError> {
+pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession, at_most: u64) -> Result<bool, StoreError> {
     let transaction = db.write().await?;
     let now = session.created_at;
-    // Locked, so that a change of the password or status comes before this, and is seen, or after it, and ends the session.
+    // Locked, so that a change of the password or status comes before this, and is seen, or after it, and ends the session; and so that
+    // of log-ins at once each counts the others' sessions.
     let entitled = users::Entity::find_by_id(session.user.0)
         .filter(users::Column::PasswordHash.eq(session.verified.expose_secret()))
         .filter(users::Column::Status.eq(UserStatus::Active.as_str()))
-        .lock_shared()
+        .lock(LockType::NoKeyUpdate)
         .one(&transaction)
         .await?;
     if entitled.is_none() {
         return Ok(false);
     }
-    sessions::Entity::delete_many().filter(sessions::Column::ExpiresAt.lt(now)).exec(&transaction).await?;
+    end_oldest(&transaction, actor, session.user, at_most.saturating_sub(1), now).await?;
     let object = Object::new("session", session.id);
     let row = sessions::ActiveModel {
         id: Set(session.id),
@@ -77,6 +100,7 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<bool
         expires_at: Set(session.expires_at),
         refreshed_at: Set(now),
         revoked_at: Set(None),
+        address: Set(session.address.map(|address| address.to_string())),
     };
     sessions::Entity::insert(row).exec_without_returning(&transaction).await?;
     let after = json!({ "expires_at": session.expires_at });
@@ -85,7 +109,62 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession) -> Result<bool
     Ok(true)
 }
 
-/// Notes that somebody tried to log in as `user` (`None`: as nobody there is; the name is not kept, it may be a password) and was refused.
+/// Ends the oldest sessions of a user but `kept`.
+async fn end_oldest(
+    transaction: &impl ConnectionTrait,
+    actor: Actor<'_>,
+    user: UserId,
+    kept: u64,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let living = sessions::Entity::find().filter(sessions::Column::UserId.eq(user.0)).filter(alive(now));
+    let newest_first =
+        living.order_by_desc(sessions::Column::CreatedAt).order_by_desc(sessions::Column::Id).select_only();
+    let ids: Vec<Uuid> = newest_first.column(sessions::Column::Id).into_tuple().all(transaction).await?;
+    for id in ids.into_iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)) {
+        end(transaction, sessions::Column::Id.eq(id), now).await?;
+        let because = Some(json!({ "because": "sessions_per_user" }));
+        audit::write(transaction, now, actor, "session.close", Object::new("session", id), None, because).await?;
+    }
+    Ok(())
+}
+
+/// Sessions that live, newest first: of one user, or of all.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(
+    db: &Db,
+    of: Option<UserId>,
+    before: Option<Key>,
+    limit: u64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Session>, StoreError> {
+    use sessions::Column as C;
+    let rows = sessions::Entity::find()
+        .filter(alive(now))
+        .find_also_related(users::Entity)
+        .apply_if(of, |query, user| query.filter(C::UserId.eq(user.0)))
+        .apply_if(before, |query, (at, id)| query.filter(C::CreatedAt.lt(at).or(C::CreatedAt.eq(at).and(C::Id.lt(id)))))
+        .order_by_desc(C::CreatedAt)
+        .order_by_desc(C::Id)
+        .limit(limit)
+        .all(&db.connection)
+        .await?;
+    let shown = |(row, user): (sessions::Model, Option<users::Model>)| Session {
+        id: row.id,
+        // A foreign key sees to it that it is there.
+        username: user.map(|user| user.username).unwrap_or_default(),
+        address: row.address,
+        created_at: row.created_at,
+        refreshed_at: row.refreshed_at,
+        expires_at: row.expires_at,
+    };
+    Ok(rows.into_iter().map(shown).collect())
+}
+
+/// Notes that somebody tried to log in as `user` (`None`: as nobody there is; the name is not kept, it may be a password) and was refused;
+/// `unnoted` were before it of which there is no line.
 ///
 /// # Errors
 /// When the database cannot do it.
@@ -93,11 +172,13 @@ pub async fn note_refusal(
     db: &Db,
     user: Option<UserId>,
     address: Option<IpAddr>,
+    unnoted: u64,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let actor = Actor::Claimed { user: None, username: "unknown", address };
     let object = user.map_or_else(|| Object::new("user", "unknown"), |user| Object::new("user", user));
-    Ok(audit::write(&db.connection, now, actor, "session.refuse", object, None, None).await?)
+    let others = (unnoted > 0).then(|| json!({ "not_noted_before": unnoted }));
+    Ok(audit::write(&db.connection, now, actor, "session.refuse", object, None, others).await?)
 }
 
 /// The active user of a session that lives at `now`.
@@ -158,15 +239,31 @@ pub async fn refresh(
     Ok(outcome)
 }
 
-/// Ends one session.
+/// Ends a session, of one user or of anybody. `false`: there is none that lives.
 ///
 /// # Errors
 /// When the database cannot do it.
-pub async fn close(db: &Db, actor: Actor<'_>, session: Uuid, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn close(
+    db: &Db,
+    actor: Actor<'_>,
+    session: Uuid,
+    of: Option<UserId>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     let transaction = db.write().await?;
-    end(&transaction, sessions::Column::Id.eq(session), now).await?;
-    audit::write(&transaction, now, actor, "session.close", Object::new("session", session), None, None).await?;
-    Ok(transaction.commit().await?)
+    let mut which = sessions::Column::Id.eq(session);
+    if let Some(user) = of {
+        which = which.and(sessions::Column::UserId.eq(user.0));
+    }
+    let found = sessions::Entity::find().filter(which.clone()).find_also_related(users::Entity);
+    let owner = found.one(&transaction).await?.and_then(|(_, owner)| owner).map(|owner| owner.username);
+    if end(&transaction, which, now).await? == 0 {
+        return Ok(false);
+    }
+    let (object, before) = (Object::new("session", session), json!({ "user": owner }));
+    audit::write(&transaction, now, actor, "session.close", object, Some(before), None).await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Whether this session of the user lives at `now`; it stays so until the transaction's end.

@@ -1,10 +1,15 @@
 //! API tokens for scripts.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{api_tokens, users};
 use sea_orm::ActiveValue::{NotSet, Set};
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use serde_json::{Value, json};
 
 use super::audit::Object;
@@ -54,12 +59,42 @@ pub struct NewToken {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes a token.
+/// Why a token was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Its owner has as many as are allowed.
+    #[error("the user has {0} tokens that are good, which is as many as are allowed")]
+    TooMany(u64),
+    /// The database could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<DbErr> for TokenError {
+    fn from(error: DbErr) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Makes a token where its owner has less than `at_most` that are good.
 ///
 /// # Errors
-/// When the database cannot do it.
-pub async fn create(db: &Db, actor: Actor<'_>, new: NewToken, now: DateTime<Utc>) -> Result<Token, StoreError> {
+/// [`TokenError::TooMany`], or when the database cannot do it.
+pub async fn create(
+    db: &Db,
+    actor: Actor<'_>,
+    new: NewToken,
+    at_most: u64,
+    now: DateTime<Utc>,
+) -> Result<Token, TokenError> {
     let transaction = db.write().await?;
+    // Of requests at once each counts the others' tokens.
+    let owner = users::Entity::find_by_id(new.user.0).lock(LockType::NoKeyUpdate).one(&transaction).await?;
+    let good_ones = api_tokens::Entity::find().filter(api_tokens::Column::UserId.eq(new.user.0)).filter(good(now));
+    let has = good_ones.count(&transaction).await?;
+    if has >= at_most {
+        return Err(TokenError::TooMany(has));
+    }
     let row = api_tokens::ActiveModel {
         id: NotSet,
         user_id: Set(new.user.0),
@@ -72,7 +107,6 @@ pub async fn create(db: &Db, actor: Actor<'_>, new: NewToken, now: DateTime<Utc>
         revoked_at: Set(None),
     };
     let row = row.insert(&transaction).await?;
-    let owner = users::Entity::find_by_id(row.user_id).one(&transaction).await?;
     let token = shown(row, owner)?;
     let object = Object::new("token", token.id);
     audit::write(&transaction, now, actor, "token.create", object, None, Some(audited(&token))).await?;
@@ -131,6 +165,26 @@ pub async fn revoke(
     Ok(true)
 }
 
+/// Ends all tokens of a user that are good, in the transaction of what makes them end, each with its line in the audit.
+pub(super) async fn revoke_all(
+    transaction: &impl ConnectionTrait,
+    actor: Actor<'_>,
+    user: i64,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let which = api_tokens::Column::UserId.eq(user).and(good(now));
+    let found = api_tokens::Entity::find().filter(which.clone()).order_by_asc(api_tokens::Column::Id);
+    let rows = found.find_also_related(users::Entity).all(transaction).await?;
+    let revoked = Expr::value(now);
+    let update = api_tokens::Entity::update_many().col_expr(api_tokens::Column::RevokedAt, revoked).filter(which);
+    update.exec(transaction).await?;
+    for (row, owner) in rows {
+        let (object, before) = (Object::new("token", row.id), audited(&shown(row, owner)?));
+        audit::write(transaction, now, actor, "token.revoke", object, Some(before), None).await?;
+    }
+    Ok(())
+}
+
 /// The active owner, id and scope of the good token with this hash; notes its use.
 ///
 /// # Errors
@@ -147,6 +201,16 @@ pub async fn owner(db: &Db, hash: &str, now: DateTime<Utc>) -> Result<Option<(Ac
             .await?;
     }
     Ok(Some((account, row.id, word("api_tokens", "scope", &row.scope)?)))
+}
+
+/// Those of the hashes that are good tokens', by one question.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn good_among(db: &Db, hashes: HashSet<String>, now: DateTime<Utc>) -> Result<HashSet<String>, StoreError> {
+    let found = api_tokens::Entity::find().filter(api_tokens::Column::Hash.is_in(hashes)).filter(good(now));
+    let hashes = found.select_only().column(api_tokens::Column::Hash).into_tuple().all(&db.connection).await?;
+    Ok(hashes.into_iter().collect())
 }
 
 pub(super) fn good(now: DateTime<Utc>) -> Expr {

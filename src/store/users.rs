@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit::Object;
-use super::{Db, StoreError, audit, change, sessions, word};
+use super::{Db, StoreError, audit, change, sessions, tokens, word};
 use crate::auth::principal::Actor;
 use crate::auth::roles::Role;
 use crate::id::UserId;
@@ -68,6 +68,8 @@ pub struct Changes {
     pub status: Option<UserStatus>,
     /// Argon2 hash of a password that somebody else chose.
     pub password_hash: Option<SecretString>,
+    /// With a password: whether its API tokens end as well.
+    pub revoke_tokens: bool,
     /// Of a seller that is disabled, and needed then: whether its active campaigns are paused as well.
     pub stop_routing: Option<bool>,
     /// The version that the change was made for.
@@ -298,6 +300,9 @@ pub async fn update(
     if closes {
         sessions::close_others(&transaction, row.id, None, now).await?;
     }
+    if sets_password && changes.revoke_tokens {
+        tokens::revoke_all(&transaction, actor, row.id, now).await?;
+    }
     if changes.stop_routing == Some(true) {
         super::campaigns::pause_all(&transaction, UserId(row.id), actor, now).await?;
     }
@@ -311,21 +316,32 @@ pub async fn update(
     Ok(after)
 }
 
-/// Gives an active user the password it chose itself; its other sessions end. `verified` is the hash of the password it was found
-/// to know (`None`: it had none), `session` the one it acts in.
+/// A password that a user chose itself.
+#[derive(Debug)]
+pub struct OwnPassword<'a> {
+    /// Hash of the password it was found to know; `None`: it had none.
+    pub verified: Option<&'a SecretString>,
+    /// Hash of the new one.
+    pub hash: &'a SecretString,
+    /// The session it acts in.
+    pub session: Option<Uuid>,
+    /// Whether its API tokens end as well.
+    pub revoke_tokens: bool,
+}
+
+/// Gives an active user the password it chose itself; its other sessions end.
 ///
 /// # Errors
-/// [`UserError::Unknown`]; [`UserError::Outdated`] when `verified` was replaced, the user disabled or `session` ended meanwhile; or
+/// [`UserError::Unknown`]; [`UserError::Outdated`] when the verified password was replaced, the user disabled or the session ended meanwhile; or
 /// when the database cannot do it.
 pub async fn change_password(
     db: &Db,
     actor: Actor<'_>,
     id: UserId,
-    verified: Option<&SecretString>,
-    hash: &SecretString,
-    session: Option<Uuid>,
+    new: OwnPassword<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), UserError> {
+    let OwnPassword { verified, hash, session, revoke_tokens } = new;
     let transaction = db.write().await?;
     let row = users::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await?.ok_or(UserError::Unknown)?;
     let version = row.version + 1;
@@ -347,6 +363,9 @@ pub async fn change_password(
     };
     let after = Account::try_from(changed.update(&transaction).await?)?;
     sessions::close_others(&transaction, id.0, session, now).await?;
+    if revoke_tokens {
+        tokens::revoke_all(&transaction, actor, id.0, now).await?;
+    }
     note(&transaction, now, actor, "user.change_password", Some(&before), &after).await?;
     Ok(transaction.commit().await?)
 }

@@ -125,6 +125,12 @@ impl World {
         (id(&made["token"]), made["secret"].as_str().expect("a secret").to_owned())
     }
 
+    /// A session of this user, by its id.
+    pub(crate) async fn session(&self, username: &str) -> String {
+        let listed = self.site.as_user(username).await.get("/auth/sessions?limit=1").await.expect(200);
+        listed["items"][0]["id"].as_str().expect("an id").to_owned()
+    }
+
     fn hidden_from_acme(&self) -> Canaries {
         let digits = |number: &str| number.trim_start_matches('+').to_owned();
         let Objects { seller, did, client, campaign, link, call, number, .. } = &self.foreign;

@@ -49,34 +49,6 @@ async fn requests_are_counted_by_user_and_else_by_address(mut site: Site) {
     site.settle().await;
 }
 
-/// Whether an API token is one costs a look-up: wrong ones are bounded by address, and sessions go on there.
-async fn wrong_tokens_are_not_looked_up_without_end(mut site: Site) {
-    let acme = site.as_seller("acme").await;
-    let token = acme.post("/auth/tokens", json!({ "name": "t", "scope": "read" })).await.expect(201);
-    let secret = token["secret"].as_str().expect("a secret").to_owned();
-    (site.config.api.requests_per_second, site.config.api.burst) = (1, 20);
-    site.restart().await;
-    let script = site.as_nobody().with_api_token(&secret);
-    // What cannot be a token is not looked up and holds up no script.
-    let nonsense = site.as_nobody().with_api_token("cck_made-up");
-    for _ in 0..40 {
-        nonsense.get("/auth/me").await;
-    }
-    script.get("/auth/me").await.expect(200);
-    let wrong = site.as_nobody().with_api_token(&format!("cck_{}", "A".repeat(43)));
-    let (mut refused, mut asked) = (false, 0);
-    for n in 0..60 {
-        let status = wrong.get("/auth/me").await.status;
-        if n >= 25 && status == 429 && !refused && asked < 10 {
-            // Right or wrong: that is what is not looked up. A moment later one may be, so some tries are made.
-            (refused, asked) = (script.get("/auth/me").await.status == 429, asked + 1);
-        }
-    }
-    assert!(refused, "asked {asked} times");
-    acme.get("/auth/me").await.expect(200);
-    site.settle().await;
-}
-
 /// A request that was begun by an admin and is finished by nobody.
 async fn a_body_that_trickles_keeps_nobody_who_they_were(site: Site) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -338,7 +310,6 @@ async fn the_exposition_is_complete(mut site: Site) {
 
 crate::on_both_databases!(
     requests_are_counted_by_user_and_else_by_address,
-    wrong_tokens_are_not_looked_up_without_end,
     a_body_that_trickles_keeps_nobody_who_they_were,
     what_a_seller_learns_of_others_numbers_is_bounded,
     methods_bodies_and_paths_have_limits,

@@ -1,5 +1,6 @@
 //! `Idempotency-Key`: repeated, it is carried out once.
 
+use capconduit::store::retention;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -139,10 +140,12 @@ async fn keys_come_free(site: Site) {
     // Taken over after a day, it is old, and its run is live all the same.
     site.sql(&format!("UPDATE idempotency_keys SET created_at = {past}, status = NULL")).await.expect("it runs");
     let now = capconduit::clock::Clock::start().now().wall;
-    assert_eq!(capconduit::store::idempotency::prune(&site.db, now).await.expect("pruned"), 0);
+    let year = chrono::TimeDelta::days(365);
+    let removed = || async { retention::prune(&site.db, year, now).await.expect("pruned").keys };
+    assert_eq!(removed().await, 0);
     keyed(&admin, "/auth/tokens", "dead", &other).await.refused(409, "idempotency_in_progress");
     site.sql(&format!("UPDATE idempotency_keys SET leased_until = {past}")).await.expect("the lease is over");
-    assert_eq!(capconduit::store::idempotency::prune(&site.db, now).await.expect("pruned"), 1);
+    assert_eq!(removed().await, 1);
     site.settle().await;
 }
 

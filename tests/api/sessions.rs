@@ -7,7 +7,7 @@ use capconduit::auth::roles::Role;
 use capconduit::auth::secrets;
 use capconduit::id::UserId;
 use capconduit::store::sessions::{self, NewSession};
-use capconduit::store::users::{self, UserError};
+use capconduit::store::users::{self, OwnPassword, UserError};
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -192,12 +192,16 @@ async fn a_password_that_was_replaced_after_it_was_verified_allows_nothing(site:
             family_hash: id.to_string(),
             created_at,
             expires_at,
+            address: None,
         };
-        async move { (id, sessions::open(db, actor, session).await.expect("asked")) }
+        async move { (id, sessions::open(db, actor, session, 50).await.expect("asked")) }
     };
     let change = |verified: SecretString, session| {
         let hash = SecretString::from("another hash");
-        async move { users::change_password(db, actor, ann, Some(&verified), &hash, session, now).await }
+        async move {
+            let new = OwnPassword { verified: Some(&verified), hash: &hash, session, revoke_tokens: false };
+            users::change_password(db, actor, ann, new, now).await
+        }
     };
     let outdated = |answer| assert!(matches!(answer, Err(UserError::Outdated)), "{answer:?}");
 

@@ -13,7 +13,7 @@ use capconduit::auth::roles::Role;
 use capconduit::config::{Config, Transport};
 use capconduit::plan::Document;
 use capconduit::screen::{Resolver, Screen};
-use capconduit::store::users::{self, NewUser};
+use capconduit::store::users::{self, NewUser, OwnPassword};
 use capconduit::store::{self, Db};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use crate::postgres::Postgres;
 
 /// Tests ask faster than people do.
 const FAST: &str = "requests_per_second = 100000\nburst = 1000000\n";
+/// Tests log in more often, too.
+const MANY: &str = "sessions_per_user = 1000\ntokens_per_user = 10000\n";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of the admin and of every user that [`Site::user`] makes.
 pub(crate) const PASSWORD: &str = "violet tractor hums low";
@@ -190,7 +192,8 @@ impl Site {
                 (users::create(&self.db, actor, new, now).await.expect("the user is made").id, None)
             }
         };
-        let changed = users::change_password(&self.db, actor, id, known.as_ref(), &hash, None, now).await;
+        let new = OwnPassword { verified: known.as_ref(), hash: &hash, session: None, revoke_tokens: false };
+        let changed = users::change_password(&self.db, actor, id, new, now).await;
         changed.expect("it has a password");
         id.0
     }
@@ -244,7 +247,7 @@ impl Site {
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
     let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
     let text = format!(
-        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{FAST}[auth]\nadmin_password = \"{PASSWORD}\"\n\
+        "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{FAST}[auth]\nadmin_password = \"{PASSWORD}\"\n{MANY}\
          [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",
         dir.display()
     );

@@ -214,7 +214,7 @@ async fn token(site: &Site, user: UserId) -> String {
     let secret = secrets::api_token();
     let (name, hash) = ("test".to_owned(), secrets::hash(&secret));
     let new = tokens::NewToken { user, name, hash, scope: Scope::Write, expires_at: None };
-    tokens::create(&site.db, Actor::System("cli"), new, Clock::start().now().wall).await.expect("made");
+    tokens::create(&site.db, Actor::System("cli"), new, 100, Clock::start().now().wall).await.expect("made");
     secret.expose_secret().to_owned()
 }
 

@@ -235,7 +235,9 @@ pub(crate) async fn named(world: &World, operation: &Operation, parameter: &str,
         Target::Own => &world.own,
         Target::Foreign => &world.foreign,
         Target::Absent if parameter == "kind" => return "nonsense".to_owned(),
-        Target::Absent if parameter == "call_id" => return "00000000-0000-8000-8000-000000000000".to_owned(),
+        Target::Absent if ["call_id", "session_id"].contains(&parameter) => {
+            return "00000000-0000-8000-8000-000000000000".to_owned();
+        }
         Target::Absent => return "999999999".to_owned(),
     };
     let noun = operation.path.split('/').nth(1).unwrap_or_default();
@@ -251,6 +253,7 @@ pub(crate) async fn named(world: &World, operation: &Operation, parameter: &str,
         ("nodes", "name") => "pbx".to_owned(),
         // Each is gone after the first good request.
         ("live", "call_id") => world.live_call(objects).await.0,
+        ("auth", "session_id") => world.session(&objects.username).await,
         ("auth", "id") => world.token(&objects.username, "read").await.0.to_string(),
         _ => panic!("tests/api/walk.rs does not know {{{parameter}}} of {}", operation.id),
     }

@@ -22,6 +22,7 @@ mod postgres;
 mod publishing;
 mod recording;
 mod resetting;
+mod retention;
 mod servers;
 mod summing;
 

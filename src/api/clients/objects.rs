@@ -10,6 +10,7 @@ use crate::api::secret::Secret;
 use crate::api::words::{ClientAccess, Life};
 use crate::store::change::Owner;
 use crate::store::clients::{ClientValues, StoredClient};
+use crate::text;
 
 /// A client as the caller's role sees it.
 #[derive(Debug, Union)]
@@ -155,19 +156,24 @@ pub(super) struct ClientSettings {
 
 impl ClientSettings {
     pub(super) fn merge(self, merge: &mut Merge, values: &mut ClientValues) {
-        merge.name("name", &values.name);
-        if let MaybeUndefined::Value(alias) = &self.mask_name {
-            merge.name("mask_name", alias);
+        let new = |given: &MaybeUndefined<String>, stored: &Option<String>| {
+            given.value().filter(|given| stored.as_ref() != Some(*given)).cloned()
+        };
+        if let Some(alias) = new(&self.mask_name, &values.mask_name) {
+            merge.name("mask_name", &alias);
         }
         if let MaybeUndefined::Value(zone) = &self.time_zone
             && zone.parse::<chrono_tz::Tz>().is_err()
         {
             merge.wrong("time_zone", "is not an IANA name such as Europe/London");
         }
-        if let MaybeUndefined::Value(contact) = &self.contact
-            && contact.chars().any(|c| c.is_control() && c != '\n')
-        {
-            merge.wrong("contact", "holds a control character other than a line break");
+        if let Some(contact) = new(&self.contact, &values.contact) {
+            if contact.chars().any(|c| c.is_control() && c != '\n') {
+                merge.wrong("contact", "holds a control character other than a line break");
+            }
+            if let Some(problem) = text::hidden_problem(&contact) {
+                merge.wrong("contact", problem);
+            }
         }
         merge.clearable(self.mask_name, &mut values.mask_name);
         merge.set("status", self.status, &mut values.status);

@@ -115,6 +115,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("to", r#""2026-12-01T00:00:00Z""#),
     ("answered", "true"),
     ("min_talk_ms", "1000"),
+    ("session_id", r#""6f1c8a54-2f0b-4b1e-9d0a-52c4a3c0e7b1""#),
 ];
 
 /// The nouns of paths, and the field that has their ids.

@@ -9,9 +9,13 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Object};
 use serde_json::{Map, Value};
 
 use crate::api::error::{ApiError, FieldError};
+use crate::api::json;
 
 /// Bytes of a report at most; an honest one has a few hundred.
 const BYTES_AT_MOST: usize = 16 * 1024;
+
+/// Neither a text nor a number.
+const UNREADABLE: Value = Value::Array(Vec::new());
 
 /// A text or a number: the old script sends either.
 #[derive(Debug)]
@@ -96,6 +100,7 @@ struct LogCall {
 }
 
 /// A report as it was posted: an object, whatever its media type is said to be (an AGI script's `curl` often says another).
+/// A field that is there twice is none that can be read: which one is meant?
 pub(super) struct Posted(pub(super) Map<String, Value>);
 
 impl<'a> ApiExtractor<'a> for Posted {
@@ -116,8 +121,15 @@ impl<'a> ApiExtractor<'a> for Posted {
     async fn from_request(_: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let bytes = body.take()?.into_bytes_limit(BYTES_AT_MOST).await?;
         // Names come as they were sent: bytes that are no UTF-8 are no reason to lose a call.
-        match serde_json::from_str(&String::from_utf8_lossy(&bytes)) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+        match json::read(String::from_utf8_lossy(&bytes).as_bytes()).map(|read| (read.value, read.twins)) {
+            Ok((Value::Object(mut fields), twins)) => {
+                for name in twins {
+                    if let Some(value) = fields.get_mut(&name) {
+                        *value = UNREADABLE;
+                    }
+                }
+                Ok(Self(fields))
+            }
             Ok(_) => Err(ApiError::invalid(vec![FieldError::new("", "type", "must be of type object")]).into()),
             Err(error) => Err(ApiError::malformed(format!("The body is no JSON: {error}.")).into()),
         }

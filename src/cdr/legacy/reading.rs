@@ -86,7 +86,7 @@ pub fn read(fields: &Map<String, Value>, received: DateTime<Utc>, zone: Tz) -> R
         dnid: reader.words("dnid", NUMBER_LENGTH).unwrap_or_default(),
         caller_number: reader.words("caller_number", NUMBER_LENGTH).unwrap_or_default(),
         caller_name: reader.words("caller_name", NAME_LENGTH),
-        caller_presentation: reader.words("caller_presentation", NUMBER_LENGTH).unwrap_or_else(|| "allowed".to_owned()),
+        caller_presentation: reader.presentation(),
         start: span.start,
         answer: span.answer,
         end: span.end,
@@ -119,6 +119,13 @@ impl Reader<'_> {
         let others = FIELDS.iter().find(|(name, _)| *name == field).map_or(&[][..], |(_, others)| others);
         let mut names = std::iter::once(field).chain(others.iter().copied());
         names.find_map(|name| self.fields.get(name).filter(|value| !value.is_null()))
+    }
+
+    /// Whether the caller may be shown. What cannot be read may have asked for privacy.
+    fn presentation(&mut self) -> String {
+        let read = self.words("caller_presentation", NUMBER_LENGTH);
+        let absent = if self.unreadable.contains("caller_presentation") { "prohib" } else { "allowed" };
+        read.unwrap_or_else(|| absent.to_owned())
     }
 
     /// A field as text; `None` when it is empty.
