@@ -56,7 +56,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("policy", 1),
         ("log", 2),
         ("api", 5),
-        ("auth", 1),
+        ("auth", 4),
         ("internal", 2),
         ("database", 2),
         ("realtime", 2),
@@ -238,6 +238,24 @@ fn proxies_are_ranges_and_secrets_of_authentication_must_be_good() {
     let wanted = ["api.trusted_proxies[1]", "auth.key", "auth.admin_username", "auth.admin_password"];
     assert_eq!(keys, wanted.map(str::to_owned).into());
     assert!(!told.contains("canary"), "{told}");
+}
+
+#[test]
+fn ceilings_and_retention_have_their_bounds() {
+    let auth = load("", &[]).unwrap().auth;
+    assert_eq!((auth.sessions_per_user, auth.tokens_per_user, auth.audit_kept.num_days()), (50, 100, 730));
+    // Less than the database keeps whatever is asked for, and none at all.
+    for (key, least, most) in
+        [("sessions_per_user", 1, 1000), ("tokens_per_user", 1, 10_000), ("audit_days", 31, 36_500)]
+    {
+        for allowed in [least, most] {
+            assert!(load(&format!("[auth]\n{key} = {allowed}\n"), &[]).is_ok(), "{key} = {allowed}");
+        }
+        for refused in [least - 1, most + 1] {
+            let (keys, _) = faulty(&format!("[auth]\n{key} = {refused}\n"), &[]);
+            assert_eq!(keys, [format!("auth.{key}")].into(), "{key} = {refused}");
+        }
+    }
 }
 
 #[test]

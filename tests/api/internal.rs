@@ -291,6 +291,16 @@ async fn a_field_that_cannot_be_read_never_costs_the_call(traffic: Traffic) {
     assert_eq!(logged["unreadable_fields"], json!(["caller_name"]), "{logged}");
     let seen = traffic.get("acme", &format!("/calls/{}", logged["call_id"].as_str().expect("an id"))).await;
     assert_eq!(seen["caller_name"], "Zo\u{fffd}", "{seen:#}");
+
+    // A field that is there twice: neither of the two is taken, and who may have asked for privacy has it.
+    let text = call("pbx-1.11", NORTH, "ANSWER").to_string();
+    let twins =
+        r#", "answer": "2026-11-22 14:00:30", "caller_presentation": "prohib", "caller_presentation": "allowed"}"#;
+    let text = format!("{}{twins}", text.strip_suffix('}').expect("an object"));
+    let logged = send(&traffic.site.outside(), Some(TOKEN), text).await.expect(201);
+    assert_eq!(logged["unreadable_fields"], json!(["answer", "caller_presentation"]), "{logged}");
+    let seen = traffic.get("acme", &format!("/calls/{}", logged["call_id"].as_str().expect("an id"))).await;
+    assert_eq!((&seen["caller"], &seen["caller_name"]), (&Value::Null, &Value::Null), "{seen:#}");
     traffic.settle().await;
 }
 
