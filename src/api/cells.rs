@@ -9,11 +9,13 @@ use crate::text::is_invisible;
 /// The cell as it is written: text that some spreadsheet may take for a formula begins with an apostrophe, and so does what follows a
 /// separator within it, which is a cell of its own where another separator is the country's. A number in E.164 is what it is.
 pub(super) fn harmless(cell: &str) -> Cow<'_, str> {
-    if is_e164(cell) || !parts(cell).any(is_formula) {
+    // Some importers drop what only moves on at the beginning.
+    let begin = if cell.starts_with(['\t', '\r', '\n']) { "'" } else { "" };
+    if is_e164(cell) || (begin.is_empty() && !parts(cell).any(is_formula)) {
         return Cow::Borrowed(cell);
     }
     let mark = |part| [if is_formula(part) { "'" } else { "" }, part].concat();
-    Cow::Owned(parts(cell).map(mark).collect())
+    Cow::Owned(std::iter::once(begin.to_owned()).chain(parts(cell).map(mark)).collect())
 }
 
 /// What may become a cell of its own, each with the separator at its end.
@@ -21,12 +23,12 @@ fn parts(cell: &str) -> impl Iterator<Item = &str> {
     cell.split_inclusive([';', ',', '\t', '\r', '\n', '；', '，'])
 }
 
-/// Whether the first that is seen of it, blanks and quotes aside, begins a formula; or it begins with what some importers drop.
+/// Whether the first that is seen of it, blanks and quotes aside, begins a formula.
 fn is_formula(part: &str) -> bool {
     let skipped = |c: char| c.is_whitespace() || is_invisible(c) || "\"'“”‘’＂＇".contains(c);
     // Full-width and small forms are read as the signs themselves in East Asian versions.
     let sign = |c: char| "=+-@＝＋－＠﹦﹢﹣﹫−".contains(c);
-    part.starts_with(['\t', '\r', '\n']) || part.trim_start_matches(skipped).starts_with(sign)
+    part.trim_start_matches(skipped).starts_with(sign)
 }
 
 #[cfg(test)]
@@ -73,6 +75,9 @@ mod tests {
             ("x,=1", "x,'=1"),
             ("x\t=1", "x\t'=1"),
             ("x\n=1;+2", "x\n'=1;'+2"),
+            ("x\r\n=1", "x\r\n'=1"),
+            ("\t=1", "'\t'=1"),
+            ("a\r\nb", "a\r\nb"),
             ("x; \"=1\"", "x;' \"=1\""),
             ("=1;=2;y", "'=1;'=2;y"),
             ("x；＝1", "x；'＝1"),
