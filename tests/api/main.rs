@@ -4,6 +4,8 @@
 
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../support/held.rs"]
+mod held;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/postgres.rs"]
@@ -35,6 +37,7 @@ mod nodes;
 mod read_only;
 mod readiness;
 mod refusals;
+mod reports;
 mod rights;
 mod route;
 mod sessions;
