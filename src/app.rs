@@ -37,6 +37,7 @@ use crate::presence::Presence;
 use crate::routing::book::Book;
 use crate::routing::snapshot::Snapshot;
 use crate::screen::{self, Resolver, Screen};
+use crate::store::reports::Reports;
 use crate::store::sight::Sight;
 use crate::store::{self, Db};
 use crate::telemetry::{self, Metrics, name};
@@ -55,6 +56,7 @@ const SILENT: Duration = Duration::from_secs(60);
 const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const KEEP_STATISTICS_EVERY: Duration = Duration::from_secs(600);
 
 /// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
 ///
@@ -76,6 +78,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let db = open(&config).await?;
     let (journal, left) = open_journal(&db, &config).await?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
+    let reports = Reports::of(&db, config.limits);
     prepare(&db, &config, clock).await?;
 
     let ending = writer::Ending::default();
@@ -105,6 +108,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
+        reports: reports.clone(),
         clock,
         config: Arc::new(config.clone()),
         authority: Arc::new(Authority::new(&config)?),
@@ -130,7 +134,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     let served = api.await;
     // What was recorded is written whatever else went wrong.
     flush(writing, &ending, &journal).await?;
-    close(db).await?;
+    close(db, &reports).await?;
     outcome(served, &lost)
 }
 
@@ -207,6 +211,9 @@ fn follow(
     let (of, stop) = (db.clone(), ends());
     let listen = move || store::listen::run(of.clone(), Arc::clone(&heard), stop.clone());
     tasks.spawn(restarted("the listener to the database", ends(), listen));
+    let (of, stop) = (db.clone(), ends());
+    let statistics = move || keep_statistics(of.clone(), stop.clone());
+    tasks.spawn(restarted("the upkeep of the database's statistics", ends(), statistics));
     let stop = ends();
     let keep_house = move || housekeeping::run(db.clone(), audit_kept, clock, stop.clone());
     tasks.spawn(restarted("the removal of what is past its time", ends(), keep_house));
@@ -234,8 +241,12 @@ async fn read_registry(db: &Db, journal: &Journal, config: &Config, clock: Clock
     Ok(registry)
 }
 
-async fn close(db: Db) -> anyhow::Result<()> {
-    match tokio::time::timeout(CLOSE_AT_MOST, db.close()).await {
+async fn close(db: Db, reports: &Reports) -> anyhow::Result<()> {
+    let closing = async {
+        reports.close().await;
+        db.close().await
+    };
+    match tokio::time::timeout(CLOSE_AT_MOST, closing).await {
         Ok(closed) => closed?,
         Err(_) => warn!("the database does not say that it is closed; stopping without"),
     }
@@ -349,6 +360,16 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
         metrics.upkeep();
+    }
+}
+
+/// From the start on: a table may have grown since it was last looked at.
+async fn keep_statistics(db: Db, shutdown: CancellationToken) {
+    let mut keep = interval(KEEP_STATISTICS_EVERY);
+    while shutdown.run_until_cancelled(keep.tick()).await.is_some() {
+        if let Some(Err(error)) = shutdown.run_until_cancelled(store::statistics::keep(&db)).await {
+            warn!(%error, "the database's statistics could not be brought up to date; trying again later");
+        }
     }
 }
 

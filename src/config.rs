@@ -81,6 +81,15 @@ pub struct Limits {
     pub exports_per_user: usize,
     /// `export_seconds`, default 3600: how long one export may take.
     pub export: Duration,
+    /// `reports`, default 6: summaries and lists of calls being read at once, over all users. With `exports` they have as many connections
+    /// to the database of their own.
+    pub reports: usize,
+    /// `reports_per_user`, default 2.
+    pub reports_per_user: usize,
+    /// `report_seconds`, default 20: how long one of them, or a part of an export, may take.
+    pub report: Duration,
+    /// `report_days`, default 400: how much time one summary may cover.
+    pub report_days: u32,
 }
 
 /// Section `[journal]`: what calls have committed to, on this machine (`journal.db` in `data.dir`) until the database has their records.
@@ -104,7 +113,7 @@ pub struct Policy {
 pub struct Database {
     /// `sqlite://PATH` or `postgres://…`; default `sqlite://<data.dir>/capconduit.db`. Secret: may hold a password.
     pub url: SecretString,
-    /// Pool size for PostgreSQL.
+    /// Pool size for PostgreSQL, reports and exports aside.
     pub max_connections: u32,
 }
 

@@ -4,14 +4,18 @@
 //! told by dialplan functions alone, and those need a channel: one to the client is made, without dialling it, so that nothing is
 //! sent over SIP. It belongs to an application of its own (`<app>-state-1`), which no call goes through.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::looks::Looks;
 use crate::ari::{Endpoint, Error, HangUpReason, Node, NodeEventKind, NodeHandle, Request, Variable};
 use crate::clock::Clock;
 use crate::config;
@@ -32,6 +36,8 @@ pub struct Presence {
     request_timeout: Duration,
     /// Asterisk gives an application to the last socket that asks for it: one asks at a time. Counts the channels made.
     turn: Mutex<u64>,
+    /// By identifier and AOR.
+    looks: Looks<(ClientIdentifier, String), Arc<[Seen]>>,
 }
 
 /// By what the nodes know a client.
@@ -69,7 +75,7 @@ impl Presence {
     /// `nodes`: each with its configuration.
     #[must_use]
     pub fn new(nodes: Vec<(NodeHandle, config::Node)>, clock: Clock, request_timeout: Duration) -> Self {
-        Self { nodes, clock, request_timeout, turn: Mutex::new(0) }
+        Self { nodes, clock, request_timeout, turn: Mutex::new(0), looks: Looks::default() }
     }
 
     /// The name of a connected node that has an endpoint of this name. Asked only for an identifier that no client of ours has or had, so
@@ -84,17 +90,19 @@ impl Presence {
         join_all(asked).await.into_iter().flatten().next()
     }
 
-    /// What every node sees of a client, in the order of the configuration; of each within a few times a request's time-out.
-    /// Goes on to its end, and so cleans up, even when nobody waits for it any more.
-    /// `aor` is the id of its AOR ([`crate::realtime::aor`]).
-    pub async fn look(self: &Arc<Self>, identifier: &ClientIdentifier, aor: String) -> Vec<Seen> {
-        let (this, identifier) = (Arc::clone(self), identifier.clone());
-        let looking =
-            tokio::spawn(async move { this.look_through(Client { identifier: &identifier, aor: &aor }).await });
-        looking.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the nodes could not be asked for a client");
-            Vec::new()
-        })
+    /// What every node sees of a client, or saw within the last second, in the order of the configuration; of each within a few times a
+    /// request's time-out. Goes on to its end, and so cleans up, even when nobody waits for it any more. `None`: others wait for their turn
+    /// already, as many as may. `aor` is the id of its AOR ([`crate::realtime::aor`]).
+    pub async fn look(self: &Arc<Self>, identifier: &ClientIdentifier, aor: String) -> Option<Arc<[Seen]>> {
+        let look = self.looks.at((identifier.clone(), aor.clone()), self.clock.now().mono, || {
+            let (this, identifier) = (Arc::clone(self), identifier.clone());
+            async move {
+                let seen = this.look_through(Client { identifier: &identifier, aor: &aor }).await;
+                (this.clock.now().mono, Arc::from(seen))
+            }
+            .boxed()
+        });
+        Some(look?.await.1)
     }
 
     async fn look_through(&self, client: Client<'_>) -> Vec<Seen> {

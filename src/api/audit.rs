@@ -109,7 +109,7 @@ impl Api {
             to: to.0,
         };
         let window = Window::<i64>::new(limit.0, cursor.0.as_deref(), &format!("{filter:?}"))?;
-        let lines = audit::list(&state.db, &filter, window.after, window.read).await?;
+        let lines = audit::list(&state.reports, principal.user, &filter, window.after, window.read).await?;
         Ok(Json(window.page(lines, |line| line.id, AuditLine::from)?))
     }
 }

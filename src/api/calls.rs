@@ -20,6 +20,7 @@ use super::error::{ApiError, FieldError};
 use super::export::{self, Format};
 use super::page::{Page, Window};
 use super::render::{Call, CallDetail, Viewer};
+use super::reports::Range;
 use super::security::Auth;
 use super::visits::Kind;
 use super::{State, Tag};
@@ -164,6 +165,10 @@ struct CallSummary {
     group_by: GroupBy,
     /// The time zone of hours and days.
     time_zone: String,
+    /// The first moment that it covers.
+    from: Option<DateTime<Utc>>,
+    /// The first one after that; null = it goes on.
+    to: Option<DateTime<Utc>>,
     /// Over all calls that match, each counted once.
     total: CallFigures,
     /// Groups that have calls: hours and days in their order, others the largest first.
@@ -190,7 +195,8 @@ pub(super) async fn viewer(state: &State, principal: &Principal) -> Result<Viewe
 impl Operations {
     /// List calls
     ///
-    /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls.
+    /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls. Without `caller` it takes a place
+    /// among the user's reports, as a summary does, and waits up to 2 seconds for it.
     #[oai(path = "/", method = "get", operation_id = "listCalls")]
     async fn list(
         &self,
@@ -209,7 +215,7 @@ impl Operations {
         if after.as_ref().is_some_and(|after| !storable(after.arrived_at)) {
             return Err(ApiError::invalid(vec![FieldError::new("cursor", "value", "send a cursor as a list gave it")]));
         }
-        let found = calls::page(&state.db, &filter, after, window.read).await?;
+        let found = calls::page(&state.reports, principal.user, &filter, after, window.read).await?;
         let viewer = viewer(state, &principal).await?;
         let place = |call: &crate::cdr::record::CallRecord| At { at: call.arrived_at, id: call.call_id.0 };
         Ok(Json(window.page(found, place, |call| viewer.call(&call))?))
@@ -218,7 +224,9 @@ impl Operations {
     /// Summarise calls
     ///
     /// Counts, answer rate and talk time of the calls that match, over all and by group. By client and link, each one that was dialled
-    /// for a call counts it. Any role; sellers get their own calls.
+    /// for a call counts it. It covers 400 days at most (by default); without `from` the last 400 before `to`. Any role; sellers get their
+    /// own calls. 429 `too_many_reports` where the user has 2 summaries or lists under way, 503 `reports_busy` where all users together have
+    /// 6 (by default); 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended.
     #[oai(path = "/summary", method = "get", operation_id = "summarizeCalls")]
     async fn summary(
         &self,
@@ -231,14 +239,17 @@ impl Operations {
         filter: CallFilter,
     ) -> Result<Json<CallSummary>, ApiError> {
         let (principal, reach) = auth.may(Operation::SummarizeCalls)?;
-        let filter = filter.of(&principal, reach)?;
+        let range = Range { now: state.clock.now().wall, days: state.config.limits.report_days };
+        let filter = range.of(filter.of(&principal, reach)?)?;
         let zone = read_zone(time_zone.0.as_deref())?;
-        let found = calls::summary(&state.db, &filter, group_by.0.into(), zone).await?;
+        let found = calls::summary(&state.reports, principal.user, &filter, group_by.0.into(), zone).await?;
         let viewer = viewer(state, &principal).await?;
         let group = |group| shown(group, group_by.0, &viewer);
         Ok(Json(CallSummary {
             group_by: group_by.0,
             time_zone: zone.name().to_owned(),
+            from: filter.from,
+            to: filter.to,
             total: found.total.into(),
             groups: found.groups.into_iter().map(group).collect(),
         }))

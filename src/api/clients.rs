@@ -196,7 +196,8 @@ impl Clients {
 
     /// Read what the nodes see of a client
     ///
-    /// Asked at this moment, each node for a few seconds at most; one that is away says so. And how much of each cap is used.
+    /// Asked at this moment, or within the last second, each node for a few seconds at most; one that is away says so. And how much of each cap
+    /// is used. 503 `nodes_busy` where the nodes are being asked for 8 other clients already.
     /// Example: `{"client_id": 7, "client_identifier": "north", "status": "active", "suspended_reason": null, "nodes": [{"node":
     /// "asterisk", "answers": true, "endpoint": "present", "reachability": "reachable", "round_trip_ms": 12.5, "channels": 2}],
     /// "used": 2, "limit": 30, "links": []}`
@@ -210,7 +211,7 @@ impl Clients {
     ) -> Result<Json<ClientState>, ApiError> {
         let caller = Caller::new(auth, Operation::GetClientState)?;
         let client = clients::get(&state.db, caller.owner, ClientId(id.0)).await?;
-        Ok(Json(ClientState::of(state, client).await))
+        Ok(Json(ClientState::of(state, client).await?))
     }
 
     /// List the sellers named for a client

@@ -130,6 +130,11 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
+    /// 503: not now, but perhaps after `retry_after`.
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
     /// 400: a header that cannot be read as what it is; `allowed` says what can.
     pub(super) fn bad_header(name: &str, allowed: &str) -> Self {
         let errors = vec![FieldError::new(name, "invalid", allowed)];
@@ -201,7 +206,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if error.is_read_only() {
             let detail = "The database takes no changes at present (it is a standby, or read-only); calls go on. Try again later.";
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", detail).after(READ_ONLY_RETRY);
+            return Self::unavailable("read_only", detail, READ_ONLY_RETRY);
         }
         Self::internal(&error)
     }
@@ -245,7 +250,10 @@ impl ApiResponse for ApiError {
             (422, "A rule is broken; `errors` names each field."),
             (429, "Too many requests; `Retry-After` says in how many seconds to try again."),
             (500, "Something failed here."),
-            (503, "The database takes no changes at present."),
+            (
+                503,
+                "Too much of this is under way, or the database takes no changes; `Retry-After` says when to try again.",
+            ),
         ];
         MetaResponses { responses: responses.map(response).into() }
     }

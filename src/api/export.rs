@@ -18,8 +18,8 @@ use super::render::{Call, Viewer};
 use super::visits::Visit;
 use crate::auth::principal::Principal;
 use crate::cdr::record::CallRecord;
-use crate::store::StoreError;
 use crate::store::calls::{self, Filter};
+use crate::store::reports::ReportError;
 
 /// How calls are written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Format {
 pub(super) fn body(state: &State, principal: Principal, filter: Filter, format: Format, visit: Visit) -> Body {
     let limit: Duration = state.config.limits.export;
     let export = Export {
-        batches: calls::all(state.db.clone(), filter).boxed(),
+        batches: calls::all(state.reports.clone(), filter).boxed(),
         late: Box::pin(tokio::time::sleep(limit)),
         state: state.clone(),
         stage: Stage::Heading,
@@ -44,7 +44,7 @@ pub(super) fn body(state: &State, principal: Principal, filter: Filter, format: 
     Body::from_bytes_stream(unfold(export, Export::next))
 }
 
-type Batch = Result<Vec<CallRecord>, StoreError>;
+type Batch = Result<Vec<CallRecord>, ReportError>;
 
 /// An export on its way.
 struct Export {

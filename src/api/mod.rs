@@ -37,6 +37,7 @@ mod page;
 mod rates;
 mod readiness;
 mod render;
+mod reports;
 mod rights;
 mod route;
 mod secret;
@@ -73,6 +74,7 @@ use crate::inspect::NodeFault;
 use crate::presence::Presence;
 use crate::screen::Screen;
 use crate::store::Db;
+use crate::store::reports::Reports;
 use crate::store::sight::Sight;
 use crate::telemetry::Metrics;
 
@@ -97,6 +99,8 @@ pub struct State {
     pub metrics: Metrics,
     /// The main database.
     pub db: Db,
+    /// The same for what reads much of it.
+    pub reports: Reports,
     /// Time.
     pub clock: Clock,
     /// As configured.

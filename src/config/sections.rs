@@ -412,9 +412,23 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     let (streams, streams_per_user) = (count("streams", 200), count("streams_per_user", 5));
     let stream_backlog = count("stream_backlog", 4096);
     let (exports, exports_per_user) = (count("exports", 4), count("exports_per_user", 2));
+    let (reports, reports_per_user) = (count("reports", 6), count("reports_per_user", 2));
     let export = Duration::from_secs(section.whole("export_seconds", 3600, 1..=86_400).into());
+    let report = Duration::from_secs(section.whole("report_seconds", 20, 1..=3600).into());
+    let report_days = section.whole("report_days", 400, 1..=36_500);
     section.finish();
-    Limits { streams, streams_per_user, stream_backlog, exports, exports_per_user, export }
+    Limits {
+        streams,
+        streams_per_user,
+        stream_backlog,
+        exports,
+        exports_per_user,
+        export,
+        reports,
+        reports_per_user,
+        report,
+        report_days,
+    }
 }
 
 fn read_policy(mut section: Section<'_>) -> Policy {

@@ -52,7 +52,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("calls", 8),
         ("rejections", 6),
         ("breaker", 6),
-        ("limits", 6),
+        ("limits", 10),
         ("policy", 1),
         ("log", 2),
         ("api", 5),

@@ -3,9 +3,13 @@
 use chrono::{DateTime, Utc};
 use entity::audit;
 use sea_orm::ActiveValue::{NotSet, Set};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
+};
 use serde_json::Value;
 
+use super::reports::{ReportError, Reports};
 use super::{Db, StoreError};
 use crate::auth::principal::{Actor, Credential};
 use crate::id::UserId;
@@ -121,11 +125,27 @@ pub async fn role_given(db: &Db, user: UserId) -> Result<Option<i64>, StoreError
     Ok(changes.iter().find(|line| role(&line.before) != role(&line.after)).map(|line| line.id))
 }
 
-/// Lines that match, newest first: at most `limit`, of those below the id `before`.
+/// Lines that match, newest first: at most `limit`, of those below the id `before`. A list among the reports of `asker`.
 ///
 /// # Errors
-/// When the database cannot be read.
-pub async fn list(db: &Db, filter: &Filter, before: Option<i64>, limit: u64) -> Result<Vec<Line>, StoreError> {
+/// When there is no place for it, it takes too long, or the database cannot be read.
+pub async fn list(
+    reports: &Reports,
+    asker: UserId,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Line>, ReportError> {
+    let filter = filter.clone();
+    reports.list(asker, move |lane| async move { read(&lane.read().await?, &filter, before, limit).await }).await
+}
+
+async fn read(
+    transaction: &DatabaseTransaction,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Line>, StoreError> {
     use audit::Column as C;
     let rows = audit::Entity::find()
         .apply_if(filter.owner, |query, user| query.filter(C::UserId.eq(user.0)))
@@ -138,7 +158,7 @@ pub async fn list(db: &Db, filter: &Filter, before: Option<i64>, limit: u64) -> 
         .apply_if(before, |query, id| query.filter(C::Id.lt(id)))
         .order_by_desc(C::Id)
         .limit(limit)
-        .all(&db.connection)
+        .all(transaction)
         .await?;
     let line = |row: audit::Model| Line {
         id: row.id,

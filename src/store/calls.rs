@@ -1,21 +1,22 @@
 //! Finding stored calls: filtered lists, page by page, and their figures.
 
+mod page;
 mod summary;
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use entity::{call_attempts, call_logs, campaigns, clients};
-use futures_util::stream::{Stream, try_unfold};
-use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, JoinType, Order, Query, SelectStatement};
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ColumnTrait, Condition, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect};
 
 use super::audit::{self, Object};
-use super::{Db, StoreError, records};
+use super::{Db, StoreError};
 use crate::auth::principal::Actor;
 use crate::cdr::record::CallRecord;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 
+pub use page::{all, explained, page};
 pub use summary::{By, Figures, Group, Key, Summary, summary};
 
 /// Which calls; every field that is given must hold.
@@ -71,25 +72,35 @@ const LONG_TALKS: [(i64, &str); 2] =
     [(960_000, "call_logs.talk_ms >= 960000"), (240_000, "call_logs.talk_ms >= 240000")];
 
 impl Filter {
-    fn condition(&self) -> Condition {
-        self.of_call().add_option(self.dialled_client().map(Expr::exists))
+    /// Whether it names so little that reading it is cheap whatever else it asks for: the calls of one caller.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        self.caller.is_some()
     }
 
-    /// What the filter wants of a call, its attempts aside.
-    fn of_call(&self) -> Condition {
+    fn condition(&self, backend: DbBackend) -> Condition {
+        self.of_call(backend, self.leads()).add_option(self.dialled_client().map(Expr::exists))
+    }
+
+    /// What the filter wants of a call, its attempts aside. `leads`: see [`steered`].
+    fn of_call(&self, backend: DbBackend, leads: &[call_logs::Column]) -> Condition {
         use call_logs::Column as C;
         let least = self.min_talk_ms.unwrap_or(0);
         let long = LONG_TALKS.iter().find(|(from, _)| least >= *from).map(|(_, text)| Expr::cust(*text));
+        let column = |column: C| {
+            let is_lead = leads.iter().any(|lead| lead.as_str() == column.as_str());
+            steered(backend, column, is_lead)
+        };
         Condition::all()
             .add_option(self.from.map(|at| C::ArrivedAt.gte(at)))
             .add_option(self.to.map(|at| C::ArrivedAt.lt(at)))
-            .add_option(self.owner.map(|id| C::SellerId.eq(id.0)))
-            .add_option(self.seller.map(|id| C::SellerId.eq(id.0)))
-            .add_option(self.did.map(|id| C::DidId.eq(id.0)))
-            .add_option(self.dialled.as_ref().map(|number| C::DialledNumber.eq(number.as_str())))
-            .add_option(self.caller.as_ref().map(|number| C::CallerNumber.eq(number.as_str())))
-            .add_option(self.campaign.map(|id| C::CampaignId.eq(id.0)))
-            .add_option(self.ending.as_ref().map(|ending| C::Ending.eq(ending.as_str())))
+            .add_option(self.owner.map(|id| column(C::SellerId).eq(id.0)))
+            .add_option(self.seller.map(|id| column(C::SellerId).eq(id.0)))
+            .add_option(self.did.map(|id| column(C::DidId).eq(id.0)))
+            .add_option(self.dialled.as_ref().map(|number| column(C::DialledNumber).eq(number.as_str())))
+            .add_option(self.caller.as_ref().map(|number| column(C::CallerNumber).eq(number.as_str())))
+            .add_option(self.campaign.map(|id| column(C::CampaignId).eq(id.0)))
+            .add_option(self.ending.as_ref().map(|ending| column(C::Ending).eq(ending.as_str())))
             .add_option(
                 self.answered.map(|yes| if yes { C::AnsweredAt.is_not_null() } else { C::AnsweredAt.is_null() }),
             )
@@ -97,21 +108,38 @@ impl Filter {
             .add_option(long)
     }
 
+    /// The columns by whose index SQLite is to find the calls: of those that are asked for, what leaves the fewest.
+    fn leads(&self) -> &'static [call_logs::Column] {
+        use call_logs::Column as C;
+        match self {
+            Self { caller: Some(_), .. } => &[C::CallerNumber],
+            Self { dialled: Some(_), .. } => &[C::DialledNumber],
+            Self { did: Some(_), .. } => &[C::DidId],
+            Self { campaign: Some(_), .. } => &[C::CampaignId],
+            _ => &[C::SellerId, C::Ending],
+        }
+    }
+
     /// The same of an attempt's copy of its call, as far as it goes, and what the filter wants of the attempt.
-    fn of_attempt(&self) -> Option<Condition> {
+    fn of_attempt(&self, backend: DbBackend) -> Option<Condition> {
         use call_attempts::Column as A;
+        // A link's attempts are few beside its client's or its seller's.
+        let seller = steered(backend, A::CallSellerId, self.link.is_none());
         let same = Condition::all()
             .add_option(self.from.map(|at| A::CallArrivedAt.gte(at)))
             .add_option(self.to.map(|at| A::CallArrivedAt.lt(at)))
-            .add_option(self.owner.map(|id| A::CallSellerId.eq(id.0)))
-            .add_option(self.seller.map(|id| A::CallSellerId.eq(id.0)))
+            .add_option(self.owner.map(|id| seller.clone().eq(id.0)))
+            .add_option(self.seller.map(|id| seller.clone().eq(id.0)))
             .add_option(self.ending.as_ref().map(|ending| A::CallEnding.eq(ending.as_str())))
             .add_option(
                 self.answered
                     .map(|yes| if yes { A::CallAnsweredAt.is_not_null() } else { A::CallAnsweredAt.is_null() }),
             )
             .add_option(self.min_talk_ms.map(|least| A::CallTalkMs.gte(least)));
-        self.attempts().map(|wanted| same.add(wanted))
+        let client = steered(backend, A::ClientId, self.link.is_none());
+        let wanted = self.client.map(|id| client.eq(id.0));
+        let wanted = Condition::all().add_option(wanted).add_option(self.link.map(|id| A::LinkId.eq(id.0)));
+        (!wanted.is_empty()).then(|| same.add(wanted))
     }
 
     /// The attempts of a call that the filter names, where it names any.
@@ -134,81 +162,12 @@ impl Filter {
     }
 }
 
-/// A page is read in the order of an index, and no further than it goes. Where PostgreSQL takes a filter for rarer than it is, it would
-/// rather find all that matches and sort it (measured: 450 ms instead of 8 for a large seller's calls to a busy client). What it cannot do
-/// without a sort looks so dear to it then that it would compile the query, which takes longer than to run it (19 ms).
-const IN_ORDER: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashagg = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
-
-/// Calls that match, newest arrival first, with their attempts: at most `limit`, from `after` on.
-///
-/// # Errors
-/// When the database cannot be read or holds what this version does not know.
-pub async fn page(
-    db: &Db,
-    filter: &Filter,
-    after: Option<Position>,
-    limit: u64,
-) -> Result<Vec<CallRecord>, StoreError> {
-    use call_attempts::Column as A;
-    use call_logs::Column as C;
-    let transaction = db.read().await?;
-    if db.is_postgres() {
-        transaction.execute_unprepared(IN_ORDER).await?;
-    }
-    let mut select = call_logs::Entity::find().limit(limit);
-    if let Some(attempts) = filter.of_attempt() {
-        // Calls in the order of their attempts' index; a call with two attempts that match is one row.
-        let beyond = beyond(after, A::CallArrivedAt, A::CallId);
-        let [at, id] = ["at", "id"].map(|column| (FOUND, column).into_column_ref());
-        let mut found = Query::select();
-        found
-            .expr_as(Expr::col(A::CallArrivedAt.as_column_ref()), "at")
-            .expr_as(Expr::col(A::CallId.as_column_ref()), "id")
-            .from(call_attempts::Entity)
-            .cond_where(attempts.add_option(beyond))
-            .group_by_columns([A::CallArrivedAt.as_column_ref(), A::CallId.as_column_ref()])
-            .order_by(A::CallArrivedAt.as_column_ref(), Order::Desc)
-            .order_by(A::CallId.as_column_ref(), Order::Desc);
-        let same = Expr::col(id.clone()).equals(C::CallId.as_column_ref());
-        QueryTrait::query(&mut select)
-            .join_subquery(JoinType::InnerJoin, found, FOUND, same)
-            .cond_where(filter.of_call())
-            .order_by(at, Order::Desc)
-            .order_by(id, Order::Desc);
-    } else {
-        let beyond = beyond(after, C::ArrivedAt, C::CallId);
-        let filtered = select.filter(filter.of_call().add_option(beyond));
-        select = filtered.order_by_desc(C::ArrivedAt).order_by_desc(C::CallId);
-    }
-    let calls = select.all(&transaction).await?;
-    records::with_attempts(&transaction, calls).await
-}
-
-/// Only what stands behind this place of the list.
-fn beyond(after: Option<Position>, at: impl ColumnTrait, id: impl ColumnTrait) -> Option<Expr> {
-    let key = Expr::tuple([Expr::col(at.as_column_ref()), Expr::col(id.as_column_ref())]);
-    after.map(|last| key.lt(Expr::tuple([Expr::val(last.arrived_at), Expr::val(last.call.0)])))
-}
-
-/// What the attempts that match are called in a query.
-const FOUND: &str = "found";
-
-/// Rows that are in memory at a time while everything is read.
-const BATCH: u64 = 500;
-
-/// All calls that match, newest arrival first, batch by batch: memory does not grow with their number, and between batches no
-/// connection is held, however slowly they are taken. Each call that was stored when the stream began comes exactly once.
-pub fn all(db: Db, filter: Filter) -> impl Stream<Item = Result<Vec<CallRecord>, StoreError>> + Send {
-    try_unfold((db, filter, None, false), |(db, filter, after, done)| async move {
-        if done {
-            return Ok(None);
-        }
-        let batch = page(&db, &filter, after, BATCH).await?;
-        let Some(last) = batch.last().map(Position::of) else { return Ok(None) };
-        // A batch that is not full was the last one.
-        let done = u64::try_from(batch.len()).is_ok_and(|length| length < BATCH);
-        Ok(Some((batch, (db, filter, Some(last), done))))
-    })
+/// A column to compare, by whose index SQLite may search only where it `leads`: it knows how many rows a value of a column has on average,
+/// and takes a small caller's calls for more than those of a seller who has them all. PostgreSQL knows the frequent values.
+fn steered(backend: DbBackend, column: impl ColumnTrait, leads: bool) -> Expr {
+    let column = Expr::col(column.as_column_ref());
+    // SQLite's own sign for it: a term with a unary plus is no reason to take an index.
+    if backend == DbBackend::Sqlite && !leads { Expr::cust_with_expr("+?", column) } else { column }
 }
 
 /// The aliases that sellers read instead of clients' names; those of archived clients too, which records still name.

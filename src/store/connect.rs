@@ -92,7 +92,9 @@ pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: boo
         .pragma("cache_size", CACHE)
         .pragma("wal_autocheckpoint", CHECKPOINT);
     enter_wal(path, &plain).await?;
-    let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+    // All are opened now and kept: none needs a descriptor at a moment when the process has no more.
+    let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(connections);
+    let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE);
     pool.connect_with(plain).await.map_err(|error| unreachable(path.display().to_string(), &error))
 }
 

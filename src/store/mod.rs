@@ -18,6 +18,7 @@ mod numbers;
 pub mod plan;
 pub mod realtime;
 pub mod records;
+pub mod reports;
 pub mod retention;
 mod sentence;
 pub mod server;
@@ -25,6 +26,7 @@ pub mod sessions;
 pub mod sight;
 pub mod snapshot;
 pub mod standing;
+pub mod statistics;
 pub mod suspensions;
 pub mod tokens;
 pub mod users;
@@ -139,6 +141,17 @@ impl StoreError {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         matches!(self, Self::Query(error) if sentence::is_read_only(error))
+    }
+
+    /// Whether a statement was ended before its end: its time was up, or somebody said so.
+    fn was_ended(&self) -> bool {
+        let Self::Query(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = self
+        else {
+            return false;
+        };
+        // PostgreSQL: query_canceled. SQLite: SQLITE_INTERRUPT.
+        let code = error.as_database_error().and_then(|error| error.code());
+        matches!(code.as_deref(), Some("57014" | "9"))
     }
 
     /// Whether it is what the database was given that is at fault, and not how the database is: trying again is of no use.

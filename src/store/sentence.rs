@@ -57,7 +57,9 @@ fn mend(code: &str) -> Option<&'static str> {
 pub(super) fn of_connections(code: &str) -> Option<&'static str> {
     match code {
         "26000" | "42P05" | "08P01" => Some(POOLED),
-        "53300" => Some("raise PostgreSQL's max_connections, or lower database.max_connections"),
+        "53300" => Some(
+            "raise PostgreSQL's max_connections, or lower database.max_connections, limits.reports and limits.exports",
+        ),
         _ => None,
     }
 }

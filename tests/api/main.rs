@@ -4,6 +4,8 @@
 
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../support/held.rs"]
+mod held;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/postgres.rs"]
@@ -38,6 +40,7 @@ mod own_sessions;
 mod read_only;
 mod readiness;
 mod refusals;
+mod reports;
 mod rights;
 mod route;
 mod sessions;

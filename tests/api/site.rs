@@ -203,6 +203,11 @@ impl Site {
         self.dir.path()
     }
 
+    /// Of its database, where it has PostgreSQL.
+    pub(crate) fn postgres_url(&self) -> Option<String> {
+        self.postgres.as_ref().map(Postgres::url)
+    }
+
     /// Runs SQL beside the application; the first column of each row as text.
     pub(crate) async fn sql(&self, statement: &str) -> Result<Vec<String>, String> {
         use sqlx::{Connection, Row};

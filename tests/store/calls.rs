@@ -7,7 +7,7 @@ use capconduit::store::{Db, records};
 use chrono::Duration;
 use futures_util::TryStreamExt;
 
-use crate::helpers::{Home, on_both};
+use crate::helpers::{Home, on_both, reports};
 use crate::recording::{attempt, moment, record};
 
 on_both!(every_filter_finds_what_it_says, pages_neither_skip_nor_repeat, everything_comes_once_in_batches);
@@ -105,10 +105,13 @@ fn ids(calls: &[CallRecord]) -> Vec<CallId> {
 
 /// The whole list, `limit` calls at a time.
 async fn paged(db: &Db, filter: &Filter, limit: usize) -> Vec<CallRecord> {
+    let reports = reports(db);
     let mut found: Vec<CallRecord> = Vec::new();
     loop {
         let after = found.last().map(Position::of);
-        let page = calls::page(db, filter, after, u64::try_from(limit).expect("small")).await.expect("a page");
+        let page = calls::page(&reports, UserId(1), filter, after, u64::try_from(limit).expect("small"))
+            .await
+            .expect("a page");
         let last = page.len() < limit;
         found.extend(page);
         if last {
@@ -139,21 +142,24 @@ async fn pages_neither_skip_nor_repeat(home: Home) {
     for limit in [1, 3, 32, 33] {
         assert_eq!(ids(&paged(&db, &Filter::default(), limit).await), ids(&whole), "{limit} at a time");
     }
-    let first = calls::page(&db, &Filter::default(), None, 10).await.expect("a page");
+    let reports = reports(&db);
+    let first = calls::page(&reports, UserId(1), &Filter::default(), None, 10).await.expect("a page");
     records::write(&db, &late).await.expect("written");
-    let rest = calls::page(&db, &Filter::default(), first.last().map(Position::of), 50).await.expect("a page");
+    let rest =
+        calls::page(&reports, UserId(1), &Filter::default(), first.last().map(Position::of), 50).await.expect("a page");
     assert_eq!([ids(&first), ids(&rest)].concat(), ids(&whole));
 }
 
 async fn everything_comes_once_in_batches(home: Home) {
     let db = home.migrated().await;
     records::write(&db, &varied(1_000)).await.expect("written");
+    let reports = reports(&db);
     let filter = Filter { client: Some(ClientId(1)), ..Filter::default() };
     for (filter, expected) in [(Filter::default(), vec![500, 500]), (filter, vec![500])] {
-        let batches: Vec<_> = calls::all(db.clone(), filter.clone()).try_collect().await.expect("all of it");
+        let batches: Vec<_> = calls::all(reports.clone(), filter.clone()).try_collect().await.expect("all of it");
         assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), expected);
         assert_eq!(ids(&batches.concat()), ids(&paged(&db, &filter, 400).await));
     }
     let nothing = Filter { ending: Some("no such".into()), ..Filter::default() };
-    assert!(calls::all(db, nothing).try_collect::<Vec<_>>().await.expect("read").is_empty());
+    assert!(calls::all(reports, nothing).try_collect::<Vec<_>>().await.expect("read").is_empty());
 }

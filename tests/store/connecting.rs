@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use capconduit::config::Database;
-use capconduit::store::Db;
+use capconduit::store::{Db, users};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::helpers::Home;
 use crate::postgres::Postgres;
 
 /// Shorter than the 5 s after which the pool gives up.
@@ -20,6 +21,29 @@ async fn refusal(url: String) -> String {
     assert!(!format!("{text}{error:?}").contains("hunter2"), "{text}");
     assert!(text.contains("database.url"), "{text}");
     text
+}
+
+/// How many descriptors this process has of a file.
+fn descriptors(path: &std::path::Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").expect("procfs").flatten();
+    open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|file| file == path)).count()
+}
+
+#[tokio::test]
+async fn sqlite_has_its_descriptors_from_the_start() {
+    let home = Home::sqlite();
+    let db = home.migrated().await;
+    let Home::Sqlite(folder) = &home else { return };
+    let path = folder.path().canonicalize().expect("there").join("deep/er/main.db");
+    assert_eq!(descriptors(&path), 4, "one of each connection");
+    let all = (0..8).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move { users::credentials(&db, &n.to_string()).await.expect("read") })
+    });
+    for asked in all.collect::<Vec<_>>() {
+        assert!(asked.await.expect("no panic").is_none());
+    }
+    assert_eq!(descriptors(&path), 4, "eight at once need no more");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A migrated, empty database of either kind.
 
-use capconduit::config::{Database, Realtime};
+use capconduit::config::{Config, Database, Limits, Realtime};
+use capconduit::store::reports::Reports;
 use capconduit::store::{self, Db};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -49,6 +50,16 @@ impl Home {
         store::migrate(&db, &self.realtime()).await.expect("the steps run");
         db
     }
+}
+
+/// `[limits]` as they are by default.
+pub(crate) fn limits() -> Limits {
+    Config::from_layers(None, []).expect("valid").limits
+}
+
+/// Where reports of this database are read.
+pub(crate) fn reports(db: &Db) -> Reports {
+    Reports::of(db, limits())
 }
 
 /// Runs SQL beside the store, as an operator would.

@@ -11,16 +11,20 @@ mod calls;
 mod connecting;
 mod editing;
 mod exporting;
+#[path = "../support/held.rs"]
+mod held;
 mod helpers;
 mod journal;
 mod large;
 mod layouts;
 mod listening;
 mod migrating;
+mod plans;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod publishing;
 mod recording;
+mod reporting;
 mod resetting;
 mod retention;
 mod servers;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use capconduit::cdr::record::CallRecord;
-use capconduit::id::{CallId, ClientId, LinkId};
+use capconduit::id::{CallId, ClientId, LinkId, UserId};
 use capconduit::store::calls::{By, Figures, Filter, Group, Key, summary};
 use capconduit::store::records;
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
 
 use crate::calls::varied;
-use crate::helpers::{Home, on_both};
+use crate::helpers::{Home, on_both, reports};
 use crate::recording::record;
 
 on_both!(
@@ -26,7 +26,7 @@ fn at(text: &str) -> DateTime<Utc> {
 /// Each group as `key calls`.
 async fn counted(db: &capconduit::store::Db, by: By, zone: &str) -> Vec<String> {
     let zone: Tz = zone.parse().expect("a zone");
-    let found = summary(db, &Filter::default(), by, zone).await.expect("summed");
+    let found = summary(&reports(db), UserId(1), &Filter::default(), by, zone).await.expect("summed");
     let line = |group: &Group| match &group.key {
         Key::Time(begins) => format!("{} {}", begins.to_rfc3339(), group.figures.calls),
         other => panic!("{other:?} is no time"),
@@ -120,7 +120,7 @@ async fn groups_by_object_and_ending_add_up(home: Home) {
         _ => text(&call.ending),
     };
     for by in [By::Seller, By::Campaign, By::Did, By::Ending] {
-        let found = summary(&db, &Filter::default(), by, Tz::UTC).await.expect("summed");
+        let found = summary(&reports(&db), UserId(1), &Filter::default(), by, Tz::UTC).await.expect("summed");
         assert_eq!(
             keyed(&found.groups),
             expected(calls.iter().map(|c| (key(by, c), c, c.answered_at.is_some()))),
@@ -131,10 +131,10 @@ async fn groups_by_object_and_ending_add_up(home: Home) {
         assert_eq!((found.total.calls, found.total.answered), (sum(|f| f.calls), sum(|f| f.answered)), "{by}");
     }
     let filter = Filter { answered: Some(true), ..Filter::default() };
-    let found = summary(&db, &filter, By::Day, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &filter, By::Day, Tz::UTC).await.expect("summed");
     assert_eq!((found.total.calls, found.total.answered), (20, 20));
     let nothing = Filter { ending: Some("no such".into()), ..Filter::default() };
-    let found = summary(&db, &nothing, By::Seller, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &nothing, By::Seller, Tz::UTC).await.expect("summed");
     assert_eq!((found.total, found.groups), (Figures::default(), vec![]));
 }
 
@@ -152,7 +152,7 @@ async fn clients_and_links_count_their_own_attempts(home: Home) {
         let key = Key::Object { id: Some(attempt.client_id.0), name: Some(attempt.client_name.clone()) };
         (format!("{key:?}"), call, call.answered_client_id == Some(attempt.client_id))
     });
-    let found = summary(&db, &Filter::default(), By::Client, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &Filter::default(), By::Client, Tz::UTC).await.expect("summed");
     assert_eq!(keyed(&found.groups), expected(of_client));
     assert_eq!(found.total.calls, 60, "each call once, though many were dialled twice");
     let of_link = attempts().map(|(call, attempt)| {
@@ -160,12 +160,12 @@ async fn clients_and_links_count_their_own_attempts(home: Home) {
         let key = Key::Link { id, client, client_name: attempt.client_name.clone() };
         (format!("{key:?}"), call, call.answered_link_id == Some(attempt.link_id))
     });
-    let found = summary(&db, &Filter::default(), By::Link, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &Filter::default(), By::Link, Tz::UTC).await.expect("summed");
     assert_eq!(keyed(&found.groups), expected(of_link));
     let only = Filter { client: Some(ClientId(3)), ..Filter::default() };
-    let found = summary(&db, &only, By::Client, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &only, By::Client, Tz::UTC).await.expect("summed");
     assert_eq!(found.groups.len(), 1, "a filter for one client shows no other: {:?}", found.groups);
     let only = Filter { link: Some(LinkId(2)), ..Filter::default() };
-    let found = summary(&db, &only, By::Link, Tz::UTC).await.expect("summed");
+    let found = summary(&reports(&db), UserId(1), &only, By::Link, Tz::UTC).await.expect("summed");
     assert_eq!(found.groups.len(), 1, "a filter for one link shows no other: {:?}", found.groups);
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 
 use crate::api::State;
+use crate::api::error::ApiError;
 use crate::api::words::Life;
 use crate::id::ClientId;
 use crate::presence::Seen;
@@ -16,6 +17,9 @@ use crate::routing::caps::Uses;
 use crate::routing::snapshot::{Campaign, Link};
 use crate::routing::usage::InUse;
 use crate::store::clients::StoredClient;
+
+/// When a look has probably ended.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// A client at this moment.
 #[derive(Debug, Object)]
@@ -154,18 +158,21 @@ struct OnLink {
 }
 
 impl ClientState {
-    /// Asks every node at once.
-    pub(super) async fn of(state: &State, client: StoredClient) -> Self {
+    /// Asks every node at once, unless that was just done; refused where too many others wait for that.
+    pub(super) async fn of(state: &State, client: StoredClient) -> Result<Self, ApiError> {
         let registers = matches!(client.values.sip.reach, Reach::Registration { .. });
         let aor = realtime::aor(&client.identifier, &client.values.sip, &client.values.secrets);
-        let seen = state.presence.look(&client.identifier, aor).await;
+        let seen = state.presence.look(&client.identifier, aor).await.ok_or_else(|| {
+            let detail = "The nodes are being asked for as many other clients as may wait: try again in a moment.";
+            ApiError::unavailable("nodes_busy", detail, RETRY)
+        })?;
         let nodes = {
             let (book, now) = (state.registry.book(), state.clock.now());
-            let on_node = |seen: Seen| {
+            let on_node = |seen: &Seen| {
                 let standing = book.breaker(client.id, At { node: &Arc::from(seen.node.as_str()), now });
                 OnNode::new(seen, registers, standing)
             };
-            seen.into_iter().map(on_node).collect()
+            seen.iter().map(on_node).collect()
         };
         let InUse { uses, snapshot } = state.registry.in_use();
         let links = snapshot.campaigns.values().flat_map(|campaign| {
@@ -174,7 +181,7 @@ impl ClientState {
         });
         let mut links: Vec<OnLink> = links.collect();
         links.sort_by_key(|link| link.link_id);
-        Self {
+        Ok(Self {
             used: uses.client(ClientId(client.id.0)),
             limit: client.values.max_concurrency,
             client_id: client.id.0,
@@ -183,12 +190,12 @@ impl ClientState {
             suspended_reason: client.suspended_reason,
             nodes,
             links,
-        }
+        })
     }
 }
 
 impl OnNode {
-    fn new(seen: Seen, registers: bool, breaker: Standing) -> Self {
+    fn new(seen: &Seen, registers: bool, breaker: Standing) -> Self {
         let has = seen.endpoint.is_some();
         Self {
             answers: has,
@@ -197,11 +204,11 @@ impl OnNode {
                 Some(false) => EndpointState::Absent,
                 None => EndpointState::Unknown,
             },
-            reachability: Reachability::of(&seen, registers),
+            reachability: Reachability::of(seen, registers),
             round_trip_ms: seen.contacts.iter().flatten().find_map(|contact| contact.round_trip).map(millis),
             channels: has.then_some(seen.channels),
             breaker: breaker.into(),
-            node: seen.node,
+            node: seen.node.clone(),
         }
     }
 }

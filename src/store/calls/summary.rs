@@ -12,8 +12,10 @@ use sea_orm::{
 };
 
 use super::Filter;
+use crate::id::UserId;
 use crate::routing::snapshot::words;
-use crate::store::{Db, StoreError, number};
+use crate::store::reports::{ReportError, Reports};
+use crate::store::{StoreError, number};
 
 words! {
     /// What calls are grouped by.
@@ -92,18 +94,28 @@ pub struct Summary {
     pub groups: Vec<Group>,
 }
 
-/// Figures of the calls that match `filter`, grouped. `zone` matters for hours and days only.
+/// Figures of the calls that match `filter`, grouped: a report of `asker`. `zone` matters for hours and days only.
 ///
 /// # Errors
-/// When the database cannot be read.
-pub async fn summary(db: &Db, filter: &Filter, by: By, zone: Tz) -> Result<Summary, StoreError> {
-    let transaction = db.read().await?;
-    let over_all = grouped(calls_of(filter), OF_CALLS, [none(), none(), no_text()], &[]);
-    let total = rows(&transaction, over_all).await?.first().map_or(Ok(Figures::default()), Row::figures)?;
+/// When there is no place for it, it takes too long, or the database cannot be read.
+pub async fn summary(
+    reports: &Reports,
+    asker: UserId,
+    filter: &Filter,
+    by: By,
+    zone: Tz,
+) -> Result<Summary, ReportError> {
+    let filter = filter.clone();
+    reports.report(asker, move |lane| async move { sum_up(&lane.read().await?, &filter, by, zone).await }).await
+}
+
+async fn sum_up(transaction: &DatabaseTransaction, filter: &Filter, by: By, zone: Tz) -> Result<Summary, StoreError> {
+    let over_all = grouped(calls_of(transaction, filter), OF_CALLS, [none(), none(), no_text()], &[]);
+    let total = rows(transaction, over_all).await?.first().map_or(Ok(Figures::default()), Row::figures)?;
     let groups = match by {
-        By::Hour | By::Day => by_time(&transaction, filter, by, zone).await?,
-        By::Client | By::Link => by_attempt(&transaction, filter, by).await?,
-        By::Seller | By::Campaign | By::Did | By::Ending => by_column(&transaction, filter, by).await?,
+        By::Hour | By::Day => by_time(transaction, filter, by, zone).await?,
+        By::Client | By::Link => by_attempt(transaction, filter, by).await?,
+        By::Seller | By::Campaign | By::Did | By::Ending => by_column(transaction, filter, by).await?,
     };
     Ok(Summary { total, groups })
 }
@@ -150,8 +162,8 @@ fn grouped<E: EntityTrait>(query: Select<E>, measures: Measures, keys: [Expr; 3]
     by.iter().fold(query, |query, key| query.group_by(key.clone()))
 }
 
-fn calls_of(filter: &Filter) -> Select<call_logs::Entity> {
-    call_logs::Entity::find().filter(filter.condition())
+fn calls_of(transaction: &DatabaseTransaction, filter: &Filter) -> Select<call_logs::Entity> {
+    call_logs::Entity::find().filter(filter.condition(transaction.get_database_backend()))
 }
 
 fn none() -> Expr {
@@ -180,7 +192,7 @@ async fn by_time(
         DbBackend::Postgres => "CAST(FLOOR(EXTRACT(EPOCH FROM call_logs.arrived_at) / 900) AS BIGINT)",
         _ => "CAST(strftime('%s', call_logs.arrived_at) AS INTEGER) / 900",
     });
-    let query = grouped(calls_of(filter), OF_CALLS, [slot.clone(), none(), no_text()], &[slot]);
+    let query = grouped(calls_of(transaction, filter), OF_CALLS, [slot.clone(), none(), no_text()], &[slot]);
     let mut groups: BTreeMap<DateTime<FixedOffset>, Figures> = BTreeMap::new();
     for row in rows(transaction, query).await? {
         let begins = row.id.and_then(|slot| zone.timestamp_opt(slot * SLOT_SECONDS, 0).single());
@@ -219,7 +231,7 @@ async fn by_column(transaction: &DatabaseTransaction, filter: &Filter, by: By) -
         By::Did => texts(Expr::cust("COALESCE(call_logs.dialled_number, call_logs.dialled_raw)")),
         _ => texts(col(C::Ending)),
     };
-    let found = rows(transaction, grouped(calls_of(filter), OF_CALLS, keys, &[key])).await?;
+    let found = rows(transaction, grouped(calls_of(transaction, filter), OF_CALLS, keys, &[key])).await?;
     largest_first(found, |row| match by {
         By::Seller | By::Campaign => Key::Object { id: row.id, name: row.name },
         _ => Key::Text(row.name.unwrap_or_default()),
@@ -235,7 +247,7 @@ async fn by_attempt(transaction: &DatabaseTransaction, filter: &Filter, by: By) 
         (none(), vec![client.clone()])
     };
     // A filter for one client means its attempts, not those of others in the same calls.
-    let wanted = filter.condition().add_option(filter.attempts());
+    let wanted = filter.condition(transaction.get_database_backend()).add_option(filter.attempts());
     let mut attempts = call_attempts::Entity::find().filter(wanted);
     QueryTrait::query(&mut attempts).inner_join(call_logs::Entity, col(A::CallId).eq(col(call_logs::Column::CallId)));
     let found = rows(transaction, grouped(attempts, OF_ATTEMPTS, [id, client, name], &keys)).await?;
