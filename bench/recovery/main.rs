@@ -76,7 +76,7 @@ impl Figures {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    let calls = std::env::args().nth(1).map_or(Ok(5_000), |text| text.parse());
+    let calls = std::env::args().nth(1).map_or(Ok(5_000), |text| text.parse::<usize>());
     let Ok(calls) = calls else {
         println!("usage: bench-recovery [CALLS]");
         return ExitCode::FAILURE;

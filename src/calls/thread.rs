@@ -1,6 +1,6 @@
 //! The calls' own thread. Sockets, dispatcher and every call's task run on it, one at a time: from an event to the request that follows
-//! no other thread has to be woken, which costs more than the work itself. What API and database do is done elsewhere; whatever is done
-//! here, such as the comparison with a node's lists, every call waits for.
+//! no other thread has to be woken, which costs more than the work itself. What API and database do is done elsewhere, and so is the
+//! comparison with long lists; whatever is done here every call waits for, so what follows from lists is done in slices.
 
 use std::io;
 use std::time::Duration;
