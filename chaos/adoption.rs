@@ -130,6 +130,6 @@ async fn adopted(scene: &Scene, told: usize, calls: usize) -> (usize, TimeDelta)
 }
 
 /// When a line of the log was written.
-fn at(line: &str) -> Option<DateTime<Utc>> {
+pub(super) fn at(line: &str) -> Option<DateTime<Utc>> {
     line.split_whitespace().next()?.parse().ok()
 }

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use chaos::adoption::adopt;
 use chaos::outage::{Away, outage};
+use chaos::ringing::ring;
 use chaos::run::{Wanted, run};
 use chaos::scene::{Realtime, Scene};
 
 const USAGE: &str = "usage: chaos [SEED] [MINUTES]              everything at once, drawn from the seed
        chaos adoption [CALLS]              kill -9 while so many talk (300)
+       chaos ringing [CALLS]               kill -9 while so many ring (300)
        chaos database [SECONDS] [realtime] PostgreSQL away (300 s), stopped and silent; realtime: Asterisk's tables in it, too";
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,6 +31,8 @@ async fn main() -> ExitCode {
         [] => chaos(rand::random::<u32>().into(), 10.0).await,
         ["adoption"] => adoption(300).await,
         ["adoption", calls] => with(calls, adoption).await,
+        ["ringing"] => ringing(300).await,
+        ["ringing", calls] => with(calls, ringing).await,
         ["database"] => database(300, Realtime::File).await,
         ["database", seconds] => with(seconds, |seconds| database(seconds, Realtime::File)).await,
         ["database", seconds, "realtime"] => with(seconds, |seconds| database(seconds, Realtime::Postgres)).await,
@@ -64,6 +68,12 @@ async fn adoption(calls: u32) -> ExitCode {
     println!("chaos: {calls} calls come up, the controller is killed and started again");
     let (adopted, scene) = adopt(calls).await;
     end(scene, &adopted.report(), adopted.is_clean())
+}
+
+async fn ringing(calls: u32) -> ExitCode {
+    println!("chaos: {calls} calls ring, the controller is killed and started again");
+    let (rang, scene) = ring(calls).await;
+    end(scene, &rang.report(), rang.is_clean())
 }
 
 async fn database(seconds: u64, realtime: Realtime) -> ExitCode {

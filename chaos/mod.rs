@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 pub(crate) mod outage;
 mod report;
+pub(crate) mod ringing;
 pub(crate) mod run;
 pub(crate) mod scene;
 mod verdict;

@@ -90,7 +90,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     // Everything below outlives the dispatcher's draining, so it gets a token of its own.
     let sockets = CancellationToken::new();
     let (events, queue) = mpsc::channel(config.calls.event_queue);
-    let calls = CallsThread::start().context("cannot start the calls' thread")?;
+    let calls = CallsThread::start(clock).context("cannot start the calls' thread")?;
     let nodes = connect_nodes(&config, events, clock, &sockets, &calls)?;
     let (health, healths) = watch::channel(Vec::new());
     let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());

@@ -1,13 +1,21 @@
 //! The one front door: the only consumer of every node's events, and the only place where calls begin.
 
+mod acting;
+mod agenda;
+mod arriving;
+mod callers;
 mod comparing;
 mod desk;
 mod drift;
 mod leaving;
 mod left;
 mod node;
+mod orphans;
 mod overload;
+#[cfg(test)]
+mod recovering_test;
 mod stopping;
+mod visits;
 mod watching;
 
 use std::time::Duration;
@@ -17,16 +25,16 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::comparing::Found;
 pub use self::desk::{Desk, NodeView, NotReleased, Order};
 use self::node::{NodeState, Waiting};
 use self::stopping::Drain;
 use super::intake::Intake;
 use super::io::Input;
-use super::machine::Call;
 use super::reconcile::Belief;
-use super::task::{self, Context};
+use super::task::Context;
 use super::translate::{caller_input, leg_input};
-use super::{adopt, heartbeat, shedding};
+use super::{heartbeat, shedding};
 use crate::ari::{
     Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
@@ -37,17 +45,14 @@ use crate::routing::snapshot::words;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
-/// How long a caller may wait for its node to be ready; then the dialplan's fallback takes it.
-const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-
-/// How long a caller waits whose INVITE is that of a call under way, until that is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
 pub(super) enum Report {
     /// A node's lists, or why they could not be had.
     Listed { node: usize, asked: Box<Asked>, lists: Result<Lists, Error> },
+    /// They were compared, or why not.
+    Found { node: usize, found: Result<Box<Found>, String> },
     /// Time to compare.
     Compare { node: usize },
     /// A caller that was sent to the fallback may still be in the application.
@@ -124,10 +129,6 @@ pub struct Dispatcher {
     health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
-    /// Monotonic time at which it was made.
-    started: Duration,
-    /// The nodes no longer wait for each other.
-    opened: bool,
     /// Set once and for ever by the shutdown: no new calls.
     draining: bool,
     /// The journal cannot keep what new calls commit to.
@@ -147,9 +148,8 @@ impl Dispatcher {
         let (reports, inbox) = mpsc::unbounded_channel();
         let started = context.clock.now().mono;
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake, started)).collect();
-        let (opened, draining, refusing) = (false, false, false);
-        let mut dispatcher =
-            Self { nodes, context, max_live, health, reports, inbox, started, opened, draining, refusing };
+        let (draining, refusing) = (false, false);
+        let mut dispatcher = Self { nodes, context, max_live, health, reports, inbox, draining, refusing };
         dispatcher.hold_left(left);
         dispatcher.tell_health();
         dispatcher
@@ -201,14 +201,13 @@ impl Dispatcher {
                     self.look_for_orphans(node);
                 }),
                 _ = shed.tick(), if self.may_shed() => self.shed(),
-                Some(report) = self.inbox.recv() => {
-                    // What was read before lists came is older than they are: an end among it was seen, and is not missed.
-                    for _ in 0..events.len() {
-                        events.try_recv().into_iter().for_each(|event| self.on_event(event));
-                    }
-                    self.on_report(report);
+                Some(report) = self.inbox.recv() => self.receive(report, &mut events),
+                () = std::future::ready(()), if self.may_work() => {
+                    self.work(&mut events);
+                    // The thread is the sockets' and the calls', too.
+                    tokio::task::yield_now().await;
                 }
-                Some(event) = events.recv() => self.on_event(event),
+                Some(event) = events.recv() => self.hear(event),
             }
         }
     }
@@ -217,21 +216,8 @@ impl Dispatcher {
         self.open_nodes();
         self.watch_breakers();
         self.ask_epochs();
-        let since = self.context.clock.now().mono.saturating_sub(WAIT_AT_MOST);
         for node in 0..self.nodes.len() {
-            let (late, waiting): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.nodes[node].waiting).into_iter().partition(|caller| caller.since <= since);
-            // What an earlier run has begun is not the fallback's: it goes on, beside the channel that does not go.
-            // Nothing goes on while the journal refuses.
-            let goes_on = |caller: &Waiting| caller.noted.is_some() && !self.refusing;
-            let (begun, late): (Vec<_>, Vec<_>) = late.into_iter().partition(goes_on);
-            self.nodes[node].waiting = waiting;
-            let ready = self.nodes[node].ready;
-            begun.into_iter().for_each(|caller| match ready {
-                true => self.arrive(node, caller),
-                false => self.nodes[node].waiting.push(caller),
-            });
-            self.fall_back_all(node, late);
+            self.look_for_late(node);
             self.expire_orphans(node);
             self.expire_left(node);
         }
@@ -243,7 +229,8 @@ impl Dispatcher {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
                 if self.nodes[node].is_anew(&info) {
-                    self.end_all(node, "Asterisk started anew");
+                    let ends = self.end_all(node, "Asterisk started anew");
+                    self.first(node, ends);
                 }
                 self.nodes[node].intake.found(&info);
                 self.nodes[node].version = Some(info.version);
@@ -297,94 +284,6 @@ impl Dispatcher {
         }
     }
 
-    /// A caller is decided at once where the node is ready and no channel of an earlier run holds its slot; else it waits.
-    fn decide_or_wait(&mut self, node: usize, caller: Waiting) {
-        let state = &mut self.nodes[node];
-        let now = self.context.clock.now();
-        if state.ready && !state.has_orphan_of(caller.facts.call_id) {
-            // What an earlier run has begun goes on.
-            if caller.noted.is_some() || self.context.registry.node_breakers.admits(state.handle.name(), now) {
-                self.arrive(node, caller);
-            } else {
-                self.fall_back(node, caller.app, &caller.facts.channel_id);
-            }
-        } else if state.waiting.iter().all(|other| other.facts.call_id != caller.facts.call_id) {
-            state.waiting.push(caller);
-        }
-    }
-
-    /// Looks again at who waits.
-    fn serve_waiting(&mut self, node: usize) {
-        for caller in std::mem::take(&mut self.nodes[node].waiting) {
-            self.decide_or_wait(node, caller);
-        }
-    }
-
-    /// A call begins, unless it is one that is under way already.
-    fn arrive(&mut self, node: usize, caller: Waiting) {
-        if self.first_of(&caller).is_some() {
-            return self.look_again(node, caller);
-        }
-        let overloaded = self.context.registry.live() >= self.max_live;
-        self.begin(node, caller, Input::Arrived { overloaded });
-    }
-
-    /// The call under way whose INVITE this caller's is. What has been dialled for goes on, and of a node that is away nobody knows whether
-    /// its calls are under way.
-    fn first_of(&self, caller: &Waiting) -> Option<CallId> {
-        let dialled = caller.noted.as_ref().is_some_and(|noted| !noted.call.record.attempts.is_empty());
-        let invite = caller.facts.invite.as_ref().filter(|_| !dialled && caller.earlier_attempts == 0)?;
-        let (first, node) = self.context.registry.first_of(caller.facts.call_id, invite)?;
-        self.nodes[node].is_up().then_some(first)
-    }
-
-    /// A proxy that gives one route up and tries the next sends both within a moment, and what tells of the first's end comes by a socket
-    /// of its own.
-    fn look_again(&mut self, node: usize, caller: Waiting) {
-        let (call, held) = (caller.facts.call_id, &mut self.nodes[node].held);
-        if held.iter().any(|other| other.facts.call_id == call) {
-            return;
-        }
-        held.push(caller);
-        let reports = self.reports.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            // The receiver lives as long as the dispatcher; after it callers are the next start's.
-            drop(reports.send(Report::Again { node, call }));
-        });
-    }
-
-    fn arrive_again(&mut self, node: usize, call: CallId) {
-        let held = &mut self.nodes[node].held;
-        // It may have left meanwhile.
-        let Some(at) = held.iter().position(|caller| caller.facts.call_id == call) else { return };
-        let caller = held.swap_remove(at);
-        match self.first_of(&caller) {
-            _ if self.draining || self.refusing => self.fall_back(node, caller.app, &caller.facts.channel_id),
-            Some(first) => self.begin(node, caller, Input::Merged { first }),
-            None => self.decide_or_wait(node, caller),
-        }
-    }
-
-    /// Register, so that the call is found; start its task.
-    fn begin(&mut self, node: usize, caller: Waiting, first: Input) {
-        let Waiting { app, facts, earlier_attempts, noted, .. } = caller;
-        let registry = &self.context.registry;
-        let Some(inputs) = registry.register(facts.call_id, node, app, &facts.channel_id) else {
-            debug!(call = %facts.call_id, "arrived again: known already");
-            return;
-        };
-        if let Some(invite) = &facts.invite {
-            registry.invited(facts.call_id, invite);
-        }
-        let lane = self.nodes[node].handle.lane(app);
-        let call = match noted {
-            Some(noted) => adopt::resume(facts, *noted, earlier_attempts, &self.context),
-            None => Call::new(facts, self.context.limits, earlier_attempts, self.context.clock.now()),
-        };
-        tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
-    }
-
     fn on_channel_event(&mut self, node: usize, event: &Event, late: Option<Late>) {
         let Some(channel) = event.channel_id() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
@@ -425,35 +324,20 @@ impl Dispatcher {
         }
     }
 
-    /// A caller that waits has gone. Nothing was begun for it, unless by an earlier run: then it has its record.
-    fn waiting_caller_left(&mut self, node: usize, channel_id: &str) {
-        let state = &mut self.nodes[node];
-        let is_it = |caller: &Waiting| caller.facts.channel_id == channel_id;
-        let caller = if let Some(at) = state.waiting.iter().position(is_it) {
-            state.waiting.swap_remove(at)
-        } else if let Some(at) = state.held.iter().position(is_it) {
-            state.held.swap_remove(at)
-        } else {
-            return;
-        };
-        if caller.noted.is_some() {
-            self.begin(node, caller, Input::CallerGone);
-        }
-    }
-
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Compare { node } => {
                 self.nodes[node].again = false;
                 self.start_comparing(node);
             }
-            Report::Listed { node, asked, lists } => self.listed(node, &asked, lists),
+            Report::Found { node, found } => self.found(node, found),
+            Report::Listed { node, asked, lists } => self.listed(node, asked, lists),
             Report::Again { node, call } => self.arrive_again(node, call),
             Report::Shed { node, took } => self.shed_told(node, &took),
             Report::Stays { node, channel_id, error } => self.stays(node, &channel_id, &error),
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
-            Report::Release { order, carry_out, answer } => drop(answer.send(self.release(&order, carry_out))),
+            Report::Release { order, carry_out, answer } => self.release(&order, carry_out, answer),
             Report::Epoch { node, epoch } => {
                 let state = &self.nodes[node];
                 if state.up[0] && !self.draining {

@@ -91,7 +91,12 @@ pub enum Finding {
     /// A bridge of ours that belongs to no call.
     DeleteBridge(String),
     /// The call's task is gone, and so are all its channels: give its permits back and forget it.
-    Forget(CallId),
+    Forget {
+        /// The call.
+        call: CallId,
+        /// What it held.
+        permits: Vec<PermitKey>,
+    },
 }
 
 /// A state in which a live call's channel was listed.
@@ -223,7 +228,8 @@ fn known_calls(belief: &Belief, listed: &Listed<'_>) -> Vec<Finding> {
         let mut left: Vec<String> = legs.map(|(_, leg)| leg.id.clone()).collect();
         left.extend(caller.map(|c| c.id.clone()));
         if left.is_empty() {
-            findings.push(Finding::Forget(*call));
+            let permits = belief.permits.range((*call, 0)..=(*call, u32::MAX)).map(|(key, _)| *key).collect();
+            findings.push(Finding::Forget { call: *call, permits });
         }
         findings.extend(left.into_iter().map(|channel_id| Finding::HangUp { channel_id, permit: None }));
     }
@@ -452,7 +458,7 @@ mod tests {
         let findings = found(&known(true), &[caller(ChannelState::Up), leg(ChannelState::Up)], &[]);
         assert_eq!(findings, [hang_up(&call().leg(2)), hang_up("1.1")]);
         let findings = found(&known(true), &[], &[]);
-        assert!(findings.contains(&Finding::Forget(call())));
+        assert!(findings.contains(&Finding::Forget { call: call(), permits: vec![(call(), 2)] }));
     }
 
     #[test]

@@ -296,6 +296,12 @@ impl Registry {
         }
     }
 
+    /// The inbound channel of a live call.
+    #[must_use]
+    pub fn channel_of(&self, call: CallId) -> Option<String> {
+        self.calls.get(&call).map(|live| live.channel_id.clone())
+    }
+
     /// Index of the application that a live call is in.
     #[must_use]
     pub fn app_of(&self, call: CallId) -> Option<u16> {

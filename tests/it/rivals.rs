@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capconduit::config::Transport;
 
-use crate::fake_ari::{Behaviour, CallerEnd};
+use crate::fake_ari::{Behaviour, CallerEnd, FakeAri, Fault};
 use crate::on_both_databases;
 use crate::site::{APP, DID, Database, Site, plan};
 
@@ -16,6 +16,7 @@ on_both_databases!(
     one_that_drains_makes_room_at_once,
     started_at_once_exactly_one_stays,
     with_several_applications_all_go_together,
+    two_nodes_are_both_known_before_either_is_decided,
 );
 
 const OWNER: &str = "CAPCONDUIT_OWNER_capconduit";
@@ -190,5 +191,41 @@ async fn with_several_applications_all_go_together(database: Database) {
         call.hang_up();
     }
     second.records(3).await;
+    second.settle().await;
+}
+
+/// What uses a cap on one node is not known from the other's lists: whoever takes over both, long after its own start, waits for both.
+async fn two_nodes_are_both_known_before_either_is_decided(database: Database) {
+    let (plan, other) = (plan("priority", &[("north", "max_concurrency = 1")]), FakeAri::start().await);
+    let node = other.node("pbx-2", "capconduit", 1, Transport::Auto);
+    let pair = |config: &mut capconduit::config::Config| config.nodes.push(node);
+    let mut first = Site::start_with(database, &plan, Transport::Auto, pair).await;
+    other.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
+    [&*first.asterisk, &other].iter().for_each(|asterisk| asterisk.endpoint("north", Behaviour::answers(0)));
+    let talking = other.incoming(APP, DID, "+447700900124");
+    talking.answered().await;
+
+    let mut second = first.rival(&plan).await;
+    second.launch();
+    second.until_metric("capconduit_node_taken{node=\"pbx\"} 1").await;
+    second.until_metric("capconduit_node_taken{node=\"pbx-2\"} 1").await;
+    // It looks once a second: by now it has run for longer than a node waits for the others.
+    first.asterisk.until_asked_for(OWNER, 7).await;
+    other.fault("GET channels", 1_000, Fault::Held);
+    let listed = first.asterisk.requests().iter().filter(|seen| seen.line() == "GET channels").count();
+    first.kill().await;
+    first.asterisk.clear_global("CAPCONDUIT_HEARTBEAT");
+    first.asterisk.until_listed(listed + 1).await;
+    // It answers its first node's questions, and takes no calls there.
+    first.asterisk.until_asked_for("EPOCH", 1).await;
+    let call = second.call(DID);
+    first.asterisk.until_asked_for("EPOCH", 1).await;
+    assert_eq!((call.end(), first.asterisk.global("CAPCONDUIT_HEARTBEAT")), (None, None), "it waits for the other");
+    other.mend();
+    assert_eq!(call.ended().await, CallerEnd::Ended { sip: 486, cause: 17 }, "the cap is used on the other node");
+    second.until_ready().await;
+    talking.hang_up();
+    second.records(2).await;
+    other.until_empty().await;
     second.settle().await;
 }

@@ -188,6 +188,15 @@ impl Site {
         answer.status().is_success()
     }
 
+    /// What the metrics say of this gauge now; `None` where they do not.
+    #[allow(dead_code, reason = "`just bench-recovery` needs it")]
+    pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
+        let url = format!("http://{}/metrics", self.config.api.listen);
+        let answer = reqwest::Client::new().get(url).bearer_auth(METRICS_TOKEN).send().await.ok()?;
+        let text = answer.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     async fn until(&self, path: &str, satisfied: impl Fn(&str) -> bool) {
         let (url, http) = (format!("http://{}/{path}", self.config.api.listen), reqwest::Client::new());
         let poll = async {

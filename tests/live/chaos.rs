@@ -7,6 +7,7 @@ use tokio::time::Duration;
 mod program;
 
 use program::adoption::adopt;
+use program::ringing::ring;
 use program::run::{Wanted, run};
 
 /// Calls in every state while controller, database, ARI and Asterisk are taken away: no call lost, none twice, no cap exceeded.
@@ -27,6 +28,16 @@ async fn thirty_calls_are_adopted() {
     let (adopted, mut scene) = adopt(30).await;
     println!("{}", adopted.report());
     if !adopted.is_clean() {
+        panic!("not all is well; the logs are kept in {}", scene.keep().display());
+    }
+}
+
+/// kill -9 with calls ringing: each goes on where it stood once its old leg is gone, and is answered.
+#[tokio::test]
+async fn thirty_ringing_calls_go_on() {
+    let (rang, mut scene) = ring(30).await;
+    println!("{}", rang.report());
+    if !rang.is_clean() {
         panic!("not all is well; the logs are kept in {}", scene.keep().display());
     }
 }

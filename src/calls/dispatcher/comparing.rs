@@ -1,20 +1,18 @@
-//! After every (re)connect and at intervals: asks for Asterisk's lists, compares, and acts on what follows.
+//! After every (re)connect and at intervals: asks for Asterisk's lists, and compares. What follows is acted on in slices.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::node::{Missed, Orphan};
-use super::{Asked, Dispatcher, Lists, Report, Waiting};
-use crate::ari::{Bridge, Channel, ChannelState, Error, Late, Request};
-use crate::calls::io::Input;
-use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, Sight, compare};
+use super::agenda::{Due, Rest, Said};
+use super::{Asked, Dispatcher, Lists, Report};
+use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
+use crate::calls::adopt::Noted;
+use crate::calls::reconcile::{Belief, Finding, Hearing, Known, Ours, compare};
 use crate::calls::registry::LiveCall;
-use crate::calls::{adopt, execute};
 use crate::cdr::fallback::MALFORMED;
-use crate::clock::Now;
 use crate::id::{BridgeKind, CallId};
 use crate::mistakes::{Mistake, on};
 use crate::panics;
@@ -27,12 +25,21 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long a channel must have been missed before that is evidence, unless it was there and its end may have gone unheard: longer than
 /// its creation, or the event of its end, may take.
 pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
-/// How long after the start a node that is ready waits for the others, whose calls may use the same caps.
+/// How long a node waits for the others, whose calls may use the same caps: from the start, or from its takeover from another controller,
+/// which had the others, too.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
-/// Added to set-up budget and longest duration: after that no outbound channel can be alive (a campaign's own longest
-/// duration is a day at most).
-const ORPHANS_FOR: Duration = Duration::from_secs(24 * 3600 + 600);
+/// Lists of more things than this are compared on another thread: it takes milliseconds.
+const LONG: usize = 2_000;
+
+/// What lists were found to say.
+#[derive(Debug)]
+pub(in crate::calls) struct Found {
+    asked: Box<Asked>,
+    findings: Vec<Finding>,
+    said: Said,
+    untold: Vec<String>,
+}
 
 impl Dispatcher {
     /// Asks for the node's lists, unless they are on their way or the node is not connected.
@@ -87,7 +94,7 @@ impl Dispatcher {
         let on_node: HashMap<CallId, &LiveCall> = calls.iter().map(|(call, live)| (*call, live)).collect();
         let seen = |(call, n): &PermitKey| on_node.get(call).is_some_and(|live| live.saw_leg(*n));
         let state = &self.nodes[node];
-        let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
+        let orphaned: HashSet<PermitKey> = state.orphans.iter().map(|(_, orphan)| orphan.key).collect();
         let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
         let of_calls = |key: &PermitKey| on_node.contains_key(&key.0) && !orphaned.contains(key);
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
@@ -111,44 +118,72 @@ impl Dispatcher {
     }
 
     /// The lists came, or could not be had.
-    pub(super) fn listed(&mut self, node: usize, asked: &Asked, lists: Result<Lists, Error>) {
+    pub(super) fn listed(&mut self, node: usize, asked: Box<Asked>, mut lists: Result<Lists, Error>) {
+        let state = &mut self.nodes[node];
+        let stale = asked.generation != state.generation && !on(Mistake::StaleListsCompared);
+        let info = lists.as_mut().ok().filter(|_| !stale).and_then(|lists| lists.info.take());
+        if info.is_some_and(|info| state.is_anew(&info)) {
+            // What was before ends before what is there now is looked at.
+            let mut ends = self.end_all(node, "Asterisk started anew");
+            ends.push(Due::Report(Box::new(Report::Listed { node, asked, lists })));
+            return self.first(node, ends);
+        }
         let state = &mut self.nodes[node];
         state.comparing = None;
         let (ended, answered) = (std::mem::take(&mut state.ended), std::mem::take(&mut state.answered));
-        if asked.generation != state.generation && !on(Mistake::StaleListsCompared) {
+        if stale {
             // The socket was away in between: these lists do not cover what was missed.
             self.start_comparing(node);
             return;
         }
         match lists {
-            Ok(Lists { mut channels, untold, bridges, info }) => {
-                if info.is_some_and(|info| self.nodes[node].is_anew(&info)) {
-                    self.end_all(node, "Asterisk started anew");
-                }
+            Ok(Lists { mut channels, untold, bridges, .. }) => {
                 let leaving = &self.nodes[node].leaving;
                 let ended = if on(Mistake::StaleListsCompared) { HashSet::new() } else { ended };
                 channels.retain(|channel| !ended.contains(&channel.id) && !leaving.contains(&channel.id));
                 for channel in channels.iter_mut().filter(|channel| answered.contains(&channel.id)) {
                     channel.state = ChannelState::Up;
                 }
-                self.compared(node, &asked.belief, &channels, &bridges);
-                self.end_untold(node, untold);
-                self.nodes[node].was_compared(asked.at);
-                self.open_nodes();
+                self.look_into(node, asked, (channels, bridges, untold));
             }
-            Err(error) => {
-                warn!(node = self.nodes[node].handle.name(), %error, "Asterisk's lists could not be had");
-                self.compare_in(node, RETRY);
-            }
+            Err(error) => self.not_compared(node, &error.to_string()),
         }
+    }
+
+    fn not_compared(&mut self, node: usize, error: &str) {
+        warn!(node = self.nodes[node].handle.name(), error, "Asterisk's lists could not be had");
+        self.compare_in(node, RETRY);
+    }
+
+    /// Compares lists with what was believed: long ones on another thread. Whatever happens on the node waits for that.
+    fn look_into(&mut self, node: usize, asked: Box<Asked>, lists: (Vec<Channel>, Vec<Bridge>, Vec<String>)) {
+        let (channels, bridges, untold) = lists;
+        let state = &mut self.nodes[node];
+        let (handle, apps, long) = (state.handle.clone(), state.apps.clone(), channels.len() + bridges.len() > LONG);
+        let look = move || {
+            let ours = Ours { node: handle.name(), apps: &apps };
+            let findings = compare(ours, &asked.belief, &channels, &bridges);
+            let said = Said::new(channels.into_iter().map(|channel| channel.id).collect(), &findings);
+            Box::new(Found { asked, findings, said, untold })
+        };
+        if !long {
+            return self.found(node, Ok(look()));
+        }
+        state.elsewhere = true;
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            // Without a report nothing of the node would ever be done again.
+            let found = tokio::task::spawn_blocking(look).await.map_err(|died| died.to_string());
+            drop(reports.send(Report::Found { node, found }));
+        });
     }
 
     /// Tells, should anybody ask, which channels the node has or may have, as far as is known here.
     pub(super) fn known_channels(&self, node: usize) -> impl FnOnce() -> Vec<String> + Send + use<> {
         let (registry, state) = (Arc::clone(&self.context.registry), &self.nodes[node]);
-        let left: HashSet<CallId> = state.left.keys().copied().collect();
-        let callers_left = state.left.values().map(|noted| noted.call.record.uniqueid.clone());
-        let others: Vec<String> = callers_left.chain(state.orphans.keys().cloned()).collect();
+        let left: HashSet<CallId> = state.left.calls().collect();
+        let callers_left = state.left.iter().map(|(_, noted)| noted.call.record.uniqueid.clone());
+        let others: Vec<String> = callers_left.chain(state.orphans.iter().map(|(id, _)| id.clone())).collect();
         move || {
             let calls = registry.calls_on(node);
             let ours: HashSet<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
@@ -161,8 +196,8 @@ impl Dispatcher {
 
     /// Likewise the bridges of the node's calls.
     fn known_bridges(&self, node: usize) -> impl FnOnce() -> Vec<String> + Send + use<> {
-        let (registry, left) = (Arc::clone(&self.context.registry), self.nodes[node].left.keys().copied());
-        let left: Vec<CallId> = left.collect();
+        let registry = Arc::clone(&self.context.registry);
+        let left: Vec<CallId> = self.nodes[node].left.calls().collect();
         move || {
             let calls = registry.calls_on(node).into_iter().map(|(call, _)| call).chain(left);
             calls.flat_map(|call| BridgeKind::ALL.map(|kind| call.bridge(kind))).collect()
@@ -198,10 +233,13 @@ impl Dispatcher {
         self.compare_in(node, AGAIN);
     }
 
-    fn compared(&mut self, node: usize, belief: &Belief, channels: &[Channel], bridges: &[Bridge]) {
-        let state = &self.nodes[node];
-        let ours = Ours { node: state.handle.name(), apps: &state.apps };
-        let findings = compare(ours, belief, channels, bridges);
+    /// Lists were compared; what follows is done call by call.
+    pub(super) fn found(&mut self, node: usize, found: Result<Box<Found>, String>) {
+        self.nodes[node].elsewhere = false;
+        let Found { asked, findings, said, untold } = match found {
+            Ok(found) => *found,
+            Err(died) => return self.not_compared(node, &died),
+        };
         let mut findings = self.hang_up_released(node, findings);
         // Whatever holds a permit comes first, so that no call is decided on caps that look free.
         findings.sort_by_key(|finding| match finding {
@@ -210,40 +248,61 @@ impl Dispatcher {
             _ => 2,
         });
         let open = findings.iter().any(|f| matches!(f, Finding::Adopt(_) | Finding::Absent { .. }));
-        self.note_drift(node, belief, &findings);
-        let listed = channels.iter().map(|channel| channel.id.as_str()).collect();
-        self.forget_gone(node, &listed, &findings);
-        self.settle_left(node, &findings, &listed);
-        findings.into_iter().for_each(|finding| self.act_on(node, finding));
-        if open || !self.nodes[node].orphans.is_empty() {
-            self.compare_in(node, AGAIN);
-        }
-        let registry = &self.context.registry;
-        registry.calls_on(node).iter().for_each(|(call, _)| {
-            registry.tell(*call, Input::NodeUp);
-        });
+        self.note_drift(node, &asked.belief, &findings);
+        self.see(node, &said, &findings);
+        let mut dues = self.dues(node, said, findings);
+        dues.push(Due::Acted(Box::new(Rest { open, untold, asked_at: asked.at })));
+        self.first(node, dues);
     }
 
-    /// Nothing of the node's calls lives any more: they end as not seen, and all permits are free.
-    pub(super) fn end_all(&mut self, node: usize, why: &str) {
+    /// What follows from lists and from what they were found to say.
+    fn dues(&mut self, node: usize, said: Said, findings: Vec<Finding>) -> Vec<Due> {
+        let state = &mut self.nodes[node];
+        // Orphans that are not listed any more are gone.
+        let gone = state.orphans.iter().map(|(id, _)| id).filter(|id| !said.listed.contains(*id));
+        // Of one on its way to the fallback its own events tell.
+        let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);
+        let left = state.left.iter().filter(|(_, noted)| stays(noted)).map(|(call, _)| call);
+        let dues = gone.cloned().map(Due::OrphanGone).chain(left.map(Due::SettleLeft));
+        let dues = dues.chain(findings.into_iter().map(|finding| Due::Act(Box::new(finding)))).collect();
+        state.said = Some(said);
+        dues
+    }
+
+    /// All that was found is acted on: live calls are told.
+    pub(super) fn acted(&mut self, node: usize, rest: Box<Rest>) {
+        if rest.open || !self.nodes[node].orphans.is_empty() {
+            self.compare_in(node, AGAIN);
+        }
+        let calls = self.context.registry.calls_on(node).into_iter().map(|(call, _)| Due::NodeUp(call));
+        let dues = calls.chain([Due::Compared(rest)]).collect();
+        self.first(node, dues);
+    }
+
+    /// They were told: the node's calls are known.
+    pub(super) fn compared(&mut self, node: usize, rest: Rest) {
+        self.nodes[node].said = None;
+        self.end_untold(node, rest.untold);
+        self.nodes[node].was_compared(rest.asked_at);
+        self.open_nodes();
+    }
+
+    /// Nothing of the node's calls lives any more: how they end as not seen, and how all permits become free.
+    pub(super) fn end_all(&mut self, node: usize, why: &str) -> Vec<Due> {
         let belief = Belief { hearing: Hearing::Anew, ..self.belief(node) };
         let state = &mut self.nodes[node];
         let calls = belief.calls.len() + state.left.len();
         warn!(node = state.handle.name(), calls, "{why}: its calls end, their permits are free");
         state.missing.clear();
         state.leaving.clear();
-        let held = std::mem::take(&mut state.held);
-        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(held);
-        for caller in waiting.filter(|caller| caller.noted.is_some()) {
-            let since = self.known_until(node, caller.facts.call_id);
-            self.begin(node, caller, Input::Missing { since });
-        }
-        let state = &self.nodes[node];
+        let waiting = state.waiting.take_all().chain(state.held.take_all());
+        let waiting = waiting.filter(|caller| caller.noted.is_some()).map(|caller| Due::Lost(Box::new(caller)));
+        let mut dues: Vec<Due> = waiting.collect();
         let ours = Ours { node: state.handle.name(), apps: &state.apps };
         let findings = compare(ours, &belief, &[], &[]);
-        self.forget_gone(node, &HashSet::new(), &findings);
-        self.settle_left(node, &[], &HashSet::new());
-        findings.into_iter().for_each(|finding| self.act_on(node, finding));
+        dues.extend(self.dues(node, Said::default(), findings));
+        dues.push(Due::Ended);
+        dues
     }
 
     /// Of a call that an operator took for gone nothing is taken over: its record is written.
@@ -269,31 +328,29 @@ impl Dispatcher {
         findings.into_iter().flat_map(instead).collect()
     }
 
-    /// Orphans that Asterisk does not list any more are gone, and channels that it lists are not missing, nor are legs unseen.
-    fn forget_gone(&mut self, node: usize, listed: &HashSet<&str>, findings: &[Finding]) {
-        let gone: Vec<String> =
-            self.nodes[node].orphans.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
-        gone.iter().for_each(|id| self.orphan_gone(node, id));
+    /// Channels that Asterisk lists are not missing, nor are legs unseen.
+    fn see(&mut self, node: usize, said: &Said, findings: &[Finding]) {
         let absent: HashSet<&String> = findings
             .iter()
             .filter_map(|finding| if let Finding::Absent { channel_id } = finding { Some(channel_id) } else { None })
             .collect();
         self.nodes[node].missing.retain(|channel_id, _| absent.contains(channel_id));
-        let legs = listed.iter().filter_map(|channel_id| CallId::parse_leg(channel_id));
+        let legs = said.listed.iter().filter_map(|channel_id| CallId::parse_leg(channel_id));
         legs.for_each(|(call, n)| self.context.registry.leg_seen(call, n));
     }
 
-    /// Lets nodes take calls: those that are compared, once all are or enough time has passed since the start.
+    /// Lets nodes take calls: those that are compared, once all are or they have waited long enough.
     pub(super) fn open_nodes(&mut self) {
-        let now = self.context.clock.now().mono;
-        let waited = now.saturating_sub(self.started) >= WAIT_FOR_OTHERS;
-        self.opened = self.opened || waited || self.nodes.iter().all(|n| n.compared);
-        if self.draining || self.refusing || !self.opened {
+        let (now, all) = (self.context.clock.now().mono, self.nodes.iter().all(|node| node.compared));
+        for state in &mut self.nodes {
+            state.waits = state.waits.filter(|since| !all && now.saturating_sub(*since) < WAIT_FOR_OTHERS);
+        }
+        if self.draining || self.refusing {
             return;
         }
         let mut newly_ready = Vec::new();
         for (node, state) in self.nodes.iter_mut().enumerate() {
-            if !state.ready && state.compared && state.is_up() {
+            if !state.ready && state.compared && state.is_up() && state.waits.is_none() {
                 state.ready = true;
                 info!(node = state.handle.name(), "node ready: taking calls");
                 newly_ready.push(node);
@@ -303,148 +360,6 @@ impl Dispatcher {
             self.ask_epochs();
             self.tell_health();
         }
-        newly_ready.into_iter().for_each(|node| self.serve_waiting(node));
-    }
-
-    fn act_on(&mut self, node: usize, finding: Finding) {
-        let registry = &self.context.registry;
-        match finding {
-            Finding::Missing(_) if on(Mistake::MissedEndNotRepaired) => {}
-            Finding::Seen(call, sight) => {
-                // After an interruption nobody saw when that happened.
-                let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: None });
-                registry.tell(call, Input::from(sight).read(late));
-            }
-            Finding::Missing(call) => {
-                let since = self.known_until(node, call);
-                registry.tell(call, Input::Missing { since });
-            }
-            Finding::LegMissing((call, n)) => {
-                let since = self.known_until(node, call);
-                if !registry.tell(call, Input::LegMissing { n, since }) {
-                    // Whether it was answered is not known any more: it counts, so that no total is overshot.
-                    registry.book().ledger.release((call, n), true);
-                }
-            }
-            Finding::Absent { channel_id } => {
-                let (since, state) = (self.context.clock.now().mono, &mut self.nodes[node]);
-                state.missing.entry(channel_id).or_insert(Missed { since, heard: state.compared });
-            }
-            // It arrived, or was taken over, after the lists were asked for.
-            Finding::Arrive { caller, .. } if self.is_live(node, &caller.id) => {}
-            Finding::Arrive { caller, .. } if self.draining => {
-                self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
-            }
-            // Talking on without us: the successor takes it over.
-            Finding::Adopt(_) if self.draining => {}
-            Finding::Arrive { caller, earlier_attempts } => {
-                let facts = self.nodes[node].intake.facts_of_listed(&caller);
-                // It ended here, after the lists were asked for or because its hang-up was lost: it is not sold again.
-                if registry.has_ended(facts.call_id) {
-                    return self.hang_up(node, &caller.id, "a caller whose call has ended");
-                }
-                let (app, since) = (self.nodes[node].app_of(&caller), self.context.clock.now().mono);
-                let noted = self.nodes[node].left.remove(&facts.call_id).map(Box::new);
-                self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, noted, since });
-            }
-            Finding::Adopt(adoption) => self.adopt(node, *adoption),
-            // Of a call that began, or was taken over, after the lists were asked for.
-            Finding::HangUp { channel_id, .. } if self.is_live(node, &channel_id) => {}
-            Finding::DeleteBridge(bridge_id)
-                if CallId::parse_bridge(&bridge_id).is_some_and(|call| registry.is_live(call)) => {}
-            Finding::HangUp { channel_id, permit } => {
-                if let Some((key, permit)) = permit.filter(|_| !on(Mistake::OrphanWithoutPermit)) {
-                    registry.book().ledger.hold(key, permit);
-                    let since = self.context.clock.now().mono;
-                    self.nodes[node].orphans.entry(channel_id.clone()).or_insert(Orphan { key, since, counted: false });
-                }
-                self.hang_up(node, &channel_id, "a channel of ours without a call");
-            }
-            Finding::DeleteBridge(bridge_id) => {
-                drop(self.nodes[node].handle.lane(0).send(Request::DeleteBridge { bridge_id: &bridge_id }));
-            }
-            Finding::Forget(call) => self.forget(call),
-        }
-    }
-
-    /// The last moment at which a call's channels are known to have lived.
-    pub(super) fn known_until(&self, node: usize, call: CallId) -> Now {
-        let now = self.context.clock.now();
-        let app = self.context.registry.app_of(call).unwrap_or_default();
-        now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
-    }
-
-    pub(super) fn is_live(&self, node: usize, channel_id: &str) -> bool {
-        let registry = &self.context.registry;
-        let Some((call, n)) = CallId::parse_leg(channel_id) else {
-            return registry.call_of(node, channel_id).is_some_and(|call| registry.is_live(call));
-        };
-        // An orphan keeps its number while its caller, routed anew, uses later ones.
-        let held = registry.book().ledger.is_held((call, n));
-        registry.is_live(call) && held && !self.nodes[node].orphans.contains_key(channel_id)
-    }
-
-    /// An orphan's channel is gone: its permit is free, and its caller can be routed anew.
-    pub(super) fn orphan_gone(&mut self, node: usize, channel_id: &str) {
-        if let Some(orphan) = self.nodes[node].orphans.remove(channel_id) {
-            self.context.registry.book().ledger.release(orphan.key, orphan.counted);
-            self.serve_waiting(node);
-        }
-    }
-
-    /// Orphans of a node that does not come back: Asterisk's own timers must have ended them.
-    pub(super) fn expire_orphans(&mut self, node: usize) {
-        let limits = &self.context.limits;
-        let longest = ORPHANS_FOR + limits.setup_budget + limits.max_duration;
-        let now = self.context.clock.now().mono;
-        let orphans = self.nodes[node].orphans.iter();
-        let over: Vec<String> =
-            orphans.filter(|(_, orphan)| now >= orphan.since + longest).map(|(id, _)| id.clone()).collect();
-        over.iter().for_each(|id| self.orphan_gone(node, id));
-    }
-
-    fn adopt(&mut self, node: usize, adoption: Adoption) {
-        // It goes on here already, beside that leg, which is being hung up.
-        if self.context.registry.is_live(adoption.call) {
-            return;
-        }
-        let state = &mut self.nodes[node];
-        let waits = state.waiting.iter().position(|caller| caller.facts.call_id == adoption.call);
-        let waited = waits.and_then(|at| state.waiting.swap_remove(at).noted);
-        let noted = state.left.remove(&adoption.call).or(waited.map(|noted| *noted));
-        // It was to be hung up, and the client answered before it was.
-        state.orphans.remove(&adoption.leg.id);
-        let app = state.app_of(&adoption.caller);
-        let registry = &self.context.registry;
-        let Some(inputs) = registry.register(adoption.call, node, app, &adoption.caller.id) else { return };
-        if !on(Mistake::AdoptedWithoutPermit) {
-            registry.book().ledger.hold((adoption.call, adoption.n), adoption.permit);
-        }
-        registry.leg_seen(adoption.call, adoption.n);
-        info!(call = %adoption.call, "adopted: its parties were bridged by an earlier run");
-        let facts = state.intake.facts_of_listed(&adoption.caller);
-        if let Some(invite) = &facts.invite {
-            registry.invited(facts.call_id, invite);
-        }
-        tokio::spawn(adopt::run(facts, adoption, noted, state.handle.lane(app), self.context.clone(), inputs));
-    }
-
-    fn forget(&self, call: CallId) {
-        let registry = &self.context.registry;
-        error!(%call, "the call's task died; its channels are gone, its permits are given back");
-        let mut book = registry.book();
-        let keys: Vec<PermitKey> = book.ledger.held().map(|(key, _)| key).filter(|(c, _)| *c == call).collect();
-        for key in keys {
-            book.ledger.release(key, true);
-        }
-        drop(book);
-        registry.remove(call);
-    }
-
-    pub(super) fn hang_up(&self, node: usize, channel_id: &str, why: &str) {
-        let state = &self.nodes[node];
-        info!(node = state.handle.name(), channel = channel_id, "hanging up {why}");
-        drop(state.handle.lane(0).send(execute::abandon(channel_id)));
+        newly_ready.into_iter().for_each(|node| self.look_at_all(node));
     }
 }

@@ -1,10 +1,12 @@
 //! What operators see of the nodes, and the override for one that stays silent.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 
+use super::agenda::Due;
 use super::{Dispatcher, Report};
 use crate::id::CallId;
 
@@ -118,7 +120,7 @@ impl Dispatcher {
         (0..self.nodes.len()).map(|node| self.view_of(node)).collect()
     }
 
-    fn view_of(&self, node: usize) -> NodeView {
+    pub(super) fn view_of(&self, node: usize) -> NodeView {
         let (state, now) = (&self.nodes[node], self.context.clock.now());
         let heard = (0..state.handle.apps()).filter_map(|app| state.handle.heard(app)).max();
         let ago = |mono: Duration| now.before(now.mono.saturating_sub(mono)).wall;
@@ -141,15 +143,34 @@ impl Dispatcher {
     }
 
     /// Every call of a node that is not known to be gone, whoever began it.
-    fn calls_of(&self, node: usize) -> std::collections::HashSet<CallId> {
+    fn calls_of(&self, node: usize) -> HashSet<CallId> {
         let state = &self.nodes[node];
         let live = self.context.registry.calls_on(node).into_iter().map(|(call, _)| call);
-        let waiting = state.waiting.iter().filter(|caller| caller.noted.is_some()).map(|caller| caller.facts.call_id);
-        let orphans = state.orphans.values().map(|orphan| orphan.key.0);
-        live.chain(state.left.keys().copied()).chain(waiting).chain(orphans).collect()
+        let waiting = state.waiting.iter().filter(|(_, caller)| caller.noted.is_some()).map(|(call, _)| call);
+        let orphans = state.orphans.iter().map(|(_, orphan)| orphan.key.0);
+        live.chain(state.left.calls()).chain(waiting).chain(orphans).collect()
     }
 
-    pub(super) fn release(&mut self, order: &Order, carry_out: bool) -> Result<NodeView, NotReleased> {
+    pub(super) fn release(
+        &mut self,
+        order: &Order,
+        carry_out: bool,
+        answer: oneshot::Sender<Result<NodeView, NotReleased>>,
+    ) {
+        match self.may_release(order) {
+            Ok((node, calls)) if carry_out => {
+                let mut ends = self.end_all(node, "released by an operator");
+                ends.push(Due::Released(answer));
+                self.first(node, ends);
+                self.nodes[node].released.extend(calls);
+            }
+            // Whoever asked may have gone.
+            asked => drop(answer.send(asked.map(|(node, _)| self.view_of(node)))),
+        }
+    }
+
+    /// The node, and its calls.
+    fn may_release(&self, order: &Order) -> Result<(usize, HashSet<CallId>), NotReleased> {
         let node = self.nodes.iter().position(|state| state.handle.name() == order.node);
         let node = node.ok_or(NotReleased::Unknown)?;
         if self.nodes[node].up.iter().any(|up| *up) {
@@ -162,10 +183,6 @@ impl Dispatcher {
         if calls.len() != order.expected {
             return Err(NotReleased::Calls(calls.len()));
         }
-        if carry_out {
-            self.end_all(node, "released by an operator");
-            self.nodes[node].released.extend(calls);
-        }
-        Ok(self.view_of(node))
+        Ok((node, calls))
     }
 }

@@ -66,7 +66,7 @@ impl Dispatcher {
             Finding::HangUp { channel_id, .. } => {
                 let strange = CallId::parse_leg(channel_id).is_some()
                     && !self.is_live(node, channel_id)
-                    && !state.orphans.contains_key(channel_id);
+                    && !state.orphans.has(channel_id);
                 strange.then(|| (channel_id.clone(), "a channel without a permit"))
             }
             _ => None,

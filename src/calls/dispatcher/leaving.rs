@@ -12,15 +12,15 @@ impl Dispatcher {
     /// Whoever waits, on every node.
     pub(super) fn fall_back_waiting(&mut self) {
         for node in 0..self.nodes.len() {
-            let waiting = std::mem::take(&mut self.nodes[node].waiting);
+            let waiting = self.nodes[node].waiting.take_all();
             self.fall_back_all(node, waiting);
         }
     }
 
-    pub(super) fn fall_back_all(&mut self, node: usize, callers: Vec<Waiting>) {
+    pub(super) fn fall_back_all(&mut self, node: usize, callers: impl IntoIterator<Item = Waiting>) {
         for caller in callers {
             if let Some(noted) = caller.noted {
-                self.nodes[node].left.insert(caller.facts.call_id, *noted);
+                self.nodes[node].left.keep(caller.facts.call_id, *noted);
             }
             self.fall_back(node, caller.app, &caller.facts.channel_id);
         }
@@ -71,7 +71,7 @@ impl Dispatcher {
     /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
     pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
         let state = &mut self.nodes[node];
-        if let Some(noted) = state.left_caller(channel_id).and_then(|call| state.left.remove(&call)) {
+        if let Some(noted) = state.left.take_by_channel(channel_id) {
             self.hand_over(&noted);
         }
     }

@@ -1,15 +1,12 @@
 //! Calls that an earlier run left in the journal: their permits are held from the start, until Asterisk's lists say what became of them.
 
-use std::collections::{HashMap, HashSet};
-
 use tracing::{info, warn};
 
 use super::Dispatcher;
-use super::node::Orphan;
+use super::orphans::Orphan;
 use crate::calls::adopt::Noted;
 use crate::calls::left;
 use crate::calls::machine::EXPIRY;
-use crate::calls::reconcile::Finding;
 use crate::calls::task::measure;
 use crate::cdr::journal::Left;
 use crate::clock::Now;
@@ -41,53 +38,41 @@ impl Dispatcher {
                 self.lose(noted, now);
                 continue;
             };
-            node.left.insert(open.record.call_id, noted);
+            node.left.keep(open.record.call_id, noted);
         }
     }
 
-    /// Says of each call that was left on this node what Asterisk's lists tell: taken over by one of the findings, or lost. Permits of
-    /// legs that are not there any more are given back.
-    pub(super) fn settle_left(&mut self, node: usize, findings: &[Finding], listed: &HashSet<&str>) {
-        let (mut adopted, mut arriving) = (HashMap::new(), HashSet::new());
-        for finding in findings {
-            match finding {
-                Finding::Adopt(adoption) => drop(adopted.insert(adoption.call, adoption.n)),
-                Finding::Arrive { caller, .. } => drop(arriving.insert(&caller.id)),
-                _ => {}
-            }
+    /// Says of a call that was left on this node what Asterisk's lists tell: taken over by one of the findings, or lost. Permits of legs
+    /// that are not there any more are given back.
+    pub(super) fn settle_left(&mut self, node: usize, call: CallId) {
+        let state = &mut self.nodes[node];
+        let Some(mut noted) = state.left.take(call) else { return };
+        let said = state.said.as_ref();
+        let adopted = said.and_then(|said| said.adopted.get(&call)).copied().map(Some);
+        let arrives = said.is_some_and(|said| said.arriving.contains(&noted.call.record.uniqueid));
+        let taken_over = adopted.or_else(|| arrives.then_some(None));
+        let verdicts = match taken_over {
+            Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
+            Some(None) => left::unanswered(noted.call.clone()).1,
+            None if noted.handed_over => return self.hand_over(&noted),
+            None => self.close_as_lost(noted.clone(), self.context.clock.now()),
+        };
+        if taken_over.is_some() {
+            noted.handed_over = false;
+            self.nodes[node].left.keep(call, noted);
         }
-        let state = &self.nodes[node];
-        // Of one on its way to the fallback its own events tell.
-        let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);
-        let calls: Vec<CallId> = state.left.iter().filter(|(_, noted)| stays(noted)).map(|(call, _)| *call).collect();
-        for call in calls {
-            let Some(mut noted) = self.nodes[node].left.remove(&call) else { continue };
-            let adopted = adopted.get(&call).copied().map(Some);
-            let taken_over = adopted.or_else(|| arriving.contains(&noted.call.record.uniqueid).then_some(None));
-            let verdicts = match taken_over {
-                Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
-                Some(None) => left::unanswered(noted.call.clone()).1,
-                None if noted.handed_over => {
-                    self.hand_over(&noted);
-                    continue;
-                }
-                None => self.close_as_lost(noted.clone(), self.context.clock.now()),
-            };
-            if taken_over.is_some() {
-                noted.handed_over = false;
-                self.nodes[node].left.insert(call, noted);
-            }
-            for (n, counted) in verdicts {
-                self.settle_leg(node, (call, n), counted, listed);
-            }
+        for (n, counted) in verdicts {
+            self.settle_leg(node, (call, n), counted);
         }
     }
 
-    fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool, listed: &HashSet<&str>) {
-        let channel_id = key.0.leg(key.1);
-        if listed.contains(channel_id.as_str()) && !on(Mistake::OrphanWithoutPermit) {
+    fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool) {
+        let (channel_id, state) = (key.0.leg(key.1), &mut self.nodes[node]);
+        let said = state.said.as_mut().filter(|said| said.listed.contains(&channel_id));
+        if let Some(said) = said.filter(|_| !on(Mistake::OrphanWithoutPermit)) {
+            said.sent_off.insert(channel_id.clone());
             let since = self.context.clock.now().mono;
-            self.nodes[node].orphans.insert(channel_id.clone(), Orphan { key, since, counted });
+            state.orphans.put(channel_id.clone(), Orphan { key, since, counted });
             self.hang_up(node, &channel_id, "an outbound channel of an earlier run");
         } else {
             self.context.registry.book().ledger.release(key, counted);
@@ -107,9 +92,9 @@ impl Dispatcher {
         };
         let over = |noted: &Noted| now.mono >= noted.arrived.mono + longest(noted);
         let over: Vec<CallId> =
-            self.nodes[node].left.iter().filter(|(_, noted)| over(noted)).map(|(call, _)| *call).collect();
+            self.nodes[node].left.iter().filter(|(_, noted)| over(noted)).map(|(call, _)| call).collect();
         for call in over {
-            let Some(noted) = self.nodes[node].left.remove(&call) else { continue };
+            let Some(noted) = self.nodes[node].left.take(call) else { continue };
             self.lose(noted, now);
         }
     }
@@ -125,14 +110,12 @@ impl Dispatcher {
     /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again. Lists tell whether the
     /// two are together still.
     pub(super) fn waiting_caller_answered(&mut self, node: usize, channel_id: &str) {
-        let waiting = &mut self.nodes[node].waiting;
-        let Some(at) = waiting.iter().position(|caller| caller.facts.channel_id == channel_id) else { return };
-        let caller = waiting.swap_remove(at);
+        let Some(caller) = self.nodes[node].waiting.take_by_channel(channel_id) else { return };
         let call = caller.facts.call_id;
         let state = &mut self.nodes[node];
         if let Some(noted) = caller.noted {
-            state.orphans.values_mut().filter(|orphan| orphan.key.0 == call).for_each(|orphan| orphan.counted = true);
-            state.left.insert(call, *noted);
+            state.orphans.count_of(call);
+            state.left.keep(call, *noted);
         }
         self.start_comparing(node);
     }

@@ -1,11 +1,14 @@
 //! One Asterisk node as the dispatcher sees it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::agenda::{Due, Said};
+use super::callers::{Callers, OfCaller};
 use super::drift::Drift;
+use super::orphans::Orphans;
 use crate::ari::{Channel, Info, NodeHandle};
 use crate::calls::adopt::Noted;
 use crate::calls::facts::CallFacts;
@@ -13,7 +16,6 @@ use crate::calls::intake::Intake;
 use crate::calls::shedding::Shedding;
 use crate::clock::Now;
 use crate::id::CallId;
-use crate::routing::caps::PermitKey;
 
 /// A caller that arrived before it could be decided.
 #[derive(Debug)]
@@ -28,14 +30,16 @@ pub(super) struct Waiting {
     pub(super) since: Duration,
 }
 
-/// An outbound channel without a call that was asked to go; it holds its permit until it is gone.
-#[derive(Debug)]
-pub(super) struct Orphan {
-    pub(super) key: PermitKey,
-    /// Monotonic time at which it was found.
-    pub(super) since: Duration,
-    /// Whether its attempt counts against its link's total.
-    pub(super) counted: bool,
+impl OfCaller for Waiting {
+    fn channel_id(&self) -> &str {
+        &self.facts.channel_id
+    }
+}
+
+impl OfCaller for Noted {
+    fn channel_id(&self) -> &str {
+        &self.call.record.uniqueid
+    }
 }
 
 /// A channel that should be there and was not listed.
@@ -59,6 +63,8 @@ pub(super) struct NodeState {
     pub(super) generation: u64,
     /// Compared in this generation.
     pub(super) compared: bool,
+    /// Monotonic time since which it waits for the other nodes, whose calls may use the same caps; `None` once it has waited.
+    pub(super) waits: Option<Duration>,
     /// Its calls are decided here, as long as its requests do not fail for everybody.
     pub(super) ready: bool,
     /// They do: its heartbeat is withdrawn.
@@ -91,17 +97,22 @@ pub(super) struct NodeState {
     pub(super) drift: Drift,
     /// Calls that an operator took for gone while the node was away: whatever lives of them is hung up.
     pub(super) released: HashSet<CallId>,
-    /// By channel id.
-    pub(super) orphans: BTreeMap<String, Orphan>,
+    pub(super) orphans: Orphans,
     /// Which part of its new calls is refused.
     pub(super) shedding: Shedding,
     /// A further comparison is due: there is a timer for it.
     pub(super) again: bool,
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiting: Callers<Waiting>,
     /// Callers whose INVITE was that of a call under way, until that is looked at again.
-    pub(super) held: Vec<Waiting>,
+    pub(super) held: Callers<Waiting>,
     /// Calls of an earlier run of which Asterisk's lists have not told yet what became.
-    pub(super) left: BTreeMap<CallId, Noted>,
+    pub(super) left: Callers<Noted>,
+    /// What there is to do for it, in order.
+    pub(super) agenda: VecDeque<Due>,
+    /// Lists are being compared on another thread: its agenda waits.
+    pub(super) elsewhere: bool,
+    /// What lists said that are being acted on.
+    pub(super) said: Option<Said>,
 }
 
 impl NodeState {
@@ -115,6 +126,7 @@ impl NodeState {
             up,
             generation: 0,
             compared: false,
+            waits: Some(now),
             ready: false,
             tripped: false,
             taken: None,
@@ -131,12 +143,15 @@ impl NodeState {
             heard_until,
             drift: Drift::default(),
             released: HashSet::new(),
-            orphans: BTreeMap::new(),
+            orphans: Orphans::default(),
             shedding: Shedding::default(),
             again: false,
-            waiting: Vec::new(),
-            held: Vec::new(),
-            left: BTreeMap::new(),
+            waiting: Callers::default(),
+            held: Callers::default(),
+            left: Callers::default(),
+            agenda: VecDeque::new(),
+            elsewhere: false,
+            said: None,
         }
     }
 
@@ -186,24 +201,24 @@ impl NodeState {
     /// Notes that a caller is sent to the fallback.
     pub(super) fn leave(&mut self, channel_id: &str) {
         self.leaving.insert(channel_id.to_owned());
-        if let Some(noted) = self.left_caller(channel_id).and_then(|call| self.left.get_mut(&call)) {
+        if let Some(noted) = self.left.call_of(channel_id).and_then(|call| self.left.get_mut(call)) {
             noted.handed_over = true;
         }
     }
 
-    /// The call of an earlier run whose caller this channel is.
-    pub(super) fn left_caller(&self, channel_id: &str) -> Option<CallId> {
-        self.left.iter().find(|(_, noted)| noted.call.record.uniqueid == channel_id).map(|(call, _)| *call)
+    /// Whether something of it is still to be done.
+    pub(super) fn is_busy(&self) -> bool {
+        self.elsewhere || !self.agenda.is_empty()
+    }
+
+    /// Whether attempts of an earlier run keep this caller from being decided, or the node does.
+    pub(super) fn keeps(&self, call: CallId) -> bool {
+        !self.ready || self.orphans.has_of(call)
     }
 
     /// Whether every application's socket is connected.
     pub(super) fn is_up(&self) -> bool {
         self.up.iter().all(|up| *up)
-    }
-
-    /// Whether an outbound channel of this call, made by an earlier run, is not gone yet.
-    pub(super) fn has_orphan_of(&self, call: CallId) -> bool {
-        self.orphans.values().any(|orphan| orphan.key.0 == call)
     }
 
     /// Index of the application a listed channel is in.

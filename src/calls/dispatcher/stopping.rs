@@ -36,7 +36,7 @@ impl Dispatcher {
         if live > 0 && over {
             warn!(live, "leaving calls to the next start: the drain time is over");
         }
-        live == 0 || over
+        (live == 0 && !self.is_busy()) || over
     }
 
     /// No new calls: the dialplan falls back at once.

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use tracing::{debug, info, warn};
 
-use super::node::{NodeState, Orphan};
+use super::agenda::{Due, Said};
+use super::node::NodeState;
+use super::orphans::Orphan;
 use super::{Dispatcher, NodeStanding, Report};
 use crate::ari::{Channel, DownReason, Error};
 use crate::calls::io::Input;
 use crate::calls::{heartbeat, left};
 use crate::clock::Now;
+use crate::id::CallId;
 use crate::panics;
 
 use super::comparing::MISSING_FOR;
@@ -51,7 +54,10 @@ impl Dispatcher {
         self.context.registry.node_breakers.forget(state.handle.name());
         state.tripped = false;
         if app == 0 {
-            state.taken = None;
+            if state.taken.take().is_some() {
+                // The other may have had the other nodes, too: what their calls use is known when they are ours as well.
+                state.waits = Some(self.context.clock.now().mono);
+            }
             if !self.draining {
                 // At once: whoever looks now shall see that it is taken.
                 let (index, lane) = (state.handle.index(), state.handle.lane(0));
@@ -64,9 +70,11 @@ impl Dispatcher {
     pub(super) fn taken(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         state.taken.get_or_insert(self.context.clock.now().mono);
-        let held = std::mem::take(&mut state.held);
-        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(held);
-        state.left.extend(waiting.filter_map(|it| Some((it.facts.call_id, *it.noted?))));
+        for caller in state.waiting.take_all().chain(state.held.take_all()) {
+            if let Some(noted) = caller.noted {
+                state.left.keep(caller.facts.call_id, *noted);
+            }
+        }
         state.missing.clear();
         self.tell_health();
     }
@@ -102,7 +110,7 @@ impl Dispatcher {
     fn hold_yielded(&mut self) {
         let since = self.context.clock.now().mono;
         for (node, key, counted) in self.context.registry.take_yielded() {
-            self.nodes[node].orphans.entry(key.0.leg(key.1)).or_insert(Orphan { key, since, counted });
+            self.nodes[node].orphans.find(&key.0.leg(key.1), Orphan { key, since, counted });
         }
     }
 
@@ -138,56 +146,61 @@ impl Dispatcher {
                 return;
             }
         };
-        let listed: HashSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
-        self.yield_calls(node, &listed);
-        self.yield_left(node, &listed);
+        let listed: HashSet<String> = channels.into_iter().map(|channel| channel.id).collect();
+        let calls = self.context.registry.calls_on(node);
+        if !calls.is_empty() {
+            let (node, count) = (self.nodes[node].handle.name(), calls.len());
+            info!(node, count, "leaving the node's calls to the other controller");
+        }
+        let mut dues: Vec<Due> = calls.into_iter().map(|(call, _)| Due::Yield(call)).collect();
+        dues.extend(self.nodes[node].left.calls().map(Due::YieldLeft));
         // One that was just being made when the node was taken is not listed yet.
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         let orphans = self.nodes[node].orphans.iter();
-        let gone = orphans.filter(|(id, orphan)| !listed.contains(id.as_str()) && orphan.since <= long_ago);
-        let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
-        gone.iter().for_each(|id| self.orphan_gone(node, id));
+        let gone = orphans.filter(|(id, orphan)| !listed.contains(*id) && orphan.since <= long_ago);
+        dues.extend(gone.map(|(id, _)| Due::OrphanGone(id.clone())));
+        dues.push(Due::Yielded);
+        self.nodes[node].said = Some(Said { listed, ..Said::default() });
+        self.first(node, dues);
     }
 
     /// A call whose caller is still there is the other's. Of one that went without our having seen it nobody knows but us; should the other
     /// have recorded it before it went, only one of the two records is kept.
-    fn yield_calls(&self, node: usize, listed: &HashSet<&str>) {
-        let calls = self.context.registry.calls_on(node);
-        let count = calls.len();
-        if count > 0 {
-            info!(node = self.nodes[node].handle.name(), count, "leaving the node's calls to the other controller");
+    pub(super) fn yield_call(&self, node: usize, call: CallId) {
+        let registry = &self.context.registry;
+        let Some(caller) = registry.channel_of(call) else { return };
+        if !self.is_listed(node, &caller) {
+            let since = self.known_until(node, call);
+            registry.tell(call, Input::Missing { since });
         }
-        for (call, live) in calls {
-            if !listed.contains(live.channel_id.as_str()) {
-                let since = self.known_until(node, call);
-                self.context.registry.tell(call, Input::Missing { since });
-            }
-            self.context.registry.tell(call, Input::Yield);
-        }
+        registry.tell(call, Input::Yield);
     }
 
-    /// Calls that an earlier run left on a node that another controller has: one whose caller is still there is the other's, which found
+    /// Whether the lists that are being acted on name this channel.
+    fn is_listed(&self, node: usize, channel_id: &str) -> bool {
+        self.nodes[node].said.as_ref().is_some_and(|said| said.listed.contains(channel_id))
+    }
+
+    /// A call that an earlier run left on a node that another controller has: one whose caller is still there is the other's, which found
     /// it in Asterisk's lists. Of one that is gone nobody knows but us; should the other have recorded it before it went, its record stands.
-    fn yield_left(&mut self, node: usize, listed: &HashSet<&str>) {
+    pub(super) fn yield_left(&mut self, node: usize, call: CallId) {
         let now = self.context.clock.now();
-        for (call, noted) in std::mem::take(&mut self.nodes[node].left) {
-            let verdicts = if listed.contains(noted.call.record.uniqueid.as_str()) {
-                self.context.journal.forget(call);
-                // Whether it was answered is not known here any more: it counts, so that no total is overshot.
-                left::lost(noted.call, noted.lived, noted.lived).1
-            } else if noted.handed_over {
-                self.hand_over(&noted);
-                continue;
+        let Some(noted) = self.nodes[node].left.take(call) else { return };
+        let verdicts = if self.is_listed(node, &noted.call.record.uniqueid) {
+            self.context.journal.forget(call);
+            // Whether it was answered is not known here any more: it counts, so that no total is overshot.
+            left::lost(noted.call, noted.lived, noted.lived).1
+        } else if noted.handed_over {
+            return self.hand_over(&noted);
+        } else {
+            self.close_as_lost(noted, now)
+        };
+        for (n, counted) in verdicts {
+            let (key, since) = ((call, n), now.mono);
+            if self.is_listed(node, &call.leg(n)) {
+                self.nodes[node].orphans.find(&call.leg(n), Orphan { key, since, counted });
             } else {
-                self.close_as_lost(noted, now)
-            };
-            for (n, counted) in verdicts {
-                let (key, since) = ((call, n), now.mono);
-                if listed.contains(call.leg(n).as_str()) {
-                    self.nodes[node].orphans.entry(call.leg(n)).or_insert(Orphan { key, since, counted });
-                } else {
-                    self.context.registry.book().ledger.release(key, counted);
-                }
+                self.context.registry.book().ledger.release(key, counted);
             }
         }
     }

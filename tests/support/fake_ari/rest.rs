@@ -45,9 +45,9 @@ pub(super) fn handle(world: &mut World, request: &Seen) -> Answer {
             world.bridge_names.insert((*id).to_owned(), request.query.get("name").cloned().unwrap_or_default());
             (200, bridge(world, id))
         }
-        ("DELETE", ["bridges", id]) => match world.bridges.remove(*id) {
-            Some(_) => DONE,
-            None => refuse(404, "Bridge not found"),
+        ("DELETE", ["bridges", id]) => match world.remove_bridge(id) {
+            true => DONE,
+            false => refuse(404, "Bridge not found"),
         },
         ("POST", ["bridges", id, "addChannel"]) => add_channel(world, id, &request.body),
         (_, ["channels", id, ..]) if !world.channels.contains_key(*id) => refuse(404, "Channel not found"),
@@ -198,10 +198,7 @@ fn add_channel(world: &mut World, id: &str, body: &Value) -> Answer {
     if asked.is_empty() {
         return refuse(400, "No channels specified");
     }
-    for members in world.bridges.values_mut() {
-        members.retain(|member| !asked.contains(member));
-    }
-    world.bridges.entry(id.to_owned()).or_default().extend(asked.iter().cloned());
+    asked.iter().for_each(|channel| world.enter_bridge(channel, id));
     asked.iter().for_each(|channel| world.pass_sound(channel));
     DONE
 }

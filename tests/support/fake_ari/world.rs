@@ -43,6 +43,8 @@ impl Seen {
 /// What one endpoint has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Channels created.
+    pub created: u32,
     /// INVITEs.
     pub dialled: u32,
     /// 200s.
@@ -92,6 +94,8 @@ pub(super) struct Channel {
     pub(super) hears_media: bool,
     /// Its far end is heard.
     sounds: bool,
+    /// The bridge it is in.
+    pub(super) bridge: Option<String>,
     pub(super) variables: BTreeMap<String, String>,
 }
 
@@ -337,6 +341,7 @@ impl World {
         let mut channel = self.new_channel(id, app, &args, format!("PJSIP/{endpoint}-{n:08x}"));
         channel.endpoint = Some(endpoint.to_owned());
         self.channels.insert(id.to_owned(), channel);
+        self.note(endpoint, |stats| stats.created += 1);
         if let Some(originator) = originator.and_then(|originator| self.channels.get_mut(originator)) {
             originator.subscribed = true;
         }
@@ -370,6 +375,7 @@ impl World {
             hears_ringing: false,
             hears_media: false,
             sounds: false,
+            bridge: None,
             variables: BTreeMap::new(),
         }
     }
@@ -495,7 +501,8 @@ impl World {
     }
 
     fn peers(&self, id: &str) -> Vec<String> {
-        let members = self.bridges.values().find(|members| members.iter().any(|member| member == id));
+        let bridge = self.channels.get(id).and_then(|channel| channel.bridge.as_ref());
+        let members = bridge.and_then(|bridge| self.bridges.get(bridge));
         members.into_iter().flatten().filter(|member| *member != id).cloned().collect()
     }
 
@@ -530,8 +537,31 @@ impl World {
         self.channels.remove(id);
     }
 
+    /// A channel is in one bridge at most. With thousands of them, none is searched for.
+    pub(super) fn enter_bridge(&mut self, id: &str, bridge: &str) {
+        self.leave_bridges(id);
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.bridge = Some(bridge.to_owned());
+            self.bridges.entry(bridge.to_owned()).or_default().push(id.to_owned());
+        }
+    }
+
+    /// Whether there was one.
+    pub(super) fn remove_bridge(&mut self, id: &str) -> bool {
+        let members = self.bridges.remove(id);
+        for member in members.iter().flatten() {
+            if let Some(channel) = self.channels.get_mut(member) {
+                channel.bridge = None;
+            }
+        }
+        members.is_some()
+    }
+
     fn leave_bridges(&mut self, id: &str) {
-        self.bridges.values_mut().for_each(|members| members.retain(|member| member != id));
+        let bridge = self.channels.get_mut(id).and_then(|channel| channel.bridge.take());
+        if let Some(members) = bridge.and_then(|bridge| self.bridges.get_mut(&bridge)) {
+            members.retain(|member| member != id);
+        }
     }
 
     /// A channel that is watched beyond Stasis tells of its own soft hang-up after `StasisEnd`, then of its end.
