@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::node::{Missed, Orphan};
 use super::{Asked, Dispatcher, Lists, Report, Waiting};
 use crate::ari::{Bridge, Channel, ChannelState, Error, Late, Request};
-use crate::calls::io::Input;
+use crate::calls::io::{Heed, Input};
 use crate::calls::reconcile::{Adoption, Belief, Finding, Hearing, Known, Ours, Sight, compare};
 use crate::calls::registry::LiveCall;
 use crate::calls::{adopt, execute};
@@ -88,11 +88,10 @@ impl Dispatcher {
         let seen = |(call, n): &PermitKey| on_node.get(call).is_some_and(|live| live.saw_leg(*n));
         let state = &self.nodes[node];
         let orphaned: HashSet<PermitKey> = state.orphans.values().map(|orphan| orphan.key).collect();
-        let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
-        let of_calls = |key: &PermitKey| on_node.contains_key(&key.0) && !orphaned.contains(key);
+        let held = registry.permits_of(&calls.iter().map(|(call, _)| *call).collect::<Vec<_>>());
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         Belief {
-            permits: held.into_iter().filter(of_calls).map(|key| (key, seen(&key))).collect(),
+            permits: held.into_iter().filter(|key| !orphaned.contains(key)).map(|key| (key, seen(&key))).collect(),
             calls: calls
                 .iter()
                 .map(|(call, live)| {
@@ -152,8 +151,8 @@ impl Dispatcher {
         move || {
             let calls = registry.calls_on(node);
             let ours: HashSet<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
-            let held: Vec<PermitKey> = registry.book().ledger.held().map(|(key, _)| key).collect();
-            let legs = held.iter().filter(|(call, _)| ours.contains(call)).map(|(call, n)| call.leg(*n));
+            let held = registry.permits_of(&ours.into_iter().collect::<Vec<_>>());
+            let legs = held.iter().map(|(call, n)| call.leg(*n));
             let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
             callers.chain(legs).chain(others).collect()
         }
@@ -219,9 +218,9 @@ impl Dispatcher {
             self.compare_in(node, AGAIN);
         }
         let registry = &self.context.registry;
-        registry.calls_on(node).iter().for_each(|(call, _)| {
+        for (call, _) in registry.calls_on(node).iter().filter(|(_, live)| live.heeds(Heed::Everything)) {
             registry.tell(*call, Input::NodeUp);
-        });
+        }
     }
 
     /// Nothing of the node's calls lives any more: they end as not seen, and all permits are free.
@@ -313,8 +312,8 @@ impl Dispatcher {
             Finding::Seen(call, sight) => {
                 // After an interruption nobody saw when that happened.
                 let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: None });
-                registry.tell(call, Input::from(sight).read(late));
+                let late = || unseen.then(|| Late { since: self.known_until(node, call), likely: None });
+                registry.tell_found(call, sight.news_to(), || Input::from(sight).read(late()));
             }
             Finding::Missing(call) => {
                 let since = self.known_until(node, call);
@@ -434,9 +433,8 @@ impl Dispatcher {
         let registry = &self.context.registry;
         error!(%call, "the call's task died; its channels are gone, its permits are given back");
         let mut book = registry.book();
-        let keys: Vec<PermitKey> = book.ledger.held().map(|(key, _)| key).filter(|(c, _)| *c == call).collect();
-        for key in keys {
-            book.ledger.release(key, true);
+        for n in book.ledger.held_by(call).collect::<Vec<_>>() {
+            book.ledger.release((call, n), true);
         }
         drop(book);
         registry.remove(call);
