@@ -77,9 +77,9 @@ impl Holds {
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.count() as f64 * share).ceil() as u64;
         let mut seen = 0;
-        for (step, count) in (1..).zip(&self.steps) {
+        for (step, count) in (1_u32..).zip(&self.steps) {
             seen += count.load(Ordering::Relaxed);
-            if seen >= wanted {
+            if seen >= wanted && usize::try_from(step).is_ok_and(|step| step <= STEPS) {
                 return (STEP * step).min(self.longest());
             }
         }
