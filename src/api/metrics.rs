@@ -54,7 +54,9 @@ fn alone(request: &Request, state: &State) -> Result<String, ApiError> {
 
 /// Prometheus' text format. What is a matter of the moment is read at the moment.
 fn render(state: &State) -> String {
-    for (index, node) in state.nodes.borrow().iter().enumerate() {
+    // Not while the dispatcher, which tells of its nodes, would have to wait for it.
+    let nodes = state.nodes.borrow().clone();
+    for (index, node) in nodes.iter().enumerate() {
         let live = state.registry.ids_on(index).len();
         for (gauge, standing) in [(name::NODE_BREAKER_OPEN, Standing::Failing), (name::NODE_TAKEN, Standing::Taken)] {
             metrics::gauge!(gauge, "node" => node.name.clone()).set(f64::from(u8::from(node.standing == standing)));
