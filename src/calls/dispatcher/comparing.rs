@@ -150,8 +150,10 @@ impl Dispatcher {
         let others: Vec<String> = callers_left.chain(state.orphans.keys().cloned()).collect();
         move || {
             let calls = registry.calls_on(node);
-            let ours: HashSet<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
-            let held = registry.permits_of(&ours.into_iter().collect::<Vec<_>>());
+            let mut ours: Vec<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
+            ours.sort_unstable();
+            ours.dedup();
+            let held = registry.permits_of(&ours);
             let legs = held.iter().map(|(call, n)| call.leg(*n));
             let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
             callers.chain(legs).chain(others).collect()
