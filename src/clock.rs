@@ -91,6 +91,14 @@ impl Clock {
     }
 }
 
+/// CPU time that this thread has used so far (`CLOCK_THREAD_CPUTIME_ID`).
+#[must_use]
+pub fn thread_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(used.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(used.tv_nsec).unwrap_or_default())
+}
+
 /// A random fraction in `0.0..1.0`, for jitter only.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]

@@ -2,11 +2,19 @@
 
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
 
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../tests/api/caller.rs"]
+mod caller;
 #[path = "mod.rs"]
 mod calls;
+#[path = "../../tests/support/fake_ari.rs"]
+mod fake_ari;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/live/harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../tests/api/site.rs"]
+mod site;
 #[path = "../../benches/world/mod.rs"]
 mod world;
 
@@ -20,6 +28,7 @@ use calls::rows::ceiling::ceiling;
 use calls::rows::decision::decision;
 use calls::rows::failover::failover;
 use calls::rows::first_audio::first_audio;
+use calls::rows::holds::holds;
 use calls::rows::listeners::listeners;
 use calls::rows::media::media;
 use calls::rows::records::written;
@@ -28,15 +37,16 @@ use calls::rows::soak::soak;
 use calls::rows::swap::swap;
 use calls::site::Transport;
 use harness::site::Backend;
+use harness::{ports, postgres};
 
 const USAGE: &str = "usage: bench [quick | full] [rounds=N] [most=N] [seconds=N] [sites=N] [against=PATH] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md
        most: rounds of media, which stops earlier when its figures are certain (20)
        sites: the first so many of SQLite by WebSocket, by HTTP, PostgreSQL by WebSocket, by HTTP
        against: another capconduit (target/release/capconduit of another checkout), on a site of its own; latency says what lies between them
-       rows: latency failover cpu ceiling decision records listeners alone swap media first-audio soak (an hour: only where it is named)";
+       rows: latency failover cpu ceiling decision records listeners alone swap media first-audio holds soak (an hour: only where it is named)";
 /// All rows.
-const ROWS: [&str; 12] = [
+const ROWS: [&str; 13] = [
     "latency",
     "failover",
     "cpu",
@@ -48,6 +58,7 @@ const ROWS: [&str; 12] = [
     "swap",
     "media",
     "first-audio",
+    "holds",
     "soak",
 ];
 /// What a quick look has time for.
@@ -91,10 +102,13 @@ async fn run() -> ExitCode {
         }
     };
     let (before, others): (Vec<&str>, Vec<&str>) =
-        ROWS.iter().filter(|row| is_wanted(row)).partition(|row| **row == "alone");
-    if !before.is_empty() {
+        ROWS.iter().filter(|row| is_wanted(row)).partition(|row| ["alone", "holds"].contains(*row));
+    for row in before {
         // Before the others' sites are there.
-        keep("08-alone", alone(wanted).await);
+        match row {
+            "alone" => keep("08-alone", alone(wanted).await),
+            _ => keep("13-holds", holds(wanted)),
+        }
     }
     if others.is_empty() {
         return ExitCode::SUCCESS;

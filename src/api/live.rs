@@ -25,7 +25,7 @@ use crate::calls::live::LiveView;
 use crate::clock::Now;
 use crate::id::CallId;
 use crate::routing::breaker;
-use crate::routing::caps::Ledger;
+use crate::routing::caps::Used;
 use crate::routing::snapshot::{Campaign, Link, Snapshot};
 use crate::store::calls;
 
@@ -210,18 +210,24 @@ impl Api {
         links.retain(|(_, link)| window.after.is_none_or(|after| link.id.0 > after));
         links.sort_by_key(|(_, link)| link.id);
         links.truncate(usize::try_from(window.read).unwrap_or(usize::MAX));
-        let book = state.registry.book();
         let (nodes, now) = (state.node_names(), state.clock.now());
-        let unreachable = |link: &Link| {
+        let uses = state.registry.read(&links, |book, (campaign, link)| {
             let open = |node: &&Arc<str>| book.breaker(link.client, breaker::At { node, now }).outage().is_some();
-            nodes.iter().filter(open).map(ToString::to_string).collect()
-        };
-        let used = |(campaign, link): (&Arc<Campaign>, &Link)| LinkUse {
-            unreachable_from: if viewer.is_withdrawn(link.client) { Vec::new() } else { unreachable(link) },
-            ..usage(campaign, link, &snapshot, &book.ledger, &viewer)
-        };
-        Ok(Json(window.page(links, |(_, link)| link.id.0, used)?))
+            let unreachable: Vec<Arc<str>> = nodes.iter().filter(open).cloned().collect();
+            (book.ledger.used(book.ledger.campaign_live(campaign.id), link), unreachable)
+        });
+        let rows = links.into_iter().zip(uses).collect();
+        let shown =
+            |((campaign, link), (used, unreachable)): ((&Arc<Campaign>, &Link), (Used, Vec<Arc<str>>))| LinkUse {
+                unreachable_from: if viewer.is_withdrawn(link.client) { Vec::new() } else { names(&unreachable) },
+                ..usage(campaign, link, &snapshot, used, &viewer)
+            };
+        Ok(Json(window.page(rows, |((_, link), _)| link.id.0, shown)?))
     }
+}
+
+fn names(nodes: &[Arc<str>]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
 }
 
 /// Whether the call is one that the principal may know of.
@@ -258,7 +264,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger, viewer: &Viewer) -> LinkUse {
+fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, used: Used, viewer: &Viewer) -> LinkUse {
     let client = snapshot.clients.get(&link.client);
     let (name, identifier) = client.map_or(("", ""), |client| (client.name.as_str(), client.identifier.as_str()));
     LinkUse {
@@ -268,13 +274,13 @@ fn usage(campaign: &Campaign, link: &Link, snapshot: &Snapshot, ledger: &Ledger,
         campaign_id: campaign.id.0,
         campaign_name: campaign.name.clone(),
         client: viewer.client_now(link.client, name, identifier),
-        used: ledger.link_live(link.id),
+        used: used.link_live,
         limit: link.max_concurrency,
-        total_used: ledger.link_counted(link),
+        total_used: used.counted,
         total_limit: link.total_calls_allowed,
-        campaign_used: ledger.campaign_live(campaign.id),
+        campaign_used: used.campaign_live,
         campaign_limit: campaign.max_concurrency,
-        client_used: viewer.unless_seller(ledger.client_live(link.client)),
+        client_used: viewer.unless_seller(used.client_live),
         client_limit: client.and_then(|client| client.max_concurrency).and_then(|limit| viewer.unless_seller(limit)),
         unreachable_from: Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! `/metrics`: on a listener of its own, or on the API's for whoever has the token.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::http::StatusCode;
@@ -14,8 +15,10 @@ use super::security;
 use crate::auth::secrets;
 use crate::calls::dispatcher::NodeStanding as Standing;
 use crate::calls::registry::Registry;
+use crate::clock::Now;
 use crate::routing::breaker::{At, Standing as Breaker};
-use crate::routing::usage::InUse;
+use crate::routing::snapshot::{Campaign, Client, Link};
+use crate::routing::uses::Capped;
 use crate::telemetry::name;
 
 /// Notes how long an answer took. Labels are from closed sets: the operations, and the class of the status.
@@ -51,8 +54,10 @@ fn alone(request: &Request, state: &State) -> Result<String, ApiError> {
 
 /// Prometheus' text format. What is a matter of the moment is read at the moment.
 fn render(state: &State) -> String {
-    for (index, node) in state.nodes.borrow().iter().enumerate() {
-        let live = state.registry.calls_on(index).len();
+    // Not while the dispatcher, which tells of its nodes, would have to wait for it.
+    let nodes = state.nodes.borrow().clone();
+    for (index, node) in nodes.iter().enumerate() {
+        let live = state.registry.ids_on(index).len();
         for (gauge, standing) in [(name::NODE_BREAKER_OPEN, Standing::Failing), (name::NODE_TAKEN, Standing::Taken)] {
             metrics::gauge!(gauge, "node" => node.name.clone()).set(f64::from(u8::from(node.standing == standing)));
         }
@@ -68,17 +73,7 @@ fn render(state: &State) -> String {
 
 /// Clients whose breaker on a node is open: like caps written here, so that one that is closed or gone does not stay.
 fn write_breakers(state: &State, text: &mut String) {
-    let (snapshot, now) = (state.registry.snapshot().clone(), state.clock.now());
-    let mut open = Vec::new();
-    {
-        let book = state.registry.book();
-        for node in state.node_names() {
-            let at = At { node: &node, now };
-            let clients = snapshot.clients.values();
-            let found = clients.filter(|client| !matches!(book.breaker(client.id, at), Breaker::Closed { .. }));
-            open.extend(found.map(|client| (node.to_string(), client.identifier.to_string())));
-        }
-    }
+    let mut open = open_breakers(&state.registry, &state.node_names(), state.clock.now());
     open.sort_unstable();
     let name = name::CLIENT_BREAKER_OPEN;
     // Writing into a text cannot fail.
@@ -86,6 +81,16 @@ fn write_breakers(state: &State, text: &mut String) {
     for (node, client) in open {
         let _ = writeln!(text, "{name}{{node=\"{node}\",client=\"{client}\"}} 1");
     }
+}
+
+/// Each node and the clients whose breaker is open there, in no order.
+fn open_breakers(registry: &Registry, nodes: &[Arc<str>], now: Now) -> Vec<(String, String)> {
+    let snapshot = registry.snapshot().clone();
+    let all = nodes.iter().flat_map(|node| snapshot.clients.values().map(move |client| (node, client)));
+    let all: Vec<(&Arc<str>, &Arc<Client>)> = all.collect();
+    let standings = registry.read(&all, |book, (node, client)| book.breaker(client.id, At { node, now }));
+    let open = all.iter().zip(standings).filter(|(_, standing)| !matches!(standing, Breaker::Closed { .. }));
+    open.map(|((node, client), _)| (node.to_string(), client.identifier.to_string())).collect()
 }
 
 /// One cap that has a limit.
@@ -99,25 +104,51 @@ struct CapUse {
 
 /// The caps that have a limit, by kind and id.
 fn caps(registry: &Registry) -> Vec<CapUse> {
-    let InUse { uses, snapshot } = registry.in_use();
+    let snapshot = registry.snapshot().clone();
+    let mut limited = Vec::new();
+    for client in snapshot.clients.values().filter(|client| client.max_concurrency.is_some()) {
+        limited.push(Limited::Client(client));
+    }
+    for campaign in snapshot.campaigns.values() {
+        limited.extend(campaign.max_concurrency.map(|_| Limited::Campaign(campaign)));
+        let has_limit = |link: &&Link| link.max_concurrency.is_some() || link.total_calls_allowed.is_some();
+        limited.extend(campaign.links.iter().filter(has_limit).map(Limited::Link));
+    }
+    let uses = registry.read(&limited, |book, of| book.ledger.use_of(of.capped()));
     let mut found = Vec::new();
     let mut note = |cap, id, used: u64, limit: Option<u64>| {
         found.extend(limit.map(|limit| CapUse { cap, id, used, limit }));
     };
-    for client in snapshot.clients.values() {
-        note("client", client.id.0, uses.client(client.id).into(), client.max_concurrency.map(Into::into));
-    }
-    for campaign in snapshot.campaigns.values() {
-        let limit = campaign.max_concurrency.map(Into::into);
-        note("campaign", campaign.id.0, uses.campaign(campaign.id).into(), limit);
-        for link in &campaign.links {
-            let (live, counted) = uses.link(link);
-            note("link", link.id.0, live.into(), link.max_concurrency.map(Into::into));
-            note("link_total", link.id.0, counted.saturating_add(live.into()), link.total_calls_allowed);
+    for (of, used) in limited.iter().zip(uses) {
+        let live = u64::from(used.live);
+        match of {
+            Limited::Client(client) => note("client", client.id.0, live, client.max_concurrency.map(Into::into)),
+            Limited::Campaign(it) => note("campaign", it.id.0, live, it.max_concurrency.map(Into::into)),
+            Limited::Link(link) => {
+                note("link", link.id.0, live, link.max_concurrency.map(Into::into));
+                note("link_total", link.id.0, link.counted(used).saturating_add(live), link.total_calls_allowed);
+            }
         }
     }
     found.sort_unstable_by_key(|it| (it.cap, it.id));
     found
+}
+
+/// What has a cap with a limit.
+enum Limited<'a> {
+    Client(&'a Client),
+    Campaign(&'a Campaign),
+    Link(&'a Link),
+}
+
+impl Limited<'_> {
+    fn capped(&self) -> Capped {
+        match self {
+            Self::Client(client) => Capped::Client(client.id),
+            Self::Campaign(campaign) => Capped::Campaign(campaign.id),
+            Self::Link(link) => Capped::Link(link.id),
+        }
+    }
 }
 
 /// Written here and not kept as gauges: a cap that is gone must not stay with its last value.

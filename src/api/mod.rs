@@ -296,6 +296,8 @@ fn openapi_json(Query(Reader { role }): Query<Reader>) -> Response {
 }
 
 #[cfg(test)]
+mod holds_test;
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

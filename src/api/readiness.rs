@@ -78,14 +78,14 @@ impl Api {
         let viewer = viewer(state, caller.principal()).await?;
         let snapshot = state.registry.snapshot().clone();
         let in_force = snapshot.campaigns.get(&stored.id);
-        let links = {
-            let (book, now) = (state.registry.book(), state.clock.now());
-            let seen = |campaign: &Arc<Campaign>| look(campaign, &snapshot, &book, &state.node_names(), now);
-            let used = |campaign: &Arc<Campaign>| book.ledger.campaign_live(campaign.id);
-            let links =
-                |campaign: &Arc<Campaign>| of_links(campaign, seen(campaign), used(campaign), &snapshot, &viewer);
-            in_force.map(links).unwrap_or_default()
+        let (nodes, now) = (state.node_names(), state.clock.now());
+        let links = |campaign: &Arc<Campaign>| {
+            // Of the book no more than this: calls are decided meanwhile.
+            let book = state.registry.part(campaign, &nodes);
+            let used = book.ledger.campaign_live(campaign.id);
+            of_links(campaign, look(campaign, &snapshot, &book, &nodes, now), used, &snapshot, &viewer)
         };
+        let links = in_force.map(links).unwrap_or_default();
         let mut obstacles = of_campaign(stored.values.status, in_force, &snapshot);
         if in_force.is_some_and(|campaign| !campaign.links.is_empty()) && !links.iter().any(|link| link.ready) {
             obstacles.push(Obstacle::new("no_ready_link", "No link can take a call: see each link's obstacles."));

@@ -15,11 +15,11 @@ use super::render::{Decision, Made};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::{Operation, Reach};
-use crate::id::CampaignId;
+use crate::id::LinkId;
 use crate::routing::book::Book;
 use crate::routing::breaker::At;
 use crate::routing::number::{find_did, is_e164};
-use crate::routing::snapshot::{Campaign, Snapshot};
+use crate::routing::snapshot::Campaign;
 
 /// Endpoint of routing previews.
 #[derive(Debug)]
@@ -111,8 +111,11 @@ impl Api {
         if reach != Reach::All && did.is_none_or(|did| did.seller != principal.user) {
             return Err(ApiError::not_found());
         }
-        let mut book: Book = state.registry.book().clone();
-        pretend(&mut book, &snapshot, did.and_then(|did| did.campaign), &asked.usage.unwrap_or_default())?;
+        let campaign = did.and_then(|did| did.campaign).and_then(|id| snapshot.campaigns.get(&id));
+        // Of the book no more than the decision rests on: calls are decided meanwhile.
+        let nodes = std::slice::from_ref(at.node);
+        let mut book = campaign.map_or_else(Book::default, |campaign| state.registry.part(campaign, nodes));
+        pretend(&mut book, campaign, &asked.usage.unwrap_or_default())?;
         let decision = book.decide(&snapshot, &dialled, at);
         let viewer = viewer(state, &principal).await?;
         Ok(Json(RoutePreview {
@@ -127,17 +130,10 @@ impl Api {
     }
 }
 
-/// Puts the assumed use into a copy of the book. A link of another campaign is as absent.
-fn pretend<'a>(
-    book: &mut Book,
-    snapshot: &'a Snapshot,
-    campaign: Option<CampaignId>,
-    usage: &[AssumedUse],
-) -> Result<(), ApiError> {
-    let campaign = campaign.and_then(|id| snapshot.campaigns.get(&id));
+/// Puts the assumed use into a copy of the campaign's part of the book. A link of another campaign is as absent.
+fn pretend(book: &mut Book, campaign: Option<&Arc<Campaign>>, usage: &[AssumedUse]) -> Result<(), ApiError> {
     for assumed in usage {
-        let find = |campaign: &'a Arc<Campaign>| campaign.links.iter().find(|link| link.id.0 == assumed.link_id);
-        let found = campaign.and_then(|campaign| Some((campaign, find(campaign)?)));
+        let found = campaign.and_then(|campaign| Some((campaign, campaign.link(LinkId(assumed.link_id))?)));
         let (campaign, link) = found.ok_or_else(ApiError::not_found)?;
         book.ledger.pretend(campaign.id, link, assumed.used, assumed.total_used);
     }

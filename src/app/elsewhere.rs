@@ -1,11 +1,9 @@
 //! Totals while another controller has a node: what it counts is known here by the database only.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Routing;
 use crate::calls::dispatcher::NodeStanding;
-use crate::id::LinkId;
 use crate::store;
 
 /// How often the totals of every link are read, at most; the configuration's revision, which is one row, is looked at more often.
@@ -22,8 +20,8 @@ pub(super) struct Elsewhere {
     until: Option<Duration>,
     /// When (monotonic) it was read last.
     read: Option<Duration>,
-    /// Since when (monotonic) nothing is under way here, and what was counted then.
-    idle: Option<(Duration, HashMap<LinkId, u64>)>,
+    /// Since when (monotonic) nothing is under way here, and how many calls were counted then.
+    idle: Option<(Duration, u64)>,
 }
 
 impl Elsewhere {
@@ -41,22 +39,24 @@ impl Elsewhere {
             return Ok(());
         }
         // A call's permits go before its record is in the journal: both must be done with.
-        let idle = if registry.live() == 0 { registry.book().ledger.idle_totals() } else { None };
+        let idle = if registry.live() == 0 { registry.book().ledger.idle() } else { None };
         let before = self.idle.take();
-        self.idle = idle.map(|totals| match before {
-            Some((since, same)) if same == totals => (since, totals),
-            _ => (now, totals),
+        self.idle = idle.map(|counts| match before {
+            Some((since, same)) if same == counts => (since, counts),
+            _ => (now, counts),
         });
         // The journal first: what comes to the database in between is counted twice for a moment, and not left out.
         let waiting = journal.counted().await;
         let mut totals = store::snapshot::totals(db).await?;
         self.read = Some(now);
-        registry.book().ledger.raise_totals(&totals);
-        if let Some((since, before)) = &self.idle
-            && now >= *since + SETTLED_AFTER
+        registry.raise_totals(&totals.iter().map(|(link, counted)| (*link, *counted)).collect::<Vec<_>>());
+        if let Some((since, counts)) = self.idle
+            && now >= since + SETTLED_AFTER
         {
             waiting.into_iter().for_each(|(link, counted)| *totals.entry(link).or_default() += counted);
-            registry.book().ledger.settle_totals(&totals, before);
+            registry.settle_totals(&totals.into_iter().collect::<Vec<_>>(), counts);
+            // What was settled stands as long as before until it is looked at again.
+            self.idle = None;
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::comparing::Found;
+use self::desk::Seen;
 pub use self::desk::{Desk, NodeView, NotReleased, Order};
 use self::node::{NodeState, Waiting};
 use self::stopping::Drain;
@@ -66,9 +67,9 @@ pub(super) enum Report {
     /// The channels of a node that another controller has.
     Elsewhere { node: usize, channels: Result<Vec<Channel>, Error> },
     /// An operator asks how the nodes are.
-    View(oneshot::Sender<Vec<NodeView>>),
+    View(oneshot::Sender<Vec<Seen>>),
     /// An operator says that nothing of a silent node's calls lives any more; only asks whether that may be said unless `carry_out`.
-    Release { order: Order, carry_out: bool, answer: oneshot::Sender<Result<NodeView, NotReleased>> },
+    Release { order: Order, carry_out: bool, answer: oneshot::Sender<Result<Seen, NotReleased>> },
 }
 
 /// How things stood when a node's lists were asked for.

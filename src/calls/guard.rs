@@ -14,7 +14,7 @@ use tracing::error;
 use super::attempt::{Attempt, Leg};
 use super::ending::{Ending, rejection};
 use super::execute;
-use super::io::{Input, Op};
+use super::io::{Heed, Input, Op};
 use super::machine::{Call, CallerLeg, End, Moment};
 use super::news::{CallNews, Happening};
 use super::task::{Context, hand_over};
@@ -68,7 +68,8 @@ pub(super) async fn clear(remains: Remains, panic: Panic, mut inputs: mpsc::Unbo
     let sip = if answered { 200 } else { rejection(Ending::Failed, &context.limits.rejections) };
     call.end.get_or_insert(End { ending: Ending::Failed, by: HungUpBy::System, at, within: None, sip, cause: None });
     call.timeline.push(Moment { at, event: "failed inside the controller".to_owned() });
-    let legs = context.registry.book().ledger.held().filter(|((of, _), _)| *of == id).map(|((_, n), _)| n).collect();
+    context.registry.heed(id, Heed::Everything);
+    let legs = context.registry.book().ledger.held_by(id).collect();
     let caller_gone = call.caller_leg() == CallerLeg::Gone;
     let mut clearing = Clearing { call, lane, context, at, legs, caller_gone, asked: FuturesUnordered::new() };
     clearing.until_gone(&mut inputs).await;

@@ -107,6 +107,19 @@ pub enum Input {
     Tick,
 }
 
+/// What a comparison with Asterisk's lists has to find to be news to a call. Thousands talk, and none of them is woken to hear that it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Heed {
+    /// Whatever it finds, and that it was made: something is to be asked for again, or may be unknown.
+    #[default]
+    Everything,
+    /// An answer: that its client rings is known.
+    Answers,
+    /// An end: that its parties are up is known.
+    Ends,
+}
+
 const _: () = assert!(size_of::<Input>() <= 40, "an inbox has room for 32, of every call");
 
 impl Input {

@@ -9,10 +9,12 @@ pub(crate) mod execute;
 pub mod facts;
 pub(crate) mod guard;
 pub(crate) mod heartbeat;
+pub mod holds;
 pub mod intake;
 pub mod io;
 pub(crate) mod left;
 pub mod live;
+pub(crate) mod locked;
 pub mod machine;
 pub mod merged;
 pub(crate) mod meter;
@@ -24,6 +26,7 @@ pub mod registry;
 mod shedding;
 pub(crate) mod task;
 pub mod thread;
+mod told;
 mod translate;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ari::{Bridge, Channel, ChannelState};
 use crate::calls::execute::LEG_ARG;
-use crate::calls::io::Input;
+use crate::calls::io::{Heed, Input};
 use crate::id::{BridgeKind, CallId, CampaignId, ClientId, LinkId};
 use crate::routing::caps::{Permit, PermitKey};
 
@@ -108,6 +108,16 @@ pub enum Sight {
     LegRinging(u32),
     /// Attempt n is answered.
     LegAnswered(u32),
+}
+
+impl Sight {
+    /// The calls to which it may be news: those that heed no less than this.
+    pub(super) fn news_to(self) -> Heed {
+        match self {
+            Self::LegRinging(_) => Heed::Everything,
+            Self::CallerUp | Self::LegAnswered(_) => Heed::Answers,
+        }
+    }
 }
 
 impl From<Sight> for Input {

@@ -1,7 +1,9 @@
 //! The live calls and the one book of permits. Whoever wants to tell a call something does it here.
 
+mod book;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,26 +12,31 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use futures_channel::mpsc;
 use tokio::sync::broadcast;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::breakers::NodeBreakers;
-use super::io::Input;
+use super::io::{Heed, Input};
 use super::live::LiveView;
+use super::locked::Locked;
 use super::merged::{Invite, Invites};
 use super::news::{CallNews, News};
 use super::recent::Recent;
+use super::told::Told;
 use crate::id::{CallId, ClientId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::breaker::Terms;
 use crate::routing::caps::PermitKey;
 use crate::routing::snapshot::Snapshot;
-use crate::routing::usage::InUse;
+
+/// Parts that the live calls are kept in: who lists them all holds one part at a time, and with it the calls' thread.
+const PARTS: usize = 64;
 
 /// Live calls, by call and by inbound channel; cap usage; the configuration in force.
 ///
-/// The book's lock is held for a decision at a time (microseconds), never across an await.
+/// The book's lock is held for a decision at a time (microseconds), never across an await; see `locked.rs`.
 #[derive(Debug)]
 pub struct Registry {
-    book: Mutex<Book>,
+    book: Locked,
     snapshot: ArcSwap<Snapshot>,
     /// Monotonic time in microseconds at which the snapshot was last known to be the database's.
     confirmed: AtomicU64,
@@ -38,16 +45,25 @@ pub struct Registry {
     invites: Mutex<Invites>,
     recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
+    /// News of calls on their way to the listeners: of these a call wakes one, however many there are.
+    relayed: (UnboundedSender<CallNews>, Relayed),
     /// Which nodes fail for everybody.
     pub(super) node_breakers: NodeBreakers,
     /// Clients that a node cannot send to, for it lacks the transport: by the node's name. What comes of dialling them there is Asterisk's own.
     pub lacking: ArcSwap<HashMap<String, HashSet<ClientId>>>,
     /// Permits of attempts that were yielded to another controller, each with its node and whether it counts: until the dispatcher takes them.
     yielded: Mutex<Vec<(usize, PermitKey, bool)>>,
-    /// Use of caps as listeners know it; `None` while there are none.
-    told_use: Mutex<Option<InUse>>,
+    /// Use of caps as listeners know it.
+    told_use: Told,
     /// Reported calls that are counted although it is not known whether the database has them, by node and channel.
     unsure: DashMap<(String, String), ()>,
+}
+
+type Relayed = tokio::sync::Mutex<UnboundedReceiver<CallNews>>;
+
+fn relayed() -> (UnboundedSender<CallNews>, Relayed) {
+    let (sender, receiver) = unbounded_channel();
+    (sender, Relayed::new(receiver))
 }
 
 /// A call as others see it.
@@ -72,6 +88,8 @@ struct Sights {
     /// The latest attempt whose channel is known to have been there; 0 for none.
     leg: AtomicU32,
     caller_gone: AtomicBool,
+    /// Which part of what a comparison finds is no news to the call ([`Heed`]).
+    heed: AtomicU8,
 }
 
 impl LiveCall {
@@ -87,6 +105,12 @@ impl LiveCall {
         self.sights.caller_gone.load(Ordering::Relaxed)
     }
 
+    /// Whether it should hear of a comparison that tells no more than this.
+    #[must_use]
+    pub(super) fn heeds(&self, least: Heed) -> bool {
+        self.sights.heed.load(Ordering::Relaxed) <= least as u8
+    }
+
     /// Whether its task is gone although the call did not end properly.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
@@ -100,15 +124,16 @@ impl Registry {
     #[must_use]
     pub fn new(book: Book, snapshot: Snapshot, news_kept: usize) -> Self {
         Self {
-            book: Mutex::new(book),
+            book: Locked::new(book),
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed: AtomicU64::new(0),
-            calls: DashMap::new(),
+            calls: DashMap::with_shard_amount(PARTS),
             inbound: DashMap::new(),
             invites: Mutex::default(),
             recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
-            told_use: Mutex::new(None),
+            relayed: relayed(),
+            told_use: Told::default(),
             unsure: DashMap::new(),
             node_breakers: NodeBreakers::default(),
             lacking: ArcSwap::default(),
@@ -139,49 +164,25 @@ impl Registry {
     pub fn listen(&self) -> broadcast::Receiver<News> {
         let news = self.news.subscribe();
         // From here on and not from the next look: what changes in between would be missed.
-        self.told_use().get_or_insert_with(|| self.in_use());
+        self.told_use.begin(&self.book, &self.snapshot());
         news
     }
 
     /// Tells listeners what happened to a call; where there are none it is not even put together.
     pub(crate) fn announce(&self, news: impl FnOnce() -> CallNews) {
         if self.news.receiver_count() > 0 {
+            // Whoever takes it lives as long as this.
+            drop(self.relayed.0.send(news()));
+        }
+    }
+
+    /// Passes on to all listeners what calls announce; runs until it is dropped.
+    pub(crate) async fn relay(&self) {
+        let mut announced = self.relayed.1.lock().await;
+        while let Some(news) = announced.recv().await {
             // Fails only when the last listener has just gone.
-            let _ = self.news.send(News::Call(Arc::new(news())));
+            let _ = self.news.send(News::Call(Arc::new(news)));
         }
-    }
-
-    /// Tells listeners which use of caps has changed since this was done last. Where there are none it is not even looked at.
-    pub(crate) fn announce_use(&self) {
-        let mut told = self.told_use();
-        if self.news.receiver_count() == 0 {
-            *told = None;
-            return;
-        }
-        let now = self.in_use();
-        let changes = told.as_ref().map(|told| now.changes_since(told)).unwrap_or_default();
-        *told = Some(now);
-        if !changes.is_empty() {
-            // Fails only when the last listener has just gone.
-            let _ = self.news.send(News::Use(Arc::new(changes)));
-        }
-    }
-
-    fn told_use(&self) -> MutexGuard<'_, Option<InUse>> {
-        self.told_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Use of all caps at this moment. The book is held as long as it takes to copy some numbers.
-    pub(crate) fn in_use(&self) -> InUse {
-        let snapshot = self.snapshot().clone();
-        let uses = self.book().ledger.uses();
-        InUse { uses, snapshot }
-    }
-
-    /// Exclusive access to cap usage and rotations.
-    pub fn book(&self) -> MutexGuard<'_, Book> {
-        // Every change of the book is complete before anything can panic, so a poisoned book is still right.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration in force.
@@ -302,6 +303,21 @@ impl Registry {
         self.calls.get(&call).map(|live| live.channel_id.clone())
     }
 
+    /// A call says what a comparison has to find to be news to it.
+    pub(super) fn heed(&self, call: CallId, heed: Heed) {
+        if let Some(live) = self.calls.get(&call) {
+            live.sights.heed.store(heed as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells a call what a comparison has found, unless that is no news to it.
+    pub(super) fn tell_found(&self, call: CallId, least: Heed, input: impl FnOnce() -> Input) {
+        if let Some(live) = self.calls.get(&call).filter(|live| live.heeds(least)) {
+            // One whose task has ended is told nothing more.
+            drop(live.inputs.unbounded_send(input()));
+        }
+    }
+
     /// Index of the application that a live call is in.
     #[must_use]
     pub fn app_of(&self, call: CallId) -> Option<u16> {
@@ -370,6 +386,12 @@ impl Registry {
         calls
     }
 
+    /// Likewise by their ids alone, in no order.
+    #[must_use]
+    pub fn ids_on(&self, node: usize) -> Vec<CallId> {
+        self.calls.iter().filter(|entry| entry.node == node).map(|entry| *entry.key()).collect()
+    }
+
     /// Live calls over all nodes.
     #[must_use]
     pub fn live(&self) -> usize {
@@ -378,65 +400,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routing::decision::tests::{campaign, client, link, snapshot};
-    use crate::routing::usage::UseChange;
-
-    fn registry() -> Registry {
-        Registry::new(Book::default(), snapshot(campaign(&[link(1)]), &[client(1)]), 16)
-    }
-
-    #[test]
-    fn a_call_whose_task_is_gone_has_no_record_to_come() {
-        let (registry, call) = (registry(), CallId(uuid::Uuid::nil()));
-        let inputs = registry.register(call, 0, 0, "1.1").expect("it is new");
-        assert_eq!(registry.to_be_recorded(0, "1.1"), Some(call));
-        drop(inputs);
-        assert_eq!(registry.to_be_recorded(0, "1.1"), None);
-    }
-
-    #[test]
-    fn a_report_of_unknown_outcome_is_counted_at_once_and_its_repeat_no_second_time() {
-        let registry = registry();
-        let counted = || registry.in_use().uses.link(&link(1)).1;
-        let one = Some(LinkId(1));
-        // It was written after all, or was not; each time twice of unknown outcome first.
-        for (channel, repeat, total) in [("1.1", None, 1), ("1.2", one, 2)] {
-            registry.reported("pbx", channel, one, false);
-            registry.reported("pbx", channel, one, false);
-            assert_eq!(counted(), total);
-            registry.reported("pbx", channel, repeat, true);
-            registry.reported("pbx", channel, None, true);
-            assert_eq!(counted(), total);
-        }
-        registry.reported("pbx", "1.3", one, true);
-        assert_eq!((counted(), registry.unsure.len()), (3, 0));
-    }
-
-    #[test]
-    fn a_listener_is_told_what_changes_from_its_first_moment_on() {
-        let registry = registry();
-        registry.book().ledger.count(LinkId(1));
-        registry.announce_use();
-        let totals = |news: &mut broadcast::Receiver<News>| match news.try_recv() {
-            Ok(News::Use(changes)) => match changes[..] {
-                [UseChange::Link { total_used, .. }] => Some(total_used),
-                _ => panic!("{changes:?}"),
-            },
-            _ => None,
-        };
-        for _ in 0..2 {
-            let mut news = registry.listen();
-            let before = registry.in_use().uses.link(&link(1)).1;
-            registry.book().ledger.count(LinkId(1));
-            registry.announce_use();
-            assert_eq!(totals(&mut news), Some(before + 1));
-            registry.announce_use();
-            assert_eq!(totals(&mut news), None, "once");
-            drop(news);
-            registry.book().ledger.count(LinkId(1));
-            registry.announce_use();
-        }
-    }
-}
+mod tests;

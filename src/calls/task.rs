@@ -12,7 +12,7 @@ use super::breakers;
 use super::execute;
 use super::facts::Limits;
 use super::guard::{self, Remains, trap};
-use super::io::{Effect, Failure, Input, Op};
+use super::io::{Effect, Failure, Heed, Input, Op};
 use super::live::{LiveView, Mark};
 use super::machine::Call;
 use super::news::{CallNews, Happening, Step, Teller};
@@ -78,6 +78,8 @@ struct CallTask {
     asked: FuturesUnordered<Asked>,
     /// What others last saw of it.
     shown: Option<Mark>,
+    /// What comparisons last heard of it.
+    heeds: Heed,
     /// What listeners were told of it.
     teller: Teller,
     /// Its record has been handed over.
@@ -111,7 +113,17 @@ impl CallTask {
     /// In a box: a future that holds it by value would hold it several times over, and be copied with it into its task.
     fn new(call: Call, lane: Lane, context: Context) -> Box<Self> {
         let (asked, teller) = (FuturesUnordered::new(), Teller::default());
-        Box::new(Self { call, lane, context, asked, shown: None, teller, recorded: false, told: None })
+        Box::new(Self {
+            call,
+            lane,
+            context,
+            asked,
+            shown: None,
+            heeds: Heed::default(),
+            teller,
+            recorded: false,
+            told: None,
+        })
     }
 
     /// To the call's end, which is a clean one even if anything of this panics.
@@ -211,6 +223,10 @@ impl CallTask {
         if self.shown != Some(mark) {
             self.context.registry.show(LiveView::of(&self.call));
             self.shown = Some(mark);
+        }
+        let heeds = self.call.heed();
+        if std::mem::replace(&mut self.heeds, heeds) != heeds {
+            self.context.registry.heed(self.call.facts.call_id, heeds);
         }
         for step in self.teller.news(&self.call) {
             self.tell(step);

@@ -1,6 +1,7 @@
 //! PURE: the one serial step that chooses a link, moves the rotation and takes the permit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::breaker::{At, Breakers, Sign, Standing, Terms, Turn};
 use super::caps::{Ledger, PermitKey};
@@ -9,14 +10,17 @@ use super::number::Dialled;
 use super::snapshot::{Campaign, Client, CountOn, Link, Snapshot, Status};
 use super::strategy::Rotation;
 use super::trace::Outlook;
+use super::visits::visit;
 use crate::id::{CampaignId, ClientId, LinkId};
 
-/// Cap usage and rotations of the whole controller. Whoever holds it exclusively decides.
-#[derive(Debug, Clone, Default)]
+/// Cap usage and rotations of the whole controller. Whoever holds it exclusively decides, and keeps all others from it: what is done with it
+/// visits no more than a campaign's links. There is no copy of the whole.
+#[derive(Debug, Default)]
 pub struct Book {
     /// Permits held and calls counted.
     pub ledger: Ledger,
-    rotations: HashMap<CampaignId, Rotation>,
+    /// In order: room for one more is never made by moving all.
+    rotations: BTreeMap<CampaignId, Rotation>,
     breakers: Breakers,
 }
 
@@ -28,14 +32,34 @@ pub struct Offer {
     /// The link as configured at that moment.
     pub link: Link,
     /// Its client.
-    pub client: std::sync::Arc<Client>,
+    pub client: Arc<Client>,
 }
 
 impl Book {
     /// A book that starts from the totals counted so far, with every client reachable.
     #[must_use]
     pub fn new(totals: HashMap<LinkId, u64>, breakers: Terms) -> Self {
-        Self { ledger: Ledger::with_totals(totals), rotations: HashMap::new(), breakers: Breakers::new(breakers) }
+        Self { ledger: Ledger::with_totals(totals), rotations: BTreeMap::new(), breakers: Breakers::new(breakers) }
+    }
+
+    /// An empty book with room for what [`Book::copy_to`] copies, to be made before the book is taken.
+    #[must_use]
+    pub fn room_for(campaign: &Campaign, nodes: &[Arc<str>]) -> Self {
+        let breakers = Breakers::room_for(campaign.links.len(), nodes);
+        Self { ledger: Ledger::room_for(campaign), rotations: BTreeMap::new(), breakers }
+    }
+
+    /// Copies what decisions on this campaign's calls rest on: the use of its caps, its rotation, and how its clients stand on the nodes that
+    /// `part` was made for.
+    pub fn copy_to(&self, part: &mut Self, campaign: &Campaign) {
+        self.ledger.copy_to(&mut part.ledger, campaign);
+        for probe in self.breakers.copy_to(&mut part.breakers, campaign.links.iter().map(|link| link.client)) {
+            self.ledger.copy_permit(&mut part.ledger, probe);
+        }
+        if let Some(rotation) = self.rotations.get(&campaign.id) {
+            visit(rotation.shares());
+            part.rotations.insert(campaign.id, rotation.clone());
+        }
     }
 
     /// Decides, and takes the first candidate's permit for `key`.
@@ -95,9 +119,9 @@ impl Book {
         let campaign = snapshot.campaigns.get(&campaign).filter(|c| c.status == Status::Active)?;
         let left = plan.get(from..)?;
         let unreachable = |client| self.breakers.standing(at, client, &self.ledger).outage().is_some();
-        let all_unreachable = plan.iter().filter_map(|id| find(campaign, *id)).all(|link| unreachable(link.client));
+        let all_unreachable = plan.iter().filter_map(|id| campaign.link(*id)).all(|link| unreachable(link.client));
         for (position, id) in plan.iter().enumerate().skip(from) {
-            let Some(link) = find(campaign, *id).filter(|l| l.status == Status::Active && !l.withdrawn) else {
+            let Some(link) = campaign.link(*id).filter(|l| l.status == Status::Active && !l.withdrawn) else {
                 continue;
             };
             let Some(client) = snapshot.clients.get(&link.client).filter(|c| c.status == Status::Active) else {
@@ -128,10 +152,6 @@ fn standing<'a>(campaign: &'a Campaign, plan: &[LinkId]) -> Vec<&'a Link> {
     ids.into_iter().filter_map(next).collect()
 }
 
-fn find(campaign: &Campaign, id: LinkId) -> Option<&Link> {
-    campaign.links.binary_search_by_key(&id, |l| l.id).ok().map(|at| &campaign.links[at])
-}
-
 /// Whether an attempt that came out so counts against its link's total.
 #[must_use]
 pub fn counts(count_on: CountOn, dialled: bool, answered: bool) -> bool {
@@ -143,7 +163,6 @@ pub fn counts(count_on: CountOn, dialled: bool, answered: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::caps::{Ledger, PermitKey};
+use super::visits::visit;
 use crate::clock::Now;
 use crate::id::ClientId;
 
@@ -92,7 +93,7 @@ pub enum Turn {
 }
 
 /// The breakers of all clients on all nodes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Breakers {
     terms: Terms,
     /// Only those with failures: a client that is well has none.
@@ -122,6 +123,7 @@ impl Breakers {
     /// How the client's breaker stands. A probe lasts as long as its permit is held, so that one whose call died is not waited for.
     #[must_use]
     pub fn standing(&self, at: At<'_>, client: ClientId, ledger: &Ledger) -> Standing {
+        visit(1);
         let Some(breaker) = self.nodes.get(at.node).and_then(|clients| clients.get(&client)) else {
             return Standing::Closed { failures: 0 };
         };
@@ -131,6 +133,27 @@ impl Breakers {
             Some(open) if at.now.mono >= open.outage.until.mono => Standing::Due(open.outage),
             Some(open) => Standing::Open(open.outage),
         }
+    }
+
+    /// Breakers without a failure, with room for those of so many clients on each of these nodes.
+    pub(super) fn room_for(clients: usize, nodes: &[Arc<str>]) -> Self {
+        let room = || FxHashMap::with_capacity_and_hasher(clients, rustc_hash::FxBuildHasher);
+        Self { terms: Terms::default(), nodes: nodes.iter().map(|node| (Arc::clone(node), room())).collect() }
+    }
+
+    /// Copies how these clients stand on the nodes that `part` has. Gives back the permits of their probes.
+    pub(super) fn copy_to(&self, part: &mut Self, clients: impl Iterator<Item = ClientId> + Clone) -> Vec<PermitKey> {
+        let mut probes = Vec::new();
+        for (node, copied) in &mut part.nodes {
+            let failing = self.nodes.get(node).filter(|failing| !failing.is_empty());
+            for client in clients.clone().filter(|_| failing.is_some()) {
+                visit(1);
+                let Some(breaker) = failing.and_then(|failing| failing.get(&client)) else { continue };
+                probes.extend(breaker.open.and_then(|open| open.probe));
+                copied.insert(client, *breaker);
+            }
+        }
+        probes
     }
 
     /// An attempt begins that takes this permit; it is the probe where one is due. To be called in one step with taking the permit.

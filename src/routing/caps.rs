@@ -2,13 +2,13 @@
 //!
 //! Usage is never counted up and down by hand: it follows from the permits held and from the calls counted.
 
-use std::collections::HashMap;
-
-use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{Campaign, Client, Link, words};
+use super::uses::{Capped, Changed, Changes, Use, Uses};
+use super::visits::visit;
 use crate::id::{CallId, CampaignId, ClientId, LinkId};
 use crate::mistakes::{Mistake, on};
 
@@ -52,12 +52,13 @@ pub struct Full {
 }
 
 /// Every permit held and every call counted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Ledger {
-    held: FxHashMap<PermitKey, Permit>,
-    links: FxHashMap<LinkId, LinkUse>,
-    clients: FxHashMap<ClientId, u32>,
-    campaigns: FxHashMap<CampaignId, u32>,
+    /// In order, so that those of one call are found together, and room for one more is never made by moving all.
+    held: BTreeMap<PermitKey, Permit>,
+    used: Uses,
+    /// Grows whenever a call is counted.
+    counts: u64,
 }
 
 /// What is used of every cap that an attempt of one link touches.
@@ -90,82 +91,120 @@ impl Used {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct LinkUse {
-    live: u32,
-    /// Ever: a reset of the count is the link's `counted_before`, so it comes with the configuration and loses no call in between.
-    counted: u64,
-}
-
-impl LinkUse {
-    /// Calls counted since the link's count was last reset.
-    fn counted(self, link: &Link) -> u64 {
-        self.counted.saturating_sub(link.counted_before)
-    }
-}
-
 impl Ledger {
     /// A ledger that starts from the calls that each link ever counted.
     #[must_use]
     pub fn with_totals(totals: HashMap<LinkId, u64>) -> Self {
-        let links = totals.into_iter().map(|(link, counted)| (link, LinkUse { live: 0, counted })).collect();
-        Self { links, ..Self::default() }
+        // Also for those that have counted none: room that is made for a call keeps the others waiting.
+        let mut used = Uses::room_for(totals.keys().copied(), 0);
+        totals.into_iter().for_each(|(link, counted)| used.set(Capped::Link(link), Use { live: 0, counted }));
+        Self { used, ..Self::default() }
     }
 
-    /// Calls that each link ever counted, where no permit is held: nothing that may count is under way.
+    /// An empty ledger with room for what is used of a campaign's caps.
     #[must_use]
-    pub fn idle_totals(&self) -> Option<HashMap<LinkId, u64>> {
-        self.held.is_empty().then(|| self.links.iter().map(|(link, used)| (*link, used.counted)).collect())
+    pub(super) fn room_for(campaign: &Campaign) -> Self {
+        let used = Uses::room_for(campaign.links.iter().map(|link| link.id), campaign.links.len());
+        Self { used, ..Self::default() }
     }
 
-    /// Takes over what others have counted: a total here does not fall by it.
-    pub fn raise_totals(&mut self, totals: &HashMap<LinkId, u64>) {
+    /// Copies what is used of a campaign's caps: of its links, of their clients and of its own.
+    pub(super) fn copy_to(&self, part: &mut Self, campaign: &Campaign) {
+        let capped = campaign.links.iter().flat_map(|link| [Capped::Link(link.id), Capped::Client(link.client)]);
+        for capped in capped.chain([Capped::Campaign(campaign.id)]) {
+            part.used.set(capped, self.used.of(capped));
+        }
+    }
+
+    /// Copies a permit, if it is held, without using any slot.
+    pub(super) fn copy_permit(&self, part: &mut Self, key: PermitKey) {
+        part.held.extend(self.held.get(&key).map(|permit| (key, *permit)));
+    }
+
+    /// How many calls were counted so far, where no permit is held: while that number stays the same, nothing that may count has come of
+    /// anything.
+    #[must_use]
+    pub fn idle(&self) -> Option<u64> {
+        self.held.is_empty().then_some(self.counts)
+    }
+
+    /// Takes over what others have counted of these links: a total here does not fall by it.
+    pub fn raise_totals(&mut self, totals: &[(LinkId, u64)]) {
         for (link, counted) in totals {
-            let used = self.links.entry(*link).or_default();
-            used.counted = used.counted.max(*counted);
+            let used = self.link(*link);
+            if *counted > used.counted {
+                self.counts += 1;
+                self.used.set(Capped::Link(*link), Use { counted: *counted, ..used });
+            }
         }
     }
 
-    /// Takes the stored totals for true, be they less, where nothing has counted since `before` and no permit is held: what was counted
-    /// here for safety and in the end by others, too, counts once.
-    pub fn settle_totals(&mut self, totals: &HashMap<LinkId, u64>, before: &HashMap<LinkId, u64>) {
-        if !self.held.is_empty() {
-            return;
+    /// Takes the stored totals of these links for true, be they less, where no call was counted since [`Ledger::idle`] told this number, and
+    /// no permit is held: what was counted here for safety and in the end by others, too, counts once. Says whether it did.
+    pub fn settle_totals(&mut self, totals: &[(LinkId, u64)], idle: u64) -> bool {
+        if self.idle() != Some(idle) {
+            return false;
         }
-        for (link, used) in &mut self.links {
-            let (stored, same) = (totals.get(link), before.get(link) == Some(&used.counted));
-            used.counted = stored.filter(|_| same).copied().unwrap_or(used.counted);
+        for (link, counted) in totals {
+            self.used.set(Capped::Link(*link), Use { live: 0, counted: *counted });
         }
+        true
+    }
+
+    fn link(&self, link: LinkId) -> Use {
+        self.used.of(Capped::Link(link))
     }
 
     /// Attempts of this link that ring or talk.
     #[must_use]
     pub fn link_live(&self, link: LinkId) -> u32 {
-        self.links.get(&link).map_or(0, |l| l.live)
+        self.link(link).live
     }
 
     /// Calls counted against this link's total since its count was last reset, without those in flight.
     #[must_use]
     pub fn link_counted(&self, link: &Link) -> u64 {
-        self.links.get(&link.id).map_or(0, |used| used.counted(link))
+        link.counted(self.link(link.id))
     }
 
     /// Attempts of this client that ring or talk, over all campaigns.
     #[must_use]
     pub fn client_live(&self, client: ClientId) -> u32 {
-        self.clients.get(&client).copied().unwrap_or(0)
+        self.used.of(Capped::Client(client)).live
     }
 
     /// Attempts of this campaign that ring or talk.
     #[must_use]
     pub fn campaign_live(&self, campaign: CampaignId) -> u32 {
-        self.campaigns.get(&campaign).copied().unwrap_or(0)
+        self.used.of(Capped::Campaign(campaign)).live
     }
 
-    /// How many slots of each cap are used at this moment.
+    /// How much of these caps is used.
     #[must_use]
-    pub fn uses(&self) -> Uses {
-        Uses { links: self.links.clone(), clients: self.clients.clone(), campaigns: self.campaigns.clone() }
+    pub fn use_of(&self, capped: Capped) -> Use {
+        self.used.of(capped)
+    }
+
+    /// Notes from now on which use changes, or no more where nobody wants to know; gives back what was noted so far, to be freed where that
+    /// keeps nobody waiting.
+    pub fn watch(&mut self, changes: Option<Changes>) -> Option<Changes> {
+        self.used.watch(changes)
+    }
+
+    /// Lets this be told as changed, although it is as before: its limits are others.
+    pub fn touch(&mut self, capped: Capped) {
+        self.used.touch(capped);
+    }
+
+    /// How many uses have changed, and were not taken yet.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.used.changed()
+    }
+
+    /// So many of the uses that have changed at most; they count as told.
+    pub fn take_changes(&mut self, most: usize, into: &mut Vec<Changed>) {
+        self.used.take_changes(most, into);
     }
 
     /// Permits held in all.
@@ -186,16 +225,23 @@ impl Ledger {
         self.held.contains_key(&key)
     }
 
-    /// Every permit held, in no order.
-    pub fn held(&self) -> impl Iterator<Item = (PermitKey, Permit)> + '_ {
-        self.held.iter().map(|(key, permit)| (*key, *permit))
+    /// The attempts of a call that hold a permit, in order.
+    pub fn held_by(&self, call: CallId) -> impl Iterator<Item = u32> + '_ {
+        let held = self.held.range((call, 0)..=(call, u32::MAX));
+        held.map(|((_, n), _)| *n).inspect(|_| visit(1))
+    }
+
+    /// Every permit held, in order. As many as there are: not for use under the book's lock.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> impl Iterator<Item = (PermitKey, Permit)> + '_ {
+        self.held.iter().map(|(key, permit)| (*key, *permit)).inspect(|_| visit(1))
     }
 
     /// What is used of the caps that an attempt of this link touches; of its campaign's so much as `campaign_live` says.
     #[must_use]
     pub fn used(&self, campaign_live: u32, link: &Link) -> Used {
-        let used = self.links.get(&link.id).copied().unwrap_or_default();
-        let (client_live, counted) = (self.client_live(link.client), used.counted(link));
+        let used = self.link(link.id);
+        let (client_live, counted) = (self.client_live(link.client), link.counted(used));
         Used { link_live: used.live, counted, client_live, campaign_live }
     }
 
@@ -210,13 +256,14 @@ impl Ledger {
     /// much more or less, the client is not: what its cap leaves after others' calls is not to be found out by trying.
     /// For previews on a copy only: no permit stands behind it.
     pub fn pretend(&mut self, campaign: CampaignId, link: &Link, live: Option<u32>, counted: Option<u64>) {
-        let used = self.links.entry(link.id).or_default();
-        let before = used.live;
-        used.live = live.unwrap_or(before);
-        used.counted = counted.map_or(used.counted, |counted| counted.saturating_add(link.counted_before));
-        let after = used.live;
-        let shared = self.campaigns.entry(campaign).or_default();
-        *shared = shared.saturating_sub(before).saturating_add(after);
+        let before = self.link(link.id);
+        let now = Use {
+            live: live.unwrap_or(before.live),
+            counted: counted.map_or(before.counted, |counted| counted.saturating_add(link.counted_before)),
+        };
+        self.used.set(Capped::Link(link.id), now);
+        let shared = self.campaign_live(campaign).saturating_sub(before.live).saturating_add(now.live);
+        self.used.set(Capped::Campaign(campaign), Use { live: shared, counted: 0 });
     }
 
     /// Reserves one slot of every cap the attempt touches, or none.
@@ -234,27 +281,21 @@ impl Ledger {
 
     /// Holds a permit whatever the caps say: for an attempt that is already under way when we come to know of it.
     pub fn hold(&mut self, key: PermitKey, permit: Permit) {
-        if self.held.insert(key, permit).is_some() {
-            return;
+        if self.held.insert(key, permit).is_none() {
+            permit.slots().into_iter().for_each(|capped| self.change(capped, |used| used.live += 1));
         }
-        self.links.entry(permit.link).or_default().live += 1;
-        *self.clients.entry(permit.client).or_default() += 1;
-        *self.campaigns.entry(permit.campaign).or_default() += 1;
     }
 
     /// Counts a call of this link that held no permit here: one that the old dialplan or an earlier run handled.
     pub fn count(&mut self, link: LinkId) {
-        self.links.entry(link).or_default().counted += 1;
+        self.counts += 1;
+        self.change(Capped::Link(link), |used| used.counted += 1);
     }
 
     /// The mistake that a permit is given back which is not held any more.
     #[cfg(test)]
     pub(crate) fn release_again(&mut self, permit: Permit) {
-        if let Some(link) = self.links.get_mut(&permit.link) {
-            link.live = link.live.saturating_sub(1);
-        }
-        give_back(&mut self.clients, permit.client);
-        give_back(&mut self.campaigns, permit.campaign);
+        self.give_back(permit);
     }
 
     /// Gives the permit back, once; `counted` moves its slot of the link's total from in flight to counted.
@@ -263,175 +304,41 @@ impl Ledger {
         let Some(permit) = self.held.remove(&key) else {
             return false;
         };
-        if let Some(link) = self.links.get_mut(&permit.link) {
-            link.live = link.live.saturating_sub(1);
-            link.counted += u64::from(counted);
+        self.give_back(permit);
+        if counted {
+            self.count(permit.link);
         }
-        give_back(&mut self.clients, permit.client);
-        give_back(&mut self.campaigns, permit.campaign);
         true
     }
-}
 
-/// How many slots of each cap are used at one moment: a copy of the ledger's figures without its permits.
-#[derive(Debug, Clone, Default)]
-pub struct Uses {
-    links: FxHashMap<LinkId, LinkUse>,
-    clients: FxHashMap<ClientId, u32>,
-    campaigns: FxHashMap<CampaignId, u32>,
-}
-
-impl Uses {
-    /// Attempts of this link that ring or talk, and calls counted against its total since its count was last reset, without those.
-    #[must_use]
-    pub fn link(&self, link: &Link) -> (u32, u64) {
-        self.links.get(&link.id).map_or((0, 0), |used| (used.live, used.counted(link)))
+    fn give_back(&mut self, permit: Permit) {
+        permit
+            .slots()
+            .into_iter()
+            .for_each(|capped| self.change(capped, |used| used.live = used.live.saturating_sub(1)));
     }
 
-    /// Attempts of this client that ring or talk, over all campaigns.
-    #[must_use]
-    pub fn client(&self, client: ClientId) -> u32 {
-        self.clients.get(&client).copied().unwrap_or(0)
-    }
-
-    /// Attempts of this campaign that ring or talk.
-    #[must_use]
-    pub fn campaign(&self, campaign: CampaignId) -> u32 {
-        self.campaigns.get(&campaign).copied().unwrap_or(0)
+    fn change(&mut self, capped: Capped, change: impl FnOnce(&mut Use)) {
+        let mut used = self.used.of(capped);
+        change(&mut used);
+        self.used.set(capped, used);
     }
 }
 
-fn give_back<K: std::hash::Hash + Eq>(slots: &mut FxHashMap<K, u32>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut used) = slots.entry(key) {
-        *used.get_mut() = used.get().saturating_sub(1);
-        if *used.get() == 0 {
-            used.remove();
-        }
+impl Permit {
+    /// Whose slots it uses.
+    fn slots(self) -> [Capped; 3] {
+        [Capped::Link(self.link), Capped::Client(self.client), Capped::Campaign(self.campaign)]
+    }
+}
+
+impl Link {
+    /// Calls counted since the link's count was last reset.
+    #[must_use]
+    pub fn counted(&self, used: Use) -> u64 {
+        used.counted.saturating_sub(self.counted_before)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::routing::decision::tests::{campaign, client, link};
-
-    fn key(n: u32) -> PermitKey {
-        (CallId(uuid::Uuid::nil()), n)
-    }
-
-    #[test]
-    fn zero_means_none_and_absent_means_no_limit() {
-        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
-        let mut ledger = Ledger::default();
-        for n in 0..100 {
-            assert!(ledger.take(key(n), &campaign, &link, &client).is_ok());
-        }
-        link.max_concurrency = Some(0);
-        let full = ledger.take(key(200), &campaign, &link, &client).expect_err("none allowed");
-        assert_eq!(full, Full { cap: Cap::LinkConcurrency, used: 100, limit: 0 });
-    }
-
-    #[test]
-    fn calls_in_flight_count_against_the_total_and_uncounted_ones_give_it_back() {
-        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
-        link.total_calls_allowed = Some(2);
-        let mut ledger = Ledger::with_totals(HashMap::from([(link.id, 1)]));
-        assert!(ledger.take(key(1), &campaign, &link, &client).is_ok());
-        assert_eq!(ledger.take(key(2), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
-        ledger.release(key(1), false);
-        assert!(ledger.take(key(2), &campaign, &link, &client).is_ok());
-        ledger.release(key(2), true);
-        assert_eq!(ledger.link_counted(&link), 2);
-        assert_eq!(ledger.take(key(3), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
-    }
-
-    #[test]
-    fn a_reset_frees_what_was_counted_before_it_and_calls_in_flight_still_count() {
-        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
-        link.total_calls_allowed = Some(2);
-        let mut ledger = Ledger::with_totals(HashMap::from([(link.id, 1)]));
-        assert!(ledger.take(key(1), &campaign, &link, &client).is_ok());
-        link.counted_before = 1;
-        assert_eq!(ledger.link_counted(&link), 0);
-        assert!(ledger.take(key(2), &campaign, &link, &client).is_ok());
-        assert_eq!(ledger.take(key(3), &campaign, &link, &client).expect_err("two in flight").cap, Cap::LinkTotal);
-        ledger.release(key(1), true);
-        ledger.release(key(2), true);
-        assert_eq!(ledger.link_counted(&link), 2);
-    }
-
-    #[test]
-    fn a_call_that_was_counted_elsewhere_uses_the_total_and_no_slot() {
-        let (campaign, client, mut link) = (campaign(&[]), client(1), link(1));
-        link.total_calls_allowed = Some(1);
-        let mut ledger = Ledger::default();
-        ledger.count(link.id);
-        assert_eq!((ledger.link_live(link.id), ledger.link_counted(&link)), (0, 1));
-        assert_eq!(ledger.take(key(1), &campaign, &link, &client).expect_err("full").cap, Cap::LinkTotal);
-    }
-
-    #[test]
-    fn what_others_count_too_counts_once_in_the_end_and_never_too_little_before() {
-        let (campaign, client, link) = (campaign(&[]), client(1), link(1));
-        let stored = |counted| HashMap::from([(link.id, counted)]);
-        let mut ledger = Ledger::with_totals(stored(5));
-        ledger.take(key(1), &campaign, &link, &client).expect("no limit");
-        assert_eq!(ledger.idle_totals(), None, "it may count yet");
-        ledger.raise_totals(&stored(6));
-        ledger.settle_totals(&stored(6), &stored(6));
-        ledger.release(key(1), true);
-        ledger.raise_totals(&stored(6));
-        assert_eq!(ledger.link_counted(&link), 7, "whether the sixth was this one is not known");
-        let before = ledger.idle_totals().expect("nothing is under way");
-        ledger.count(link.id);
-        ledger.settle_totals(&stored(6), &before);
-        assert_eq!(ledger.link_counted(&link), 8, "one was counted after the totals were read");
-        let before = ledger.idle_totals().expect("nothing is under way");
-        ledger.settle_totals(&stored(7), &before);
-        assert_eq!(ledger.link_counted(&link), 7);
-    }
-
-    proptest! {
-        /// Whatever the order of taking, releasing and releasing twice: no cap is passed, and usage is what is held.
-        #[test]
-        fn no_interleaving_passes_a_cap(
-            caps in (0_u32..4, 0_u64..12, 0_u32..6, 0_u32..6),
-            ops in prop::collection::vec((any::<bool>(), 0_u32..24, 0_usize..3, any::<bool>()), 1..300),
-        ) {
-            let clients = [client(1), client(2)].map(|mut c| { c.max_concurrency = Some(caps.2); c });
-            let links: Vec<Link> = (1..=3).map(|n| {
-                let mut l = link(n);
-                l.max_concurrency = Some(caps.0);
-                l.total_calls_allowed = Some(caps.1);
-                l
-            }).collect();
-            let mut campaign = campaign(&[]);
-            campaign.max_concurrency = Some(caps.3);
-            let mut ledger = Ledger::default();
-            for (take, n, l, counted) in ops {
-                let client = &clients[l % 2];
-                if take {
-                    // A key that is already held stands for a duplicated event: it must not take twice.
-                    if !ledger.held.contains_key(&key(n)) {
-                        let _ = ledger.take(key(n), &campaign, &links[l], client);
-                    }
-                } else {
-                    ledger.release(key(n), counted);
-                }
-                for link in &links {
-                    prop_assert!(ledger.link_live(link.id) <= caps.0);
-                    prop_assert!(ledger.link_counted(link) + u64::from(ledger.link_live(link.id)) <= caps.1);
-                    let held = ledger.held().filter(|(_, p)| p.link == link.id).count();
-                    prop_assert_eq!(ledger.link_live(link.id) as usize, held);
-                }
-                for client in &clients {
-                    prop_assert!(ledger.client_live(client.id) <= caps.2);
-                }
-                prop_assert!(ledger.campaign_live(campaign.id) <= caps.3);
-                prop_assert_eq!(ledger.campaign_live(campaign.id) as usize, ledger.len());
-            }
-        }
-    }
-}
+mod tests;

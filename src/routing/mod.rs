@@ -9,3 +9,5 @@ pub mod snapshot;
 pub mod strategy;
 pub mod trace;
 pub mod usage;
+pub mod uses;
+pub(crate) mod visits;

@@ -68,6 +68,14 @@ pub struct Campaign {
     pub links: Vec<Link>,
 }
 
+impl Campaign {
+    /// Its link of this id.
+    #[must_use]
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.binary_search_by_key(&id, |link| link.id).ok().map(|at| &self.links[at])
+    }
+}
+
 /// SIP statuses that a campaign's callers are given instead of the site's (`[rejections]`); `None` = the site's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CampaignRejections {

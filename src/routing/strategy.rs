@@ -41,6 +41,11 @@ impl Rotation {
         self.last_offered
     }
 
+    /// Links whose share is kept.
+    pub(super) fn shares(&self) -> usize {
+        self.groups.values().map(|shares| shares.credit.len()).sum()
+    }
+
     /// How far this link is behind (positive) or ahead of its share; nothing if it never had one.
     #[must_use]
     pub fn credit(&self, strategy: Strategy, link: &Link) -> Credit {

@@ -1,19 +1,12 @@
-//! PURE: how much of each cap is used at one moment, and what has changed since another.
+//! PURE: what has changed in the use of caps, as it is told.
 
 use std::sync::Arc;
 
-use super::caps::Uses;
-use super::snapshot::{Campaign, Client, Link, Snapshot};
-use crate::id::{CampaignId, ClientId, LinkId};
+use rustc_hash::FxHashMap;
 
-/// Use of all caps at one moment.
-#[derive(Debug, Clone)]
-pub struct InUse {
-    /// Permits held and calls counted.
-    pub uses: Uses,
-    /// The configuration in force, with the limits.
-    pub snapshot: Arc<Snapshot>,
-}
+use super::snapshot::{Campaign, Client, Link, Snapshot};
+use super::uses::{Capped, Changed, Use};
+use crate::id::{CampaignId, ClientId, LinkId};
 
 /// How much of the caps of one object is used; a limit of `None` = no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,126 +48,149 @@ pub enum UseChange {
     },
 }
 
-impl InUse {
-    /// What is otherwise now than in `before`: what is new counts, what is no longer configured does not. By id: links, campaigns, clients.
+/// A configuration by which use is told: it finds a link by its id.
+#[derive(Debug)]
+pub struct Limits {
+    snapshot: Arc<Snapshot>,
+    campaigns: FxHashMap<LinkId, CampaignId>,
+}
+
+impl Limits {
+    /// Goes through all links once.
     #[must_use]
-    pub fn changes_since(&self, before: &Self) -> Vec<UseChange> {
-        let mut changes = Vec::new();
-        for campaign in self.snapshot.campaigns.values() {
-            let earlier = before.snapshot.campaigns.get(&campaign.id);
-            for link in &campaign.links {
-                let now = self.of_link(campaign, link);
-                let then = earlier.and_then(|earlier| Some(before.of_link(earlier, find(earlier, link.id)?)));
-                changes.extend(Some(now).filter(|now| then.as_ref() != Some(now)));
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        let links =
+            snapshot.campaigns.values().flat_map(|campaign| campaign.links.iter().map(|it| (it.id, campaign.id)));
+        let campaigns = links.collect();
+        Self { snapshot, campaigns }
+    }
+
+    /// Whether they are of this configuration.
+    #[must_use]
+    pub fn are_of(&self, snapshot: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.snapshot, snapshot)
+    }
+
+    /// Whatever is told otherwise by these limits than by those of `before`, however much of it is used: what is new counts, what is no
+    /// longer configured does not. Goes through all links.
+    #[must_use]
+    pub fn other_than(&self, before: &Self) -> Vec<Capped> {
+        let links = self.campaigns.keys().map(|link| Capped::Link(*link));
+        let campaigns = self.snapshot.campaigns.keys().map(|campaign| Capped::Campaign(*campaign));
+        let clients = self.snapshot.clients.keys().map(|client| Capped::Client(*client));
+        // By either use: a reset takes nothing from a count of none.
+        let same = |of: &Capped| {
+            let uses = [Use::default(), Use { live: 0, counted: u64::MAX }];
+            uses.iter().all(|used| self.told(*of, *used) == before.told(*of, *used))
+        };
+        links.chain(campaigns).chain(clients).filter(|of| !same(of)).collect()
+    }
+
+    /// What of this is told where it was told by `before` last. By id: links, campaigns, clients.
+    #[must_use]
+    pub fn changes(&self, before: &Self, changed: &[Changed]) -> Vec<UseChange> {
+        let told = |changed: &Changed| {
+            let now = self.told(changed.of, changed.now)?;
+            (before.told(changed.of, changed.before).as_ref() != Some(&now)).then_some((changed.of, now))
+        };
+        let mut changes: Vec<_> = changed.iter().filter_map(told).collect();
+        changes.sort_unstable_by_key(|(of, _)| *of);
+        changes.into_iter().map(|(_, change)| change).collect()
+    }
+
+    /// As this use of it is told; `None` where it is not configured.
+    fn told(&self, of: Capped, used: Use) -> Option<UseChange> {
+        match of {
+            Capped::Link(id) => {
+                let campaign = self.snapshot.campaigns.get(self.campaigns.get(&id)?)?;
+                Some(of_link(campaign, campaign.link(id)?, used))
             }
-            let (now, then) = (self.of_campaign(campaign), earlier.map(|earlier| before.of_campaign(earlier)));
-            changes.extend(Some(now).filter(|now| then.as_ref() != Some(now)));
+            Capped::Campaign(id) => self.snapshot.campaigns.get(&id).map(|campaign| of_campaign(campaign, used)),
+            Capped::Client(id) => self.snapshot.clients.get(&id).map(|client| of_client(client, used)),
         }
-        for client in self.snapshot.clients.values() {
-            let then = before.snapshot.clients.get(&client.id).map(|earlier| before.of_client(earlier));
-            changes.extend(Some(self.of_client(client)).filter(|now| then.as_ref() != Some(now)));
-        }
-        changes.sort_by_key(place);
-        changes
-    }
-
-    fn of_link(&self, campaign: &Campaign, link: &Link) -> UseChange {
-        let (used, total_used) = self.uses.link(link);
-        UseChange::Link {
-            link: link.id,
-            campaign: campaign.id,
-            client: link.client,
-            used,
-            limit: link.max_concurrency,
-            total_used,
-            total_limit: link.total_calls_allowed,
-        }
-    }
-
-    fn of_campaign(&self, campaign: &Campaign) -> UseChange {
-        UseChange::Campaign {
-            campaign: campaign.id,
-            used: self.uses.campaign(campaign.id),
-            limit: campaign.max_concurrency,
-        }
-    }
-
-    fn of_client(&self, client: &Client) -> UseChange {
-        UseChange::Client { client: client.id, used: self.uses.client(client.id), limit: client.max_concurrency }
     }
 }
 
-fn find(campaign: &Campaign, id: LinkId) -> Option<&Link> {
-    campaign.links.binary_search_by_key(&id, |link| link.id).ok().map(|at| &campaign.links[at])
+fn of_link(campaign: &Campaign, link: &Link, used: Use) -> UseChange {
+    UseChange::Link {
+        link: link.id,
+        campaign: campaign.id,
+        client: link.client,
+        used: used.live,
+        limit: link.max_concurrency,
+        total_used: link.counted(used),
+        total_limit: link.total_calls_allowed,
+    }
 }
 
-fn place(change: &UseChange) -> (u8, i64) {
-    match change {
-        UseChange::Link { link, .. } => (0, link.0),
-        UseChange::Campaign { campaign, .. } => (1, campaign.0),
-        UseChange::Client { client, .. } => (2, client.0),
-    }
+fn of_campaign(campaign: &Campaign, used: Use) -> UseChange {
+    UseChange::Campaign { campaign: campaign.id, used: used.live, limit: campaign.max_concurrency }
+}
+
+fn of_client(client: &Client, used: Use) -> UseChange {
+    UseChange::Client { client: client.id, used: used.live, limit: client.max_concurrency }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
-    use crate::id::CallId;
-    use crate::routing::caps::{Ledger, PermitKey};
     use crate::routing::decision::tests::{campaign, client, link, snapshot};
 
-    fn key(n: u128) -> PermitKey {
-        (CallId(uuid::Uuid::from_u128(n)), 1)
+    fn limits(links: &[Link]) -> Limits {
+        Limits::new(Arc::new(snapshot(campaign(links), &[client(1), client(2)])))
     }
 
-    fn in_use(ledger: &Ledger, snapshot: &Snapshot) -> InUse {
-        InUse { uses: ledger.uses(), snapshot: Arc::new(snapshot.clone()) }
+    fn used(live: u32, counted: u64) -> Use {
+        Use { live, counted }
     }
 
     #[test]
-    fn a_permit_changes_its_link_campaign_and_client_and_nothing_else() {
-        let (links, clients) = ([link(1), link(2)], [client(1), client(2)]);
-        let snapshot = snapshot(campaign(&links), &clients);
-        let of = snapshot.campaigns.values().next().expect("one campaign").clone();
-        let mut ledger = Ledger::default();
-        let before = in_use(&ledger, &snapshot);
-        assert!(before.changes_since(&before).is_empty());
-        ledger.take(key(1), &of, &links[0], &clients[0]).expect("it is free");
-        let now = in_use(&ledger, &snapshot);
-        let changes = now.changes_since(&before);
-        let UseChange::Link { link, used, total_used, .. } = changes[0] else { panic!("{changes:?}") };
-        assert_eq!((changes.len(), link, used, total_used), (3, links[0].id, 1, 0));
-        assert!(matches!(changes[1], UseChange::Campaign { used: 1, .. }), "{changes:?}");
-        assert!(
-            matches!(changes[2], UseChange::Client { client, used: 1, .. } if client == clients[0].id),
-            "{changes:?}"
+    fn what_is_as_it_was_told_is_not_told_again_and_the_rest_in_order() {
+        let limits = limits(&[link(1), link(2)]);
+        let changed = |of, before, now| Changed { of, before, now };
+        let [one, other] = [1, 2].map(|n| Capped::Link(LinkId(n)));
+        let told = limits.changes(
+            &limits,
+            &[
+                changed(Capped::Client(ClientId(1)), used(0, 0), used(1, 0)),
+                changed(other, used(1, 5), used(0, 6)),
+                changed(Capped::Campaign(CampaignId(1)), used(3, 0), used(4, 0)),
+                changed(one, used(2, 2), used(2, 2)),
+                changed(Capped::Link(LinkId(3)), used(0, 0), used(1, 0)),
+            ],
         );
-        ledger.release(key(1), true);
-        let after = in_use(&ledger, &snapshot).changes_since(&before);
-        assert!(matches!(after[..], [UseChange::Link { used: 0, total_used: 1, .. }]), "{after:?}");
+        let [
+            UseChange::Link { link, used: 0, total_used: 6, .. },
+            UseChange::Campaign { used: 4, .. },
+            UseChange::Client { client, used: 1, .. },
+        ] = told[..]
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!((link, client), (LinkId(2), ClientId(1)));
     }
 
     #[test]
-    fn another_limit_is_a_change_and_what_is_gone_is_none() {
-        let clients = [client(1), client(2)];
-        let ledger = Ledger::default();
-        let before = in_use(&ledger, &snapshot(campaign(&[link(1), link(2)]), &clients));
-        let lowered = Link { max_concurrency: Some(3), ..link(1) };
-        let after = in_use(&ledger, &snapshot(campaign(&[lowered]), &clients)).changes_since(&before);
-        assert!(matches!(after[..], [UseChange::Link { limit: Some(3), .. }]), "{after:?}");
+    fn another_limit_another_client_and_a_reset_are_changes_and_what_is_gone_is_none() {
+        let before = limits(&[link(1), link(2)]);
+        for other in [
+            Link { max_concurrency: Some(3), ..link(1) },
+            Link { total_calls_allowed: Some(3), ..link(1) },
+            Link { client: ClientId(2), ..link(1) },
+            Link { counted_before: 5, ..link(1) },
+        ] {
+            let now = limits(&[other]);
+            assert_eq!(now.other_than(&before), [Capped::Link(LinkId(1))]);
+            assert_eq!(before.other_than(&now).len(), 2, "one of them is new");
+        }
+        assert_eq!(limits(&[link(1)]).other_than(&before), []);
     }
 
     #[test]
     fn totals_are_those_since_the_reset_and_the_reset_is_a_change() {
-        let clients = [client(1)];
-        let ledger = Ledger::with_totals(HashMap::from([(link(1).id, 7)]));
-        let before = in_use(&ledger, &snapshot(campaign(&[link(1)]), &clients));
-        let reset = Link { counted_before: 5, ..link(1) };
-        let now = in_use(&ledger, &snapshot(campaign(&[reset]), &clients));
-        let after = now.changes_since(&before);
-        assert!(matches!(after[..], [UseChange::Link { total_used: 2, .. }]), "{after:?}");
-        assert!(now.changes_since(&now).is_empty());
+        let (before, now) = (limits(&[link(1)]), limits(&[Link { counted_before: 5, ..link(1) }]));
+        let same = Changed { of: Capped::Link(LinkId(1)), before: used(0, 7), now: used(0, 7) };
+        assert!(matches!(now.changes(&before, &[same])[..], [UseChange::Link { total_used: 2, .. }]));
+        assert_eq!(now.changes(&now, &[same]), []);
     }
 }

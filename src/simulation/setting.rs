@@ -19,6 +19,8 @@ pub(super) struct Setting {
     /// Mean time between callers.
     pub(super) every: Duration,
     pub(super) snapshot: Snapshot,
+    /// The first so many campaigns are called.
+    pub(super) campaigns: u64,
     pub(super) limits: Limits,
     pub(super) faults: Faults,
     pub(super) request_timeout: Duration,
@@ -48,9 +50,17 @@ impl Setting {
             calls,
             every: chance.millis(40, 400),
             snapshot,
+            campaigns,
             limits,
             faults: Faults::draw(chance),
             request_timeout: config.calls.request_timeout,
+        }
+    }
+
+    /// So many links more, ten to a campaign, that nobody calls.
+    pub(super) fn add_idle(&mut self, links: u64, chance: &mut Chance) {
+        for n in (1_000..).take(usize::try_from(links / 10).unwrap_or(0)) {
+            self.snapshot.campaigns.insert(CampaignId(id(n)), Arc::new(campaign(n, 10, self.calls, chance)));
         }
     }
 }

@@ -117,6 +117,27 @@ fn in_a_world_without_faults_every_call_has_its_record() {
     assert!(sum.answered > 500, "{sum}");
 }
 
+/// Every step of every call, comparison and adoption of a world, and each hold of the lock: what it visits is the same among ten thousand
+/// links more.
+#[test]
+fn no_step_visits_more_of_the_book_where_there_are_more_links() {
+    let visits = |seed, idle| {
+        let mut chance = Chance::new(seed);
+        let mut setting = Setting::draw(&mut chance, CALLS);
+        setting.add_idle(idle, &mut Chance::new(1));
+        let report = World::with(seed, chance, setting, Log::Off).run();
+        assert!(report.wrong.is_empty(), "seed {seed}: {}", report.wrong.join("\n"));
+        report.visits
+    };
+    let mut holds = 0;
+    for seed in 1..=4 {
+        let (few, many) = (visits(seed, 10), visits(seed, 10_000));
+        holds += few.len();
+        assert_eq!(few, many, "seed {seed}");
+    }
+    assert!(holds > 1_000, "something happened: {holds}");
+}
+
 #[test]
 fn the_same_seed_is_the_same_world_step_by_step() {
     for seed in [3, 4] {

@@ -112,6 +112,8 @@ pub(super) struct Report {
     /// What was wrong; empty in a correct world.
     pub(super) wrong: Vec<String>,
     pub(super) log: Vec<String>,
+    /// What of the book each hold of its lock has visited.
+    pub(super) visits: Vec<usize>,
 }
 
 impl Report {
@@ -160,6 +162,8 @@ pub(super) struct World {
     lives: usize,
     controller_lives: bool,
     log: Log,
+    /// What of the book each hold of its lock has visited so far.
+    visits: Vec<usize>,
 }
 
 impl World {
@@ -191,6 +195,7 @@ impl World {
             controller_lives: false,
             setting,
             log,
+            visits: Vec::new(),
         };
         world.later(Duration::from_secs(2), What::Call);
         world.later_fault();
@@ -225,6 +230,7 @@ impl World {
             answered: calls.iter().filter(|call| call.met.is_some()).count(),
             lives: self.lives,
             wrong: self.truth.wrong,
+            visits: self.visits,
             log: if let Log::Keep(lines) = self.log { lines } else { Vec::new() },
         }
     }
@@ -287,7 +293,7 @@ impl World {
     /// The next caller's INVITE.
     fn call(&mut self) {
         let node = usize::try_from(self.chance.between(0, self.nodes.len() as u64 - 1)).unwrap_or(0);
-        let campaigns = self.setting.snapshot.campaigns.len() as u64;
+        let campaigns = self.setting.campaigns;
         let campaign = if self.chance.percent(1) { 9 } else { self.chance.between(1, campaigns) };
         let caller = Caller::draw(&mut self.chance);
         let call = self.truth.add(caller, node);
@@ -399,6 +405,7 @@ impl World {
             && self.journal.is_idle();
         if over {
             life.over = true;
+            self.visits.extend(life.registry.take_visits());
             invariants::at_the_end(&mut self.truth, &self.journal, &self.store, &life.registry, &self.lines);
         } else if self.quiet_by.is_some_and(|by| self.now >= by) {
             let channels: Vec<_> = self.nodes.iter().flat_map(Asterisk::left_over).collect();

@@ -5,6 +5,7 @@ pub(crate) mod ceiling;
 pub(crate) mod decision;
 pub(crate) mod failover;
 pub(crate) mod first_audio;
+pub(crate) mod holds;
 pub(crate) mod listeners;
 pub(crate) mod media;
 pub(crate) mod records;

@@ -184,7 +184,7 @@ fn fill(site: &Site) {
 }
 
 /// Makes so many rows like the one that is named, number `n` with these columns of its own.
-fn copies(connection: &Connection, (table, like): (&str, &str), count: usize, own: &[(&str, &str)]) {
+pub(crate) fn copies(connection: &Connection, (table, like): (&str, &str), count: usize, own: &[(&str, &str)]) {
     let mut statement = connection.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).expect("SQL");
     let columns: Vec<String> =
         statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("every table has columns");

@@ -9,13 +9,13 @@ use poem_openapi::{Enum, Object};
 use crate::api::State;
 use crate::api::error::ApiError;
 use crate::api::words::Life;
+use crate::calls::registry::Registry;
 use crate::id::ClientId;
 use crate::presence::Seen;
 use crate::realtime::{self, Reach};
 use crate::routing::breaker::{At, Outage, Standing};
-use crate::routing::caps::Uses;
+use crate::routing::caps::Used;
 use crate::routing::snapshot::{Campaign, Link};
-use crate::routing::usage::InUse;
 use crate::store::clients::StoredClient;
 
 /// When a look has probably ended.
@@ -166,32 +166,34 @@ impl ClientState {
             let detail = "The nodes are being asked for as many other clients as may wait: try again in a moment.";
             ApiError::unavailable("nodes_busy", detail, RETRY)
         })?;
-        let nodes = {
-            let (book, now) = (state.registry.book(), state.clock.now());
-            let on_node = |seen: &Seen| {
-                let standing = book.breaker(client.id, At { node: &Arc::from(seen.node.as_str()), now });
-                OnNode::new(seen, registers, standing)
-            };
-            seen.iter().map(on_node).collect()
-        };
-        let InUse { uses, snapshot } = state.registry.in_use();
-        let links = snapshot.campaigns.values().flat_map(|campaign| {
-            let links = campaign.links.iter().filter(|link| link.client == client.id);
-            links.map(|link| OnLink::new(&uses, campaign, link))
-        });
-        let mut links: Vec<OnLink> = links.collect();
-        links.sort_by_key(|link| link.link_id);
+        let (registry, now) = (&state.registry, state.clock.now());
+        let standings = registry
+            .read(&seen, |book, seen| book.breaker(client.id, At { node: &Arc::from(seen.node.as_str()), now }));
+        let on_node = |(seen, standing)| OnNode::new(seen, registers, standing);
+        let nodes = seen.iter().zip(standings).map(on_node).collect();
+        let used = registry.book().ledger.client_live(client.id);
         Ok(Self {
-            used: uses.client(ClientId(client.id.0)),
+            used,
             limit: client.values.max_concurrency,
             client_id: client.id.0,
             client_identifier: client.identifier.to_string(),
             status: client.values.status.into(),
             suspended_reason: client.suspended_reason,
             nodes,
-            links,
+            links: links_of(registry, client.id),
         })
     }
+}
+
+/// The use of a client's links, by their ids.
+fn links_of(registry: &Registry, client: ClientId) -> Vec<OnLink> {
+    let snapshot = registry.snapshot().clone();
+    let all = snapshot.campaigns.values().flat_map(|campaign| campaign.links.iter().map(move |link| (campaign, link)));
+    let mut links: Vec<(&Arc<Campaign>, &Link)> = all.filter(|(_, link)| link.client == client).collect();
+    links.sort_by_key(|(_, link)| link.id);
+    let uses =
+        registry.read(&links, |book, (campaign, link)| book.ledger.used(book.ledger.campaign_live(campaign.id), link));
+    links.into_iter().zip(uses).map(|((campaign, link), used)| OnLink::new(used, campaign, link)).collect()
 }
 
 impl OnNode {
@@ -238,18 +240,17 @@ fn millis(time: Duration) -> f64 {
 }
 
 impl OnLink {
-    fn new(uses: &Uses, campaign: &Campaign, link: &Link) -> Self {
-        let (used, total_used) = uses.link(link);
+    fn new(used: Used, campaign: &Campaign, link: &Link) -> Self {
         Self {
             link_id: link.id.0,
             campaign_id: campaign.id.0,
             campaign_name: campaign.name.clone(),
             status: link.status.into(),
-            used,
+            used: used.link_live,
             limit: link.max_concurrency,
-            total_used,
+            total_used: used.counted,
             total_limit: link.total_calls_allowed,
-            campaign_used: uses.campaign(campaign.id),
+            campaign_used: used.campaign_live,
             campaign_limit: campaign.max_concurrency,
         }
     }

@@ -28,8 +28,8 @@ impl Dispatcher {
             Finding::Seen(call, sight) => {
                 // After an interruption nobody saw when that happened.
                 let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-                let late = unseen.then(|| Late { since: self.known_until(node, call), likely: None });
-                registry.tell(call, Input::from(sight).read(late));
+                let late = || unseen.then(|| Late { since: self.known_until(node, call), likely: None });
+                registry.tell_found(call, sight.news_to(), || Input::from(sight).read(late()));
             }
             Finding::Missing(call) => {
                 let since = self.known_until(node, call);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::desk::{NodeView, NotReleased};
+use super::desk::{NotReleased, Seen};
 use super::node::{NodeState, Waiting};
 use super::{Dispatcher, Report, visits};
 use crate::ari::NodeEvent;
@@ -47,7 +47,7 @@ pub(super) enum Due {
     /// Nothing of before lives.
     Ended,
     /// An operator is told that this has been done.
-    Released(oneshot::Sender<Result<NodeView, NotReleased>>),
+    Released(oneshot::Sender<Result<Seen, NotReleased>>),
     /// A caller may be decided now.
     Look(CallId),
     /// A caller has waited for long.

@@ -10,6 +10,7 @@ use super::agenda::{Due, Rest, Said};
 use super::{Asked, Dispatcher, Lists, Report};
 use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
 use crate::calls::adopt::Noted;
+use crate::calls::io::Heed;
 use crate::calls::reconcile::{Belief, Finding, Hearing, Known, Ours, compare};
 use crate::calls::registry::LiveCall;
 use crate::cdr::fallback::MALFORMED;
@@ -95,11 +96,10 @@ impl Dispatcher {
         let seen = |(call, n): &PermitKey| on_node.get(call).is_some_and(|live| live.saw_leg(*n));
         let state = &self.nodes[node];
         let orphaned: HashSet<PermitKey> = state.orphans.iter().map(|(_, orphan)| orphan.key).collect();
-        let held = registry.book().ledger.held().map(|(key, _)| key).collect::<Vec<_>>();
-        let of_calls = |key: &PermitKey| on_node.contains_key(&key.0) && !orphaned.contains(key);
+        let held = registry.permits_of(&calls.iter().map(|(call, _)| *call).collect::<Vec<_>>());
         let long_ago = self.context.clock.now().mono.saturating_sub(MISSING_FOR);
         Belief {
-            permits: held.into_iter().filter(of_calls).map(|key| (key, seen(&key))).collect(),
+            permits: held.into_iter().filter(|key| !orphaned.contains(key)).map(|key| (key, seen(&key))).collect(),
             calls: calls
                 .iter()
                 .map(|(call, live)| {
@@ -186,9 +186,11 @@ impl Dispatcher {
         let others: Vec<String> = callers_left.chain(state.orphans.iter().map(|(id, _)| id.clone())).collect();
         move || {
             let calls = registry.calls_on(node);
-            let ours: HashSet<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
-            let held: Vec<PermitKey> = registry.book().ledger.held().map(|(key, _)| key).collect();
-            let legs = held.iter().filter(|(call, _)| ours.contains(call)).map(|(call, n)| call.leg(*n));
+            let mut ours: Vec<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
+            ours.sort_unstable();
+            ours.dedup();
+            let held = registry.permits_of(&ours);
+            let legs = held.iter().map(|(call, n)| call.leg(*n));
             let callers = calls.iter().map(|(_, live)| live.channel_id.clone());
             callers.chain(legs).chain(others).collect()
         }
@@ -274,8 +276,9 @@ impl Dispatcher {
         if rest.open || !self.nodes[node].orphans.is_empty() {
             self.compare_in(node, AGAIN);
         }
-        let calls = self.context.registry.calls_on(node).into_iter().map(|(call, _)| Due::NodeUp(call));
-        let dues = calls.chain([Due::Compared(rest)]).collect();
+        // The others have nothing to ask for again.
+        let calls = self.context.registry.calls_on(node).into_iter().filter(|(_, live)| live.heeds(Heed::Everything));
+        let dues = calls.map(|(call, _)| Due::NodeUp(call)).chain([Due::Compared(rest)]).collect();
         self.first(node, dues);
     }
 

@@ -1,6 +1,7 @@
 //! What operators see of the nodes, and the override for one that stays silent.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,11 +9,23 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agenda::Due;
 use super::{Dispatcher, Report};
+use crate::calls::registry::Registry;
 use crate::id::CallId;
 
-/// Where operators ask. Clones are the same desk.
+/// Where operators ask. Clones are the same desk. Calls and permits are counted where it is asked, not on the calls' thread.
 #[derive(Debug, Clone)]
-pub struct Desk(mpsc::UnboundedSender<Report>);
+pub struct Desk {
+    reports: mpsc::UnboundedSender<Report>,
+    registry: Arc<Registry>,
+}
+
+/// A node as the dispatcher sees it: without the numbers of calls and permits, but with the calls that the registry does not know.
+#[derive(Debug)]
+pub(in crate::calls) struct Seen {
+    index: usize,
+    view: NodeView,
+    others: Vec<CallId>,
+}
 
 /// One node as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +86,22 @@ pub enum NotReleased {
 }
 
 impl Desk {
-    pub(super) fn new(reports: mpsc::UnboundedSender<Report>) -> Self {
-        Self(reports)
+    pub(super) fn new(reports: mpsc::UnboundedSender<Report>, registry: Arc<Registry>) -> Self {
+        Self { reports, registry }
     }
 
     /// Every node, in the order of the configuration; none once the process ends.
     pub async fn nodes(&self) -> Vec<NodeView> {
         let (answer, answered) = oneshot::channel();
         // Without a dispatcher there is no answer either.
-        drop(self.0.send(Report::View(answer)));
-        answered.await.unwrap_or_default()
+        drop(self.reports.send(Report::View(answer)));
+        answered.await.unwrap_or_default().into_iter().map(|seen| self.counted(seen)).collect()
+    }
+
+    fn counted(&self, Seen { index, view, others }: Seen) -> NodeView {
+        let calls: HashSet<CallId> = self.registry.ids_on(index).into_iter().chain(others).collect();
+        let calls: Vec<CallId> = calls.into_iter().collect();
+        NodeView { calls: calls.len(), permits: self.registry.permits_of(&calls).len(), ..view }
     }
 
     /// Whether [`Desk::release`] would do it now.
@@ -104,8 +123,8 @@ impl Desk {
 
     async fn order(&self, order: Order, carry_out: bool) -> Result<NodeView, NotReleased> {
         let (answer, answered) = oneshot::channel();
-        drop(self.0.send(Report::Release { order, carry_out, answer }));
-        answered.await.unwrap_or(Err(NotReleased::Ending))
+        drop(self.reports.send(Report::Release { order, carry_out, answer }));
+        answered.await.unwrap_or(Err(NotReleased::Ending)).map(|seen| self.counted(seen))
     }
 }
 
@@ -113,20 +132,18 @@ impl Dispatcher {
     /// Where operators ask.
     #[must_use]
     pub fn desk(&self) -> Desk {
-        Desk::new(self.reports.clone())
+        Desk::new(self.reports.clone(), Arc::clone(&self.context.registry))
     }
 
-    pub(super) fn view(&self) -> Vec<NodeView> {
+    pub(super) fn view(&self) -> Vec<Seen> {
         (0..self.nodes.len()).map(|node| self.view_of(node)).collect()
     }
 
-    pub(super) fn view_of(&self, node: usize) -> NodeView {
-        let (state, now) = (&self.nodes[node], self.context.clock.now());
+    pub(super) fn view_of(&self, index: usize) -> Seen {
+        let (state, now) = (&self.nodes[index], self.context.clock.now());
         let heard = (0..state.handle.apps()).filter_map(|app| state.handle.heard(app)).max();
         let ago = |mono: Duration| now.before(now.mono.saturating_sub(mono)).wall;
-        let calls = self.calls_of(node);
-        let permits = self.context.registry.book().ledger.held().filter(|((call, _), _)| calls.contains(call)).count();
-        NodeView {
+        let view = NodeView {
             name: state.handle.name().to_owned(),
             connected: state.is_up(),
             ready: state.ready,
@@ -134,28 +151,33 @@ impl Dispatcher {
             heard: heard.map(ago),
             version: state.version.clone(),
             startup_time: state.startup_time,
-            calls: calls.len(),
-            permits,
+            calls: 0,
+            permits: 0,
             shed_percent: state.shedding.in_force(),
             drift: state.drift.found(),
             drift_repaired: state.drift.repaired(),
-        }
+        };
+        Seen { index, view, others: self.others_of(index).collect() }
     }
 
     /// Every call of a node that is not known to be gone, whoever began it.
     fn calls_of(&self, node: usize) -> HashSet<CallId> {
+        self.context.registry.ids_on(node).into_iter().chain(self.others_of(node)).collect()
+    }
+
+    /// Those of them that did not begin in this run, or have not yet.
+    fn others_of(&self, node: usize) -> impl Iterator<Item = CallId> + '_ {
         let state = &self.nodes[node];
-        let live = self.context.registry.calls_on(node).into_iter().map(|(call, _)| call);
         let waiting = state.waiting.iter().filter(|(_, caller)| caller.noted.is_some()).map(|(call, _)| call);
         let orphans = state.orphans.iter().map(|(_, orphan)| orphan.key.0);
-        live.chain(state.left.calls()).chain(waiting).chain(orphans).collect()
+        state.left.calls().chain(waiting).chain(orphans)
     }
 
     pub(super) fn release(
         &mut self,
         order: &Order,
         carry_out: bool,
-        answer: oneshot::Sender<Result<NodeView, NotReleased>>,
+        answer: oneshot::Sender<Result<Seen, NotReleased>>,
     ) {
         match self.may_release(order) {
             Ok((node, calls)) if carry_out => {

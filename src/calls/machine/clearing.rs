@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{BEHIND, Call, CallerLeg, End, Phase};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
-use crate::calls::io::{Effect, Op};
+use crate::calls::io::{Effect, Heed, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 use crate::id::BridgeKind;
@@ -292,6 +292,25 @@ impl Call {
         let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MAX));
         self.retry = (!asks.is_empty()).then(|| (now.mono + wait, wait));
         effects.extend(asks.into_iter().map(Effect::Ask));
+    }
+
+    /// What a comparison has to find to be news to this call: as long as [`Call::ask_again`] would ask for nothing, and how its channels stand
+    /// is known, no more than another state.
+    pub(crate) fn heed(&self) -> Heed {
+        let owes = self.limit_owed || self.join_owed || self.unmute_owed || self.awaits_answer();
+        let owes = owes || self.retry.is_some() || (self.rings() && !self.caller_rings);
+        let Some((last, before)) = self.attempts.split_last() else { return Heed::Everything };
+        let alone = before.iter().all(|attempt| attempt.leg == Leg::Gone);
+        match (self.phase, self.caller, last.leg) {
+            _ if owes || !alone => Heed::Everything,
+            (Phase::Talking, CallerLeg::Up, Leg::Up) => Heed::Ends,
+            (Phase::Dialling, CallerLeg::Waiting, Leg::Dialling)
+                if last.ringing.is_some() && last.ring_by.is_none() =>
+            {
+                Heed::Answers
+            }
+            _ => Heed::Everything,
+        }
     }
 
     pub(super) fn finish_if_gone(&mut self, effects: &mut Vec<Effect>) {

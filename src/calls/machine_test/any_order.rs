@@ -7,7 +7,7 @@ use chrono::DateTime;
 use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::bench::Bench;
-use crate::calls::io::{Failure, Input, Op};
+use crate::calls::io::{Failure, Heed, Input, Op};
 use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
 use crate::id::BridgeKind;
@@ -75,6 +75,21 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
     (input, 0_u64..8_000)
 }
 
+/// What a comparison would tell a call that heeds no such thing changes nothing of it.
+fn is_no_news(bench: &mut Bench) {
+    let last = bench.call.attempts.last().map_or(0, |attempt| attempt.n);
+    let told = match bench.call.heed() {
+        Heed::Everything => vec![],
+        Heed::Answers => vec![Input::NodeUp],
+        Heed::Ends => vec![Input::NodeUp, Input::CallerUp, Input::LegAnswered(last), Input::LegRinging(last)],
+    };
+    for input in told {
+        let stands = |bench: &Bench| (bench.call.label(), bench.call.deadline(), bench.call.heed());
+        let (before, event) = (stands(bench), input.to_string());
+        assert_eq!((bench.give(input), stands(bench)), (vec![], before), "{event}");
+    }
+}
+
 proptest! {
     /// Whatever comes, in whatever order, lost or twice: once everything is gone the call has ended exactly once, every
     /// permit is back exactly once, and nothing is asked for after the end (the bench asserts the last two at each step).
@@ -100,6 +115,7 @@ proptest! {
             joined |= asked.iter().any(|op| matches!(op, Op::Join { .. }));
             prop_assert!(joined || !asked.contains(&Op::AnswerCaller), "answered to nobody");
             prop_assert!(bench.book.ledger.len() <= 1, "one call holds one permit at a time");
+            is_no_news(&mut bench);
         }
         bench.give(Input::CallerGone);
         for n in 1..=4 {

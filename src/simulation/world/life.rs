@@ -68,6 +68,7 @@ pub(super) fn run(world: &mut World) -> Passed {
         let mut life = start(world);
         let passed = live(world, &mut life).await;
         if passed == Passed::Killed {
+            world.visits.extend(life.registry.take_visits());
             killed(world, &mut life);
         }
         passed
