@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use capconduit::cdr::record::CallRecord;
+use capconduit::cdr::talk;
 use capconduit::id::{CallId, ClientId, LinkId};
 use capconduit::store::calls::{By, Figures, Filter, Group, Key, summary};
 use capconduit::store::records;
@@ -99,6 +100,10 @@ fn expected<'a>(calls: impl Iterator<Item = (String, &'a CallRecord, bool)>) -> 
         sum.calls += 1;
         sum.answered += u64::from(answered);
         sum.talk_ms += if answered { call.talk_ms } else { 0 };
+        let bounds = talk::bounds(call);
+        sum.talk_min_ms += if answered { bounds.min_ms } else { 0 };
+        // What may have been answered counts for the most.
+        sum.talk_max_ms += if answered || call.answered_at.is_none() { bounds.max_ms } else { 0 };
     }
     groups
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::bench::{Bench, limits};
 use crate::ari::Late;
+use crate::calls::answer::Answer;
 use crate::calls::attempt::Attempt;
 use crate::calls::io::{Failure, Input, Op};
 use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
+use crate::cdr::talk::{self, Talk};
 use crate::id::BridgeKind;
 use crate::routing::book::Offer;
 use crate::routing::breaker::At;
@@ -50,6 +52,12 @@ impl Bench {
 fn end(record: &CallRecord) -> (&str, i64, i64) {
     let since = |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or(-1, |at| (at - record.arrived_at).num_seconds());
     (&record.ending, since(record.ended_after), since(record.ended_before))
+}
+
+/// How long after the arrival the caller was answered at least and at most, in seconds.
+fn answer(record: &CallRecord) -> (i64, i64) {
+    let since = |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or(-1, |at| (at - record.arrived_at).num_seconds());
+    (since(record.answered_after), since(record.answered_before))
 }
 
 #[test]
@@ -218,7 +226,7 @@ fn taken_over() -> Bench {
     let at = At { node: &node(), now: bench.now };
     let decision = bench.book.decide(&bench.snapshot, &bench.call.facts.dialled, at);
     let offer = Offer { position: 0, link: campaign.links[0].clone(), client: bench.call.attempts[0].client.clone() };
-    let attempt = Attempt::adopt(1, offer, answered, answered);
+    let attempt = Attempt::adopt(1, offer, answered, Answer::of_caller(answered, None));
     let facts = bench.call.facts.clone();
     bench.call =
         Call::adopt(facts, limits(), (answered, died), decision, (attempt, BridgeKind::Native), None, bench.now);
@@ -258,6 +266,8 @@ fn an_end_that_was_told_late_is_declared_with_its_interval() {
         bench.give(Input::CallerGone);
         let record = bench.record();
         assert_eq!((end(&record), record.hung_up_by), (("completed", 58, 60), by));
+        assert_eq!(answer(&record), (-1, -1), "it was heard");
+        assert_eq!(talk::bounds(&record), Talk { min_ms: 58_000, max_ms: 60_000 });
         assert_eq!((record.talk_ms, record.ended_at - record.arrived_at), (59_000, chrono::Duration::seconds(59)));
     }
 }
@@ -278,7 +288,9 @@ fn assert_answered_and_ended_in_one_burst(mut bench: Bench) {
     bench.give(Input::CallerGone);
     let record = bench.record();
     assert_eq!(record.answered_at.map(|at| (at - record.arrived_at).num_seconds()), Some(9));
-    assert_eq!((end(&record), record.talk_ms), (("completed", 9, 10), 0));
+    // Only that one came before the other is certain.
+    assert_eq!((end(&record), answer(&record), record.talk_ms), (("completed", 8, 10), (8, 10), 0));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 2_000 });
 }
 
 #[test]
@@ -302,19 +314,80 @@ fn a_client_that_was_told_late_to_be_busy_is_followed_by_the_next_now() {
 }
 
 #[test]
-fn an_answer_that_only_lists_show_is_told_with_all_the_time_in_which_it_may_have_come() {
+fn an_answer_that_only_lists_show_is_declared_with_all_the_time_in_which_it_may_have_come() {
     let mut bench = ringing();
     bench.now.mono += Duration::from_secs(10);
-    let (now, since) = (bench.now, bench.now.before(Duration::from_secs(7)));
+    let since = bench.now.before(Duration::from_secs(7));
     // That the caller is up is listed first; it does not say that nobody had answered until now.
     for input in [Input::CallerUp, Input::LegAnswered(1)] {
         bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
     }
-    let told = |at: crate::clock::Now| at.wall.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    bench.now.mono += Duration::from_secs(20);
     bench.give(Input::CallerHangup { cause: Some(16), sip: None });
     bench.gone(1, 16, 0);
     bench.give(Input::CallerGone);
     let record = bench.record();
-    let expected = format!("answered unseen, between {} and {}", told(since), told(now));
-    assert!(record.timeline.text().contains(&expected), "{} has no {expected}", record.timeline.text());
+    assert_eq!((answer(&record), end(&record)), ((3, 10), ("completed", -1, -1)));
+    assert_eq!((record.talk_ms, talk::bounds(&record)), (20_000, Talk { min_ms: 20_000, max_ms: 27_000 }));
+}
+
+/// Chaos, seed 4711: answered 2.4 s before it was found, and gone at once.
+#[test]
+fn a_call_that_is_gone_when_its_answer_has_just_been_found_declares_both() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    let since = bench.now.before(Duration::from_secs(7));
+    for input in [Input::CallerUp, Input::LegAnswered(1)] {
+        bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
+    }
+    bench.now.mono += Duration::from_micros(14);
+    bench.give(Input::Missing { since });
+    bench.give(Input::LegMissing { n: 1, since });
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((3, 10), ("lost", 3, 10)));
+    assert!(record.answered_at.is_some_and(|at| at <= record.ended_at));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 7_000 });
+}
+
+#[test]
+fn a_caller_who_may_have_been_answered_declares_when_and_for_how_long_at_most() {
+    let mut bench = ringing();
+    bench.caller_missing();
+    bench.leg_missing(1);
+    let record = bench.record();
+    assert_eq!((record.answered_at, answer(&record)), (None, (40, 60)));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 20_000 });
+
+    // One whose hang-up was seen cannot have been.
+    let mut cancelled = ringing();
+    cancelled.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    cancelled.give(Input::CallerGone);
+    cancelled.leg_missing(1);
+    assert_eq!((answer(&cancelled.record()), talk::bounds(&cancelled.record())), ((-1, -1), Talk::default()));
+}
+
+/// The client has answered; the answer to our request to answer the caller, and all that came after it, was lost.
+#[test]
+fn an_answer_that_was_asked_for_and_never_confirmed_may_have_come_until_the_end() {
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.now.mono += Duration::from_secs(5);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.caller_missing();
+    bench.leg_missing(1);
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((5, 65), ("lost", 45, 65)));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 60_000 });
+
+    // That the leg was brought to the caller says that the caller was answered before.
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.now.mono += Duration::from_secs(3);
+    bench.give(Input::Joined(1));
+    bench.caller_missing();
+    bench.leg_missing(1);
+    assert_eq!((answer(&bench.record()), end(&bench.record())), ((0, 3), ("lost", 43, 63)));
 }
