@@ -41,14 +41,16 @@ impl Answer {
         Self { at: earlier(later(at, after), before), after, before: Some(before), found: true }
     }
 
-    /// The caller is up, which had not been told: now, or within this time.
-    pub(crate) fn caller_is_up(&mut self, now: Now, late: Option<(Now, Now)>) {
-        let told = Self::of_caller(now, late);
+    /// The caller is up, which had not been told: now, or within this time. `behind`: a request to answer it has failed, and this may have
+    /// been on its way before.
+    pub(crate) fn caller_is_up(&mut self, now: Now, late: Option<(Now, Now)>, behind: bool) {
+        let recent = now.before(EVENTS_BEHIND);
         let (since, until) = match (self.before, late) {
             // The request had been carried out before.
-            (Some(before), None) => (now.before(EVENTS_BEHIND), before),
+            (Some(before), None) => (recent, before),
             (Some(before), Some((since, _))) => (since, before),
-            (None, _) => (told.after, told.before.unwrap_or(now)),
+            (None, Some(late)) => late,
+            (None, None) => (if behind { recent } else { now }, now),
         };
         // Where it is told long after it was known, this tells nothing new.
         if since.mono <= until.mono {
@@ -57,7 +59,8 @@ impl Answer {
         let until = later(self.after, until);
         self.found = late.is_some() && self.before.is_none();
         self.before = Some(until);
-        self.at = earlier(later(now, self.after), until);
+        let likely = if behind && late.is_none() { self.at } else { now };
+        self.at = earlier(later(likely, self.after), until);
     }
 
     /// The request to answer the caller was carried out, some time before now.
@@ -112,17 +115,23 @@ mod tests {
     #[test]
     fn an_answer_that_was_heard_is_then_and_declares_nothing() {
         let mut answer = Answer::of_client(at(1_000), None);
-        answer.caller_is_up(at(4_000), None);
+        answer.caller_is_up(at(4_000), None, false);
         assert_eq!(told(answer, 9_000), (4_000, None));
+        let mut answer = Answer::of_client(at(1_000), None);
+        answer.caller_is_up(at(1_170), None, true);
+        assert_eq!(told(answer, 9_000), (1_000, None), "its event was on its way");
+        let mut answer = Answer::of_client(at(1_000), None);
+        answer.caller_is_up(at(4_000), None, true);
+        assert_eq!(told(answer, 9_000), (3_000, None), "but not for so long");
     }
 
     #[test]
     fn a_caller_found_up_was_answered_since_it_was_asked_for_or_since_the_silence_began() {
         let mut answer = Answer::of_client(at(1_000), None);
-        answer.caller_is_up(at(4_000), Some((at(500), at(4_000))));
+        answer.caller_is_up(at(4_000), Some((at(500), at(4_000))), false);
         assert_eq!(told(answer, 9_000), (4_000, Some((1_000, 4_000))));
         let mut answer = Answer::of_client(at(1_000), None);
-        answer.caller_is_up(at(3_500), Some((at(3_200), at(4_000))));
+        answer.caller_is_up(at(3_500), Some((at(3_200), at(4_000))), false);
         assert_eq!(told(answer, 9_000), (3_500, Some((3_200, 4_000))));
     }
 
@@ -141,11 +150,11 @@ mod tests {
         slow.was_carried_out(at(6_000));
         assert_eq!(told(slow, 9_000), (1_000, Some((1_000, 6_000))));
         let mut followed = slow;
-        followed.caller_is_up(at(6_010), None);
+        followed.caller_is_up(at(6_010), None, false);
         assert_eq!(told(followed, 9_000), (6_000, None));
         let mut quick = asked;
         quick.was_carried_out(at(1_010));
-        quick.caller_is_up(at(8_000), None);
+        quick.caller_is_up(at(8_000), None, false);
         assert_eq!(told(quick, 9_000), (1_010, None), "a list that tells it later tells nothing new");
     }
 }

@@ -17,11 +17,15 @@ pub(crate) type Verdict = (u32, bool);
 /// that may have been answered counts, so that no total is overshot.
 pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallRecord, Vec<Verdict>) {
     let known = open.known(lived);
-    let OpenCall { ended, mut record, answer_open, legs, .. } = open;
+    let OpenCall { ended, mut record, answer_open, end_open, legs, .. } = open;
     let unseen = !ended || record.ending == Ending::Lost.as_str();
     let verdicts = close_legs(&mut record, &legs, |answered| answered || unseen);
     if ended {
-        // Only that its channels are gone was not seen.
+        // Only that its channels are gone was not seen. Where that is all that would have told of the talk's end it may have come until now.
+        if end_open && record.ended_after.is_none() {
+            record.ended_after = Some(record.ended_at);
+            record.ended_before = Some(label(record.arrived_at, gone).max(record.ended_at));
+        }
         return (record, verdicts);
     }
     let after = label(record.arrived_at, known);

@@ -93,7 +93,9 @@ pub struct Call {
     /// The last sign of life that Asterisk gave of it, when it is likely to have given it.
     heard: Now,
     /// The last moment at which it is certain to have stood as is known here.
-    pub(crate) certain: Now,
+    certain: Now,
+    /// A talk was ended from here, and nothing tells yet that a party of it has gone.
+    pub(crate) end_open: bool,
     /// Of a call that was taken over: when it was last known to live before, and when it was taken over.
     unwatched: Option<(Now, Duration)>,
     /// While an input is taken that was read late: within which time it happened.
@@ -153,6 +155,7 @@ impl Call {
             arrived: now,
             heard: now,
             certain: now,
+            end_open: false,
             unwatched: None,
             late: None,
             did: None,

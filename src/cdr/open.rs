@@ -26,6 +26,9 @@ pub struct OpenCall {
     /// Its client has answered, and nothing had told yet that the caller was answered, too.
     #[serde(default)]
     pub answer_open: bool,
+    /// Its talk was ended from here, and nothing had told yet that a party of it had gone.
+    #[serde(default)]
+    pub end_open: bool,
     /// Whether it has ended: only its channels were not known to be gone yet.
     pub ended: bool,
     /// Attempts whose channels were not known to be gone.
@@ -71,8 +74,9 @@ impl OpenCall {
         Self {
             record,
             age: now.mono.saturating_sub(call.arrived.mono),
-            heard: Some(call.certain.mono.saturating_sub(call.arrived.mono)),
+            heard: Some(call.last_known().mono.saturating_sub(call.arrived.mono)),
             answer_open: call.attempts.last().and_then(|it| it.answered).is_some_and(|answer| answer.before.is_none()),
+            end_open: call.end_open,
             ended: call.end.is_some(),
             legs: open.filter_map(leg).collect(),
             noted,

@@ -31,7 +31,7 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
             Some(record) => wrong.extend(
                 faults_of(truth, call, record, unseen)
                     .into_iter()
-                    .chain(undeclared(truth, call, record, &lines[call.node]))
+                    .chain(undeclared(truth, call, record, &lines[call.node], unseen))
                     .map(|fault| format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())),
             ),
         }
@@ -136,7 +136,7 @@ fn faults_of(truth: &Truth, call: &Call, record: &CallRecord, unseen: Duration) 
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Where answer, end or talk do not lie within what the record declares: whatever was unseen, the record says so.
-fn undeclared(truth: &Truth, call: &Call, record: &CallRecord, line: &Line) -> Vec<String> {
+fn undeclared(truth: &Truth, call: &Call, record: &CallRecord, line: &Line, unseen: Duration) -> Vec<String> {
     // Of a call that the journal did not come to note only the clocks tell, and they may have jumped.
     if truth.forgotten.contains(&record.call_id) {
         return Vec::new();
@@ -157,7 +157,10 @@ fn undeclared(truth: &Truth, call: &Call, record: &CallRecord, line: &Line) -> V
     let end = declared(record.ended_after, record.ended_before, Some(record.ended_at));
     let talk = talk::bounds(record);
     let Some((_, met)) = call.met.map(|(n, met)| (n, millis(met))) else {
-        let least = talk.min_ms;
+        // One that has cancelled unheard and lingers is answered for all that can be seen.
+        let left = call.caller_left.map_or(Duration::MAX, |(_, left)| left);
+        let lingers = !unseen.is_zero() && left.saturating_add(SLACK) < over;
+        let least = if lingers { 0 } else { talk.min_ms };
         return Vec::from_iter((least > slack).then(|| format!("never answered, and {least} ms of talk for certain")));
     };
     let Some((parted, _)) = call.parted else { return Vec::new() };

@@ -53,6 +53,7 @@ fn under_way(n: i64) -> OpenCall {
         age: Duration::from_millis(1_500),
         heard: Some(Duration::from_millis(1_400)),
         answer_open: true,
+        end_open: false,
         ended: false,
         legs: vec![OpenLeg {
             n: 1,

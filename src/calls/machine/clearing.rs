@@ -61,6 +61,7 @@ impl Call {
         let answer = Answer::of_caller(now, self.late);
         let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
         attempt.answered = Some(answer);
+        self.end_open = true;
         if let Some(end) = &mut self.end {
             end.sip = 200;
             end.ending = if end.ending == Ending::Operator { end.ending } else { Ending::Completed };
@@ -91,6 +92,7 @@ impl Call {
     }
 
     pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.talk_is_over(now);
         if !self.caller_left_unwatched(now, effects) {
             self.caller_leaves(now, effects);
         }
@@ -213,6 +215,7 @@ impl Call {
     /// Ends a talk from here.
     pub(super) fn end_talk(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
         self.close(ending, HungUpBy::System, Some(NORMAL_CLEARING), now);
+        self.end_open = true;
         self.hang_up_leg(AttemptOutcome::Answered, now, effects);
         self.hang_up_caller(None, now, effects);
     }

@@ -137,6 +137,7 @@ impl Call {
     ) {
         let is_current = n == self.last_n();
         if is_current {
+            self.talk_is_over(now);
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(match outcome(cause, sip) {
                 AttemptOutcome::Misconfigured => AttemptOutcome::Misconfigured,

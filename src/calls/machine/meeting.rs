@@ -283,9 +283,9 @@ impl Call {
 
     /// The caller is answered, and the talk begins: while Asterisk is away the client may have waited for it.
     pub(super) fn talk_begins(&mut self, now: Now) {
-        let (talking, late) = (self.phase == Phase::Talking, self.late);
+        let (talking, late, behind) = (self.phase == Phase::Talking, self.late, self.answer_unknown);
         if let Some(answer) = self.attempts.last_mut().filter(|_| talking).and_then(|it| it.answered.as_mut()) {
-            answer.caller_is_up(now, late);
+            answer.caller_is_up(now, late, behind);
         }
     }
 

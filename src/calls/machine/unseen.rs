@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Call, CallerLeg, Phase};
 use crate::ari::Late;
-use crate::calls::answer::later;
+use crate::calls::answer::{EVENTS_BEHIND, later};
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Input};
@@ -23,6 +23,7 @@ impl Call {
         if self.caller == CallerLeg::Gone {
             return;
         }
+        self.talk_is_over(now);
         if self.end.is_none() {
             if self.caller == CallerLeg::Waiting {
                 // Never asked to be answered: whoever the client spoke to, it was not this caller.
@@ -52,7 +53,7 @@ impl Call {
 
     /// Attempt n's channel is gone, and nobody saw it go.
     pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
-        let since = later(since, self.certain);
+        let since = later(since, self.last_known());
         let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
         self.leg_ended(n, (None, None), Some(since), now, effects);
     }
@@ -60,10 +61,27 @@ impl Call {
     /// The call ended, at an unknown moment after `since` and before `now`.
     pub(super) fn lose(&mut self, by: HungUpBy, since: Now, now: Now) {
         let first = self.end.is_none();
-        let since = later(since, self.certain);
+        let since = later(since, self.last_known());
         self.close(Ending::Lost, by, None, since);
         if let Some(end) = self.end.as_mut().filter(|_| first) {
             end.within = Some((since, now));
+        }
+    }
+
+    /// The last moment at which it is certain to have lived and stood as is known here. A call that is answered lives.
+    pub(crate) fn last_known(&self) -> Now {
+        let answer = self.current().and_then(|attempt| attempt.answered);
+        answer.map_or(self.certain, |answer| later(self.certain, answer.after))
+    }
+
+    /// There is evidence that a party of a talk that was ended from here is gone. Where our hang-up took long to be carried out they may have
+    /// talked on until now.
+    pub(super) fn talk_is_over(&mut self, now: Now) {
+        let until = self.late.map_or(now, |(_, until)| until);
+        if let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open))
+            && until.mono.saturating_sub(end.at.mono) > EVENTS_BEHIND
+        {
+            end.within = end.within.or(Some((end.at, until)));
         }
     }
 

@@ -391,3 +391,20 @@ fn an_answer_that_was_asked_for_and_never_confirmed_may_have_come_until_the_end(
     bench.leg_missing(1);
     assert_eq!((answer(&bench.record()), end(&bench.record())), ((0, 3), ("lost", 43, 63)));
 }
+
+/// The node is away when the longest duration is over: they talk on until our hang-up reaches it.
+#[test]
+fn a_talk_that_we_end_may_have_gone_on_until_a_party_is_seen_to_be_gone() {
+    for (slow, declared) in [(900, (-1, -1)), (5_000, (3_600, 3_605))] {
+        let mut bench = talking();
+        assert_eq!(bench.after(Duration::from_secs(3_600)), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
+        bench.now.mono += Duration::from_millis(slow);
+        bench.gone(1, 16, 0);
+        bench.now.mono += Duration::from_secs(9);
+        bench.give(Input::CallerGone);
+        let record = bench.record();
+        assert_eq!(end(&record), ("max_duration", declared.0, declared.1));
+        let bounds = talk::bounds(&record);
+        assert_eq!((record.talk_ms, bounds.min_ms), (3_600_000, 3_600_000));
+    }
+}

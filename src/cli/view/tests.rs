@@ -194,13 +194,13 @@ fn an_unseen_answer_is_told_with_its_time_and_a_talk_that_may_have_been_with_its
     let line = text.lines().find(|line| line.contains("its answer was not seen")).unwrap();
     let (after, before) = (instant(at(2_100)), instant(at(6_100)));
     assert!(line.ends_with(&format!("between {after} and {before}")), "{line}");
-    assert_eq!(column(&calls(&[found.clone()]), "talk s"), ["40.0-44.0"]);
+    assert!(calls(&[found.clone()]).contains(" 40.0-44.0 "));
 
     (found.answered_at, found.answered_client_name, found.talk_ms) = (None, None, 0);
     let text = why(&found);
     assert!(text.contains("perhaps answered, talked 0.0-44.0 s"), "{text}");
     assert!(text.contains("its answer, if it came, was not seen"), "{text}");
-    assert_eq!(column(&calls(&[found]), "talk s"), ["0.0-44.0"]);
+    assert!(calls(&[found]).contains(" 0.0-44.0 "));
 }
 
 #[test]

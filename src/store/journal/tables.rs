@@ -183,6 +183,7 @@ mod tests {
                     age,
                     heard: None,
                     answer_open: false,
+                    end_open: false,
                     ended: false,
                     legs: Vec::new(),
                     noted,
