@@ -63,7 +63,7 @@ pub struct CallRecord {
     pub answered_before: Option<DateTime<Utc>>,
     /// When the call ended; where that was not seen, the last moment at which it was known to live.
     pub ended_at: DateTime<Utc>,
-    /// The call ended at this time or later: the last evidence that it lived. `None` where its end was seen.
+    /// The call ended at this time or later: the last evidence that it lived, or when it was ended from here. `None` where its end was seen.
     pub ended_after: Option<DateTime<Utc>>,
     /// The call ended at this time or earlier: the first evidence that it was gone. `None` where its end was seen.
     pub ended_before: Option<DateTime<Utc>>,

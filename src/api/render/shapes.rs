@@ -33,11 +33,13 @@ pub(in crate::api) struct Call {
     /// all other calls.
     pub(in crate::api) answered_before: Option<DateTime<Utc>>,
     /// When it ended. Where that was not seen (`lost`): the last moment at which it was known to live; where it was told late: when it is likely to
-    /// have ended.
+    /// have ended; where it was ended from here: when that was asked for.
     pub(in crate::api) ended_at: DateTime<Utc>,
-    /// Where its end was not seen, or Asterisk could tell it late only: it ended at this time or later. Null for all other calls.
+    /// Where its end was not seen, Asterisk could tell it late only, or took long to carry it out: it ended at this time or later. Null for all
+    /// other calls.
     pub(in crate::api) ended_after: Option<DateTime<Utc>>,
-    /// Where its end was not seen, or Asterisk could tell it late only: it ended at this time or earlier. Null for all other calls.
+    /// Where its end was not seen, Asterisk could tell it late only, or took long to carry it out: it ended at this time or earlier. Null for all
+    /// other calls.
     pub(in crate::api) ended_before: Option<DateTime<Utc>>,
     /// The number dialled, in E.164 where it is one.
     pub(in crate::api) did: String,
