@@ -59,7 +59,8 @@ impl Answer {
         let until = later(self.after, until);
         self.found = late.is_some() && self.before.is_none();
         self.before = Some(until);
-        let likely = if behind && late.is_none() { self.at } else { now };
+        let crossed = behind && late.is_none() && self.at.mono >= recent.mono;
+        let likely = if crossed { self.at } else { now };
         self.at = earlier(later(likely, self.after), until);
     }
 
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(told(answer, 9_000), (1_000, None), "its event was on its way");
         let mut answer = Answer::of_client(at(1_000), None);
         answer.caller_is_up(at(4_000), None, true);
-        assert_eq!(told(answer, 9_000), (3_000, None), "but not for so long");
+        assert_eq!(told(answer, 9_000), (4_000, None), "but not for so long");
     }
 
     #[test]

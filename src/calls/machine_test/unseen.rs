@@ -160,7 +160,7 @@ fn a_known_end_stays_although_its_last_channels_went_unseen() {
     by_us.give(Input::Operator);
     by_us.caller_missing();
     by_us.leg_missing(1);
-    assert_eq!(end(&by_us.record()), ("operator", -1, -1));
+    assert_eq!(end(&by_us.record()), ("operator", 0, 60), "nothing shows that our hang-up was carried out before");
 }
 
 #[test]
