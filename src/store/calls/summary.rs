@@ -171,8 +171,10 @@ const OF_ATTEMPTS: Measures = [
     "COUNT(DISTINCT CASE WHEN call_attempts.outcome = 'answered' THEN call_attempts.call_id END)",
     "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' THEN call_logs.talk_ms END), 0) AS BIGINT)",
     "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' THEN call_logs.talk_min_ms - call_logs.talk_ms END), 0) AS BIGINT)",
-    "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome IN ('answered', 'unknown') THEN call_logs.talk_max_ms - call_logs.talk_ms END), 0) \
-     AS BIGINT)",
+    // Of attempts whose outcome is not known, the last one may have been answered.
+    "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' OR call_attempts.outcome = 'unknown' AND call_attempts.number = \
+        (SELECT MAX(other.number) FROM call_attempts other WHERE other.call_id = call_attempts.call_id) \
+        THEN call_logs.talk_max_ms - call_logs.talk_ms END), 0) AS BIGINT)",
 ];
 
 /// The columns of [`Row`]: `[id, client, name]`, then the measures, for each combination of `by`.
