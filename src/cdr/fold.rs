@@ -36,13 +36,8 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
     let attempts = attempts(call, now);
     let ringing_at = attempts.iter().filter_map(|attempt| attempt.ringing_at).min();
     let answering = call.attempts.iter().find(|a| a.answered.is_some());
-    let answer = answering.and_then(|attempt| attempt.answered);
-    let likely = answer.map(|answer| answer_at(answer, call.end));
+    let (likely, within) = answered(call, answering, end);
     let answered_at = likely.map(|at| moment(call.arrived, at));
-    let answered = match answer {
-        Some(answer) => answer.within(end.within.map_or(end.at, |(_, before)| before)),
-        None => may_have_answered(call),
-    };
     let ended_at = moment(call.arrived, end.at);
     let last = call.attempts.last();
     let before = call.before.as_deref();
@@ -71,8 +66,8 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
         arrived_at: call.arrived.wall,
         ringing_at,
         answered_at,
-        answered_after: answered.map(|(after, _)| moment(call.arrived, earlier(after, likely.unwrap_or(after)))),
-        answered_before: answered.map(|(_, before)| moment(call.arrived, later(before, likely.unwrap_or(before)))),
+        answered_after: within.map(|(after, _)| moment(call.arrived, after)),
+        answered_before: within.map(|(_, before)| moment(call.arrived, before)),
         ended_at,
         ended_after: end.within.map(|(after, _)| moment(call.arrived, after)),
         ended_before: end.within.map(|(_, before)| moment(call.arrived, before)),
@@ -88,6 +83,14 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
         legacy: None,
         attempts,
     }
+}
+
+/// When the caller was answered, most likely, and within which time, where nobody saw when.
+fn answered(call: &Call, by: Option<&Attempt>, end: End) -> (Option<Now>, Option<(Now, Now)>) {
+    let Some(answer) = by.and_then(|attempt| attempt.answered) else { return (None, may_have_answered(call)) };
+    let likely = answer_at(answer, call.end);
+    let within = answer.within(end.within.map_or(end.at, |(_, before)| before));
+    (Some(likely), within.map(|(after, before)| (earlier(after, likely), later(before, likely))))
 }
 
 /// When the caller was answered, most likely. Where the end is only likely, too, the answer lies before it.
