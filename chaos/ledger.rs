@@ -21,23 +21,20 @@ pub(crate) struct Row {
     pub(crate) answered_at: Option<DateTime<Utc>>,
     /// Answer to end in milliseconds.
     pub(crate) talk_ms: i64,
+    /// At least, as is certain.
+    pub(crate) talk_min_ms: i64,
+    /// At most.
+    pub(crate) talk_max_ms: i64,
+    /// Where the answer was not seen: it was after this.
+    pub(crate) answered_after: Option<DateTime<Utc>>,
+    /// Where the answer was not seen: it was before this.
+    pub(crate) answered_before: Option<DateTime<Utc>>,
     /// Where the end was not seen: it was after this.
     pub(crate) ended_after: Option<DateTime<Utc>>,
     /// Where the end was not seen: it was before this.
     pub(crate) ended_before: Option<DateTime<Utc>>,
-    /// Where the answer was not seen: the event that says within which time it came.
-    pub(crate) unseen_answer: Option<String>,
     /// Its dials.
     pub(crate) attempts: Vec<Attempt>,
-}
-
-impl Row {
-    /// Within which time the answer came that nobody saw.
-    pub(crate) fn answered_between(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
-        let (since, until) =
-            self.unseen_answer.as_deref()?.strip_prefix("answered unseen, between ")?.split_once(" and ")?;
-        Some((since.parse().ok()?, until.parse().ok()?))
-    }
 }
 
 /// One row of `call_attempts`.
@@ -60,8 +57,9 @@ pub(crate) struct Count {
     pub(crate) counted: i64,
 }
 
-const ROWS: &str = "SELECT c.call_id, c.sip_call_id, c.ending, c.answered_at, c.talk_ms, c.ended_after, c.ended_before, \
-    (SELECT e->>'event' FROM json_array_elements(c.timeline::json) e WHERE e->>'event' LIKE 'answered unseen%' LIMIT 1) AS unseen_answer, \
+const ROWS: &str = "SELECT c.call_id, c.sip_call_id, c.ending, c.answered_at, c.talk_ms, \
+    coalesce(c.talk_min_ms, c.talk_ms) AS talk_min_ms, coalesce(c.talk_max_ms, c.talk_ms) AS talk_max_ms, \
+    c.answered_after, c.answered_before, c.ended_after, c.ended_before, \
     coalesce((SELECT json_agg(a ORDER BY a.number) FROM call_attempts a WHERE a.call_id = c.call_id), '[]') AS attempts \
     FROM call_logs c ORDER BY c.arrived_at";
 const COUNTS: &str = "SELECT g.name AS campaign, t.client_identifier AS client, l.current_total_calls, \

@@ -59,7 +59,7 @@ pub(crate) struct Findings {
     pub(crate) died_talking: usize,
     /// Calls that Asterisk never answered in any way.
     pub(crate) unheard: usize,
-    /// Records that declare an uncertain end.
+    /// Records that declare an uncertain answer or end.
     pub(crate) uncertain: usize,
     /// The longest such uncertainty, in seconds.
     pub(crate) widest: f64,
@@ -167,10 +167,11 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
     for call in &evidence.calls {
         let row = rows.get(call.sip_call_id.as_str());
         if let Some(row) = row {
-            let (after, before) = (row.ended_after, row.ended_before);
-            if let (Some(after), Some(before)) = (after, before) {
+            let declared = [row.answered_after.zip(row.answered_before), row.ended_after.zip(row.ended_before)];
+            let widths = declared.into_iter().flatten().map(|(after, before)| (before - after).as_seconds_f64());
+            if let Some(widest) = widths.reduce(f64::max) {
                 findings.uncertain += 1;
-                findings.widest = findings.widest.max((before - after).as_seconds_f64());
+                findings.widest = findings.widest.max(widest);
             }
             let leg = met.get(row.call_id.as_str()).copied();
             if let Some(why) = talk_is_off(call, leg, row, &evidence.deaths) {
@@ -193,35 +194,34 @@ fn talks(evidence: &Evidence, findings: &mut Findings) {
 }
 
 /// Why a record's talk is not what the parties had. It ends when the first of them hangs up: while ARI is late, a caller whose call centre
-/// has hung up hears silence for twice that time, which is not talk.
+/// has hung up hears silence for twice that time, which is not talk. Where the record declares that answer or end was not seen, the truth has
+/// to lie within what it declares.
 fn talk_is_off(call: &Seen, leg: Option<&Seen>, row: &Row, deaths: &[DateTime<Utc>]) -> Option<String> {
+    let slack = SLACK.num_milliseconds();
     let Some(answered) = call.answered else {
-        let silent = row.talk_ms <= SLACK.num_milliseconds() || row.ended_after.is_some();
-        return (!silent).then(|| format!("{} ms recorded, never answered", row.talk_ms));
+        let least = row.talk_min_ms;
+        return (least > slack).then(|| format!("{least} ms recorded at least, never answered"));
     };
     // A carrier that we ended before it had ended its calls knows no end.
     let over = call.over(deaths)?;
-    let talked = (over - answered).num_milliseconds();
-    if let (Some(after), Some(before)) = (row.ended_after, row.ended_before) {
-        let within = after - SLACK <= over && over <= before + SLACK;
-        let begun = row.answered_at.is_some_and(|at| (at - answered).abs() <= SLACK) || answer_declared(answered, row);
-        // Answered while nobody looked: the whole talk lies in what is declared.
-        let unseen = row.answered_at.is_none() && answered >= after - SLACK;
-        return (!within || !(begun || unseen || talked <= 1000)).then(|| {
-            format!("{talked} ms talked, answered at {:?}, end declared between {after} and {before}", row.answered_at)
-        });
-    }
     let left = leg.filter(|leg| leg.hung_up_here == Some(true)).and_then(|leg| leg.ended);
-    let talked = (left.map_or(over, |left| left.min(over)) - answered).num_milliseconds();
-    let open = row.answered_between().filter(|_| answer_declared(answered, row));
-    let open = open.map_or(0, |(since, until)| (until - since).num_milliseconds());
-    ((row.talk_ms - talked).abs() > SLACK.num_milliseconds() + open)
-        .then(|| format!("{talked} ms talked, {} recorded", row.talk_ms))
-}
-
-/// Whether the record says that nobody saw the answer, and within which time it came, rightly.
-fn answer_declared(answered: DateTime<Utc>, row: &Row) -> bool {
-    row.answered_between().is_some_and(|(since, until)| since - SLACK <= answered && answered <= until + SLACK)
+    let ended = left.map_or(over, |left| left.min(over));
+    let talked = (ended - answered).num_milliseconds();
+    let declared_end = row.ended_after.zip(row.ended_before);
+    let declared_answer = row.answered_after.zip(row.answered_before);
+    // Of an end that nobody saw nobody knows either which of the parties went first.
+    let longest = if declared_end.is_some() { (over - answered).num_milliseconds() } else { talked };
+    let length = row.talk_min_ms - slack <= longest && talked <= row.talk_max_ms + slack;
+    let end = declared_end.is_none_or(|(after, before)| after - SLACK <= over && ended <= before + SLACK);
+    let within =
+        |(after, before): (DateTime<Utc>, DateTime<Utc>)| after - SLACK <= answered && answered <= before + SLACK;
+    let seen = row.answered_at.filter(|_| declared_end.is_some()).map(|at| (at, at));
+    let begin = talked <= slack || declared_answer.or(seen).is_none_or(within);
+    (!(length && end && begin)).then(|| {
+        let Row { talk_ms, talk_min_ms, talk_max_ms, answered_at, .. } = row;
+        let declared = format!("answer declared {declared_answer:?}, end {declared_end:?}");
+        format!("{talked} ms talked, {talk_ms} recorded ({talk_min_ms} to {talk_max_ms}), answered at {answered_at:?}, {declared}")
+    })
 }
 
 /// By call, the leg that was brought together with the caller: the one that answered last. One that answered while the controller was dead

@@ -39,6 +39,15 @@ pub struct Stamp {
     pub wall: DateTime<Utc>,
 }
 
+impl Stamp {
+    /// The moment that lies `ago` before this one, by the clocks as they are now.
+    #[must_use]
+    pub fn before(&self, ago: Duration) -> Self {
+        let wall = self.wall - chrono::Duration::from_std(ago).unwrap_or_default();
+        Self { since_boot: self.since_boot.saturating_sub(ago), wall }
+    }
+}
+
 /// Monotonic time at process start: calls that began before us have a monotonic time too.
 const HEADROOM: Duration = Duration::from_secs(400 * 24 * 3600);
 

@@ -35,6 +35,10 @@ pub(crate) enum Mistake {
     CrossingAnswerIgnored,
     /// A call that ends before anybody is dialled leaves no record.
     NoRecordWithoutDial,
+    /// An answer that is only found is taken to have been seen when it was found.
+    FoundTakenForSeen,
+    /// Until a controller dies it is taken to have heard all of its nodes, also of one whose socket was away.
+    SilenceTakenForHeard,
 }
 
 /// Whether this mistake is made.

@@ -53,6 +53,10 @@ pub struct Model {
     pub ringing_at: Option<ChronoDateTimeUtc>,
     /// Answer.
     pub answered_at: Option<ChronoDateTimeUtc>,
+    /// Where the answer was not seen: the last evidence that the caller was not answered.
+    pub answered_after: Option<ChronoDateTimeUtc>,
+    /// Where the answer was not seen: the first evidence that it was.
+    pub answered_before: Option<ChronoDateTimeUtc>,
     /// End.
     pub ended_at: ChronoDateTimeUtc,
     /// Where the end was not seen: the last evidence that the call lived.
@@ -63,6 +67,10 @@ pub struct Model {
     pub ring_ms: i64,
     /// Answer to end, in milliseconds.
     pub talk_ms: i64,
+    /// How long it was at least, where `talk_ms` is not certain.
+    pub talk_min_ms: Option<i64>,
+    /// How long it was at most, where `talk_ms` is not certain.
+    pub talk_max_ms: Option<i64>,
     /// Asterisk's word for the outcome.
     pub dialstatus: String,
     /// Q.850 cause.

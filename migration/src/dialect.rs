@@ -13,6 +13,7 @@
 //! | `$JSON` | `TEXT` | `JSON` |
 //! | `$UUID` | `BLOB` (sorts like PostgreSQL's) | `UUID` |
 //! | `$STRICT` | `STRICT` | nothing |
+//! | `$MS(a $)` | the milliseconds of a time since some epoch, whole | likewise |
 
 use sea_orm_migration::prelude::{ConnectionTrait, DbErr, SchemaManager};
 use sea_orm_migration::sea_orm::DbBackend;
@@ -29,6 +30,8 @@ const SQLITE: &[(&str, &str)] = &[
     ("$JSON", "TEXT"),
     ("$UUID", "BLOB"),
     ("$STRICT", "STRICT"),
+    ("$MS(", "CAST(ROUND(julianday("),
+    ("$)", ") * 86400000) AS INTEGER)"),
 ];
 
 const POSTGRES: &[(&str, &str)] = &[
@@ -43,6 +46,8 @@ const POSTGRES: &[(&str, &str)] = &[
     ("$JSON", "JSON"),
     ("$UUID", "UUID"),
     ("$STRICT", ""),
+    ("$MS(", "CAST(ROUND(EXTRACT(EPOCH FROM "),
+    ("$)", ") * 1000) AS BIGINT)"),
 ];
 
 /// Runs the statements of `sql` in the words of the connected database.

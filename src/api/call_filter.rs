@@ -65,9 +65,9 @@ parameters! {
     link_id: i64;
     /// Why the call ended.
     ending: String;
-    /// Whether a client answered.
+    /// Whether a client answered, as is known: a call that only may have been answered is not one that was.
     answered: bool;
-    /// Talk time at least, in milliseconds.
+    /// Talk time at least, in milliseconds. By `talk_min_ms`: what is certain.
     min_talk_ms: i64;
 }
 

@@ -127,19 +127,23 @@ enum ExportBody {
 struct CallFigures {
     /// How many.
     calls: u64,
-    /// How many of them a client answered; by client or link: this one.
+    /// How many of them a client answered; by client or link: this one. Not those that only may have been answered.
     answered: u64,
     /// `answered` divided by `calls`, 0 to 1; null where there are no calls.
     answer_rate: Option<f64>,
-    /// Talk time of the answered ones, in milliseconds.
+    /// Talk time of the answered ones, in milliseconds, as is likely: the sum of `talk_ms` of each.
     talk_ms: i64,
+    /// Talk time at least, in milliseconds: the sum of `talk_min_ms` of each, which is certain.
+    talk_min_ms: i64,
+    /// Talk time at most, in milliseconds: the sum of `talk_max_ms` of each, of calls that may have been answered, too.
+    talk_max_ms: i64,
 }
 
 impl From<Figures> for CallFigures {
     #[allow(clippy::cast_precision_loss, reason = "a rate; counts stay far below 2^53")]
-    fn from(Figures { calls, answered, talk_ms }: Figures) -> Self {
+    fn from(Figures { calls, answered, talk_ms, talk_min_ms, talk_max_ms }: Figures) -> Self {
         let answer_rate = (calls > 0).then(|| answered as f64 / calls as f64);
-        Self { calls, answered, answer_rate, talk_ms }
+        Self { calls, answered, answer_rate, talk_ms, talk_min_ms, talk_max_ms }
     }
 }
 

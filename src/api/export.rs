@@ -131,11 +131,13 @@ fn record(cells: impl IntoIterator<Item: AsRef<str>>) -> io::Result<Vec<u8>> {
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 31] = [
     "call_id",
     "arrived_at",
     "ringing_at",
     "answered_at",
+    "answered_after",
+    "answered_before",
     "ended_at",
     "ended_after",
     "ended_before",
@@ -152,6 +154,8 @@ const COLUMNS: [&str; 27] = [
     "client_name",
     "ring_ms",
     "talk_ms",
+    "talk_min_ms",
+    "talk_max_ms",
     "ending",
     "hung_up_by",
     "dialstatus",
@@ -162,13 +166,15 @@ const COLUMNS: [&str; 27] = [
 ];
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(call: &Call) -> [String; 27] {
+fn cells(call: &Call) -> [String; 31] {
     let client = call.client.as_ref();
     [
         call.call_id.clone(),
         call.arrived_at.to_rfc3339(),
         or_empty(call.ringing_at.map(|at| at.to_rfc3339())),
         or_empty(call.answered_at.map(|at| at.to_rfc3339())),
+        or_empty(call.answered_after.map(|at| at.to_rfc3339())),
+        or_empty(call.answered_before.map(|at| at.to_rfc3339())),
         call.ended_at.to_rfc3339(),
         or_empty(call.ended_after.map(|at| at.to_rfc3339())),
         or_empty(call.ended_before.map(|at| at.to_rfc3339())),
@@ -185,6 +191,8 @@ fn cells(call: &Call) -> [String; 27] {
         or_empty(client.and_then(|client| client.name.as_deref())),
         call.ring_ms.to_string(),
         call.talk_ms.to_string(),
+        call.talk_min_ms.to_string(),
+        call.talk_max_ms.to_string(),
         call.ending.clone(),
         call.hung_up_by.clone(),
         call.dialstatus.clone(),

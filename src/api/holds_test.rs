@@ -120,6 +120,7 @@ impl Site {
             desk: dispatcher.desk(),
             metrics: Metrics::install().expect("nothing else measures"),
             db: db.clone(),
+            reports: store::reports::Reports::of(&db, config.limits),
             clock,
             config: Arc::new(config.clone()),
             authority: Arc::new(Authority::new(&config).expect("a key is made")),

@@ -42,7 +42,7 @@ struct Link {
     max_concurrency: Option<u32>,
     /// Counted calls since `counted_since`; null = no limit, 0 = none.
     total_calls_allowed: Option<u64>,
-    /// Counted calls since `counted_since`; grows with calls and leaves `version` as it is.
+    /// Counted calls since `counted_since`, with those that only may have been answered; grows with calls and leaves `version` as it is.
     current_total_calls: u64,
     /// When an admin last set the count to 0: dials that ended before are not in it. Null = never, all are in it.
     counted_since: Option<DateTime<Utc>>,

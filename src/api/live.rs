@@ -45,7 +45,7 @@ pub(super) struct LiveCall {
     arrived_at: DateTime<Utc>,
     /// Milliseconds since it arrived.
     age_ms: u64,
-    /// Milliseconds since a client answered; null when none has.
+    /// Milliseconds since a client answered, as is likely where that was not seen; null when none has.
     talk_ms: Option<u64>,
     /// The number dialled, in E.164 where it is one.
     did: String,

@@ -15,6 +15,7 @@ pub(super) use self::shapes::{Attempt, Call, CallDetail, ClientName, Decision, L
 use crate::auth::roles::Role;
 use crate::cdr::fallback::LAST_RESORT;
 use crate::cdr::record::{AttemptRecord, CallRecord};
+use crate::cdr::talk;
 use crate::id::ClientId;
 use crate::routing::trace::{CLIENT_UNREACHABLE, CLIENT_WITHDRAWN, LinkView, Outlook, TraceView};
 
@@ -76,11 +77,14 @@ impl Viewer {
     pub(super) fn call(&self, record: &CallRecord) -> Call {
         let answered = record.attempts.iter().find(|a| Some(a.link_id) == record.answered_link_id);
         let client = answered.or(record.attempts.last());
+        let talk = talk::bounds(record);
         Call {
             call_id: record.call_id.to_string(),
             arrived_at: record.arrived_at,
             ringing_at: record.ringing_at,
             answered_at: record.answered_at,
+            answered_after: record.answered_after,
+            answered_before: record.answered_before,
             ended_at: record.ended_at,
             ended_after: record.ended_after,
             ended_before: record.ended_before,
@@ -98,6 +102,8 @@ impl Viewer {
             answered: record.answered_at.is_some(),
             ring_ms: record.ring_ms,
             talk_ms: record.talk_ms,
+            talk_min_ms: talk.min_ms,
+            talk_max_ms: talk.max_ms,
             ending: record.ending.clone(),
             hung_up_by: record.hung_up_by.to_string(),
             dialstatus: record.dialstatus.to_string(),

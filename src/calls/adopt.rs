@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_channel::mpsc;
 
+use super::answer::Answer;
 use super::attempt::Attempt;
 use super::facts::CallFacts;
 use super::io::Input;
@@ -29,7 +30,7 @@ pub(super) struct Noted {
     pub(super) call: OpenCall,
     /// When it arrived: by monotonic time, so that no jump of the clock makes it older or younger.
     pub(super) arrived: Now,
-    /// How old it was when that run was last known to live.
+    /// How old it was when that run last knew how it stood.
     pub(super) lived: Duration,
     /// It was sent to the fallback, and nothing has told yet that it is there.
     pub(super) handed_over: bool,
@@ -55,7 +56,7 @@ pub(super) async fn run(
     let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
     let now = context.clock.now();
     let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(noted.arrived.mono + noted.lived)));
-    let known = noted.as_ref().and_then(|noted| times(noted, adoption.n));
+    let known = noted.as_ref().and_then(|noted| times(noted, adoption.n, now));
     let (arrived, attempt) = match &known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
         None => {
@@ -67,19 +68,15 @@ pub(super) async fn run(
             let started = noted.as_ref().and_then(|noted| started_at(noted, adoption.n)).unwrap_or(started);
             // That run would have noted the answer: it came when it lived no more.
             let earliest = died.filter(|died| died.mono > started.mono).unwrap_or(started);
-            let answered = answered_at(now, limit, left).filter(|at| at.mono >= earliest.mono).unwrap_or(earliest);
-            (arrived, Attempt::adopt(adoption.n, offer, started, answered))
+            let likely = answered_at(now, limit, left).unwrap_or(earliest);
+            (arrived, Attempt::adopt(adoption.n, offer, started, Answer::found(earliest, likely, now)))
         }
     };
     let before = noted.map(|noted| Box::new(left::all_but(noted.call, adoption.n).0));
-    let up = attempt.answered.unwrap_or(attempt.started);
+    let up = attempt.answered.map_or(attempt.started, |answer| answer.after);
     let lived = died.filter(|died| died.mono > up.mono).unwrap_or(up);
-    let seen = known.is_some();
     let (times, met) = ((arrived, lived), (attempt, adoption.bridge));
-    let mut call = Call::adopt(facts, context.limits, times, decision, met, before, context.clock.now());
-    if !seen {
-        call.note_unseen_answer(up, now);
-    }
+    let call = Call::adopt(facts, context.limits, times, decision, met, before, context.clock.now());
     task::drive(call, lane, context, inputs).await;
 }
 
@@ -88,7 +85,7 @@ struct Times {
     arrived: Now,
     started: Now,
     ringing: Option<Now>,
-    answered: Now,
+    answered: Answer,
 }
 
 impl Times {
@@ -99,11 +96,18 @@ impl Times {
     }
 }
 
-/// `None` where the journal did not come to note the answer.
-fn times(noted: &Noted, n: u32) -> Option<Times> {
+/// `None` where the journal did not come to note the answer. Its caller is found to be answered now.
+fn times(noted: &Noted, n: u32, now: Now) -> Option<Times> {
     let at = |wall| noted_at(noted, wall);
-    let attempt = noted.call.record.attempts.iter().find(|attempt| attempt.number == n)?;
-    let answered = at(attempt.answered_at?);
+    let record = &noted.call.record;
+    let attempt = record.attempts.iter().find(|attempt| attempt.number == n)?;
+    let client = at(attempt.answered_at?);
+    let after = record.answered_after.map_or(client, at);
+    let answered = match record.answered_before.map(at) {
+        _ if noted.call.answer_open => Answer::found(after, client, now),
+        Some(before) => Answer::found(after, client, before),
+        None => Answer::of_caller(client, None),
+    };
     Some(Times {
         arrived: noted.arrived,
         started: at(attempt.started_at),

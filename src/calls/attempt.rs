@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::ending::{outcome, sign};
 use crate::cdr::record::AttemptOutcome;
 use crate::clock::Now;
@@ -66,7 +67,7 @@ pub(crate) struct Attempt {
     /// known whether Asterisk has dialled it: that says something of the node, and a client may have answered meanwhile.
     pub(crate) silent_since: Option<Duration>,
     pub(crate) ringing: Option<Now>,
-    pub(crate) answered: Option<Now>,
+    pub(crate) answered: Option<Answer>,
     pub(crate) ended: Option<Now>,
     pub(crate) cause: Option<i16>,
     pub(crate) sip: Option<i16>,
@@ -132,8 +133,8 @@ impl Attempt {
         }
     }
 
-    /// An attempt found talking, answered at `answered`.
-    pub(crate) fn adopt(n: u32, offer: Offer, started: Now, answered: Now) -> Self {
+    /// An attempt found talking.
+    pub(crate) fn adopt(n: u32, offer: Offer, started: Now, answered: Answer) -> Self {
         Self {
             leg: Leg::Up,
             answered: Some(answered),

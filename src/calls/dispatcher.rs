@@ -39,7 +39,7 @@ use super::{heartbeat, shedding};
 use crate::ari::{
     Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
-use crate::cdr::journal::Left;
+use crate::cdr::journal::{Alive, Left};
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
@@ -185,7 +185,7 @@ impl Dispatcher {
                     draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
                 }
                 _ = second.tick() => {
-                    self.context.journal.alive(self.context.clock.stamp());
+                    self.context.journal.alive(self.alive());
                     self.watch_taken();
                     match &mut draining {
                         None => self.every_second(),
@@ -211,6 +211,13 @@ impl Dispatcher {
                 Some(event) = events.recv() => self.hear(event),
             }
         }
+    }
+
+    /// That this controller lives, and how well it knows its nodes.
+    fn alive(&self) -> Alive {
+        let (now, at) = (self.context.clock.now().mono, self.context.clock.stamp());
+        let heard = |node: &NodeState| (node.handle.name().to_owned(), at.before(now.saturating_sub(node.heard())));
+        Alive { at, heard: self.nodes.iter().map(heard).collect() }
     }
 
     fn every_second(&mut self) {

@@ -16,17 +16,36 @@ pub(crate) type Verdict = (u32, bool);
 /// The record of a call of which nothing is there any more. It lived for at least `lived` and at most `gone` after its arrival. An attempt
 /// that may have been answered counts, so that no total is overshot.
 pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallRecord, Vec<Verdict>) {
-    let OpenCall { ended, mut record, age, legs, .. } = open;
+    let known = open.known(lived);
+    let OpenCall { ended, mut record, answer_open, end_open, legs, .. } = open;
     let unseen = !ended || record.ending == Ending::Lost.as_str();
     let verdicts = close_legs(&mut record, &legs, |answered| answered || unseen);
     if ended {
-        // Only that its channels are gone was not seen.
+        // Only that its channels are gone was not seen. Where that is all that would have told of the talk's end it may have come until now.
+        if end_open && record.ended_after.is_none() {
+            record.ended_after = Some(record.ended_at);
+            record.ended_before = Some(label(record.arrived_at, gone).max(record.ended_at));
+        }
         return (record, verdicts);
     }
-    let after = label(record.arrived_at, lived.max(age));
+    let after = label(record.arrived_at, known);
     let before = label(record.arrived_at, gone).max(after);
     record.ended_at = after;
     (record.ended_after, record.ended_before) = (Some(after), Some(before));
+    if let Some(at) = record.answered_at {
+        record.answered_at = Some(at.min(after));
+        record
+            .attempts
+            .iter_mut()
+            .for_each(|attempt| attempt.answered_at = attempt.answered_at.map(|at| at.min(after)));
+        if answer_open {
+            record.answered_after = record.answered_after.or(record.answered_at);
+            record.answered_before = Some(before);
+        }
+        record.answered_after = record.answered_after.map(|since| since.min(after));
+    } else if record.attempts.iter().any(|attempt| attempt.outcome == AttemptOutcome::Unknown) {
+        (record.answered_after, record.answered_before) = (Some(after), Some(before));
+    }
     record.talk_ms = record.answered_at.map_or(0, |from| (after - from).num_milliseconds());
     let rang_until = record.answered_at.unwrap_or(after);
     record.ring_ms = record.ringing_at.map_or(0, |from| (rang_until - from).num_milliseconds());
@@ -45,6 +64,7 @@ pub(crate) fn unanswered(open: OpenCall) -> (CallRecord, Vec<Verdict>) {
         attempt.answered_at = None;
     }
     (record.answered_at, record.talk_ms) = (None, 0);
+    (record.answered_after, record.answered_before) = (None, None);
     let verdicts = close_legs(&mut record, &open.legs, |_| false);
     (record, verdicts)
 }
@@ -97,6 +117,7 @@ mod tests {
     use super::*;
     use crate::calls::io::Input;
     use crate::calls::machine_test::bench::Bench;
+    use crate::cdr::talk::{self, Talk};
     use crate::clock::Stamp;
     use crate::id::LinkId;
     use crate::routing::decision::tests::link;
@@ -126,8 +147,8 @@ mod tests {
         let (record, verdicts) = lost(open(link(1), talking()), Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), record.dialstatus.as_str()), ("lost", "ANSWER"));
         assert_eq!((record.ended_after, record.ended_before), (Some(at(9_000)), Some(at(12_000))));
-        assert_eq!((record.ended_at, record.answered_at, record.talk_ms), (at(9_000), Some(at(3_000)), 6_000));
-        assert_eq!((record.ring_ms, verdicts), (1_000, vec![(1, true)]));
+        assert_eq!((record.ended_at, record.answered_at, record.talk_ms), (at(9_000), Some(at(4_000)), 5_000));
+        assert_eq!((record.ring_ms, verdicts), (2_000, vec![(1, true)]));
         assert_eq!((record.attempts[0].outcome, record.attempts[0].counted), (AttemptOutcome::Answered, true));
         let lines: Vec<Value> = record.timeline.read().expect("an array");
         assert_eq!(lines.last().map(|line| &line["at_ms"]), Some(&json!(12_000)));
@@ -136,9 +157,31 @@ mod tests {
     #[test]
     fn a_dial_of_unknown_outcome_counts_and_is_named_so() {
         let (record, verdicts) = lost(open(link(1), vec![Input::LegReady(1)]), Duration::ZERO, Duration::from_secs(7));
-        assert_eq!(record.ended_after, Some(at(5_000)), "it was noted later than the last sign of life");
+        assert_eq!(record.ended_after, Some(at(1_000)), "its own last event; that it was noted later proves nothing");
         assert_eq!((record.attempts[0].outcome, verdicts), (AttemptOutcome::Unknown, vec![(1, true)]));
         assert_eq!((record.talk_ms, record.sip_code), (0, None));
+        assert_eq!((record.answered_after, record.answered_before), (Some(at(1_000)), Some(at(7_000))));
+        assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 6_000 });
+    }
+
+    #[test]
+    fn an_answer_of_which_the_note_does_not_say_that_the_caller_had_it_may_have_come_until_the_end() {
+        let silent = vec![Input::LegReady(1), Input::LegRinging(1), Input::LegAnswered(1)];
+        let noted = open(link(1), silent);
+        assert!(noted.answer_open && !open(link(1), talking()).answer_open);
+        let (record, _) = lost(noted, Duration::from_secs(4), Duration::from_secs(12));
+        assert_eq!((record.answered_after, record.answered_before), (Some(at(3_000)), Some(at(12_000))));
+        assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 9_000 });
+        let (record, _) = lost(open(link(1), talking()), Duration::from_secs(9), Duration::from_secs(12));
+        assert_eq!((record.answered_after, talk::bounds(&record)), (None, Talk { min_ms: 5_000, max_ms: 8_000 }));
+    }
+
+    #[test]
+    fn a_note_of_an_earlier_version_says_how_the_call_stood_when_it_was_noted() {
+        let mut noted = open(link(1), vec![Input::LegReady(1)]);
+        noted.heard = None;
+        let (record, _) = lost(noted, Duration::ZERO, Duration::from_secs(7));
+        assert_eq!(record.ended_after, Some(at(5_000)));
     }
 
     #[test]
@@ -146,7 +189,7 @@ mod tests {
         let inputs = [talking(), vec![Input::CallerGone]].concat();
         let (record, verdicts) = lost(open(link(1), inputs), Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), record.ended_after, record.ended_at), ("completed", None, at(5_000)));
-        assert_eq!((record.talk_ms, verdicts), (2_000, vec![(1, true)]));
+        assert_eq!((record.talk_ms, verdicts), (1_000, vec![(1, true)]));
         let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
         let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
@@ -221,7 +264,7 @@ mod tests {
         };
         let straight = told(0);
         let (gone, (last, _)) = straight.last().expect("it ended");
-        assert_eq!((*gone, last.talk_ms, last.ring_ms), (Duration::from_secs(20), 2_000, 1_000));
+        assert_eq!((*gone, last.talk_ms, last.ring_ms), (Duration::from_secs(20), 1_000, 2_000));
         assert_eq!((told(1), told(-1)), (straight.clone(), straight));
     }
 }

@@ -99,7 +99,7 @@ impl Mark {
             did: call.did.as_ref().map(|did| did.id),
             campaign: call.campaign.as_ref().map(|campaign| campaign.id),
             attempt: attempt.map(|attempt| (attempt.n, attempt.link.id)),
-            answered: attempt.and_then(|attempt| attempt.answered),
+            answered: attempt.and_then(|attempt| attempt.answered).map(|answer| answer.at),
         }
     }
 }
@@ -122,7 +122,7 @@ impl LiveView {
             campaign: call.campaign.as_ref().map(|campaign| (campaign.id, campaign.name.clone())),
             attempt: attempt.map(LiveAttempt::of),
             arrived: call.arrived,
-            answered: attempt.and_then(|attempt| attempt.answered),
+            answered: attempt.and_then(|attempt| attempt.answered).map(|answer| answer.at),
         }
     }
 }

@@ -11,6 +11,7 @@ mod unseen;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::attempt::{Attempt, Leg};
 use super::ending::Ending;
 use super::facts::{CallFacts, Limits};
@@ -89,14 +90,16 @@ pub struct Call {
     limits: Limits,
     phase: Phase,
     pub(crate) arrived: Now,
-    /// The last sign of life that Asterisk gave of it.
+    /// The last sign of life that Asterisk gave of it, when it is likely to have given it.
     heard: Now,
+    /// The last moment at which it is certain to have stood as is known here.
+    certain: Now,
+    /// A talk was ended from here, and nothing tells yet that a party of it has gone.
+    pub(crate) end_open: bool,
     /// Of a call that was taken over: when it was last known to live before, and when it was taken over.
     unwatched: Option<(Now, Duration)>,
     /// While an input is taken that was read late: within which time it happened.
     late: Option<(Now, Now)>,
-    /// Where the caller was found up before the client was known to have answered: the last moment at which that may not have been so.
-    up_since: Option<Now>,
     pub(crate) did: Option<Did>,
     pub(crate) campaign: Option<Arc<Campaign>>,
     pub(crate) trace: Option<Trace>,
@@ -125,7 +128,7 @@ pub struct Call {
     /// The caller was told to hear ringing.
     caller_rings: bool,
     /// The attempt that was dialled when the caller was seen answered without an answer of that attempt having been taken, and when.
-    up_during: Option<(u32, Now)>,
+    up_during: Option<(u32, Answer)>,
     caller_cause: Option<i16>,
     pub(crate) end: Option<End>,
     pub(crate) timeline: Vec<Moment>,
@@ -151,9 +154,10 @@ impl Call {
             phase: Phase::New,
             arrived: now,
             heard: now,
+            certain: now,
+            end_open: false,
             unwatched: None,
             late: None,
-            up_since: None,
             did: None,
             campaign: None,
             trace: None,
@@ -200,6 +204,7 @@ impl Call {
             campaign: decision.campaign,
             attempts: vec![attempt],
             heard: now,
+            certain: now,
             unwatched: Some((lived, now.mono)),
             before,
             bridges,
@@ -333,7 +338,7 @@ impl Call {
         };
         self.note(&input, now);
         if input.is_sign_of_life() {
-            self.heard = now;
+            (self.heard, self.certain) = (now, now);
         }
         match input {
             Input::Arrived { overloaded } => self.arrived(overloaded, now, &mut effects),
@@ -352,7 +357,7 @@ impl Call {
             Input::LegSounds(n) => self.leg_sounds(n, now, &mut effects),
             Input::LegSeen { n, sip } => self.leg_seen(n, sip, now, &mut effects),
             Input::LegAnswered(n) => self.leg_answered(n, now, &mut effects),
-            Input::Joined(n) => self.joined(n, &mut effects),
+            Input::Joined(n) => self.joined(n, now, &mut effects),
             Input::LegMedia { n, usable } => self.leg_media(n, usable, now, &mut effects),
             Input::Dialled(n) => self.wait_from_now(n, now),
             Input::LegGone { n, cause, sip } => self.leg_gone(n, cause, sip, now, &mut effects),
@@ -422,7 +427,7 @@ impl Call {
     }
 
     fn talk_deadline(&self) -> Option<Duration> {
-        Some(self.current()?.answered?.mono + self.max_duration())
+        Some(self.current()?.answered?.at.mono + self.max_duration())
     }
 
     fn note(&mut self, input: &Input, now: Now) {

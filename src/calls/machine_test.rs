@@ -1,5 +1,6 @@
 //! Tests of the call's machine: each path by hand here, any order of events in `any_order`.
 
+mod answers;
 mod any_order;
 pub(crate) mod bench;
 mod cost;

@@ -1,6 +1,7 @@
 //! Live calls, from arrival to their single ending.
 
 pub(crate) mod adopt;
+pub(crate) mod answer;
 pub(crate) mod attempt;
 mod breakers;
 pub mod dispatcher;
@@ -30,4 +31,4 @@ mod told;
 mod translate;
 
 #[cfg(test)]
-mod machine_test;
+pub(crate) mod machine_test;

@@ -55,7 +55,8 @@ struct Told {
     routed: bool,
     attempts: usize,
     gone: usize,
-    answered: bool,
+    /// Whether it is known, too, that the caller was answered.
+    answered: Option<bool>,
     ended: bool,
 }
 
@@ -65,7 +66,7 @@ impl Told {
             routed: call.trace.is_some(),
             attempts: call.attempts.len(),
             gone: call.attempts.iter().filter(|attempt| attempt.leg == Leg::Gone).count(),
-            answered: call.attempts.last().is_some_and(|attempt| attempt.answered.is_some()),
+            answered: call.attempts.last().and_then(|attempt| attempt.answered).map(|answer| answer.before.is_some()),
             ended: call.end.is_some(),
         }
     }

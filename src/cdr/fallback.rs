@@ -272,6 +272,8 @@ pub fn record(line: &Line, intake: &Intake, snapshot: &Snapshot) -> CallRecord {
         ringing_at: None,
         answered_at,
         ended_at: line.end,
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 0,

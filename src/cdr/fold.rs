@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::json::Json;
-use super::record::{AttemptRecord, CallRecord, HungUpBy};
+use super::record::{AttemptOutcome, AttemptRecord, CallRecord, HungUpBy};
+use crate::calls::answer::{Answer, earlier, later};
 use crate::calls::attempt::Attempt;
 use crate::calls::ending::{Ending, dialstatus};
 use crate::calls::machine::{Call, End};
@@ -35,7 +36,8 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
     let attempts = attempts(call, now);
     let ringing_at = attempts.iter().filter_map(|attempt| attempt.ringing_at).min();
     let answering = call.attempts.iter().find(|a| a.answered.is_some());
-    let answered_at = answering.and_then(|a| a.answered).map(|at| moment(call.arrived, at));
+    let (likely, within) = answered(call, answering, end);
+    let answered_at = likely.map(|at| moment(call.arrived, at));
     let ended_at = moment(call.arrived, end.at);
     let last = call.attempts.last();
     let before = call.before.as_deref();
@@ -64,6 +66,8 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
         arrived_at: call.arrived.wall,
         ringing_at,
         answered_at,
+        answered_after: within.map(|(after, _)| moment(call.arrived, after)),
+        answered_before: within.map(|(_, before)| moment(call.arrived, before)),
         ended_at,
         ended_after: end.within.map(|(after, _)| moment(call.arrived, after)),
         ended_before: end.within.map(|(_, before)| moment(call.arrived, before)),
@@ -79,6 +83,26 @@ pub fn so_far(call: &Call, now: Now) -> CallRecord {
         legacy: None,
         attempts,
     }
+}
+
+/// When the caller was answered, most likely, and within which time, where nobody saw when.
+fn answered(call: &Call, by: Option<&Attempt>, end: End) -> (Option<Now>, Option<(Now, Now)>) {
+    let Some(answer) = by.and_then(|attempt| attempt.answered) else { return (None, may_have_answered(call)) };
+    let likely = answer_at(answer, call.end);
+    let within = answer.within(end.within.map_or(end.at, |(_, before)| before));
+    (Some(likely), within.map(|(after, before)| (earlier(after, likely), later(before, likely))))
+}
+
+/// When the caller was answered, most likely. Where the end is only likely, too, the answer lies before it.
+fn answer_at(answer: Answer, end: Option<End>) -> Now {
+    end.map_or(answer.at, |end| earlier(answer.at, end.at))
+}
+
+/// Within which time a caller was answered of whom nobody knows whether it was.
+fn may_have_answered(call: &Call) -> Option<(Now, Now)> {
+    let end = call.end?;
+    let attempt = call.attempts.iter().find(|attempt| attempt.outcome() == AttemptOutcome::Unknown)?;
+    Some(end.within.unwrap_or((attempt.started, later(end.at, attempt.ended.unwrap_or(end.at)))))
 }
 
 /// What an earlier run noted of its attempts, then those of this one.
@@ -97,7 +121,7 @@ fn attempt(call: &Call, attempt: &Attempt, now: Now) -> AttemptRecord {
         client_identifier: attempt.client.identifier.to_string(),
         started_at: moment(call.arrived, attempt.started),
         ringing_at: attempt.ringing.map(|at| moment(call.arrived, at)),
-        answered_at: attempt.answered.map(|at| moment(call.arrived, at)),
+        answered_at: attempt.answered.map(|answer| moment(call.arrived, answer_at(answer, call.end))),
         ended_at: moment(call.arrived, attempt.ended.unwrap_or(now)),
         outcome: attempt.outcome(),
         q850_cause: attempt.cause,

@@ -1,10 +1,11 @@
 //! What calls have committed to, on this machine's disk until the database has their records. This is the way to the journal and what it
 //! holds; `store/journal.rs` keeps the file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc as bell;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::json::Json;
@@ -12,6 +13,7 @@ use super::open::OpenCall;
 use super::record::CallRecord;
 use crate::clock::Stamp;
 use crate::id::{CallId, LinkId};
+use crate::mistakes::{Mistake, on};
 
 /// How long what may wait waits for company: a commit costs as much as the rest of a note, and of a call that ends only the record is kept.
 pub const LINGER: Duration = Duration::from_millis(20);
@@ -25,13 +27,38 @@ pub struct Waiting {
     pub record: CallRecord,
 }
 
+/// That the controller lived at a time, and up to when it had heard everything of its nodes then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// That time.
+    #[serde(flatten)]
+    pub at: Stamp,
+    /// By node: of one whose socket is away, or was and is not compared yet, this is before that time.
+    #[serde(default)]
+    pub heard: BTreeMap<String, Stamp>,
+}
+
+impl From<Stamp> for Alive {
+    fn from(at: Stamp) -> Self {
+        Self { at, heard: BTreeMap::new() }
+    }
+}
+
+impl Alive {
+    /// Up to when everything of this node had been heard; of a note of an earlier version, which does not say, up to its time.
+    #[must_use]
+    pub fn heard_of(&self, node: &str) -> Stamp {
+        self.heard.get(node).copied().filter(|_| !on(Mistake::SilenceTakenForHeard)).unwrap_or(self.at)
+    }
+}
+
 /// What an earlier run left behind.
 #[derive(Debug, Default)]
 pub struct Left {
     /// Calls that had not ended.
     pub calls: Vec<OpenCall>,
-    /// When that run was last known to live.
-    pub alive: Option<Stamp>,
+    /// When that run was last known to live, and how well it knew its nodes then.
+    pub alive: Option<Alive>,
     /// Whether this machine has not been started anew since: then [`Stamp::since_boot`] of then and now compare.
     pub same_boot: bool,
 }
@@ -98,8 +125,8 @@ pub enum Entry {
     Finished(Box<CallRecord>),
     /// The call is not ours any more: the dialplan's fallback has it, and leaves a line of it.
     Forget(CallId),
-    /// The controller lived at this time.
-    Alive(Stamp),
+    /// The controller lives.
+    Alive(Alive),
     /// Asks for the first `limit` waiting records behind `after`.
     Oldest {
         /// A place, 0 for the beginning.
@@ -248,8 +275,8 @@ impl Journal {
     }
 
     /// Notes that the controller lives.
-    pub fn alive(&self, at: Stamp) {
-        self.tell(Entry::Alive(at));
+    pub fn alive(&self, alive: impl Into<Alive>) {
+        self.tell(Entry::Alive(alive.into()));
     }
 
     /// The first waiting records behind `after`.
@@ -303,7 +330,7 @@ mod tests {
     use super::*;
 
     fn alive(seconds: u64) -> Entry {
-        Entry::Alive(Stamp { since_boot: Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH })
+        Entry::Alive(Stamp { since_boot: Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH }.into())
     }
 
     /// The batches that a keeper gathers of what it was given before its first look, until every handle is gone.

@@ -152,6 +152,8 @@ pub fn record(call: &Reported, parties: Parties) -> CallRecord {
         ringing_at: None,
         answered_at,
         ended_at: report.end,
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 0,

@@ -9,4 +9,5 @@ pub mod legacy;
 pub mod open;
 pub mod record;
 pub mod spool;
+pub mod talk;
 pub mod writer;

@@ -20,6 +20,15 @@ pub struct OpenCall {
     pub record: CallRecord,
     /// How old it was then.
     pub age: Duration,
+    /// How old it was when Asterisk had last shown how it stands. A note of an earlier version does not say: when it was noted.
+    #[serde(default)]
+    pub heard: Option<Duration>,
+    /// Its client has answered, and nothing had told yet that the caller was answered, too.
+    #[serde(default)]
+    pub answer_open: bool,
+    /// Its talk was ended from here, and nothing had told yet that a party of it had gone.
+    #[serde(default)]
+    pub end_open: bool,
     /// Whether it has ended: only its channels were not known to be gone yet.
     pub ended: bool,
     /// Attempts whose channels were not known to be gone.
@@ -65,10 +74,19 @@ impl OpenCall {
         Self {
             record,
             age: now.mono.saturating_sub(call.arrived.mono),
+            heard: Some(call.last_known().mono.saturating_sub(call.arrived.mono)),
+            answer_open: call.attempts.last().and_then(|it| it.answered).is_some_and(|answer| answer.before.is_none()),
+            end_open: call.end_open,
             ended: call.end.is_some(),
             legs: open.filter_map(leg).collect(),
             noted,
         }
+    }
+
+    /// How old it was when it was last known how it stands; its node was last heard when it was `lived` old, if later.
+    #[must_use]
+    pub(crate) fn known(&self, lived: Duration) -> Duration {
+        self.heard.unwrap_or(self.age).max(lived)
     }
 
     /// The links of attempts that are over and count: no finished record tells of them yet.

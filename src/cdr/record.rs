@@ -53,17 +53,23 @@ pub struct CallRecord {
     pub arrived_at: DateTime<Utc>,
     /// First ringing or early media of any attempt.
     pub ringing_at: Option<DateTime<Utc>>,
-    /// When a client answered.
+    /// When a client answered and the caller with it; where that was not seen, when it is likely to have been. `None`: none did, as far as is
+    /// known.
     pub answered_at: Option<DateTime<Utc>>,
+    /// The caller was answered at this time or later: the last evidence that it was not. `None` where its answer was seen, or there was none;
+    /// with `answered_at` `None`: it may have been answered.
+    pub answered_after: Option<DateTime<Utc>>,
+    /// The caller was answered at this time or earlier, if at all: the first evidence that it was.
+    pub answered_before: Option<DateTime<Utc>>,
     /// When the call ended; where that was not seen, the last moment at which it was known to live.
     pub ended_at: DateTime<Utc>,
-    /// The call ended at this time or later: the last evidence that it lived. `None` where its end was seen.
+    /// The call ended at this time or later: the last evidence that it lived, or when it was ended from here. `None` where its end was seen.
     pub ended_after: Option<DateTime<Utc>>,
     /// The call ended at this time or earlier: the first evidence that it was gone. `None` where its end was seen.
     pub ended_before: Option<DateTime<Utc>>,
     /// From first ringing to answer or end, in milliseconds.
     pub ring_ms: i64,
-    /// From answer to end, in milliseconds; 0 when not answered.
+    /// From `answered_at` to `ended_at`, in milliseconds; 0 when not answered. How much it may be off: [`super::talk::bounds`].
     pub talk_ms: i64,
     /// The old platform's word for the outcome.
     pub dialstatus: DialStatus,

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::table::{self, Align};
 use crate::cdr::record::{CallRecord, Presentation};
+use crate::cdr::talk::{self, Talk};
 use crate::id::CallId;
 
 pub use why::why;
@@ -21,13 +22,13 @@ const COLUMNS: &[(&str, Align, usize)] = &[
     ("campaign", Align::Left, 20),
     ("client", Align::Left, 24),
     ("ring s", Align::Right, 8),
-    ("talk s", Align::Right, 8),
+    ("talk s", Align::Right, 17),
     ("ending", Align::Left, 20),
     ("SIP", Align::Right, 3),
     ("call", Align::Left, 36),
 ];
 
-/// A table of calls. A client in parentheses was the last one tried; the others answered. The call column is a prefix that
+/// A table of calls. Where it is not certain how long a talk was: at least and at most. A client in parentheses was the last one tried; the others answered. The call column is a prefix that
 /// `why` accepts.
 #[must_use]
 pub fn calls(records: &[CallRecord]) -> String {
@@ -48,11 +49,20 @@ fn row(record: &CallRecord, id: &str) -> Vec<String> {
         record.campaign_name.clone().unwrap_or_else(dash),
         client(record),
         record.ringing_at.map_or_else(dash, |_| seconds(record.ring_ms)),
-        record.answered_at.map_or_else(dash, |_| seconds(record.talk_ms)),
+        talked(record).unwrap_or_else(dash),
         record.ending.clone(),
         code(record.sip_code),
         id.to_owned(),
     ]
+}
+
+/// How long they talked, in seconds: at least and at most, where that is not certain. `None` where they did not.
+fn talked(record: &CallRecord) -> Option<String> {
+    let Talk { min_ms, max_ms } = talk::bounds(record);
+    if min_ms == max_ms {
+        return record.answered_at.map(|_| seconds(record.talk_ms));
+    }
+    Some(format!("{}-{}", seconds(min_ms), seconds(max_ms)))
 }
 
 fn caller(record: &CallRecord) -> String {

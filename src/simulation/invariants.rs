@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
+use super::asterisk::epoch;
 use super::journal::Journal;
 use super::store::Store;
 use super::truth::{Call, Ended, Place, Truth};
 use super::world::Line;
 use crate::calls::registry::Registry;
 use crate::cdr::record::{CallRecord, HungUpBy};
+use crate::cdr::talk;
 
 /// What events and requests may take without any fault.
 const USUAL: Duration = Duration::from_millis(1_500);
@@ -27,6 +31,7 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
             Some(record) => wrong.extend(
                 faults_of(truth, call, record, unseen)
                     .into_iter()
+                    .chain(undeclared(truth, call, record, &lines[call.node], unseen))
                     .map(|fault| format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story())),
             ),
         }
@@ -125,4 +130,58 @@ fn faults_of(truth: &Truth, call: &Call, record: &CallRecord, unseen: Duration) 
         }
     }
     wrong
+}
+
+/// What may lie between the truth and what a record declares, as `just chaos` allows for.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Where answer, end or talk do not lie within what the record declares: whatever was unseen, the record says so.
+fn undeclared(truth: &Truth, call: &Call, record: &CallRecord, line: &Line, unseen: Duration) -> Vec<String> {
+    // Of a call that the journal did not come to note only the clocks tell, and they may have jumped.
+    if truth.forgotten.contains(&record.call_id) {
+        return Vec::new();
+    }
+    let Some(entered) = call.entered else { return Vec::new() };
+    let over = call.caller_gone.unwrap_or(Duration::MAX);
+    let late = line.late.iter().filter(|(from, to)| *from <= over && *to >= entered).map(|(from, to)| *to - *from);
+    let slack = millis(SLACK + late.max().unwrap_or_default());
+    // The controller's clock jumps by whole hours; a call's times are all by the clock as it was when the call arrived.
+    let off = (record.arrived_at - epoch()).num_milliseconds() - millis(entered);
+    let jumped = (off + HOUR / 2).div_euclid(HOUR) * HOUR;
+    let at = |wall: DateTime<Utc>| (wall - epoch()).num_milliseconds() - jumped;
+    let declared = |after: Option<DateTime<Utc>>, before: Option<DateTime<Utc>>, likely: Option<DateTime<Utc>>| {
+        let (first, last) = (after.or(likely)?, before.or(likely)?);
+        Some((at(first) - slack, at(last) + slack))
+    };
+    let answer = declared(record.answered_after, record.answered_before, record.answered_at);
+    let end = declared(record.ended_after, record.ended_before, Some(record.ended_at));
+    let talk = talk::bounds(record);
+    let Some((_, met)) = call.met.map(|(n, met)| (n, millis(met))) else {
+        // One that has cancelled unheard and lingers is answered for all that can be seen.
+        let left = call.caller_left.map_or(Duration::MAX, |(_, left)| left);
+        let lingers = !unseen.is_zero() && left.saturating_add(SLACK) < over;
+        let least = if lingers { 0 } else { talk.min_ms };
+        return Vec::from_iter((least > slack).then(|| format!("never answered, and {least} ms of talk for certain")));
+    };
+    let Some((parted, _)) = call.parted else { return Vec::new() };
+    // One that lingers although it has hung up, and of which that was not told, talks on for all that can be seen.
+    let (parted, gone) = (millis(parted), millis(call.caller_gone.unwrap_or(parted)));
+    let mut wrong = Vec::new();
+    if let Some((first, last)) = answer.filter(|(first, last)| !(*first..=*last).contains(&met)) {
+        wrong.push(format!("answered at {met} ms, declared from {first} to {last} ms"));
+    }
+    if let Some((first, last)) = end.filter(|(first, last)| answer.is_some() && !(*first <= gone && parted <= *last)) {
+        wrong.push(format!("ended at {parted} ms, declared from {first} to {last} ms"));
+    }
+    if talk.min_ms - slack > gone - met || talk.max_ms + slack < parted - met {
+        wrong.push(format!("they talked for {} ms, declared are {} to {} ms", parted - met, talk.min_ms, talk.max_ms));
+    }
+    wrong
+}
+
+/// Milliseconds by which a clock jumps.
+const HOUR: i64 = 3_600_000;
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

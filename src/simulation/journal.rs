@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::cdr::journal::{Entry, Left, Waiting};
+use crate::cdr::journal::{Alive, Entry, Left, Waiting};
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
-use crate::clock::Stamp;
 use crate::id::{CallId, LinkId};
 
 #[derive(Debug, Default)]
@@ -14,7 +13,7 @@ pub(super) struct Journal {
     open: BTreeMap<CallId, OpenCall>,
     waiting: BTreeMap<i64, CallRecord>,
     places: i64,
-    alive: Option<Stamp>,
+    alive: Option<Alive>,
     given: Vec<Entry>,
     fails_until: Duration,
     /// Every call it was ever told of.
@@ -91,7 +90,7 @@ impl Journal {
                 self.lost.insert(id);
                 self.open.remove(&id);
             }
-            Entry::Alive(at) => self.alive = Some(at),
+            Entry::Alive(alive) => self.alive = Some(alive),
             Entry::Written(places) => places.iter().for_each(|place| drop(self.waiting.remove(place))),
             // The writer's and the import's: the model has its own.
             Entry::SetAside(..) | Entry::Oldest { .. } | Entry::Find { .. } | Entry::Counted { .. } => {}
@@ -137,7 +136,7 @@ impl Journal {
         let reread = |call: &OpenCall| serde_json::to_string(call).and_then(|text| serde_json::from_str(&text));
         let calls =
             self.open.values().map(|call| reread(call).expect("an open call can be written and read")).collect();
-        Left { calls, alive: self.alive, same_boot: true }
+        Left { calls, alive: self.alive.clone(), same_boot: true }
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -100,6 +100,8 @@ found! {
     a_dial_before_the_journal_has_it_is_found: DialledBeforeKept;
     an_answer_that_crosses_a_hang_up_and_is_ignored_is_found: CrossingAnswerIgnored;
     a_record_that_is_not_written_is_found: NoRecordWithoutDial;
+    a_found_answer_taken_for_a_seen_one_is_found: FoundTakenForSeen;
+    a_silent_node_taken_for_heard_is_found: SilenceTakenForHeard;
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub struct Filter {
     pub ending: Option<String>,
     /// Whether a client answered.
     pub answered: Option<bool>,
-    /// Talk time at least, in milliseconds.
+    /// Talk time at least, in milliseconds, as is certain.
     pub min_talk_ms: Option<i64>,
 }
 
@@ -105,6 +105,8 @@ impl Filter {
                 self.answered.map(|yes| if yes { C::AnsweredAt.is_not_null() } else { C::AnsweredAt.is_null() }),
             )
             .add_option(self.min_talk_ms.map(|least| C::TalkMs.gte(least)))
+            // What is certain is never more than what is likely, by which the indexes are.
+            .add_option(self.min_talk_ms.map(|least| C::TalkMinMs.is_null().or(C::TalkMinMs.gte(least))))
             .add_option(long)
     }
 

@@ -284,7 +284,7 @@ impl Keeper {
 
     /// The controller's sign of life comes each second: as good a time as any to look at the disk.
     fn look_at_disk(&mut self, batch: &[Entry], looked: &mut Duration) {
-        let alive = |entry: &Entry| if let Entry::Alive(at) = entry { Some(at.since_boot) } else { None };
+        let alive = |entry: &Entry| if let Entry::Alive(alive) = entry { Some(alive.at.since_boot) } else { None };
         let Some(now) = batch.iter().find_map(alive).filter(|now| *now >= *looked + LOOK_EVERY) else { return };
         *looked = now;
         let Ok(disk) = rustix::fs::statvfs(&self.folder) else { return };
@@ -362,6 +362,6 @@ mod tests {
         journal.settled().await;
         assert!(journal.oldest(0, 1).await.is_empty());
         let (_, left) = open(folder.path().join(FILE), limits).await.expect("the journal again");
-        assert_eq!(left.alive.map(|it| it.since_boot), Some(Duration::from_secs(7)));
+        assert_eq!(left.alive.map(|it| it.at.since_boot), Some(Duration::from_secs(7)));
     }
 }

@@ -32,7 +32,7 @@ async fn read_token(site: &Site) -> Caller {
     let secret = secrets::api_token();
     let (name, hash) = ("panel".to_owned(), secrets::hash(&secret));
     let new = tokens::NewToken { user, name, hash, scope: Scope::Read, expires_at: None };
-    tokens::create(&site.db, Actor::System("cli"), new, Clock::start().now().wall).await.expect("made");
+    tokens::create(&site.db, Actor::System("cli"), new, 10, Clock::start().now().wall).await.expect("made");
     site.as_nobody().with_api_token(secret.expose_secret())
 }
 

@@ -32,6 +32,8 @@ pub(crate) fn at(millis: i64, uniqueid: &str) -> CallRecord {
         ringing_at: None,
         answered_at: None,
         ended_at: arrived_at,
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 0,

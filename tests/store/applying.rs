@@ -184,6 +184,8 @@ fn call_of(loaded: &Snapshot) -> CallRecord {
         ringing_at: None,
         answered_at: Some(at),
         ended_at: at,
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 0,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capconduit::cdr::journal::{Journal, Left, Refusing, Standing};
+use capconduit::cdr::journal::{Alive, Journal, Left, Refusing, Standing};
 use capconduit::cdr::open::{OpenCall, OpenLeg};
 use capconduit::cdr::record::CallRecord;
 use capconduit::cdr::writer;
@@ -51,6 +51,9 @@ fn under_way(n: i64) -> OpenCall {
     OpenCall {
         record: record(n, vec![attempt(1, 7, false)]),
         age: Duration::from_millis(1_500),
+        heard: Some(Duration::from_millis(1_400)),
+        answer_open: true,
+        end_open: false,
         ended: false,
         legs: vec![OpenLeg {
             n: 1,
@@ -72,7 +75,8 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     let folder = TempDir::new().expect("a folder");
     let (journal, left) = open(&file(&folder)).await;
     assert!(left.calls.is_empty() && left.alive.is_none());
-    journal.alive(at(5));
+    let alive = Alive { at: at(5), heard: [("pbx".to_owned(), at(3))].into() };
+    journal.alive(alive.clone());
     journal.note(under_way(1), false);
     // Later notes come without the trace.
     let mut later = under_way(1);
@@ -97,7 +101,8 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     let mut expected = later;
     expected.record.trace = under_way(1).record.trace;
     assert_eq!(left.calls, [expected, OpenCall { noted: left.calls[1].noted, ..under_way(4) }]);
-    assert_eq!(left.alive, Some(at(5)));
+    assert_eq!((alive.heard_of("pbx"), alive.heard_of("other")), (at(3), at(5)));
+    assert_eq!(left.alive, Some(alive));
     assert!(left.same_boot);
     let waiting: Vec<CallRecord> = copied.oldest(0, 10).await.into_iter().map(|it| it.record).collect();
     assert_eq!(waiting, [record(2, Vec::new())]);

@@ -3,15 +3,20 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use capconduit::cdr::talk;
+use capconduit::id::UserId;
 use capconduit::store;
+use capconduit::store::calls::{By, Figures, Filter, summary};
 
-use crate::helpers::{Home, on_both, sql};
+use crate::helpers::{Home, on_both, reports, sql};
+use crate::recording::{attempt, moment, record};
 
 on_both!(
     many_starts_at_once_all_succeed,
     pending_steps_are_named_then_none,
     constraints_hold,
     stored_numbers_are_brought_under_the_one_rule,
+    talks_whose_end_was_not_seen_get_their_bounds,
 );
 
 async fn many_starts_at_once_all_succeed(home: Home) {
@@ -158,3 +163,32 @@ async fn processes_may_start_together(home: Home) {
 }
 
 on_both!(processes_may_start_together);
+
+/// As the step before had them: with the time within which they ended, and nothing that says how long they talked.
+async fn talks_whose_end_was_not_seen_get_their_bounds(home: Home) {
+    let db = home.migrated().await;
+    let mut lost = record(1, vec![attempt(1, 1, true)]);
+    (lost.answered_at, lost.ended_at, lost.talk_ms) = (Some(moment(2_000_000)), moment(9_500_000), 7_500);
+    (lost.ended_after, lost.ended_before) = (Some(moment(9_500_000)), Some(moment(21_250_000)));
+    let mut seen = record(2, vec![attempt(1, 1, true)]);
+    (seen.answered_at, seen.ended_at, seen.talk_ms) = (Some(moment(2_000_000)), moment(3_000_000), 1_000);
+    store::records::write(&db, &[lost.clone(), seen.clone(), record(3, vec![])]).await.expect("written");
+    for statement in [
+        "DROP INDEX call_logs_uncertain",
+        "ALTER TABLE call_logs DROP COLUMN answered_after",
+        "ALTER TABLE call_logs DROP COLUMN answered_before",
+        "ALTER TABLE call_logs DROP COLUMN talk_min_ms",
+        "ALTER TABLE call_logs DROP COLUMN talk_max_ms",
+        "DELETE FROM seaql_migrations WHERE version = 'm20261130_000091_unseen_answers'",
+    ] {
+        sql(&home, statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let db = home.connect().await;
+    store::migrate(&db, &home.realtime()).await.expect("the step runs");
+    let found =
+        summary(&reports(&db), UserId(1), &Filter::default(), By::Day, chrono_tz::Tz::UTC).await.expect("summed").total;
+    let bounds = [talk::bounds(&lost), talk::bounds(&seen)];
+    assert_eq!((bounds[0].min_ms, bounds[0].max_ms), (7_500, 19_250));
+    let (talk_min_ms, talk_max_ms) = (bounds.iter().map(|it| it.min_ms).sum(), bounds.iter().map(|it| it.max_ms).sum());
+    assert_eq!(found, Figures { calls: 3, answered: 2, talk_ms: 8_500, talk_min_ms, talk_max_ms });
+}

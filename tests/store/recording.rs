@@ -65,6 +65,8 @@ pub(crate) fn record(n: i64, attempts: Vec<AttemptRecord>) -> CallRecord {
         ringing_at: Some(moment(n * 1000 + 500_000)),
         answered_at: None,
         ended_at: moment(n * 1000 + 1_000_000),
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 500,
@@ -98,6 +100,9 @@ async fn records_come_back_as_written(home: Home) {
     let db = home.migrated().await;
     let mut written = record(1, vec![attempt(1, 1, false), attempt(2, 2, true)]);
     written.caller_raw = Some("a\u{0}b".into());
+    (written.answered_at, written.talk_ms) = (Some(moment(600_000)), 401);
+    (written.answered_after, written.answered_before) = (Some(moment(500_001)), Some(moment(700_002)));
+    (written.ended_after, written.ended_before) = (Some(moment(800_003)), Some(moment(1_001_000)));
     written.timeline = json!([{"at_ms": 0, "event": "\u{0}", "\u{0}": []}]).into();
     assert_eq!(records::write(&db, std::slice::from_ref(&written)).await.expect("written"), 1);
     // PostgreSQL stores no NUL in text; a hostile caller must not thereby go unrecorded.

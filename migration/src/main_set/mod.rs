@@ -31,6 +31,7 @@ mod m20261125_000071_lost_calls;
 mod m20261125_000072_fallback;
 mod m20261129_000080_raw_dids;
 mod m20261130_000090_registration_realm;
+mod m20261130_000091_unseen_answers;
 mod m20261130_000095_retention;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
@@ -64,6 +65,7 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261125_000072_fallback::Step),
         Box::new(m20261129_000080_raw_dids::Step),
         Box::new(m20261130_000090_registration_realm::Step),
+        Box::new(m20261130_000091_unseen_answers::Step),
         Box::new(m20261130_000095_retention::Step),
     ]
 }

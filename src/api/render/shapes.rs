@@ -23,14 +23,23 @@ pub(in crate::api) struct Call {
     pub(in crate::api) arrived_at: DateTime<Utc>,
     /// When a client's phone first rang.
     pub(in crate::api) ringing_at: Option<DateTime<Utc>>,
-    /// When a client answered; null when none did.
+    /// When a client answered, and the caller with it; null when none did, as far as is known. Where that was not seen: when it is likely to
+    /// have been.
     pub(in crate::api) answered_at: Option<DateTime<Utc>>,
+    /// Where its answer was not seen, or Asterisk could tell it late only: the caller was answered at this time or later. Null for all other
+    /// calls. With `answered_at` null: nobody knows whether it was answered at all.
+    pub(in crate::api) answered_after: Option<DateTime<Utc>>,
+    /// Where its answer was not seen, or Asterisk could tell it late only: the caller was answered at this time or earlier, if at all. Null for
+    /// all other calls.
+    pub(in crate::api) answered_before: Option<DateTime<Utc>>,
     /// When it ended. Where that was not seen (`lost`): the last moment at which it was known to live; where it was told late: when it is likely to
-    /// have ended.
+    /// have ended; where it was ended from here: when that was asked for.
     pub(in crate::api) ended_at: DateTime<Utc>,
-    /// Where its end was not seen, or Asterisk could tell it late only: it ended at this time or later. Null for all other calls.
+    /// Where its end was not seen, Asterisk could tell it late only, or took long to carry it out: it ended at this time or later. Null for all
+    /// other calls.
     pub(in crate::api) ended_after: Option<DateTime<Utc>>,
-    /// Where its end was not seen, or Asterisk could tell it late only: it ended at this time or earlier. Null for all other calls.
+    /// Where its end was not seen, Asterisk could tell it late only, or took long to carry it out: it ended at this time or earlier. Null for all
+    /// other calls.
     pub(in crate::api) ended_before: Option<DateTime<Utc>>,
     /// The number dialled, in E.164 where it is one.
     pub(in crate::api) did: String,
@@ -54,12 +63,17 @@ pub(in crate::api) struct Call {
     pub(in crate::api) link_id: Option<i64>,
     /// The client that answered, else the last one that was dialled.
     pub(in crate::api) client: Option<ClientName>,
-    /// Whether a client answered.
+    /// Whether a client answered, as is known: false where it only may have.
     pub(in crate::api) answered: bool,
     /// From first ringing to answer or end, in milliseconds.
     pub(in crate::api) ring_ms: i64,
-    /// From answer to end, in milliseconds; 0 when not answered.
+    /// From answer to end, in milliseconds, as is likely; 0 when not answered.
     pub(in crate::api) talk_ms: i64,
+    /// They talked for so long at least, in milliseconds: this is certain. As `talk_ms` where answer and end were seen.
+    pub(in crate::api) talk_min_ms: i64,
+    /// They talked for so long at most, in milliseconds. As `talk_ms` where answer and end were seen; more than 0 also where nobody knows
+    /// whether the call was answered.
+    pub(in crate::api) talk_max_ms: i64,
     /// Why it ended: `completed`, `max_duration`, `operator`, `caller_cancelled`, `nobody_answered`, `unknown_did`,
     /// `inactive_campaign`, `no_active_link`, `all_full`, `lost`, `fallback`, `merged`, `overloaded` or `failed`.
     pub(in crate::api) ending: String,

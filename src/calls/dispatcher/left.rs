@@ -1,5 +1,7 @@
 //! Calls that an earlier run left in the journal: their permits are held from the start, until Asterisk's lists say what became of them.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::Dispatcher;
@@ -17,11 +19,17 @@ impl Dispatcher {
     /// Holds every permit of the calls that were left, and counts what of them counts already. Before anything is decided.
     pub(super) fn hold_left(&mut self, left: Left) {
         let (now, stamp) = (self.context.clock.now(), self.context.clock.stamp());
+        // How long ago everything of a node had been heard.
+        let heard = |node: &str| left.alive.as_ref().map(|alive| left.ago(alive.heard_of(node), stamp));
+        for node in &mut self.nodes {
+            let ago = heard(node.handle.name()).unwrap_or(Duration::MAX);
+            node.known = now.mono.saturating_sub(ago);
+        }
         for open in &left.calls {
-            let ago = left.ago(open.noted, stamp);
-            let arrived = Now { mono: now.mono.saturating_sub(ago + open.age), wall: open.record.arrived_at };
-            let lived_on = left.alive.map(|alive| ago.saturating_sub(left.ago(alive, stamp))).unwrap_or_default();
-            let noted = Noted { call: open.clone(), arrived, lived: open.age + lived_on, handed_over: false };
+            let age = left.ago(open.noted, stamp) + open.age;
+            let arrived = Now { mono: now.mono.saturating_sub(age), wall: open.record.arrived_at };
+            let lived = heard(&open.record.node).map_or(Duration::ZERO, |ago| age.saturating_sub(ago));
+            let noted = Noted { call: open.clone(), arrived, lived: open.known(lived), handed_over: false };
             let mut book = self.context.registry.book();
             if !on(Mistake::AdoptedWithoutPermit) {
                 open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));

@@ -91,6 +91,8 @@ pub(super) struct NodeState {
     pub(super) startup_time: Option<DateTime<Utc>>,
     /// Monotonic time at which the lists of the last comparison were asked for.
     pub(super) compared_at: Duration,
+    /// Monotonic time up to which everything of it was heard before it was compared in this generation.
+    pub(super) known: Duration,
     /// Per application: the last frame before its socket went away; `None` where nothing was missed since the last comparison.
     pub(super) heard_until: Vec<Option<Duration>>,
     /// Where permits and channels did not agree.
@@ -140,6 +142,7 @@ impl NodeState {
             version: None,
             startup_time: None,
             compared_at: Duration::ZERO,
+            known: Duration::ZERO,
             heard_until,
             drift: Drift::default(),
             released: HashSet::new(),
@@ -166,6 +169,7 @@ impl NodeState {
             let heard = self.handle.heard(app).unwrap_or_default();
             self.heard_until[usize::from(app)].get_or_insert(heard);
         }
+        self.known = self.heard();
         self.generation += 1;
         self.compared = false;
         self.ready = false;
@@ -189,6 +193,12 @@ impl NodeState {
     /// Monotonic time up to which the calls of an application are known to have lived, unless they said otherwise themselves.
     pub(super) fn known_until(&self, app: u16) -> Duration {
         self.heard_until.get(usize::from(app)).copied().flatten().unwrap_or(self.compared_at)
+    }
+
+    /// Monotonic time up to which everything of the node was heard.
+    pub(super) fn heard(&self) -> Duration {
+        let frames = (0..self.handle.apps()).map(|app| self.handle.heard(app).unwrap_or_default());
+        if self.compared { frames.min().unwrap_or_default() } else { self.known }
     }
 
     /// The lists that were asked for at this monotonic time are compared: whatever lives was seen.

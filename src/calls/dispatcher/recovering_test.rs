@@ -19,7 +19,7 @@ use crate::calls::registry::Registry;
 use crate::calls::task::Context;
 use crate::cdr::journal::{Inbox, Journal, Left, Standing};
 use crate::cdr::open::OpenCall;
-use crate::clock::{Clock, Stamp};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::id::CallId;
 use crate::routing::book::Book;
@@ -81,7 +81,7 @@ impl Recovery {
         let (journal, inbox, standing) = Journal::new();
         let context = Context { registry: Arc::clone(&registry), journal, clock, limits: limits() };
         let (events, queue) = mpsc::channel(65_536);
-        let left = Left { calls, alive: None::<Stamp>, same_boot: true };
+        let left = Left { calls, alive: None, same_boot: true };
         let (health, _) = watch::channel(Vec::new());
         let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100_000, health, left);
         tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
+use crate::calls::answer::Answer;
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Heed, Op};
@@ -31,7 +32,8 @@ impl Call {
             CallerLeg::Waiting => {
                 self.caller = CallerLeg::Up;
                 self.talk_begins(now);
-                self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), now));
+                let answer = Answer::of_caller(now, self.late);
+                self.up_during = (self.phase == Phase::Dialling).then(|| (self.last_n(), answer));
                 self.answered_before_hang_up(now);
             }
             CallerLeg::HangingUp(Some(_)) => self.answered_in_the_end(now),
@@ -44,8 +46,9 @@ impl Call {
         let dialling = self.phase == Phase::Dialling;
         let dialling = dialling && !on(Mistake::CrossingAnswerIgnored);
         let sent = |attempt: &&mut Attempt| dialling && attempt.leg == Leg::HangingUp && !attempt.hang_up_unsent;
+        let answer = Answer::of_caller(now, self.late);
         if let Some(attempt) = self.attempts.last_mut().filter(sent) {
-            attempt.answered = Some(now);
+            attempt.answered = Some(answer);
             attempt.verdict = None;
             self.phase = Phase::Talking;
         }
@@ -55,12 +58,15 @@ impl Call {
     fn answered_in_the_end(&mut self, now: Now) {
         let hanging_up =
             |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none() && attempt.early;
+        let answer = Answer::of_caller(now, self.late);
         let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
-        attempt.answered = Some(now);
+        attempt.answered = Some(answer);
+        self.end_open = true;
         if let Some(end) = &mut self.end {
             end.sip = 200;
             end.ending = if end.ending == Ending::Operator { end.ending } else { Ending::Completed };
             end.at = now;
+            end.within = self.late.or(end.within);
         }
     }
 
@@ -86,6 +92,7 @@ impl Call {
     }
 
     pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.talk_is_over(now);
         if !self.caller_left_unwatched(now, effects) {
             self.caller_leaves(now, effects);
         }
@@ -107,7 +114,7 @@ impl Call {
             return;
         }
         let crossed = |at: Now| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING;
-        if self.current().and_then(|attempt| attempt.answered).is_some_and(crossed) {
+        if self.current().and_then(|attempt| attempt.answered).is_some_and(|answer| crossed(answer.at)) {
             self.was_not_answered();
         }
     }
@@ -208,6 +215,7 @@ impl Call {
     /// Ends a talk from here.
     pub(super) fn end_talk(&mut self, ending: Ending, now: Now, effects: &mut Vec<Effect>) {
         self.close(ending, HungUpBy::System, Some(NORMAL_CLEARING), now);
+        self.end_open = true;
         self.hang_up_leg(AttemptOutcome::Answered, now, effects);
         self.hang_up_caller(None, now, effects);
     }
@@ -240,11 +248,11 @@ impl Call {
 
     /// Nothing of this call can be alive any more.
     pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let heard = self.heard;
-        self.missing(heard, now, effects);
+        let certain = self.certain;
+        self.missing(certain, now, effects);
         let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
         for n in left {
-            self.leg_missing(n, heard, now, effects);
+            self.leg_missing(n, certain, now, effects);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, Moment, Phase, SETUP_COVERED};
+use crate::calls::answer::EVENTS_BEHIND;
 use crate::calls::attempt::{Attempt, Leg, Looked};
 use crate::calls::ending::{Ending, outcome};
 use crate::calls::io::{Effect, Failure, Op};
@@ -11,9 +12,6 @@ use crate::clock::Now;
 use crate::mistakes::{Mistake, on};
 use crate::routing::book::{Offer, counts};
 use crate::routing::decision::Decision;
-
-/// How far events may be behind answers to requests, which travel another way.
-const EVENTS_BEHIND: Duration = Duration::from_secs(1);
 
 impl Call {
     pub(super) fn arrived(&mut self, overloaded: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -139,6 +137,7 @@ impl Call {
     ) {
         let is_current = n == self.last_n();
         if is_current {
+            self.talk_is_over(now);
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(match outcome(cause, sip) {
                 AttemptOutcome::Misconfigured => AttemptOutcome::Misconfigured,
@@ -297,7 +296,7 @@ impl Call {
     /// There is no inbound channel any more. Of a caller who may have been answered its events were waited for: nobody saw it go.
     fn caller_absent(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.answer_refused && self.caller == CallerLeg::Waiting {
-            self.missing(self.heard, now, effects);
+            self.missing(self.certain, now, effects);
         } else {
             self.caller_gone(now, effects);
         }

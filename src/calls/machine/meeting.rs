@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, Phase};
+use crate::calls::answer::Answer;
 use crate::calls::attempt::{Attempt, Leg, Looked, Place};
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Failure, Op};
@@ -162,6 +163,9 @@ impl Call {
 
     pub(super) fn leg_answered(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let dialling = matches!(self.phase, Phase::Dialling | Phase::Talking);
+        // The caller may be known to be up already, which only this client can have done.
+        let up = self.up_during.filter(|(during, _)| *during == n && self.caller == CallerLeg::Up);
+        let answer = up.map_or_else(|| Answer::of_client(now, self.late), |(_, up)| up);
         let Some(attempt) = self.attempt_mut(n) else { return };
         effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         match attempt.leg {
@@ -170,7 +174,7 @@ impl Call {
                 attempt.verdict = None;
                 attempt.leg = Leg::Up;
                 attempt.ring_by = None;
-                attempt.answered.get_or_insert(now);
+                attempt.answered.get_or_insert(answer);
                 self.phase = Phase::Talking;
                 self.meet_at_answer(n, now, effects);
             }
@@ -224,13 +228,16 @@ impl Call {
     }
 
     /// Attempt n's channel is in the bridge. Who was heard before the answer, and then answered, may not have been passed on.
-    pub(super) fn joined(&mut self, n: u32, effects: &mut Vec<Effect>) {
-        let talking = self.phase == Phase::Talking;
+    pub(super) fn joined(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+        let (talking, answer_unknown) = (self.phase == Phase::Talking, self.answer_unknown);
         let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.place == Place::Joining) else { return };
         attempt.place = Place::Joined;
         if talking && std::mem::take(&mut attempt.awaited) {
             effects.push(Effect::Ask(Op::AnswerCaller));
             self.limit_talk(effects);
+        } else if let Some(answer) = attempt.answered.as_mut().filter(|_| talking && !answer_unknown) {
+            // The request to answer the caller went before this one, and did not fail.
+            answer.was_carried_out(now);
         }
     }
 
@@ -257,9 +264,12 @@ impl Call {
 
     fn answer_and_join(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let (bridge, with_caller) = (self.caller_in.unwrap_or(BridgeKind::Native), self.caller_in.is_none());
+        let up = self.caller == CallerLeg::Up;
         if let Some(attempt) = self.attempt_mut(n) {
             (attempt.awaited, attempt.place) = (false, Place::Joining);
-            attempt.answered = Some(now);
+            // The caller is answered by request, and not before that.
+            let before = attempt.answered.filter(|_| up);
+            attempt.answered = Some(before.map_or_else(|| Answer::of_client(now, None), |answer| answer.joins(now)));
         }
         self.caller_in = Some(bridge);
         effects.push(Effect::Ask(Op::AnswerCaller));
@@ -271,13 +281,11 @@ impl Call {
         self.limit_talk(effects);
     }
 
-    /// The caller is answered. Where that was asked for, the talk begins only then: while Asterisk is away the client may have waited for it.
-    /// Once the leg has joined, or where no answer came to what was asked, this is heard of later than it was.
+    /// The caller is answered, and the talk begins: while Asterisk is away the client may have waited for it.
     pub(super) fn talk_begins(&mut self, now: Now) {
-        let asked = self.phase == Phase::Talking && !self.answer_unknown;
-        let joins = |attempt: &&mut Attempt| asked && attempt.place == Place::Joining && !attempt.early;
-        if let Some(attempt) = self.attempts.last_mut().filter(joins) {
-            attempt.answered = attempt.answered.map(|at| if at.mono < now.mono { now } else { at });
+        let (talking, late, behind) = (self.phase == Phase::Talking, self.late, self.answer_unknown);
+        if let Some(answer) = self.attempts.last_mut().filter(|_| talking).and_then(|it| it.answered.as_mut()) {
+            answer.caller_is_up(now, late, behind);
         }
     }
 

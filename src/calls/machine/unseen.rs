@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use chrono::SecondsFormat;
-
-use super::{Call, CallerLeg, Moment, Phase};
+use super::{Call, CallerLeg, Phase};
 use crate::ari::Late;
+use crate::calls::answer::{EVENTS_BEHIND, later};
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Input};
@@ -19,18 +18,12 @@ use crate::clock::Now;
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Call {
-    /// Nobody saw when the client answered. Part of the record: `capconduit why` and the API show it.
-    pub(crate) fn note_unseen_answer(&mut self, since: Now, now: Now) {
-        let told = |at: Now| at.wall.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let event = format!("answered unseen, between {} and {}", told(since), told(now));
-        self.timeline.push(Moment { at: now, event });
-    }
-
     /// The caller's channel is gone, and nobody saw it go.
     pub(super) fn missing(&mut self, since: Now, now: Now, effects: &mut Vec<Effect>) {
         if self.caller == CallerLeg::Gone {
             return;
         }
+        self.talk_is_over(now);
         if self.end.is_none() {
             if self.caller == CallerLeg::Waiting {
                 // Never asked to be answered: whoever the client spoke to, it was not this caller.
@@ -60,19 +53,35 @@ impl Call {
 
     /// Attempt n's channel is gone, and nobody saw it go.
     pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
-        let since = self.known_at(since);
-        let started = self.attempt(n).map_or(since, |attempt| attempt.started);
-        let since = if started.mono > since.mono { started } else { since };
+        let since = later(since, self.last_known());
+        let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
         self.leg_ended(n, (None, None), Some(since), now, effects);
     }
 
     /// The call ended, at an unknown moment after `since` and before `now`.
     pub(super) fn lose(&mut self, by: HungUpBy, since: Now, now: Now) {
         let first = self.end.is_none();
-        let since = self.known_at(since);
+        let since = later(since, self.last_known());
         self.close(Ending::Lost, by, None, since);
         if let Some(end) = self.end.as_mut().filter(|_| first) {
             end.within = Some((since, now));
+        }
+    }
+
+    /// The last moment at which it is certain to have lived and stood as is known here. A call that is answered lives.
+    pub(crate) fn last_known(&self) -> Now {
+        let answer = self.current().and_then(|attempt| attempt.answered);
+        answer.map_or(self.certain, |answer| later(self.certain, answer.after))
+    }
+
+    /// There is evidence that a party of a talk that was ended from here is gone. Where our hang-up took long to be carried out they may have
+    /// talked on until now.
+    pub(super) fn talk_is_over(&mut self, now: Now) {
+        let until = self.late.map_or(now, |(_, until)| until);
+        if let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open))
+            && until.mono.saturating_sub(end.at.mono) > EVENTS_BEHIND
+        {
+            end.within = end.within.or(Some((end.at, until)));
         }
     }
 
@@ -84,27 +93,22 @@ impl Call {
             Input::LegGone { .. } => self.phase != Phase::Talking,
             _ => true,
         };
-        let likely = late.likely.unwrap_or(now);
-        if goes_on {
-            let (heard, likely) = (self.heard, self.known_at(likely));
+        let (heard, certain) = (self.heard, self.certain);
+        let since = later(late.since, certain);
+        let likely = later(late.likely.unwrap_or(now), heard);
+        let effects = if goes_on {
             let effects = self.step(input, now);
             // It lived when it said so, not when that was read.
             self.heard = if self.heard.mono > heard.mono { likely } else { heard };
-            return effects;
-        }
-        let since = self.known_at(late.since);
-        let answered = |call: &Self| call.current().and_then(|attempt| attempt.answered);
-        let before = answered(self);
-        if matches!(input, Input::CallerUp) && before.is_none() {
-            // From the answer on: that is told next, and came no later.
-            self.up_since.get_or_insert(since);
-        }
-        self.late = Some((since, now));
-        let effects = self.step(input, self.known_at(likely));
-        self.late = None;
-        if late.likely.is_none() && before.is_none() && answered(self).is_some() {
-            self.note_unseen_answer(self.up_since.unwrap_or(since), now);
-        }
+            effects
+        } else {
+            self.late = Some((since, now));
+            let effects = self.step(input, likely);
+            self.late = None;
+            effects
+        };
+        // What follows it in the same burst, or in the same lists, happened in the same time.
+        self.certain = if self.certain.mono > certain.mono { since } else { certain };
         effects
     }
 
@@ -115,11 +119,6 @@ impl Call {
         {
             attempt.verdict = Some(AttemptOutcome::Cancelled);
         }
-    }
-
-    /// The later of `since` and the last sign of life that the call itself gave.
-    fn known_at(&self, since: Now) -> Now {
-        if self.heard.mono > since.mono { self.heard } else { since }
     }
 
     /// What is to be said of a client that was dialled and may have been answered while nobody looked.

@@ -9,6 +9,7 @@ use proptest::prelude::{Just, Strategy as Generator, any, prop, prop_assert, pro
 use super::bench::Bench;
 use crate::calls::io::{Failure, Heed, Input, Op};
 use crate::cdr::record::AttemptOutcome;
+use crate::cdr::talk;
 use crate::clock::Now;
 use crate::id::BridgeKind;
 use crate::routing::decision::tests::{campaign, link};
@@ -134,6 +135,13 @@ proptest! {
         prop_assert!(unknown.clone().all(|a| a.counted), "what may have been answered counts");
         prop_assert!(record.ending != "lost" || record.ended_after.is_some());
         prop_assert!(record.answered_at.is_none_or(|at| at <= record.ended_at));
+        prop_assert_eq!(record.answered_after.is_some(), record.answered_before.is_some());
+        if let (Some(after), Some(before)) = (record.answered_after, record.answered_before) {
+            prop_assert!(record.arrived_at <= after && after <= before, "an honest interval");
+            prop_assert!(record.answered_at.is_none_or(|at| after <= at && at <= before));
+        }
+        let bounds = talk::bounds(&record);
+        prop_assert!(bounds.min_ms <= record.talk_ms && record.talk_ms <= bounds.max_ms);
         if let (Some(after), Some(before)) = (record.ended_after, record.ended_before) {
             prop_assert!(record.arrived_at <= after && after <= before, "an honest interval");
             prop_assert!(after <= record.ended_at && record.ended_at <= before);

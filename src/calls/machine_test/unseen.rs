@@ -4,24 +4,26 @@ use std::time::Duration;
 
 use super::bench::{Bench, limits};
 use crate::ari::Late;
+use crate::calls::answer::Answer;
 use crate::calls::attempt::Attempt;
 use crate::calls::io::{Failure, Input, Op};
 use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
+use crate::cdr::talk::{self, Talk};
 use crate::id::BridgeKind;
 use crate::routing::book::Offer;
 use crate::routing::breaker::At;
 use crate::routing::decision::tests::{campaign, link, node};
 use crate::routing::snapshot::{Campaign, CountOn, Link};
 
-fn ringing() -> Bench {
+pub(super) fn ringing() -> Bench {
     let mut bench = Bench::new(&[link(1), link(2)]);
     bench.give(Input::LegReady(1));
     bench.give(Input::LegRinging(1));
     bench
 }
 
-fn talking() -> Bench {
+pub(super) fn talking() -> Bench {
     let mut bench = ringing();
     bench.give(Input::LegAnswered(1));
     bench.give(Input::CallerUp);
@@ -30,7 +32,7 @@ fn talking() -> Bench {
 
 impl Bench {
     /// A minute after its last event the caller is not there any more; until 20 s ago it was.
-    fn caller_missing(&mut self) -> Vec<Op> {
+    pub(super) fn caller_missing(&mut self) -> Vec<Op> {
         self.now.mono += Duration::from_secs(60);
         self.give(Input::Missing { since: self.now.before(Duration::from_secs(20)) })
     }
@@ -41,15 +43,21 @@ impl Bench {
         self.give(Input::Late(Box::new((Late { since, likely }, input))))
     }
 
-    fn leg_missing(&mut self, n: u32) -> Vec<Op> {
+    pub(super) fn leg_missing(&mut self, n: u32) -> Vec<Op> {
         self.give(Input::LegMissing { n, since: self.now.before(Duration::from_secs(20)) })
     }
 }
 
 /// Ending, and how long after the arrival it was at least and at most, in seconds.
-fn end(record: &CallRecord) -> (&str, i64, i64) {
+pub(super) fn end(record: &CallRecord) -> (&str, i64, i64) {
     let since = |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or(-1, |at| (at - record.arrived_at).num_seconds());
     (&record.ending, since(record.ended_after), since(record.ended_before))
+}
+
+/// How long after the arrival the caller was answered at least and at most, in seconds.
+pub(super) fn answer(record: &CallRecord) -> (i64, i64) {
+    let since = |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or(-1, |at| (at - record.arrived_at).num_seconds());
+    (since(record.answered_after), since(record.answered_before))
 }
 
 #[test]
@@ -152,7 +160,7 @@ fn a_known_end_stays_although_its_last_channels_went_unseen() {
     by_us.give(Input::Operator);
     by_us.caller_missing();
     by_us.leg_missing(1);
-    assert_eq!(end(&by_us.record()), ("operator", -1, -1));
+    assert_eq!(end(&by_us.record()), ("operator", 0, 60), "nothing shows that our hang-up was carried out before");
 }
 
 #[test]
@@ -218,7 +226,7 @@ fn taken_over() -> Bench {
     let at = At { node: &node(), now: bench.now };
     let decision = bench.book.decide(&bench.snapshot, &bench.call.facts.dialled, at);
     let offer = Offer { position: 0, link: campaign.links[0].clone(), client: bench.call.attempts[0].client.clone() };
-    let attempt = Attempt::adopt(1, offer, answered, answered);
+    let attempt = Attempt::adopt(1, offer, answered, Answer::of_caller(answered, None));
     let facts = bench.call.facts.clone();
     bench.call =
         Call::adopt(facts, limits(), (answered, died), decision, (attempt, BridgeKind::Native), None, bench.now);
@@ -258,6 +266,8 @@ fn an_end_that_was_told_late_is_declared_with_its_interval() {
         bench.give(Input::CallerGone);
         let record = bench.record();
         assert_eq!((end(&record), record.hung_up_by), (("completed", 58, 60), by));
+        assert_eq!(answer(&record), (-1, -1), "it was heard");
+        assert_eq!(talk::bounds(&record), Talk { min_ms: 58_000, max_ms: 60_000 });
         assert_eq!((record.talk_ms, record.ended_at - record.arrived_at), (59_000, chrono::Duration::seconds(59)));
     }
 }
@@ -278,7 +288,9 @@ fn assert_answered_and_ended_in_one_burst(mut bench: Bench) {
     bench.give(Input::CallerGone);
     let record = bench.record();
     assert_eq!(record.answered_at.map(|at| (at - record.arrived_at).num_seconds()), Some(9));
-    assert_eq!((end(&record), record.talk_ms), (("completed", 9, 10), 0));
+    // Only that one came before the other is certain.
+    assert_eq!((end(&record), answer(&record), record.talk_ms), (("completed", 8, 10), (8, 10), 0));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 2_000 });
 }
 
 #[test]
@@ -299,22 +311,4 @@ fn a_client_that_was_told_late_to_be_busy_is_followed_by_the_next_now() {
     let busy = Input::LegGone { n: 1, cause: Some(17), sip: Some(486) };
     assert_eq!(bench.late(busy), [Op::CreateLeg(2)]);
     assert_eq!(bench.call.attempts[1].started.mono, bench.now.mono);
-}
-
-#[test]
-fn an_answer_that_only_lists_show_is_told_with_all_the_time_in_which_it_may_have_come() {
-    let mut bench = ringing();
-    bench.now.mono += Duration::from_secs(10);
-    let (now, since) = (bench.now, bench.now.before(Duration::from_secs(7)));
-    // That the caller is up is listed first; it does not say that nobody had answered until now.
-    for input in [Input::CallerUp, Input::LegAnswered(1)] {
-        bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
-    }
-    let told = |at: crate::clock::Now| at.wall.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-    bench.give(Input::CallerHangup { cause: Some(16), sip: None });
-    bench.gone(1, 16, 0);
-    bench.give(Input::CallerGone);
-    let record = bench.record();
-    let expected = format!("answered unseen, between {} and {}", told(since), told(now));
-    assert!(record.timeline.text().contains(&expected), "{} has no {expected}", record.timeline.text());
 }

@@ -57,6 +57,8 @@ fn answered() -> CallRecord {
         ringing_at: Some(at(100)),
         answered_at: Some(at(5_100)),
         ended_at: at(46_100),
+        answered_after: None,
+        answered_before: None,
         ended_after: None,
         ended_before: None,
         ring_ms: 5_000,
@@ -181,6 +183,24 @@ fn why_says_within_which_time_an_unseen_end_was() {
     let line = text.lines().find(|line| line.contains("not seen")).unwrap();
     let (after, before) = (instant(at(46_100)), instant(at(136_100)));
     assert!(line.ends_with(&format!("between {after} and {before}")), "{line}");
+    assert!(text.contains("answered by Beta, talked 41.0-131.0 s"), "{text}");
+}
+
+#[test]
+fn an_unseen_answer_is_told_with_its_time_and_a_talk_that_may_have_been_with_its_bounds() {
+    let mut found = answered();
+    (found.answered_after, found.answered_before) = (Some(at(2_100)), Some(at(6_100)));
+    let text = why(&found);
+    let line = text.lines().find(|line| line.contains("its answer was not seen")).unwrap();
+    let (after, before) = (instant(at(2_100)), instant(at(6_100)));
+    assert!(line.ends_with(&format!("between {after} and {before}")), "{line}");
+    assert!(calls(&[found.clone()]).contains(" 40.0-44.0 "));
+
+    (found.answered_at, found.answered_client_name, found.talk_ms) = (None, None, 0);
+    let text = why(&found);
+    assert!(text.contains("perhaps answered, talked 0.0-44.0 s"), "{text}");
+    assert!(text.contains("its answer, if it came, was not seen"), "{text}");
+    assert!(calls(&[found]).contains(" 0.0-44.0 "));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::table::{self, Align};
-use super::{caller, code, dash, instant, seconds};
+use super::{caller, code, dash, instant, seconds, talked};
 use crate::calls::ending::Ending;
 use crate::cdr::record::{AttemptRecord, CallRecord};
 use crate::routing::caps::Cap;
@@ -61,12 +61,18 @@ fn head(record: &CallRecord) -> String {
     text += &line("DID", &format!("{dialled}, seller {}", or_dash(&record.seller_name)));
     text += &line("caller", &format!("{}{name}", caller(record)));
     text += &line("campaign", &or_dash(&record.campaign_name));
-    let answered = record.answered_client_name.as_ref().map_or_else(
-        || "not answered".to_owned(),
-        |client| format!("answered by {client}, talked {} s", seconds(record.talk_ms)),
-    );
+    let answered = match (&record.answered_client_name, talked(record)) {
+        (Some(client), talked) => format!("answered by {client}, talked {} s", talked.unwrap_or_else(dash)),
+        (None, Some(talked)) if record.answered_at.is_none() => format!("perhaps answered, talked {talked} s"),
+        (None, _) => "not answered".to_owned(),
+    };
     let rang = record.ringing_at.map_or_else(String::new, |_| format!(", rang {} s", seconds(record.ring_ms)));
     text += &line("ended", &format!("{} by {}: {answered}{rang}", record.ending, record.hung_up_by));
+    if let (Some(after), Some(before)) = (record.answered_after, record.answered_before) {
+        let perhaps = if record.answered_at.is_none() { ", if it came," } else { "" };
+        let unseen = format!("its answer{perhaps} was not seen: between {} and {}", instant(after), instant(before));
+        text += &line("unseen", &unseen);
+    }
     if let (Some(after), Some(before)) = (record.ended_after, record.ended_before) {
         let why = if record.ending == Ending::Lost.as_str() { "was not seen" } else { "was told late" };
         text += &line("unseen", &format!("its end {why}: between {} and {}", instant(after), instant(before)));

@@ -44,6 +44,8 @@ pub(in crate::simulation) struct Line {
     dark_since: Option<Duration>,
     /// When the controller saw nothing, or saw it late.
     pub(in crate::simulation) dark: Vec<(Duration, Duration)>,
+    /// Events that came so late, and between which moments they were on their way, without the controller being able to tell.
+    pub(in crate::simulation) late: Vec<(Duration, Duration)>,
     /// Requests that will never be answered: their deadlines are waited for.
     silent: Vec<Reply>,
 }
@@ -80,6 +82,8 @@ impl World {
             self.truth.fault(node, &about);
         }
         if at > self.now + TOO_LATE {
+            let now = self.now;
+            self.lines[node].late.push((now, at));
             self.truth.missed(node, event.channel_id().unwrap_or_default());
         }
         let line = &mut self.lines[node];

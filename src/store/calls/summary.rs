@@ -1,6 +1,6 @@
 //! Figures over many calls: counts, answers and talk time, by time, by object or by ending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike};
 use chrono_tz::Tz;
@@ -46,8 +46,22 @@ pub struct Figures {
     pub calls: u64,
     /// How many of them a client answered; by client or link: this one.
     pub answered: u64,
-    /// Talk time of the answered ones, in milliseconds.
+    /// Talk time of the answered ones, in milliseconds, as is likely.
     pub talk_ms: i64,
+    /// Talk time at least, in milliseconds.
+    pub talk_min_ms: i64,
+    /// Talk time at most, in milliseconds, with that of calls that may have been answered.
+    pub talk_max_ms: i64,
+}
+
+impl Figures {
+    fn add(&mut self, more: Self) {
+        self.calls += more.calls;
+        self.answered += more.answered;
+        self.talk_ms += more.talk_ms;
+        self.talk_min_ms += more.talk_min_ms;
+        self.talk_max_ms += more.talk_max_ms;
+    }
 }
 
 /// What the calls of a group have in common.
@@ -110,8 +124,9 @@ pub async fn summary(
 }
 
 async fn sum_up(transaction: &DatabaseTransaction, filter: &Filter, by: By, zone: Tz) -> Result<Summary, StoreError> {
-    let over_all = grouped(calls_of(transaction, filter), OF_CALLS, [none(), none(), no_text()], &[]);
-    let total = rows(transaction, over_all).await?.first().map_or(Ok(Figures::default()), Row::figures)?;
+    let keys = || [none(), none(), no_text()];
+    let total = rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, &[]).await?;
+    let total = total.first().map_or(Ok(Figures::default()), Row::figures)?;
     let groups = match by {
         By::Hour | By::Day => by_time(transaction, filter, by, zone).await?,
         By::Client | By::Link => by_attempt(transaction, filter, by).await?,
@@ -129,36 +144,58 @@ struct Row {
     calls: i64,
     answered: i64,
     talk_ms: i64,
+    /// What is to be added to `talk_ms` for its bounds.
+    less: i64,
+    more: i64,
 }
 
 impl Row {
+    /// What tells groups apart: a name does where there is no id.
+    fn key(&self) -> (Option<i64>, Option<i64>, Option<String>) {
+        (self.id, self.client, self.name.clone().filter(|_| self.id.or(self.client).is_none()))
+    }
+
     fn figures(&self) -> Result<Figures, StoreError> {
         Ok(Figures {
             calls: number("call_logs", "count", self.calls)?,
             answered: number("call_logs", "answered", self.answered)?,
             talk_ms: self.talk_ms,
+            talk_min_ms: self.talk_ms + self.less,
+            talk_max_ms: self.talk_ms + self.more,
         })
     }
 }
 
-/// Count, answered ones and talk time as SQL.
-type Measures = [&'static str; 3];
+/// Count, answered ones, talk time and what its bounds are off, as SQL.
+type Measures = [&'static str; 5];
+const NOTHING: &str = "CAST(0 AS BIGINT)";
 /// SUM makes a decimal of PostgreSQL's whole numbers, hence the cast.
-const OF_CALLS: Measures =
-    ["COUNT(*)", "COUNT(call_logs.answered_at)", "CAST(COALESCE(SUM(call_logs.talk_ms), 0) AS BIGINT)"];
+const OF_CALLS: Measures = [
+    "COUNT(*)",
+    "COUNT(call_logs.answered_at)",
+    "CAST(COALESCE(SUM(call_logs.talk_ms), 0) AS BIGINT)",
+    "CAST(COALESCE(SUM(call_logs.talk_min_ms - call_logs.talk_ms), 0) AS BIGINT)",
+    "CAST(COALESCE(SUM(call_logs.talk_max_ms - call_logs.talk_ms), 0) AS BIGINT)",
+];
 /// A call that one link was dialled for twice (before and after a restart) is one call.
 const OF_ATTEMPTS: Measures = [
     "COUNT(DISTINCT call_attempts.call_id)",
     "COUNT(DISTINCT CASE WHEN call_attempts.outcome = 'answered' THEN call_attempts.call_id END)",
     "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' THEN call_logs.talk_ms END), 0) AS BIGINT)",
+    "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' THEN call_logs.talk_min_ms - call_logs.talk_ms END), 0) AS BIGINT)",
+    // Of attempts whose outcome is not known, the last one may have been answered.
+    "CAST(COALESCE(SUM(CASE WHEN call_attempts.outcome = 'answered' OR call_attempts.outcome = 'unknown' AND call_attempts.number = \
+        (SELECT MAX(other.number) FROM call_attempts other WHERE other.call_id = call_attempts.call_id) \
+        THEN call_logs.talk_max_ms - call_logs.talk_ms END), 0) AS BIGINT)",
 ];
 
 /// The columns of [`Row`]: `[id, client, name]`, then the measures, for each combination of `by`.
 fn grouped<E: EntityTrait>(query: Select<E>, measures: Measures, keys: [Expr; 3], by: &[Expr]) -> Select<E> {
     let [id, client, name] = keys;
-    let [calls, answered, talk] = measures.map(Expr::cust);
+    let [calls, answered, talk, less, more] = measures.map(Expr::cust);
     let query = query.select_only().expr_as(id, "id").expr_as(client, "client").expr_as(name, "name");
     let query = query.expr_as(calls, "calls").expr_as(answered, "answered").expr_as(talk, "talk_ms");
+    let query = query.expr_as(less, "less").expr_as(more, "more");
     by.iter().fold(query, |query, key| query.group_by(key.clone()))
 }
 
@@ -174,8 +211,28 @@ fn no_text() -> Expr {
     Expr::cust("CAST(NULL AS TEXT)")
 }
 
-async fn rows<E: EntityTrait>(transaction: &DatabaseTransaction, query: Select<E>) -> Result<Vec<Row>, StoreError> {
-    Ok(query.into_model::<Row>().all(transaction).await?)
+/// Rows of whose talk the bounds differ: few, by an index of their own. All other measures are read from indexes alone.
+const UNCERTAIN: &str = "call_logs.talk_max_ms IS NOT NULL";
+
+async fn rows<E: EntityTrait>(
+    transaction: &DatabaseTransaction,
+    query: Select<E>,
+    measures: Measures,
+    keys: impl Fn() -> [Expr; 3],
+    by: &[Expr],
+) -> Result<Vec<Row>, StoreError> {
+    let [calls, answered, talk, ..] = measures;
+    let uncertain = grouped(query.clone().filter(Expr::cust(UNCERTAIN)), measures, keys(), by);
+    let all = grouped(query, [calls, answered, talk, NOTHING, NOTHING], keys(), by);
+    let mut rows = all.into_model::<Row>().all(transaction).await?;
+    let uncertain = uncertain.into_model::<Row>().all(transaction).await?;
+    let off: HashMap<_, _> = uncertain.into_iter().map(|row| (row.key(), (row.less, row.more))).collect();
+    if !off.is_empty() {
+        for row in &mut rows {
+            (row.less, row.more) = off.get(&row.key()).copied().unwrap_or_default();
+        }
+    }
+    Ok(rows)
 }
 
 /// Quarters of an hour are counted by the database and folded into hours and days here: both databases thereby use the same
@@ -192,16 +249,13 @@ async fn by_time(
         DbBackend::Postgres => "CAST(FLOOR(EXTRACT(EPOCH FROM call_logs.arrived_at) / 900) AS BIGINT)",
         _ => "CAST(strftime('%s', call_logs.arrived_at) AS INTEGER) / 900",
     });
-    let query = grouped(calls_of(transaction, filter), OF_CALLS, [slot.clone(), none(), no_text()], &[slot]);
+    let keys = || [slot.clone(), none(), no_text()];
     let mut groups: BTreeMap<DateTime<FixedOffset>, Figures> = BTreeMap::new();
-    for row in rows(transaction, query).await? {
+    for row in rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, std::slice::from_ref(&slot)).await? {
         let begins = row.id.and_then(|slot| zone.timestamp_opt(slot * SLOT_SECONDS, 0).single());
         let Some(begins) = begins else { continue };
         let key = if by == By::Hour { hour_of(&begins) } else { day_of(&begins) };
-        let (sum, more) = (groups.entry(key).or_default(), row.figures()?);
-        sum.calls += more.calls;
-        sum.answered += more.answered;
-        sum.talk_ms += more.talk_ms;
+        groups.entry(key).or_default().add(row.figures()?);
     }
     Ok(groups.into_iter().map(|(begins, figures)| Group { key: Key::Time(begins), figures }).collect())
 }
@@ -231,7 +285,7 @@ async fn by_column(transaction: &DatabaseTransaction, filter: &Filter, by: By) -
         By::Did => texts(Expr::cust("COALESCE(call_logs.dialled_number, call_logs.dialled_raw)")),
         _ => texts(col(C::Ending)),
     };
-    let found = rows(transaction, grouped(calls_of(transaction, filter), OF_CALLS, keys, &[key])).await?;
+    let found = rows(transaction, calls_of(transaction, filter), OF_CALLS, || keys.clone(), &[key]).await?;
     largest_first(found, |row| match by {
         By::Seller | By::Campaign => Key::Object { id: row.id, name: row.name },
         _ => Key::Text(row.name.unwrap_or_default()),
@@ -250,7 +304,7 @@ async fn by_attempt(transaction: &DatabaseTransaction, filter: &Filter, by: By) 
     let wanted = filter.condition(transaction.get_database_backend()).add_option(filter.attempts());
     let mut attempts = call_attempts::Entity::find().filter(wanted);
     QueryTrait::query(&mut attempts).inner_join(call_logs::Entity, col(A::CallId).eq(col(call_logs::Column::CallId)));
-    let found = rows(transaction, grouped(attempts, OF_ATTEMPTS, [id, client, name], &keys)).await?;
+    let found = rows(transaction, attempts, OF_ATTEMPTS, || [id.clone(), client.clone(), name.clone()], &keys).await?;
     largest_first(found, |row| {
         let name = row.name;
         match (row.id, row.client) {

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tracing::error;
 
-use crate::cdr::journal::{Entry, Left};
+use crate::cdr::journal::{Alive, Entry, Left};
 use crate::cdr::json::Json;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
-use crate::clock::Stamp;
 use crate::store::StoreError;
 
 /// Without the notes of calls of which a later entry says the same and more.
@@ -65,11 +64,11 @@ pub(super) fn carry_out(transaction: &Transaction<'_>, entry: &Entry, changed: &
                 .prepare_cached("DELETE FROM open_calls WHERE call = ?1")?
                 .execute(params![call.0.as_bytes()])?;
         }
-        Entry::Alive(at) => {
+        Entry::Alive(alive) => {
             let mut statement = transaction.prepare_cached(
                 "INSERT INTO about (key, value) VALUES ('alive', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             )?;
-            statement.execute(params![as_json(at)?])?;
+            statement.execute(params![as_json(alive)?])?;
         }
         Entry::Written(places) => {
             let mut statement = transaction.prepare_cached("DELETE FROM waiting WHERE place = ?1")?;
@@ -126,7 +125,7 @@ pub(super) fn read_left(connection: &Connection) -> Result<Left, StoreError> {
     };
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let same_boot = !boot.is_empty() && about("boot")?.as_deref() == Some(boot.as_str());
-    let alive: Option<Stamp> = about("alive")?.and_then(|text| serde_json::from_str(&text).ok());
+    let alive: Option<Alive> = about("alive")?.and_then(|text| serde_json::from_str(&text).ok());
     connection.execute("INSERT OR REPLACE INTO about (key, value) VALUES ('boot', ?1)", params![boot])?;
     let mut statement = connection.prepare("SELECT body, trace FROM open_calls ORDER BY call")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))?;
@@ -155,6 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::Stamp;
     use crate::id::CallId;
     use crate::store::journal::layout::bring_up;
 
@@ -178,7 +178,16 @@ mod tests {
             4 => (0_u8..3, any::<u16>(), any::<bool>(), any::<bool>()).prop_map(|(n, age, trace, may_wait)| {
                 let noted = Stamp { since_boot: Duration::ZERO, wall: chrono::DateTime::UNIX_EPOCH };
                 let age = Duration::from_millis(age.into());
-                let call = OpenCall { record: record(n, 0), age, ended: false, legs: Vec::new(), noted };
+                let call = OpenCall {
+                    record: record(n, 0),
+                    age,
+                    heard: None,
+                    answer_open: false,
+                    end_open: false,
+                    ended: false,
+                    legs: Vec::new(),
+                    noted,
+                };
                 let trace = trace.then(|| json!({ "age": age }).into());
                 Entry::Open { call: Box::new(call), trace, kept: None, may_wait }
             }),

@@ -10,6 +10,7 @@ use uuid::fmt::Simple;
 
 use crate::cdr::json::Json;
 use crate::cdr::record::{AttemptRecord, CallRecord, Legacy};
+use crate::cdr::talk;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 use crate::store::{StoreError, number, word};
 
@@ -69,11 +70,15 @@ pub(super) struct CallRow<'a> {
     arrived_at: String,
     ringing_at: Option<String>,
     answered_at: Option<String>,
+    answered_after: Option<String>,
+    answered_before: Option<String>,
     ended_at: String,
     ended_after: Option<String>,
     ended_before: Option<String>,
     ring_ms: i64,
     talk_ms: i64,
+    talk_min_ms: Option<i64>,
+    talk_max_ms: Option<i64>,
     dialstatus: &'static str,
     q850_cause: Option<i16>,
     sip_code: Option<i16>,
@@ -89,6 +94,8 @@ pub(super) struct CallRow<'a> {
 
 /// The row of a call.
 pub(super) fn call(record: &CallRecord) -> CallRow<'_> {
+    let bounds = talk::bounds(record);
+    let open = Some(bounds).filter(|bounds| bounds.min_ms != bounds.max_ms);
     CallRow {
         call_id: record.call_id.0.simple(),
         node: text(&record.node),
@@ -113,11 +120,15 @@ pub(super) fn call(record: &CallRecord) -> CallRow<'_> {
         arrived_at: time(record.arrived_at),
         ringing_at: record.ringing_at.map(time),
         answered_at: record.answered_at.map(time),
+        answered_after: record.answered_after.map(time),
+        answered_before: record.answered_before.map(time),
         ended_at: time(record.ended_at),
         ended_after: record.ended_after.map(time),
         ended_before: record.ended_before.map(time),
         ring_ms: record.ring_ms,
         talk_ms: record.talk_ms,
+        talk_min_ms: open.map(|bounds| bounds.min_ms),
+        talk_max_ms: open.map(|bounds| bounds.max_ms),
         dialstatus: record.dialstatus.as_str(),
         q850_cause: record.q850_cause,
         sip_code: record.sip_code,
@@ -205,6 +216,8 @@ pub(super) fn read_call(row: call_logs::Model, attempts: Vec<AttemptRecord>) -> 
         arrived_at: row.arrived_at,
         ringing_at: row.ringing_at,
         answered_at: row.answered_at,
+        answered_after: row.answered_after,
+        answered_before: row.answered_before,
         ended_at: row.ended_at,
         ended_after: row.ended_after,
         ended_before: row.ended_before,

@@ -1,0 +1,107 @@
+//! Answers that nobody saw, and ends that were asked for and not confirmed: what the record declares of them.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use super::unseen::{answer, end, ringing, talking};
+use crate::ari::Late;
+use crate::calls::io::{Input, Op};
+use crate::cdr::talk::{self, Talk};
+use crate::routing::decision::tests::{campaign, link};
+use crate::routing::snapshot::Campaign;
+
+#[test]
+fn an_answer_that_only_lists_show_is_declared_with_all_the_time_in_which_it_may_have_come() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    let since = bench.now.before(Duration::from_secs(7));
+    // That the caller is up is listed first; it does not say that nobody had answered until now.
+    for input in [Input::CallerUp, Input::LegAnswered(1)] {
+        bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
+    }
+    bench.now.mono += Duration::from_secs(20);
+    bench.give(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((3, 10), ("completed", -1, -1)));
+    assert_eq!((record.talk_ms, talk::bounds(&record)), (20_000, Talk { min_ms: 20_000, max_ms: 27_000 }));
+}
+
+/// Chaos, seed 4711: answered 2.4 s before it was found, and gone at once.
+#[test]
+fn a_call_that_is_gone_when_its_answer_has_just_been_found_declares_both() {
+    let mut bench = ringing();
+    bench.now.mono += Duration::from_secs(10);
+    let since = bench.now.before(Duration::from_secs(7));
+    for input in [Input::CallerUp, Input::LegAnswered(1)] {
+        bench.give(Input::Late(Box::new((Late { since, likely: None }, input))));
+    }
+    bench.now.mono += Duration::from_micros(14);
+    bench.give(Input::Missing { since });
+    bench.give(Input::LegMissing { n: 1, since });
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((3, 10), ("lost", 3, 10)));
+    assert!(record.answered_at.is_some_and(|at| at <= record.ended_at));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 7_000 });
+}
+
+#[test]
+fn a_caller_who_may_have_been_answered_declares_when_and_for_how_long_at_most() {
+    let mut bench = ringing();
+    bench.caller_missing();
+    bench.leg_missing(1);
+    let record = bench.record();
+    assert_eq!((record.answered_at, answer(&record)), (None, (40, 60)));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 20_000 });
+
+    // One whose hang-up was seen cannot have been.
+    let mut cancelled = ringing();
+    cancelled.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    cancelled.give(Input::CallerGone);
+    cancelled.leg_missing(1);
+    assert_eq!((answer(&cancelled.record()), talk::bounds(&cancelled.record())), ((-1, -1), Talk::default()));
+}
+
+/// The client has answered; the answer to our request to answer the caller, and all that came after it, was lost.
+#[test]
+fn an_answer_that_was_asked_for_and_never_confirmed_may_have_come_until_the_end() {
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.now.mono += Duration::from_secs(5);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.caller_missing();
+    bench.leg_missing(1);
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((5, 65), ("lost", 45, 65)));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 0, max_ms: 60_000 });
+
+    // That the leg was brought to the caller says that the caller was answered before.
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    bench.now.mono += Duration::from_secs(3);
+    bench.give(Input::Joined(1));
+    bench.caller_missing();
+    bench.leg_missing(1);
+    assert_eq!((answer(&bench.record()), end(&bench.record())), ((0, 3), ("lost", 43, 63)));
+}
+
+/// The node is away when the longest duration is over: they talk on until our hang-up reaches it.
+#[test]
+fn a_talk_that_we_end_may_have_gone_on_until_a_party_is_seen_to_be_gone() {
+    for (slow, declared) in [(900, (-1, -1)), (5_000, (3_600, 3_605))] {
+        let mut bench = talking();
+        assert_eq!(bench.after(Duration::from_secs(3_600)), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
+        bench.now.mono += Duration::from_millis(slow);
+        bench.gone(1, 16, 0);
+        bench.now.mono += Duration::from_secs(9);
+        bench.give(Input::CallerGone);
+        let record = bench.record();
+        assert_eq!(end(&record), ("max_duration", declared.0, declared.1));
+        let bounds = talk::bounds(&record);
+        assert_eq!((record.talk_ms, bounds.min_ms), (3_600_000, 3_600_000));
+    }
+}
