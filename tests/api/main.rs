@@ -18,6 +18,7 @@ mod audit;
 mod calls;
 mod campaigns;
 mod clients;
+mod connections;
 mod counters;
 mod dids;
 mod events;
