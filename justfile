@@ -37,6 +37,12 @@ chaos *arguments: (_set-up "tests")
     @cargo build --quiet --bin capconduit --example chaos
     @target/debug/examples/chaos {{ arguments }}
 
+# Half heads, slow bodies and readers, floods, all at once on the API, beside 20 real calls a second: none may fail, log-in within 1 s
+attack seconds="300": (_set-up "tests")
+    @echo "attack: building (quick when it is built already)"
+    @cargo build --quiet --release --bin capconduit --example attack
+    @target/release/examples/attack {{ seconds }}
+
 # How quickly 300 calls are adopted after kill -9 of the controller, and whether any is dropped
 chaos-adoption: (_set-up "tests")
     @cargo build --quiet --release --bin capconduit --example chaos

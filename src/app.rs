@@ -32,6 +32,7 @@ use crate::cdr::journal::{Journal, Left};
 use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
+use crate::descriptors::{self, Needs};
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -73,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 pub async fn run_with(config: Config, resolver: Resolver, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
+    let connections = descriptors(&config);
     let metrics = Metrics::install()?;
     let clock = Clock::start();
     let db = open(&config).await?;
@@ -117,7 +119,7 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         screen: Arc::clone(&screen),
         presence: presence(&config, &handles, clock),
     };
-    let api = api::serve(config.api.listen, state, sockets.clone()).await?;
+    let api = api::serve(connections, state, sockets.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), api));
     let inspecting =
         inspecting(&config, (db.clone(), Arc::clone(&registry)), &handles, healths.clone(), faults, &sockets);
@@ -251,6 +253,16 @@ async fn close(db: Db, reports: &Reports) -> anyhow::Result<()> {
         Err(_) => warn!("the database does not say that it is closed; stopping without"),
     }
     Ok(())
+}
+
+/// Raises the limit of descriptors; how many connections the API may have with what there is.
+fn descriptors(config: &Config) -> usize {
+    let share = descriptors::take(Needs::of(config));
+    if let Some(needed) = share.lacking {
+        let (connections, mend) = (share.connections, descriptors::MEND);
+        warn!(needed, connections, mend, "the limit of file descriptors is too low: the API takes fewer connections");
+    }
+    share.connections
 }
 
 async fn open(config: &Config) -> anyhow::Result<Db> {

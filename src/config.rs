@@ -140,6 +140,18 @@ pub struct Api {
     pub requests_per_second: u32,
     /// `burst`, default 100: requests that may come at once.
     pub burst: u32,
+    /// `connections`, default 1000: at once; where there are so many, the one that was kept waiting longest gives way.
+    pub connections: usize,
+    /// `connections_per_address`, default 100: of one address (IPv6: of one /64), trusted proxies apart.
+    pub connections_per_address: usize,
+    /// `header_seconds`, default 10: how long a request's line and headers may take.
+    pub header: Duration,
+    /// `body_seconds`, default 10: how long a request's body may be waited for.
+    pub body: Duration,
+    /// `idle_seconds`, default 60: how long a connection is kept for the next request.
+    pub idle: Duration,
+    /// `stall_seconds`, default 30: how long a connection may take no byte of its answer.
+    pub stall: Duration,
     /// `cors_origins`: pages of these origins may call the API from a browser. Default none.
     pub cors_origins: Vec<String>,
     /// `metrics_listen`: a listener for `/metrics` alone. Default none.

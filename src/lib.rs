@@ -18,6 +18,7 @@ pub mod cdr;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod id;
 pub mod inspect;
 mod mistakes;

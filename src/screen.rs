@@ -27,7 +27,7 @@ use crate::telemetry::name;
 /// How long one name may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many names are looked up at once.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 type Lookup = dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync;
 

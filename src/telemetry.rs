@@ -38,6 +38,10 @@ const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hy
 /// What is never told, whatever the filter names: the handshake's request, with its credentials.
 const NEVER: &str = "tungstenite::handshake=info,tungstenite::handshake::client=info";
 
+/// Why connections of the API end: the labels of [`name::API_CONNECTIONS_ENDED`].
+pub const API_CONNECTION_ENDS: [&str; 8] =
+    ["closed", "full", "address", "gave_way", "header", "body", "idle", "stalled"];
+
 /// Upper bounds of the buckets of every `…_seconds` histogram: from one ARI request to one ringing attempt.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0];
 
@@ -195,6 +199,12 @@ pub mod name {
     pub const RECORD_LAG: &str = "capconduit_record_lag_seconds";
     /// Histogram `{operation, status}`: from an API request to its answer; `operation` is its `operationId` or `none`, `status` its class.
     pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
+    /// Gauge: connections of the API, those to the metrics' own listener included.
+    pub const API_CONNECTIONS: &str = "capconduit_api_connections";
+    /// Counter `{reason}`: connections of the API that ended: `closed` by either side; because their peer was late with a `header`, a
+    /// `body` or the next request (`idle`), or took nothing (`stalled`); to make room (`gave_way`); refused at once because there were
+    /// too many in all (`full`) or of their `address`.
+    pub const API_CONNECTIONS_ENDED: &str = "capconduit_api_connections_ended_total";
     /// Counter `{outcome}`: calls that the old dialplan reported.
     pub const REPORTS: &str = "capconduit_legacy_reports_total";
     /// Counter `{node, outcome}`: lines of the fallback's spool that were read: `imported`, `known` (their call has a record) or `unreadable`.
@@ -249,6 +259,8 @@ fn describe() {
         Unit::Seconds,
         "From an API request to its answer, by operation and status class"
     );
+    describe_gauge!(API_CONNECTIONS, "Connections of the API");
+    describe_counter!(API_CONNECTIONS_ENDED, "Connections of the API that ended, by why");
     describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
     describe_counter!(FALLBACK_LINES, "Lines of the fallback's spool that were read, by node and what became of them");
     describe_gauge!(ROUTING_REVISION, "Routing revision in use");
@@ -270,6 +282,9 @@ fn begin_at_zero() {
         name::JOURNAL_FAILURES,
     ] {
         metrics::counter!(counter).increment(0);
+    }
+    for reason in API_CONNECTION_ENDS {
+        metrics::counter!(name::API_CONNECTIONS_ENDED, "reason" => reason).increment(0);
     }
     metrics::gauge!(name::RECORDS_WAITING).set(0.0);
     metrics::gauge!(name::RECORD_LAG).set(0.0);

@@ -81,6 +81,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
+    /// What a connection is refused with where no request can be read.
+    pub(super) fn of_connection(status: StatusCode, code: &'static str, detail: &str) -> Self {
+        Self::new(status, code, detail)
+    }
+
     /// 401: nobody is known by what was sent.
     pub(super) fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)

@@ -7,7 +7,7 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 use poem_openapi::OperationId;
 
-use super::{State, error, methods, metrics};
+use super::{State, docs, error, methods, metrics};
 
 /// For data: nothing of it may run or be framed.
 const CSP_DATA: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -36,14 +36,18 @@ pub(super) async fn guard<E: Endpoint>(endpoint: Arc<E>, request: Request) -> Re
     {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
+    let kept = docs::cached(&path, response.status());
     secure(response.headers_mut(), path.starts_with("/docs"));
+    if let Some(kept) = kept {
+        response.headers_mut().insert(header::CACHE_CONTROL, kept);
+    }
     if let Some((clock, began)) = clock.zip(began) {
         metrics::note_request(operation, response.status(), clock.now().mono.saturating_sub(began));
     }
     Ok(response)
 }
 
-fn secure(headers: &mut HeaderMap, docs: bool) {
+pub(super) fn secure(headers: &mut HeaderMap, docs: bool) {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, if docs { CSP_DOCS } else { CSP_DATA }),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -13,9 +13,11 @@ mod campaigns;
 mod cells;
 mod changes;
 mod clients;
+mod connections;
 mod cors;
 mod did_rows;
 mod dids;
+mod docs;
 mod document;
 mod error;
 mod events;
@@ -51,18 +53,16 @@ mod versions;
 mod visits;
 mod words;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use poem::endpoint::make_sync;
-use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::web::{Html, Query};
-use poem::{Endpoint, EndpointExt, Request, Response, Route, Server, get, handler};
+use poem::{Endpoint, EndpointExt, Request, Route, get};
 use poem_openapi::{OpenApiService, Tags};
-use serde::Deserialize;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::connections::Terms;
 use crate::auth::authority::Authority;
 use crate::auth::roles::Role;
 use crate::calls::dispatcher::{Desk, NodeHealth};
@@ -78,6 +78,7 @@ use crate::store::reports::Reports;
 use crate::store::sight::Sight;
 use crate::telemetry::Metrics;
 
+pub(crate) use connections::LEAVING_AT_MOST;
 pub use visits::Visits;
 
 /// What the handlers look at.
@@ -199,22 +200,28 @@ fn service() -> OpenApiService<operations::Guarded<Nouns>, ()> {
         .description("Routes sellers' inbound calls to call centres under strict caps.")
 }
 
-/// Binds the listeners, so that a port in use is known at start, and returns the servers to run until `shutdown`.
+/// Binds the listeners, so that a port in use is known at start, and returns the servers to run until `shutdown`. `connections`: how many
+/// the API's may have at once.
 ///
 /// # Errors
 /// When an address cannot be bound.
 pub async fn serve(
-    listen: std::net::SocketAddr,
+    connections: usize,
     state: State,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
-    let scraped = match state.config.api.metrics_listen {
+    let (api, clock) = (Arc::clone(&state.config), state.clock);
+    let scraped = match api.api.metrics_listen {
         Some(listen) => {
-            Some(bind("api.metrics_listen", listen, metrics_routes(state.clone()), shutdown.clone()).await?)
+            let (listener, terms) =
+                (bind("api.metrics_listen", listen).await?, Terms::new(&api.api, METRICS_CONNECTIONS));
+            let routes = metrics_routes(state.clone()).map_to_response();
+            Some(connections::serve(listener, routes, terms, clock, shutdown.clone()))
         }
         None => None,
     };
-    let served = bind("api.listen", listen, routes(state), shutdown).await?;
+    let (listener, terms) = (bind("api.listen", api.api.listen).await?, Terms::new(&api.api, connections));
+    let served = connections::serve(listener, routes(state).map_to_response(), terms, clock, shutdown);
     Ok(async move {
         match scraped {
             Some(scraped) => tokio::try_join!(served, scraped).map(drop),
@@ -223,32 +230,24 @@ pub async fn serve(
     })
 }
 
-async fn bind(
-    key: &'static str,
-    listen: std::net::SocketAddr,
-    routes: impl Endpoint + 'static,
-    shutdown: CancellationToken,
-) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
-    let bound = TcpListener::bind(listen).into_acceptor().await;
-    let acceptor = bound.map_err(|source| CannotListen { key, listen, source })?;
-    let bound = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(listen = bound, key, "API listening");
-    let server = Server::new_with_acceptor(acceptor).idle_timeout(std::time::Duration::from_secs(60));
-    let stop = async move { shutdown.cancelled().await };
-    Ok(server.run_with_graceful_shutdown(routes, stop, Some(std::time::Duration::from_secs(2))))
+/// Connections of the listener for metrics alone.
+pub(crate) const METRICS_CONNECTIONS: usize = 32;
+
+async fn bind(key: &'static str, listen: std::net::SocketAddr) -> Result<TcpListener, CannotListen> {
+    let cannot = |source| CannotListen { key, listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+    let bound = listener.local_addr().map_err(cannot)?;
+    tracing::info!(listen = %bound, key, "API listening");
+    Ok(listener)
 }
 
 fn routes(state: State) -> impl Endpoint {
-    let service = service();
     let rates = Arc::new(admission::Rates::new(&state.config.api));
-    let whole = document(None);
-    // The library's page with the document that is published in the place of its own.
-    let docs = service.swagger_ui_html().replace(&service.spec(), &whole.to_string());
     Route::new()
         .at("/metrics", get(metrics::beside_the_api))
-        .at("/openapi.json", get(openapi_json))
-        .nest("/docs", Route::new().at("/", make_sync(move |_| Html(docs.clone()))))
-        .nest("/", service)
+        .at("/openapi.json", get(docs::openapi_json))
+        .nest("/docs", Route::new().at("/", get(docs::page)))
+        .nest("/", service())
         .around(readable)
         .around(admission::admit)
         .around(twice::refuse)
@@ -278,21 +277,6 @@ async fn readable<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Resu
         return Err(error::ApiError::malformed("The path or query has the character U+0000 (%00).").into());
     }
     endpoint.call(request).await
-}
-
-/// Which document is asked for.
-#[derive(Debug, Deserialize)]
-struct Reader {
-    role: Option<Role>,
-}
-
-/// The OpenAPI document as JSON: whole, or of `?role=`.
-#[handler]
-fn openapi_json(Query(Reader { role }): Query<Reader>) -> Response {
-    static WRITTEN: [OnceLock<String>; 4] = [const { OnceLock::new() }; 4];
-    let place = role.map_or(0, |role| 1 + role as usize);
-    let written = WRITTEN[place].get_or_init(|| document(role).to_string());
-    Response::builder().content_type("application/json").body(written.as_str())
 }
 
 #[cfg(test)]

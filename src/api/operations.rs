@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
-use poem::{Body, Endpoint, EndpointExt as _, Request, Response, Result};
+use poem::{Endpoint, EndpointExt as _, Request, Response, Result};
 use poem_openapi::registry::{MetaApi, MetaOperation, Registry};
 use poem_openapi::{OpenApi, OperationId};
 
@@ -15,9 +14,6 @@ use super::error::ApiError;
 use super::security::Known;
 use super::{State, answers, body, bounds, guesses, idempotency, rights, twice, versions};
 use crate::auth::roles::Operation;
-
-/// How long a body may take to arrive, whole.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Nouns of the API with all that is put around their operations.
 pub(super) struct Guarded<T>(pub(super) T);
@@ -150,9 +146,10 @@ impl Watched {
         self.may(&request)?;
         answers::refuse_odd_if_match(request.headers())?;
         twice::packed(request.headers())?;
-        let body = received(request.take_body()).await?;
-        let waited = !body.as_ref().is_empty();
-        let given = rights::given(body.as_ref());
+        // How long it may take is the connection's to say (`connections.rs`).
+        let body = request.take_body().into_bytes_limit(body::BYTES_AT_MOST).await?;
+        let waited = !body.is_empty();
+        let given = rights::given(&body);
         request.set_body(body);
         if waited && self.facts.operation.is_some_and(Operation::writes) {
             self.ask_again(&mut request).await?;
@@ -181,18 +178,9 @@ impl Watched {
     }
 }
 
-/// The whole body.
-async fn received(body: Body) -> Result<impl AsRef<[u8]> + Into<Body>> {
-    let late = || ApiError::malformed(format!("The body did not arrive within {} seconds.", BODY_WITHIN.as_secs()));
-    let arrived = tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(body::BYTES_AT_MOST)).await;
-    Ok(arrived.map_err(|_| late())??)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use tokio::io::AsyncReadExt as _;
 
     use super::*;
     use crate::api::Nouns;
@@ -206,30 +194,5 @@ mod tests {
             Nouns::meta().iter().flat_map(|api| &api.paths).map(|path| shape(&path.path)).collect();
         assert_eq!(routed, documented);
         assert!(routed.contains("/api/v1/clients/*/sellers/*"), "{routed:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    #[allow(clippy::disallowed_methods, reason = "the paused clock of the test's runtime is looked at")]
-    async fn a_body_has_ten_seconds_and_an_end() {
-        let begun = tokio::time::Instant::now();
-        let trickling = Body::from_async_read(tokio::io::empty().chain(tokio::io::repeat(b' ').take(10)).chain(Never));
-        assert_eq!(received(trickling).await.err().expect("it does not end").status(), 400);
-        assert_eq!(begun.elapsed(), BODY_WITHIN);
-        assert_eq!(received(Body::from("{}")).await.expect("it is there").as_ref(), b"{}");
-        let large = Body::from(vec![b' '; body::BYTES_AT_MOST + 1]);
-        assert_eq!(received(large).await.err().expect("too large").status(), 413);
-    }
-
-    /// What never comes.
-    struct Never;
-
-    impl tokio::io::AsyncRead for Never {
-        fn poll_read(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-            _: &mut tokio::io::ReadBuf<'_>,
-        ) -> std::task::Poll<std::io::Result<()>> {
-            std::task::Poll::Pending
-        }
     }
 }

@@ -23,7 +23,7 @@ use crate::{config, panics};
 /// Below Asterisk's `session_keep_alive` of 15 s, so that no request is written into a connection Asterisk closes.
 const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Requests at once; Asterisk's `sessionlimit` is 100 by default, and the events' sockets count as well.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 /// Longest wait for a TCP connection and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -35,6 +35,7 @@ mod ws;
 
 pub use error::{BadNode, Error};
 pub use event::Event;
+pub(crate) use http::AT_ONCE as REQUESTS_AT_ONCE;
 pub use late::Late;
 pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Subject, Variable};
 pub use node::{DownReason, Lane, Listing, Node, NodeEvent, NodeEventKind, NodeHandle};

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{Config, Realtime};
+use crate::descriptors::{self, Needs};
 use crate::inspect;
 use crate::routing::snapshot::{Client, Status};
 use crate::store::plan::Address;
@@ -26,6 +27,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
     let (mut checks, clients, addresses) = database(config).await;
     checks.push(realtime_file(&config.realtime).await);
     checks.push(journal(config).await);
+    checks.push(judge::descriptors(Needs::of(config), descriptors::hard_limit(&config.data_dir)));
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));

@@ -115,8 +115,21 @@ fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> R
 fn read_api(mut section: Section<'_>) -> Api {
     let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
     let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
+    let mut seconds = |key, default, most| Duration::from_secs(section.whole(key, default, 1..=most).into());
+    let [header, body] =
+        [("header_seconds", 10), ("body_seconds", 10)].map(|(key, default)| seconds(key, default, 600));
+    let [idle, stall] = [("idle_seconds", 60), ("stall_seconds", 30)].map(|(key, default)| seconds(key, default, 3600));
+    let mut count = |key, default| section.whole(key, default, 1..=100_000) as usize;
+    let [connections, connections_per_address] =
+        [("connections", 1000), ("connections_per_address", 100)].map(|(key, default)| count(key, default));
     let api = Api {
         listen,
+        connections,
+        connections_per_address,
+        header,
+        body,
+        idle,
+        stall,
         trusted_proxies: section.list("trusted_proxies", str::parse),
         requests_per_second: section.whole("requests_per_second", 50, 1..=100_000),
         burst: section.whole("burst", 100, 1..=1_000_000),

@@ -55,7 +55,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("limits", 10),
         ("policy", 1),
         ("log", 2),
-        ("api", 5),
+        ("api", 11),
         ("auth", 4),
         ("internal", 2),
         ("database", 2),

@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How long a caller waits for a free or new connection.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 /// Readers beside the one writer that SQLite allows.
-const SQLITE_CONNECTIONS: u32 = 4;
+pub(crate) const SQLITE_CONNECTIONS: u32 = 4;
 
 /// Of each connection: 32 MB, so that a thousand records find the pages of their dozen indexes there.
 const CACHE: &str = "-32768";

@@ -39,6 +39,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
+pub(crate) use connect::SQLITE_CONNECTIONS;
 pub use migrate::{migrate, pending};
 
 /// The main database: a pool of connections; cheap to clone.

@@ -67,6 +67,14 @@ impl Caller {
         self.send(Method::GET, path, |request| request).await
     }
 
+    /// GET with one header more. The body stays as it came: text, or nothing that can be read as text.
+    pub(crate) async fn send_with(&self, path: &str, name: &'static str, value: String) -> Answer {
+        let response = self.request(Method::GET, path).header(name, value).send().await.expect("the API answers");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = String::from_utf8_lossy(&response.bytes().await.expect("a body")).into_owned();
+        Answer { status, headers, text }
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(Method::POST, path, |request| request.json(&body)).await
     }

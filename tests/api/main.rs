@@ -21,6 +21,7 @@ mod audit;
 mod calls;
 mod campaigns;
 mod clients;
+mod connections;
 mod counters;
 mod dids;
 mod events;

@@ -31,6 +31,7 @@ pub(crate) use on_both;
 
 mod anew;
 mod answered;
+mod attack;
 mod breakers;
 mod cancelled;
 mod caps;

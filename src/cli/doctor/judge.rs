@@ -4,6 +4,7 @@ use super::probe::{Dialplan, Facts, Globals, NoAnswer, Reach, is_fresh};
 use super::report::Check;
 use crate::ari::{Error, Info};
 use crate::config::{Node, Realtime};
+use crate::descriptors::{self, MEND, Share};
 use crate::inspect;
 use crate::needs::{DIALPLAN, Lack, MODULES, Needs};
 use crate::routing::snapshot::ClientIdentifier;
@@ -22,6 +23,20 @@ const FALLEN_BACK: i16 = 42;
 
 /// Two clocks further apart than this make records of one call disagree visibly.
 const MAX_SKEW: i64 = 2;
+
+/// Whether `serve` may have as many file descriptors as it may need, by its hard limit.
+pub(super) fn descriptors(needs: descriptors::Needs, limit: Option<u64>) -> Check {
+    const SUBJECT: &str = "file descriptors";
+    let allowed = limit.map_or_else(|| "no limit".to_owned(), |limit| format!("a hard limit of {limit}"));
+    let found = format!("{allowed}; {} are needed at most", needs.all());
+    match needs.share(limit) {
+        Share { lacking: None, .. } => Check::ok(SUBJECT, found),
+        Share { connections, .. } => {
+            let found = format!("{found}: the API takes {connections} connections, not {}", needs.connections);
+            Check::warning(SUBJECT, found, MEND)
+        }
+    }
+}
 
 /// The checks of one node.
 pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts) -> Vec<Check> {
