@@ -110,8 +110,11 @@ async fn decided(scene: &Scene, told: usize, calls: usize) -> (usize, TimeDelta)
     let begun = Instant::now();
     loop {
         let log = scene.controller.log().split_off(told);
-        let of = |word: &str| log.lines().filter(|line| line.contains(word)).filter_map(at).collect::<Vec<_>>();
-        let (connected, decided) = (of(" node connected"), of("-> dialling(2)"));
+        let times =
+            |told: &dyn Fn(&str) -> bool| log.lines().filter(|line| told(line)).filter_map(at).collect::<Vec<_>>();
+        let connected = times(&|line| line.contains(" node connected"));
+        // What comes of a dial keeps it in that state.
+        let decided = times(&|line| line.ends_with("-> dialling(2)") && !line.contains(" dialling(2) -> "));
         if decided.len() >= calls || begun.elapsed() > Duration::from_secs(10) {
             let took = connected.first().zip(decided.last()).map(|(from, to)| *to - *from);
             return (decided.len(), took.unwrap_or_default());

@@ -117,11 +117,14 @@ async fn a_list_waits_for_its_place_and_one_of_a_caller_needs_none(home: Home) {
     let list = async |filter: &Filter| calls::page(&reports, ONE, filter, None, 51).await;
     assert!(list(&of_a_caller).await.expect("read").is_empty());
     assert!(matches!(list(&Filter::default()).await, Err(ReportError::OwnPlaces(1))));
-    assert!(calls::page(&reports, OTHER, &Filter::default(), None, 51).await.expect("read").is_empty());
+    // On SQLite there is a call, whose attempts are held.
+    if matches!(home, Home::Postgres(_)) {
+        assert!(calls::page(&reports, OTHER, &Filter::default(), None, 51).await.expect("read").is_empty());
+    }
     report.abort();
     held.until_at_work(false).await;
+    held.let_go().await;
     let again = async { while matches!(list(&Filter::default()).await, Err(ReportError::OwnPlaces(1))) {} };
     tokio::time::timeout(PATIENCE, again).await.expect("its turn comes");
-    assert!(list(&Filter::default()).await.expect("read").is_empty());
-    held.let_go().await;
+    list(&Filter::default()).await.expect("read");
 }

@@ -131,9 +131,11 @@ fn by_attempt_on_sqlite(filter: &Filter, after: Option<Position>, limit: u64) ->
     let backend = DbBackend::Sqlite;
     let beyond = beyond(after, A::CallArrivedAt, A::CallId);
     let mut select = call_attempts::Entity::find().select_only().columns(C::iter());
+    // A CROSS JOIN has no ON.
     let same = Expr::col(A::CallId.as_column_ref()).equals(C::CallId.as_column_ref());
     QueryTrait::query(&mut select)
-        .join(JoinType::CrossJoin, call_logs::Entity, same)
+        .cross_join(call_logs::Entity)
+        .and_where(same)
         .cond_where(Condition::all().add_option(filter.of_attempt(backend)).add_option(beyond))
         .cond_where(filter.of_call(backend, &[]))
         .group_by_columns([A::CallArrivedAt.as_column_ref(), A::CallId.as_column_ref()])

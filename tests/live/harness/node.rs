@@ -140,9 +140,12 @@ impl Node {
 
     /// How old the controller's heartbeat is in seconds; `None` when there was none yet.
     pub(crate) async fn heartbeat_age(&self) -> Option<i64> {
-        let value = self.get("asterisk/variable?variable=CAPCONDUIT_HEARTBEAT").await?;
-        let beat: i64 = value["value"].as_str()?.parse().ok()?;
-        Some(capconduit::clock::Clock::start().now().wall.timestamp() - beat)
+        let read = async |name: &str| -> Option<i64> {
+            self.get(&format!("asterisk/variable?variable={name}")).await?["value"].as_str()?.parse().ok()
+        };
+        let beat = read("CAPCONDUIT_HEARTBEAT").await?;
+        // By the node's own clock, which is what the dialplan compares with: at the turn of a second it is behind ours for milliseconds.
+        Some(read("EPOCH").await? - beat)
     }
 
     /// Waits until the dialplan takes the controller for gone.
