@@ -55,14 +55,14 @@ impl Range {
     pub(super) fn of(self, filter: Filter) -> Result<Filter, ApiError> {
         let most = TimeDelta::days(self.days.into());
         // No call has arrived later than now.
-        let end = filter.to.unwrap_or(self.now);
+        let end = filter.to.map_or(self.now, |to| to.min(self.now));
         let Some(from) = filter.from else {
             return Ok(Filter { from: Some(end - most), ..filter });
         };
         if end - from <= most {
             return Ok(filter);
         }
-        let last = if filter.to.is_some() { "to" } else { "now" };
+        let last = if filter.to.is_some_and(|to| to <= self.now) { "to" } else { "now" };
         let detail = format!(
             "{} lies more than {} days (limits.report_days) before {last} ({}): use {} or later, or an earlier to",
             from.to_rfc3339(),

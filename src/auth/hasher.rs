@@ -16,11 +16,14 @@ const KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 /// A password that waits longer for its turn is refused: the machine is being flooded.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
+/// So many wait at most: each holds a connection of the API's, and what is not reached within [`TURN_WITHIN`] would wait for nothing.
+const WAITING_AT_MOST: usize = 64;
 
 /// Hashes and compares passwords.
 #[derive(Debug)]
 pub struct Hasher {
     turns: Arc<Semaphore>,
+    waiting: Semaphore,
     /// Hash of a password that nobody has: what a password is compared with where there is no user, so that it takes as long.
     decoy: SecretString,
 }
@@ -43,7 +46,8 @@ impl Hasher {
     /// When the library refuses its parameters.
     pub fn new() -> Result<Self, HashError> {
         let turns = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { turns: Arc::new(Semaphore::new(turns)), decoy: hash(&secrets::password())? })
+        let (turns, waiting) = (Arc::new(Semaphore::new(turns)), Semaphore::new(WAITING_AT_MOST));
+        Ok(Self { turns, waiting, decoy: hash(&secrets::password())? })
     }
 
     /// The hash of a password, with a salt of its own.
@@ -65,8 +69,10 @@ impl Hasher {
     }
 
     async fn take_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashError> {
+        let waits = self.waiting.try_acquire().map_err(|_| HashError::Busy)?;
         let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.turns).acquire_owned());
         let turn = turn.await.map_err(|_| HashError::Busy)?.map_err(|error| HashError::Failed(error.to_string()))?;
+        drop(waits);
         let work = move || {
             // The turn ends with the work, not with whoever waits for it.
             let _turn = turn;
@@ -111,5 +117,20 @@ mod tests {
         assert!(hasher.verify(password.clone(), Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify("violet tractor hums loW".into(), Some(hash)).await.unwrap());
         assert!(!hasher.verify(password, None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_too_many_wait_is_told_so_at_once() {
+        let hasher = Hasher::new().unwrap();
+        let turns = u32::try_from(hasher.turns.available_permits()).unwrap();
+        let all = hasher.turns.acquire_many(turns).await.unwrap();
+        let ask = || Box::pin(hasher.take_turn(|| ()));
+        let mut waiting: Vec<_> = (0..WAITING_AT_MOST).map(|_| ask()).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        assert!(matches!(ask().await, Err(HashError::Busy)));
+        drop(all);
+        futures_util::future::try_join_all(waiting).await.unwrap();
     }
 }

@@ -40,6 +40,7 @@ use crate::ari::{
     Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
 use crate::cdr::journal::{Alive, Left};
+use crate::clock::Stamp;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
@@ -130,6 +131,8 @@ pub struct Dispatcher {
     health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
+    /// When it was made.
+    begun: Stamp,
     /// Set once and for ever by the shutdown: no new calls.
     draining: bool,
     /// The journal cannot keep what new calls commit to.
@@ -147,10 +150,10 @@ impl Dispatcher {
         left: Left,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
-        let started = context.clock.now().mono;
+        let (started, begun) = (context.clock.now().mono, context.clock.stamp());
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake, started)).collect();
         let (draining, refusing) = (false, false);
-        let mut dispatcher = Self { nodes, context, max_live, health, reports, inbox, draining, refusing };
+        let mut dispatcher = Self { nodes, context, max_live, health, reports, inbox, begun, draining, refusing };
         dispatcher.hold_left(left);
         dispatcher.tell_health();
         dispatcher
@@ -217,7 +220,7 @@ impl Dispatcher {
     fn alive(&self) -> Alive {
         let (now, at) = (self.context.clock.now().mono, self.context.clock.stamp());
         let heard = |node: &NodeState| (node.handle.name().to_owned(), at.before(now.saturating_sub(node.heard())));
-        Alive { at, heard: self.nodes.iter().map(heard).collect() }
+        Alive { at, heard: self.nodes.iter().map(heard).collect(), begun: Some(self.begun) }
     }
 
     fn every_second(&mut self) {

@@ -43,9 +43,10 @@ impl Told {
         }
     }
 
-    /// Nobody listens any more.
-    pub(super) fn end(&self, book: &Locked) {
-        if self.0.lock().take().is_some() {
+    /// Nobody listens any more, unless somebody has just begun to: whoever begins does so before or after all of this.
+    pub(super) fn end(&self, book: &Locked, nobody_listens: impl FnOnce() -> bool) {
+        let mut told = self.0.lock();
+        if nobody_listens() && told.take().is_some() {
             let changes = book.lock().ledger.watch(None);
             drop(changes);
         }

@@ -36,11 +36,14 @@ pub struct Alive {
     /// By node: of one whose socket is away, or was and is not compared yet, this is before that time.
     #[serde(default)]
     pub heard: BTreeMap<String, Stamp>,
+    /// When it began. Of a call that an earlier run noted last, what it had heard says nothing: it had not taken that over yet.
+    #[serde(default)]
+    pub begun: Option<Stamp>,
 }
 
 impl From<Stamp> for Alive {
     fn from(at: Stamp) -> Self {
-        Self { at, heard: BTreeMap::new() }
+        Self { at, heard: BTreeMap::new(), begun: None }
     }
 }
 
@@ -64,6 +67,13 @@ pub struct Left {
 }
 
 impl Left {
+    /// Whether the run that was last known to live had noted this call itself.
+    #[must_use]
+    pub fn is_followed(&self, open: &OpenCall) -> bool {
+        let begun = self.alive.as_ref().and_then(|alive| alive.begun);
+        begun.is_none_or(|begun| self.ago(open.noted, begun).is_zero())
+    }
+
     /// How long before `now` this moment was.
     #[must_use]
     pub fn ago(&self, then: Stamp, now: Stamp) -> Duration {

@@ -75,7 +75,7 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     let folder = TempDir::new().expect("a folder");
     let (journal, left) = open(&file(&folder)).await;
     assert!(left.calls.is_empty() && left.alive.is_none());
-    let alive = Alive { at: at(5), heard: [("pbx".to_owned(), at(3))].into() };
+    let alive = Alive { at: at(5), heard: [("pbx".to_owned(), at(3))].into(), begun: Some(at(1)) };
     journal.alive(alive.clone());
     journal.note(under_way(1), false);
     // Later notes come without the trace.

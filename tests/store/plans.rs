@@ -75,6 +75,16 @@ fn cases() -> Vec<Case> {
         ),
         case(Filter { caller: caller.clone(), answered: Some(true), ..any() }, "call_logs_caller", "call_logs_caller"),
         case(Filter { caller: caller.clone(), did: Some(DidId(7)), ..any() }, "call_logs_caller", "call_logs_caller"),
+        case(
+            Filter { caller: caller.clone(), client: Some(ClientId(4)), ..any() },
+            "call_logs_caller",
+            "call_logs_caller",
+        ),
+        case(
+            Filter { caller: caller.clone(), link: Some(LinkId(77)), ..any() },
+            "call_logs_caller",
+            "call_logs_caller",
+        ),
         case(Filter { caller, dialled: did.clone(), from, to, ..any() }, "call_logs_caller", "call_logs_caller"),
         case(Filter { dialled: did.clone(), ..any() }, "call_logs_dialled", "call_logs_dialled"),
         case(

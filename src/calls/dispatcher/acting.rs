@@ -48,6 +48,8 @@ impl Dispatcher {
             }
             // It arrived, or was taken over, after the lists were asked for.
             Finding::Arrive { caller, .. } if self.is_live(node, &caller.id) => {}
+            // It waits already, with what an earlier run noted of it, and is looked at in its turn.
+            Finding::Arrive { caller, .. } if self.nodes[node].waits(&caller.id) => {}
             // It was sent to the fallback since.
             Finding::Arrive { caller, .. } if self.nodes[node].leaving.contains(&caller.id) => {}
             Finding::Arrive { caller, .. } if self.draining => {

@@ -29,6 +29,8 @@ impl Dispatcher {
             let age = left.ago(open.noted, stamp) + open.age;
             let arrived = Now { mono: now.mono.saturating_sub(age), wall: open.record.arrived_at };
             let lived = heard(&open.record.node).map_or(Duration::ZERO, |ago| age.saturating_sub(ago));
+            // What the run before that one noted: that one had not come to take the call over.
+            let lived = if left.is_followed(open) { lived } else { Duration::ZERO };
             let noted = Noted { call: open.clone(), arrived, lived: open.known(lived), handed_over: false };
             let mut book = self.context.registry.book();
             if !on(Mistake::AdoptedWithoutPermit) {

@@ -226,6 +226,11 @@ impl NodeState {
         !self.ready || self.orphans.has_of(call)
     }
 
+    /// Whether the caller of this channel waits, for whatever.
+    pub(super) fn waits(&self, channel_id: &str) -> bool {
+        self.waiting.call_of(channel_id).is_some() || self.held.call_of(channel_id).is_some()
+    }
+
     /// Whether every application's socket is connected.
     pub(super) fn is_up(&self) -> bool {
         self.up.iter().all(|up| *up)

@@ -55,8 +55,9 @@ impl Registry {
 
     /// Tells listeners which use of caps has changed since this was done last. Where there are none it is not even looked at.
     pub(crate) fn announce_use(&self) {
-        if self.news.receiver_count() == 0 {
-            return self.told_use.end(&self.book);
+        let nobody_listens = || self.news.receiver_count() == 0;
+        if nobody_listens() {
+            return self.told_use.end(&self.book, nobody_listens);
         }
         let snapshot = self.snapshot().clone();
         // One that came in the moment in which the last one went.

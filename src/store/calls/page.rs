@@ -82,7 +82,8 @@ async fn in_order(
     if backend == DbBackend::Postgres {
         transaction.execute_unprepared(IN_ORDER).await?;
     }
-    Ok(if filter.attempts().is_none() {
+    // A caller's calls are few beside a client's or a link's attempts.
+    Ok(if filter.attempts().is_none() || filter.is_narrow() {
         by_call(backend, filter, after, limit)
     } else if backend == DbBackend::Postgres {
         by_attempt(backend, filter, after, limit)
@@ -94,7 +95,7 @@ async fn in_order(
 fn by_call(backend: DbBackend, filter: &Filter, after: Option<Position>, limit: u64) -> Statement {
     use call_logs::Column as C;
     let beyond = beyond(after, C::ArrivedAt, C::CallId);
-    let filtered = call_logs::Entity::find().filter(filter.of_call(backend, filter.leads()).add_option(beyond));
+    let filtered = call_logs::Entity::find().filter(filter.condition(backend).add_option(beyond));
     filtered.order_by_desc(C::ArrivedAt).order_by_desc(C::CallId).limit(limit).build(backend)
 }
 

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use super::ReportError;
 use crate::id::UserId;
 
+/// How many of a user's may wait for its places: each holds a connection of the API's.
+const WAITING_AT_MOST: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
@@ -32,7 +35,12 @@ impl Places {
     /// One for `user`, waited for so long at most; zero: at once or not at all. The user's own comes first: whoever waits for it keeps
     /// nobody else out.
     pub(super) async fn take(&self, user: UserId, patience: Duration) -> Result<Place, ReportError> {
-        let of_user = timeout(patience, self.of(user).acquire_owned()).await;
+        let of_user = self.of(user);
+        // It is held by the map, by each who has a place, and by each who waits for one.
+        if Arc::strong_count(&of_user) > 1 + self.per_user + WAITING_AT_MOST {
+            return Err(ReportError::OwnPlaces(self.per_user));
+        }
+        let of_user = timeout(patience, of_user.acquire_owned()).await;
         let of_user = of_user.ok().and_then(Result::ok).ok_or(ReportError::OwnPlaces(self.per_user))?;
         let of_all = timeout(patience, Arc::clone(&self.all).acquire_owned()).await;
         let of_all = of_all.ok().and_then(Result::ok).ok_or(ReportError::AllPlaces)?;
@@ -49,6 +57,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     const NOW: Duration = Duration::ZERO;
@@ -65,6 +75,21 @@ mod tests {
         drop(first);
         let _fourth = places.take(other, NOW).await.expect("what was given back");
         assert!(matches!(places.take(one, NOW).await, Err(ReportError::AllPlaces)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_of_a_user_wait() {
+        let (places, long) = (Places::new(5, 1), Duration::from_secs(2));
+        let _held = places.take(UserId(1), NOW).await.expect("free");
+        let mut waiting: Vec<_> = (0..WAITING_AT_MOST).map(|_| Box::pin(places.take(UserId(1), long))).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        let mut other = Box::pin(places.take(UserId(1), long));
+        assert!(matches!(futures_util::poll!(&mut other), Poll::Ready(Err(ReportError::OwnPlaces(1)))));
+        drop(waiting.pop());
+        assert!(futures_util::poll!(Box::pin(places.take(UserId(1), long))).is_pending());
+        places.take(UserId(2), NOW).await.expect("another user's is free");
     }
 
     #[tokio::test(start_paused = true)]
