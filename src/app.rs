@@ -57,7 +57,6 @@ const SILENT: Duration = Duration::from_secs(60);
 const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const KEEP_STATISTICS_EVERY: Duration = Duration::from_secs(600);
 
 /// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
 ///
@@ -75,16 +74,13 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
     let connections = descriptors(&config);
-    let metrics = Metrics::install()?;
-    let clock = Clock::start();
-    let db = open(&config).await?;
+    let (metrics, clock) = (Metrics::install()?, Clock::start());
+    let (db, reports) = open(&config).await?;
     let (journal, left) = open_journal(&db, &config).await?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
-    let reports = Reports::of(&db, config.limits);
     prepare(&db, &config, clock).await?;
 
-    let ending = writer::Ending::default();
-    let lost = watch_keeper(&journal);
+    let (ending, lost) = (writer::Ending::default(), watch_keeper(&journal));
     let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
     let writing = tokio::spawn(vital("the writer of records", lost.clone(), writing));
     let context = context(&config, &registry, &journal, clock);
@@ -119,8 +115,8 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         screen: Arc::clone(&screen),
         presence: presence(&config, &handles, clock),
     };
-    let api = api::serve(connections, state, sockets.clone()).await?;
-    let api = tokio::spawn(vital("the API server", lost.clone(), api));
+    let serving = api::serve(connections, state, sockets.clone()).await?;
+    let api = tokio::spawn(vital("the API server", lost.clone(), serving));
     let inspecting =
         inspecting(&config, (db.clone(), Arc::clone(&registry)), &handles, healths.clone(), faults, &sockets);
     let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
@@ -213,12 +209,9 @@ fn follow(
     let (of, stop) = (db.clone(), ends());
     let listen = move || store::listen::run(of.clone(), Arc::clone(&heard), stop.clone());
     tasks.spawn(restarted("the listener to the database", ends(), listen));
-    let (of, stop) = (db.clone(), ends());
-    let statistics = move || keep_statistics(of.clone(), stop.clone());
-    tasks.spawn(restarted("the upkeep of the database's statistics", ends(), statistics));
     let stop = ends();
     let keep_house = move || housekeeping::run(db.clone(), audit_kept, clock, stop.clone());
-    tasks.spawn(restarted("the removal of what is past its time", ends(), keep_house));
+    tasks.spawn(restarted("the upkeep of the database", ends(), keep_house));
     tasks.spawn(restarted("the watcher of rights", ends(), move || Arc::clone(&visits).watch()));
     let stop = ends();
     let meter = move || meter::run(Arc::clone(&registry), stop.clone());
@@ -265,11 +258,13 @@ fn descriptors(config: &Config) -> usize {
     share.connections
 }
 
-async fn open(config: &Config) -> anyhow::Result<Db> {
+/// The database, and where reports of it are read.
+async fn open(config: &Config) -> anyhow::Result<(Db, Reports)> {
     let db = Db::connect(&config.database).await?;
     store::migrate(&db, &config.realtime).await?;
     info!(database = db.target(), "database ready");
-    Ok(db)
+    let reports = Reports::of(&db, config.limits);
+    Ok((db, reports))
 }
 
 /// The journal, and what an earlier run left in it.
@@ -372,16 +367,6 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
         metrics.upkeep();
-    }
-}
-
-/// From the start on: a table may have grown since it was last looked at.
-async fn keep_statistics(db: Db, shutdown: CancellationToken) {
-    let mut keep = interval(KEEP_STATISTICS_EVERY);
-    while shutdown.run_until_cancelled(keep.tick()).await.is_some() {
-        if let Some(Err(error)) = shutdown.run_until_cancelled(store::statistics::keep(&db)).await {
-            warn!(%error, "the database's statistics could not be brought up to date; trying again later");
-        }
     }
 }
 

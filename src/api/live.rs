@@ -216,15 +216,18 @@ impl Api {
             let unreachable: Vec<Arc<str>> = nodes.iter().filter(open).cloned().collect();
             (book.ledger.used(book.ledger.campaign_live(campaign.id), link), unreachable)
         });
-        let rows = links.into_iter().zip(uses).collect();
-        let shown =
-            |((campaign, link), (used, unreachable)): ((&Arc<Campaign>, &Link), (Used, Vec<Arc<str>>))| LinkUse {
-                unreachable_from: if viewer.is_withdrawn(link.client) { Vec::new() } else { names(&unreachable) },
-                ..usage(campaign, link, &snapshot, used, &viewer)
-            };
-        Ok(Json(window.page(rows, |((_, link), _)| link.id.0, shown)?))
+        let row = |((campaign, link), (used, unreachable))| (campaign, link, used, unreachable);
+        let rows = links.into_iter().zip(uses).map(row).collect();
+        let shown = |(campaign, link, used, unreachable): Row| LinkUse {
+            unreachable_from: if viewer.is_withdrawn(link.client) { Vec::new() } else { names(&unreachable) },
+            ..usage(campaign, link, &snapshot, used, &viewer)
+        };
+        Ok(Json(window.page(rows, |(_, link, ..)| link.id.0, shown)?))
     }
 }
+
+/// A link of a campaign, its use, and the nodes from which its client cannot be reached.
+type Row<'a> = (&'a Arc<Campaign>, &'a Link, Used, Vec<Arc<str>>);
 
 fn names(nodes: &[Arc<str>]) -> Vec<String> {
     nodes.iter().map(ToString::to_string).collect()

@@ -1,4 +1,4 @@
-//! Removing what is past its time.
+//! The upkeep of the database: what is past its time is removed, and statistics are kept.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::store::{Db, retention};
+use crate::store::{Db, retention, statistics};
 
 const EVERY: Duration = Duration::from_secs(600);
 
-/// Removes it again and again until `shutdown`.
+/// Again and again until `shutdown`, and from the start on: a table may have grown since it was last looked at.
 pub(super) async fn run(db: Db, audit_kept: TimeDelta, clock: Clock, shutdown: CancellationToken) {
     let mut turns = interval(EVERY);
     while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
@@ -23,6 +23,9 @@ pub(super) async fn run(db: Db, audit_kept: TimeDelta, clock: Clock, shutdown: C
                 warn!(%error, "what is past its time could not be removed; trying again later");
             }
             None => {}
+        }
+        if let Some(Err(error)) = shutdown.run_until_cancelled(statistics::keep(&db)).await {
+            warn!(%error, "the database's statistics could not be brought up to date; trying again later");
         }
     }
 }
