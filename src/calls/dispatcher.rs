@@ -32,7 +32,7 @@ use self::node::{NodeState, Waiting};
 use self::stopping::Drain;
 use super::intake::Intake;
 use super::io::Input;
-use super::reconcile::Belief;
+use super::reconcile::{Belief, Sight};
 use super::task::Context;
 use super::translate::{caller_input, leg_input};
 use super::{heartbeat, shedding};
@@ -255,6 +255,7 @@ impl Dispatcher {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
                 state.turn(app, false, at);
+                self.note_known(node);
                 self.stop_beating(node);
                 self.tell_health();
             }
@@ -316,6 +317,7 @@ impl Dispatcher {
         if matches!(event, Event::ChannelDestroyed { .. }) {
             self.orphan_gone(node, channel);
         }
+        self.answered_unheard(node, event);
         let registry = &self.context.registry;
         if let Some((call, n)) = CallId::parse_leg(channel) {
             registry.leg_seen(call, n);
@@ -332,6 +334,24 @@ impl Dispatcher {
                 registry.caller_leaves(call);
             }
             registry.tell(call, input.read(late));
+        }
+    }
+
+    /// Whoever goes, and is shown to be up, was answered. After an interruption that may have gone unheard until lists are compared.
+    fn answered_unheard(&self, node: usize, event: &Event) {
+        let (Event::StasisEnd { channel, .. }
+        | Event::ChannelHangupRequest { channel, .. }
+        | Event::ChannelDestroyed { channel, .. }) = event
+        else {
+            return;
+        };
+        if self.nodes[node].compared || channel.state != ChannelState::Up {
+            return;
+        }
+        let leg = CallId::parse_leg(&channel.id).map(|(call, n)| (call, Sight::LegAnswered(n)));
+        let caller = || self.context.registry.call_of(node, &channel.id).map(|call| (call, Sight::CallerUp));
+        if let Some((call, sight)) = leg.or_else(caller) {
+            self.seen(node, call, sight);
         }
     }
 

@@ -105,6 +105,11 @@ pub enum Input {
     NodeUp,
     /// A deadline that [`super::machine::Call::deadline`] named has passed.
     Tick,
+    /// The last of them has: nothing of the call can be alive any more ([`super::machine::Call::expiry`]).
+    Expired {
+        /// The last moment at which it was known to live.
+        since: Now,
+    },
 }
 
 /// What a comparison with Asterisk's lists has to find to be news to a call. Thousands talk, and none of them is woken to hear that it does.
@@ -205,6 +210,7 @@ impl fmt::Display for Input {
             Self::Yield => f.write_str("yielded"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),
+            Self::Expired { .. } => f.write_str("expired"),
         }
     }
 }

@@ -372,6 +372,7 @@ impl Call {
             Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
+            Input::Expired { since } => self.expire(since, now, &mut effects),
             // Unpacked above.
             Input::Late(..) => {}
         }
@@ -413,7 +414,7 @@ impl Call {
 
     /// When Asterisk must have ended everything of this call by its own timers, so that a node that never answers
     /// again does not keep its permits for ever.
-    fn expiry(&self) -> Duration {
+    pub(crate) fn expiry(&self) -> Duration {
         self.setup_deadline()
             + self.attempts.last().map_or(Duration::ZERO, |a| a.ring_timeout)
             + self.max_duration()
@@ -433,7 +434,7 @@ impl Call {
     fn note(&mut self, input: &Input, now: Now) {
         // Only what a person asks about later; duplicates and ticks without effect would bury it.
         let event = match input {
-            Input::Tick | Input::NodeUp | Input::Committed(_) | Input::Dialled(_) => return,
+            Input::Tick | Input::Expired { .. } | Input::NodeUp | Input::Committed(_) | Input::Dialled(_) => return,
             // Where it was asked for before the answer nobody waits for it.
             Input::Joined(n) if self.attempt(*n).is_none_or(|attempt| !attempt.awaited) => return,
             // That all is well, and that nothing was seen, is nothing to tell.
@@ -462,9 +463,7 @@ impl Call {
             }
             _ => {}
         }
-        if now.mono >= self.expiry() {
-            self.expire(now, effects);
-        } else if self.retry.is_some_and(|(at, _)| now.mono >= at) {
+        if self.retry.is_some_and(|(at, _)| now.mono >= at) {
             self.ask_again(false, now, effects);
         }
     }

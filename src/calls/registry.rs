@@ -42,6 +42,8 @@ pub struct Registry {
     confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
+    /// By node and application: the monotonic time up to which its calls are known to have lived, unless they said otherwise themselves.
+    known: DashMap<(usize, u16), Duration>,
     invites: Mutex<Invites>,
     recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
@@ -129,6 +131,7 @@ impl Registry {
             confirmed: AtomicU64::new(0),
             calls: DashMap::with_shard_amount(PARTS),
             inbound: DashMap::new(),
+            known: DashMap::new(),
             invites: Mutex::default(),
             recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
@@ -322,6 +325,17 @@ impl Registry {
     #[must_use]
     pub fn app_of(&self, call: CallId) -> Option<u16> {
         self.calls.get(&call).map(|live| live.app)
+    }
+
+    /// The calls of a node's application are known to have lived at this monotonic time.
+    pub(super) fn note_known(&self, node: usize, app: u16, until: Duration) {
+        self.known.insert((node, app), until);
+    }
+
+    /// The last monotonic time at which a live call's channels are known to have lived, unless it heard of them itself since.
+    pub(super) fn known_until(&self, call: CallId) -> Duration {
+        let of = self.calls.get(&call).map(|live| (live.node, live.app));
+        of.and_then(|of| self.known.get(&of).map(|until| *until)).unwrap_or_default()
     }
 
     /// Notes how a call stands.

@@ -163,7 +163,7 @@ impl CallTask {
                 biased;
                 Some(input) = inputs.next() => self.feed(input),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.answered(answer),
-                () = tick => self.feed(Input::Tick),
+                () = tick => self.feed(self.due()),
             }
         }
         self.context.registry.remove(self.call.facts.call_id);
@@ -174,6 +174,16 @@ impl CallTask {
                 self.note_outcome(op, &outcome.map(drop));
             }
         }
+    }
+
+    /// What a deadline that has passed means.
+    fn due(&self) -> Input {
+        let now = self.context.clock.now();
+        if now.mono < self.call.expiry() {
+            return Input::Tick;
+        }
+        let known = self.context.registry.known_until(self.call.facts.call_id);
+        Input::Expired { since: now.before(now.mono.saturating_sub(known)) }
     }
 
     /// What the outcome of a request shows of the node.

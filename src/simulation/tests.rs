@@ -179,7 +179,7 @@ fn many() {
             }
             let report = world(seed, Log::Off);
             sum.add(&report);
-            if let Some(wrong) = report.wrong.first() {
+            for wrong in report.wrong.iter().chain(&report.undeclared) {
                 println!("SEED {seed}: {wrong}");
             }
         }

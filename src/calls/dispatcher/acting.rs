@@ -25,12 +25,7 @@ impl Dispatcher {
         let registry = &self.context.registry;
         match finding {
             Finding::Missing(_) if on(Mistake::MissedEndNotRepaired) => {}
-            Finding::Seen(call, sight) => {
-                // After an interruption nobody saw when that happened.
-                let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-                let late = || unseen.then(|| Late { since: self.known_until(node, call), likely: None });
-                registry.tell_found(call, sight.news_to(), || Input::from(sight).read(late()));
-            }
+            Finding::Seen(call, sight) => self.seen(node, call, sight),
             Finding::Missing(call) => {
                 let since = self.known_until(node, call);
                 registry.tell(call, Input::Missing { since });
@@ -90,11 +85,27 @@ impl Dispatcher {
         }
     }
 
+    /// A channel of a live call was seen in a state that its call may not know of.
+    pub(super) fn seen(&self, node: usize, call: CallId, sight: Sight) {
+        // After an interruption nobody saw when that happened.
+        let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
+        let late = || unseen.then(|| Late { since: self.known_until(node, call), likely: None });
+        self.context.registry.tell_found(call, sight.news_to(), || Input::from(sight).read(late()));
+    }
+
     /// The last moment at which a call's channels are known to have lived.
     pub(super) fn known_until(&self, node: usize, call: CallId) -> Now {
         let now = self.context.clock.now();
         let app = self.context.registry.app_of(call).unwrap_or_default();
         now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
+    }
+
+    /// Tells the node's calls, should they want to know, up to when they are known to have lived.
+    pub(super) fn note_known(&self, node: usize) {
+        let state = &self.nodes[node];
+        for app in 0..state.handle.apps() {
+            self.context.registry.note_known(node, app, state.known_until(app));
+        }
     }
 
     pub(super) fn is_live(&self, node: usize, channel_id: &str) -> bool {

@@ -287,6 +287,7 @@ impl Dispatcher {
         self.nodes[node].said = None;
         self.end_untold(node, rest.untold);
         self.nodes[node].was_compared(rest.asked_at);
+        self.note_known(node);
         self.open_nodes();
     }
 

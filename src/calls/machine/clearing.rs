@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
-use crate::calls::answer::Answer;
+use crate::calls::answer::{Answer, later};
 use crate::calls::attempt::{Attempt, Leg};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Heed, Op};
@@ -92,7 +92,7 @@ impl Call {
     }
 
     pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.talk_is_over(now);
+        self.talk_is_over(None, now);
         if !self.caller_left_unwatched(now, effects) {
             self.caller_leaves(now, effects);
         }
@@ -100,8 +100,10 @@ impl Call {
     }
 
     pub(super) fn caller_leaves(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.caller == CallerLeg::Waiting {
-            self.take_back_answer(now);
+        match self.caller {
+            CallerLeg::Waiting => self.take_back_answer(now),
+            CallerLeg::Up => self.was_up_already(),
+            CallerLeg::HangingUp(_) | CallerLeg::Gone => {}
         }
         let ending = if self.phase == Phase::Talking { Ending::Completed } else { Ending::CallerCancelled };
         self.close(ending, HungUpBy::Caller, self.caller_cause, now);
@@ -246,13 +248,13 @@ impl Call {
         effects.push(if recorded { Effect::Finish } else { Effect::Forget });
     }
 
-    /// Nothing of this call can be alive any more.
-    pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let certain = self.certain;
-        self.missing(certain, now, effects);
+    /// Nothing of this call can be alive any more: `since` is the last moment at which the node was known to have it.
+    pub(super) fn expire(&mut self, since: Now, now: Now, effects: &mut Vec<Effect>) {
+        let since = later(since, self.certain);
+        self.missing(since, now, effects);
         let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
         for n in left {
-            self.leg_missing(n, certain, now, effects);
+            self.leg_missing(n, since, now, effects);
         }
     }
 

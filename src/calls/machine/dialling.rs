@@ -137,28 +137,20 @@ impl Call {
     ) {
         let is_current = n == self.last_n();
         if is_current {
-            self.talk_is_over(now);
+            self.talk_is_over(unseen, now);
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(match outcome(cause, sip) {
                 AttemptOutcome::Misconfigured => AttemptOutcome::Misconfigured,
                 _ => AttemptOutcome::Failed,
             });
         }
-        let caller_came_up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
-        let caller_came_up = caller_came_up.filter(|_| !on(Mistake::CrossingAnswerIgnored));
-        let mut talking = self.phase == Phase::Talking;
+        let came_up = self.came_up_during(n);
+        let talking = self.phase == Phase::Talking || came_up;
         let Some(attempt) = self.attempt_mut(n) else { return };
         if attempt.leg == Leg::Gone {
             return;
         }
         let by = if attempt.leg == Leg::HangingUp { HungUpBy::System } else { HungUpBy::Client };
-        if let Some((_, up)) = caller_came_up {
-            // The caller is up, which only this client's answer can have done: both its answer and its end went by while the
-            // node was away. The caller is not sold twice.
-            attempt.answered = Some(up);
-            attempt.verdict = None;
-            talking = true;
-        }
         attempt.end(cause, sip, unseen.unwrap_or(now));
         let counted = counts(attempt.link.count_on, attempt.dialled(), attempt.answered.is_some());
         let counted = counted || attempt.outcome() == AttemptOutcome::Unknown;

@@ -166,6 +166,7 @@ impl Call {
         // The caller may be known to be up already, which only this client can have done.
         let up = self.up_during.filter(|(during, _)| *during == n && self.caller == CallerLeg::Up);
         let answer = up.map_or_else(|| Answer::of_client(now, self.late), |(_, up)| up);
+        let late = self.late.is_some();
         let Some(attempt) = self.attempt_mut(n) else { return };
         effects.extend(attempt.alive().map(|sign| Effect::Sign { n, sign }));
         match attempt.leg {
@@ -177,6 +178,12 @@ impl Call {
                 attempt.answered.get_or_insert(answer);
                 self.phase = Phase::Talking;
                 self.meet_at_answer(n, now, effects);
+            }
+            // Found to have been answered before our hang-up, in the caller's bridge: Asterisk has answered the caller, too.
+            Leg::HangingUp if dialling && late && attempt.early => {
+                attempt.verdict = None;
+                attempt.answered.get_or_insert(answer);
+                self.phase = Phase::Talking;
             }
             Leg::HangingUp if attempt.verdict == Some(AttemptOutcome::Cancelled) => {
                 attempt.verdict = Some(AttemptOutcome::AnsweredLate);
@@ -309,8 +316,17 @@ impl Call {
                     self.fail_to_join(now, effects);
                 } else if matches!(failure, Failure::Rejected(_)) {
                     // The request to answer the caller went before this one and did not fail: it is up, which its event is about to say.
-                    self.caller_up(now);
+                    // Where an earlier one's outcome is not known, that may have answered it, and a party may be gone for as long.
+                    let since = self.last_known();
+                    let unseen = self.answer_unknown.then_some((since, now));
+                    self.caller = CallerLeg::Up;
+                    if let Some(answer) = self.attempts.last_mut().and_then(|attempt| attempt.answered.as_mut()) {
+                        answer.was_carried_out(now);
+                    }
                     self.end_talk(Ending::Failed, now, effects);
+                    if let Some(end) = &mut self.end {
+                        end.within = end.within.or(unseen);
+                    }
                 } else {
                     // They may be together, and the caller may be answered: both are asked for again, which does no harm.
                     (self.join_owed, self.answer_unknown) = (true, true);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::{Call, CallerLeg, Phase};
 use crate::ari::Late;
-use crate::calls::answer::{EVENTS_BEHIND, later};
+use crate::calls::answer::{EVENTS_BEHIND, earlier, later};
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Input};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
+use crate::mistakes::{Mistake, on};
 
 /// How soon after a call was taken over Asterisk shows that its caller had gone.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
@@ -23,8 +24,9 @@ impl Call {
         if self.caller == CallerLeg::Gone {
             return;
         }
-        self.talk_is_over(now);
+        self.talk_is_over(Some(since), now);
         if self.end.is_none() {
+            self.was_up_already();
             if self.caller == CallerLeg::Waiting {
                 // Never asked to be answered: whoever the client spoke to, it was not this caller.
                 self.withdraw_unjoined(AttemptOutcome::AnsweredLate);
@@ -75,13 +77,32 @@ impl Call {
     }
 
     /// There is evidence that a party of a talk that was ended from here is gone. Where our hang-up took long to be carried out they may have
-    /// talked on until now.
-    pub(super) fn talk_is_over(&mut self, now: Now) {
+    /// talked on until now; where nobody saw the party go (`unseen`: the last moment at which it was known to live), it may have gone before.
+    pub(super) fn talk_is_over(&mut self, unseen: Option<Now>, now: Now) {
         let until = self.late.map_or(now, |(_, until)| until);
-        if let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open))
-            && until.mono.saturating_sub(end.at.mono) > EVENTS_BEHIND
-        {
-            end.within = end.within.or(Some((end.at, until)));
+        let lived = unseen.map(|since| later(since, self.last_known()));
+        let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open)) else { return };
+        let since = lived.map_or(end.at, |lived| earlier(lived, end.at));
+        if until.mono.saturating_sub(since.mono) > EVENTS_BEHIND {
+            end.within = end.within.or(Some((since, until)));
+        }
+    }
+
+    /// The caller was seen answered while attempt n was dialled, which only this client's answer can have done: that went by while the
+    /// node was away. The caller is not sold twice. Returns whether that is so.
+    pub(super) fn came_up_during(&mut self, n: u32) -> bool {
+        let up = self.up_during.filter(|(during, _)| self.phase == Phase::Dialling && *during == n);
+        let Some((_, answer)) = up.filter(|_| !on(Mistake::CrossingAnswerIgnored)) else { return false };
+        let Some(attempt) = self.attempt_mut(n).filter(|attempt| attempt.leg != Leg::Gone) else { return false };
+        attempt.answered = Some(answer);
+        attempt.verdict = None;
+        true
+    }
+
+    /// The caller goes. Was it answered by a client of whose own answer nothing has told?
+    pub(super) fn was_up_already(&mut self) {
+        if self.caller == CallerLeg::Up && self.came_up_during(self.last_n()) {
+            self.phase = Phase::Talking;
         }
     }
 

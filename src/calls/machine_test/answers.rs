@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::Bench;
 use super::unseen::{answer, end, ringing, talking};
 use crate::ari::Late;
-use crate::calls::io::{Input, Op};
+use crate::calls::io::{Failure, Input, Op};
 use crate::cdr::talk::{self, Talk};
 use crate::routing::decision::tests::{campaign, link};
 use crate::routing::snapshot::Campaign;
@@ -104,4 +104,91 @@ fn a_talk_that_we_end_may_have_gone_on_until_a_party_is_seen_to_be_gone() {
         let bounds = talk::bounds(&record);
         assert_eq!((record.talk_ms, bounds.min_ms), (3_600_000, 3_600_000));
     }
+}
+
+/// All that is left of it is the caller's going: as the event shows, it was up, and only the client under way can have answered it.
+#[test]
+fn a_caller_who_goes_and_was_up_was_answered_although_nothing_told_of_its_client() {
+    let up = |bench: &Bench| Late { since: bench.now.before(Duration::from_secs(7)), likely: None };
+    let goes: [fn(&Bench) -> Input; 2] = [
+        |_| Input::CallerHangup { cause: Some(16), sip: None },
+        |bench| Input::Missing { since: bench.now.before(Duration::from_secs(7)) },
+    ];
+    for (goes, (ending, first)) in goes.into_iter().zip([("completed", -1), ("lost", 3)]) {
+        let mut bench = ringing();
+        bench.now.mono += Duration::from_secs(10);
+        let late = up(&bench);
+        bench.give(Input::Late(Box::new((late, Input::CallerUp))));
+        let going = goes(&bench);
+        assert_eq!(bench.give(going), [Op::HangUpLeg(1)]);
+        bench.give(Input::LegAnswered(1));
+        bench.gone(1, 16, 0);
+        bench.give(Input::CallerGone);
+        let record = bench.record();
+        assert_eq!((answer(&record), end(&record).0, end(&record).1), ((3, 10), ending, first));
+        assert_eq!(talk::bounds(&record).max_ms, 7_000);
+        assert_eq!(bench.released, [(1, true)]);
+    }
+    // Its INVITE had been cancelled before Asterisk could answer it.
+    let mut cancelled = ringing();
+    cancelled.now.mono += Duration::from_secs(10);
+    let late = up(&cancelled);
+    cancelled.give(Input::Late(Box::new((late, Input::CallerUp))));
+    cancelled.give(Input::CallerHangup { cause: Some(127), sip: Some(487) });
+    cancelled.gone(1, 16, 0);
+    cancelled.give(Input::CallerGone);
+    assert_eq!((cancelled.record().answered_at, cancelled.released), (None, vec![(1, false)]));
+}
+
+/// It was answered unheard, and given up for it; its end shows that it was up.
+#[test]
+fn a_client_found_to_have_answered_before_its_hang_up_talked_until_then() {
+    let mut bench = Bench::new(&[link(1), link(2)]).of_older_asterisk();
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegRinging(1));
+    assert_eq!(bench.after(Duration::from_secs(20)), [Op::HangUpLeg(1)]);
+    let since = bench.now.before(Duration::from_secs(7));
+    bench.give(Input::Late(Box::new((Late { since, likely: None }, Input::LegAnswered(1)))));
+    assert_eq!(bench.gone(1, 16, 0), [Op::HangUpCaller(Some(480))], "its caller is not sold twice");
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record).0), ((13, 20), "completed"));
+    assert_eq!(bench.released, [(1, true)]);
+}
+
+/// Whether the first request to answer the caller was carried out is not known; the second was, and then the client was not there any more.
+#[test]
+fn a_client_that_is_gone_when_it_is_joined_again_was_answered_and_left_nobody_knows_when() {
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    let asked = bench.give(Input::LegMedia { n: 1, usable: true });
+    let join = asked.into_iter().find(|op| matches!(op, Op::Join { .. })).expect("joined");
+    for op in [Op::AnswerCaller, join] {
+        bench.give(Input::RequestFailed(op, Failure::Unknown));
+    }
+    bench.now.mono += Duration::from_secs(5);
+    bench.give(Input::RequestFailed(join, Failure::Rejected(400)));
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((answer(&record), end(&record)), ((0, 5), ("failed", 0, 5)));
+    assert_eq!((record.talk_ms, talk::bounds(&record)), (5_000, Talk { min_ms: 0, max_ms: 5_000 }));
+}
+
+/// Asterisk was gone when the longest duration was over: our hang-up was not what ended it.
+#[test]
+fn a_talk_that_we_end_on_a_node_that_is_away_may_have_ended_since_it_was_last_heard() {
+    let mut bench = talking();
+    bench.after(Duration::from_secs(3_600));
+    for op in [Op::HangUpLeg(1), Op::HangUpCaller(None)] {
+        bench.give(Input::RequestFailed(op, Failure::NotSent));
+    }
+    bench.now.mono += Duration::from_secs(5);
+    let since = bench.now.before(Duration::from_secs(10));
+    bench.give(Input::Missing { since });
+    bench.give(Input::LegMissing { n: 1, since });
+    let record = bench.record();
+    assert_eq!(end(&record), ("max_duration", 3_595, 3_605));
+    assert_eq!(talk::bounds(&record), Talk { min_ms: 3_595_000, max_ms: 3_605_000 });
 }

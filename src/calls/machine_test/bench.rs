@@ -160,7 +160,9 @@ impl Bench {
 
     pub(crate) fn after(&mut self, wait: Duration) -> Vec<Op> {
         self.now.mono += wait;
-        self.give(Input::Tick)
+        let expired = self.now.mono >= self.call.expiry();
+        // Nothing but the call itself knows of its node.
+        self.give(if expired { Input::Expired { since: self.call.last_known() } } else { Input::Tick })
     }
 
     pub(crate) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {

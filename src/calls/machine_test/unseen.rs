@@ -217,6 +217,18 @@ fn a_call_of_a_node_that_stays_silent_is_lost_when_all_of_asterisks_timers_are_o
     assert_eq!(record.attempts[0].outcome, AttemptOutcome::Unknown);
 }
 
+/// Comparisons tell a talk nothing as long as it goes on: what its node was heard to say, others know.
+#[test]
+fn a_talk_on_a_node_that_never_comes_back_went_on_until_the_node_was_last_heard() {
+    let mut bench = talking();
+    let heard = bench.now.after(Duration::from_secs(900));
+    bench.now.mono += Duration::from_secs(60 + 20 + 3_600 + 600);
+    bench.give(Input::Expired { since: heard });
+    let record = bench.record();
+    assert_eq!((end(&record), record.talk_ms), (("lost", 900, 4_280), 900_000));
+    assert_eq!(bench.released, [(1, true)]);
+}
+
 /// Taken over 30 s after the controller died, with the client that answered 10 s before that.
 fn taken_over() -> Bench {
     let mut bench = talking();
