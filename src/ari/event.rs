@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::model::{Channel, Subject, timestamp};
+use super::model::{Channel, ChannelState, Subject, timestamp};
 
 /// One event of a Stasis application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +127,18 @@ impl Event {
             | Self::ApplicationReplaced { timestamp, .. } => Some(*timestamp),
             Self::Other { timestamp, .. } => *timestamp,
         }
+    }
+
+    /// Whether the channel of an event of its going is up: it was answered.
+    #[must_use]
+    pub fn shows_up(&self) -> bool {
+        let (Self::StasisEnd { channel, .. }
+        | Self::ChannelHangupRequest { channel, .. }
+        | Self::ChannelDestroyed { channel, .. }) = self
+        else {
+            return false;
+        };
+        channel.state == ChannelState::Up
     }
 
     /// The channel the event is about, by its id: for `Dial` the dialled one.

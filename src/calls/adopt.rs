@@ -1,9 +1,11 @@
 //! Takes over calls of an earlier run of the controller: those whose parties are bridged, and those whose callers still wait.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::mpsc;
+use futures_util::StreamExt;
 
 use super::answer::Answer;
 use super::attempt::Attempt;
@@ -43,8 +45,9 @@ pub(super) async fn run(
     noted: Option<Noted>,
     lane: Lane,
     context: Context,
-    inputs: mpsc::UnboundedReceiver<Input>,
+    mut inputs: mpsc::UnboundedReceiver<Input>,
 ) {
+    let mut heard = Vec::new();
     let snapshot = context.registry.snapshot().clone();
     let at = At { node: &facts.node, now: context.clock.now() };
     let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
@@ -60,7 +63,7 @@ pub(super) async fn run(
     let (arrived, attempt) = match &known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
         None => {
-            let left = time_left(&lane, &adoption.caller.id).await;
+            let left = listening(time_left(&lane, &adoption.caller.id), &mut inputs, &context, &mut heard).await;
             let now = context.clock.now();
             let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());
             let (arrived, started) = (since(adoption.caller.creationtime), since(adoption.leg.creationtime));
@@ -76,8 +79,27 @@ pub(super) async fn run(
     let up = attempt.answered.map_or(attempt.started, |answer| answer.after);
     let lived = died.filter(|died| died.mono > up.mono).unwrap_or(up);
     let (times, met) = ((arrived, lived), (attempt, adoption.bridge));
-    let call = Call::adopt(facts, context.limits, times, decision, met, before, context.clock.now());
-    task::drive(call, lane, context, inputs).await;
+    // What was heard meanwhile happened then.
+    let adopted = heard.first().map_or_else(|| context.clock.now(), |(at, _): &(Now, Input)| *at);
+    let call = Call::adopt(facts, context.limits, times, decision, met, before, adopted);
+    task::drive(call, heard, lane, context, inputs).await;
+}
+
+/// Waits for an answer, and notes what happens to the call meanwhile, and when.
+async fn listening<T>(
+    answer: impl Future<Output = T>,
+    inputs: &mut mpsc::UnboundedReceiver<Input>,
+    context: &Context,
+    heard: &mut Vec<(Now, Input)>,
+) -> T {
+    let mut answer = pin!(answer);
+    loop {
+        tokio::select! {
+            biased;
+            Some(input) = inputs.next() => heard.push((context.clock.now(), input)),
+            answer = &mut answer => return answer,
+        }
+    }
 }
 
 /// What an earlier run knew of an answered attempt.

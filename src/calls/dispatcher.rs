@@ -128,6 +128,8 @@ pub struct Dispatcher {
     nodes: Vec<NodeState>,
     context: Context,
     max_live: usize,
+    /// Lists of more things than this are long.
+    long: usize,
     health: watch::Sender<Vec<NodeHealth>>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
@@ -153,10 +155,18 @@ impl Dispatcher {
         let (started, begun) = (context.clock.now().mono, context.clock.stamp());
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake, started)).collect();
         let (draining, refusing) = (false, false);
-        let mut dispatcher = Self { nodes, context, max_live, health, reports, inbox, begun, draining, refusing };
+        let long = comparing::LONG;
+        let mut dispatcher = Self { nodes, context, max_live, long, health, reports, inbox, begun, draining, refusing };
         dispatcher.hold_left(left);
         dispatcher.tell_health();
         dispatcher
+    }
+
+    /// The same, which takes lists of more things than this for long ones: a simulated node has few.
+    #[cfg(test)]
+    pub(crate) fn with_long_lists_from(mut self, long: usize) -> Self {
+        self.long = long;
+        self
     }
 
     fn tell_health(&self) {
@@ -255,7 +265,7 @@ impl Dispatcher {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
                 state.turn(app, false, at);
-                self.note_known(node);
+                self.note_interrupted(node);
                 self.stop_beating(node);
                 self.tell_health();
             }
@@ -299,7 +309,7 @@ impl Dispatcher {
     fn on_channel_event(&mut self, node: usize, event: &Event, late: Option<Late>) {
         let Some(channel) = event.channel_id() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
-            self.waiting_caller_left(node, channel);
+            self.waiting_caller_left(node, channel, event.shows_up());
             if self.nodes[node].leaving.remove(channel) {
                 self.hand_over_left(node, channel);
             }
@@ -339,17 +349,11 @@ impl Dispatcher {
 
     /// Whoever goes, and is shown to be up, was answered. After an interruption that may have gone unheard until lists are compared.
     fn answered_unheard(&self, node: usize, event: &Event) {
-        let (Event::StasisEnd { channel, .. }
-        | Event::ChannelHangupRequest { channel, .. }
-        | Event::ChannelDestroyed { channel, .. }) = event
-        else {
+        let Some(channel) = event.channel_id().filter(|_| event.shows_up() && !self.nodes[node].compared) else {
             return;
         };
-        if self.nodes[node].compared || channel.state != ChannelState::Up {
-            return;
-        }
-        let leg = CallId::parse_leg(&channel.id).map(|(call, n)| (call, Sight::LegAnswered(n)));
-        let caller = || self.context.registry.call_of(node, &channel.id).map(|call| (call, Sight::CallerUp));
+        let leg = CallId::parse_leg(channel).map(|(call, n)| (call, Sight::LegAnswered(n)));
+        let caller = || self.context.registry.call_of(node, channel).map(|call| (call, Sight::CallerUp));
         if let Some((call, sight)) = leg.or_else(caller) {
             self.seen(node, call, sight);
         }

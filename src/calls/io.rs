@@ -95,6 +95,18 @@ pub enum Input {
     Late(Box<(Late, Input)>),
     /// A request did not succeed.
     RequestFailed(Op, Failure),
+    /// There is no channel of attempt n to be hung up (404).
+    LegAbsent {
+        /// Attempt number.
+        n: u32,
+        /// Up to when whatever happened to the call was heard: its going may have gone unheard since.
+        heard_until: Now,
+    },
+    /// There is no inbound channel to be hung up (404).
+    CallerAbsent {
+        /// Likewise.
+        heard_until: Now,
+    },
     /// The drain time is over: a caller who is not answered yet shall try elsewhere.
     Shed,
     /// An operator wants the call to end.
@@ -107,8 +119,8 @@ pub enum Input {
     Tick,
     /// The last of them has: nothing of the call can be alive any more ([`super::machine::Call::expiry`]).
     Expired {
-        /// The last moment at which it was known to live.
-        since: Now,
+        /// Up to when whatever happened to the call was heard.
+        heard_until: Now,
     },
 }
 
@@ -205,6 +217,8 @@ impl fmt::Display for Input {
             Self::LegMissing { n, .. } => write!(f, "leg_missing({n})"),
             Self::Late(told) => write!(f, "{} (read late)", told.1),
             Self::RequestFailed(op, failure) => write!(f, "{op} failed: {failure}"),
+            Self::LegAbsent { n, .. } => write!(f, "leg_absent({n})"),
+            Self::CallerAbsent { .. } => f.write_str("caller_absent"),
             Self::Shed => f.write_str("shed"),
             Self::Operator => f.write_str("operator_hangs_up"),
             Self::Yield => f.write_str("yielded"),

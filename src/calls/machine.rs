@@ -367,12 +367,14 @@ impl Call {
             Input::Missing { since } => self.missing(since, now, &mut effects),
             Input::LegMissing { n, since } => self.leg_missing(n, since, now, &mut effects),
             Input::RequestFailed(op, failure) => self.request_failed(op, failure, now, &mut effects),
+            Input::LegAbsent { n, heard_until } => self.no_leg(n, heard_until, now, &mut effects),
+            Input::CallerAbsent { heard_until } => self.no_caller(heard_until, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
             Input::Operator => self.operator_hangs_up(now, &mut effects),
             Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
-            Input::Expired { since } => self.expire(since, now, &mut effects),
+            Input::Expired { heard_until } => self.expire(heard_until, now, &mut effects),
             // Unpacked above.
             Input::Late(..) => {}
         }

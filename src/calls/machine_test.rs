@@ -305,7 +305,7 @@ fn a_creation_of_unknown_outcome_is_hung_up_and_waited_for() {
     assert_eq!(asked, [Op::HangUpLeg(1)]);
     assert!(bench.released.is_empty());
     assert_eq!(bench.after(Duration::from_secs(2)), [Op::HangUpLeg(1)], "asked again while there is no evidence");
-    let asked = bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::Rejected(404)));
+    let asked = bench.give(Input::LegAbsent { n: 1, heard_until: bench.now });
     assert_eq!(asked, [Op::CreateLeg(2)], "404 is evidence");
 }
 

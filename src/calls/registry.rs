@@ -22,6 +22,7 @@ use super::merged::{Invite, Invites};
 use super::news::{CallNews, News};
 use super::recent::Recent;
 use super::told::Told;
+use crate::clock::Now;
 use crate::id::{CallId, ClientId, LinkId};
 use crate::routing::book::Book;
 use crate::routing::breaker::Terms;
@@ -42,8 +43,8 @@ pub struct Registry {
     confirmed: AtomicU64,
     calls: DashMap<CallId, LiveCall>,
     inbound: DashMap<(usize, String), CallId>,
-    /// By node and application: the monotonic time up to which its calls are known to have lived, unless they said otherwise themselves.
-    known: DashMap<(usize, u16), Duration>,
+    /// By node and application, where something may have gone unheard: the monotonic time up to which all was heard.
+    interrupted: DashMap<(usize, u16), Duration>,
     invites: Mutex<Invites>,
     recent: Mutex<Recent>,
     news: broadcast::Sender<News>,
@@ -131,7 +132,7 @@ impl Registry {
             confirmed: AtomicU64::new(0),
             calls: DashMap::with_shard_amount(PARTS),
             inbound: DashMap::new(),
-            known: DashMap::new(),
+            interrupted: DashMap::new(),
             invites: Mutex::default(),
             recent: Mutex::default(),
             news: broadcast::Sender::new(news_kept),
@@ -327,15 +328,19 @@ impl Registry {
         self.calls.get(&call).map(|live| live.app)
     }
 
-    /// The calls of a node's application are known to have lived at this monotonic time.
-    pub(super) fn note_known(&self, node: usize, app: u16, until: Duration) {
-        self.known.insert((node, app), until);
+    /// Of a node's application all was heard up to this monotonic time; `None`: all is heard.
+    pub(super) fn note_interrupted(&self, node: usize, app: u16, heard_until: Option<Duration>) {
+        match heard_until {
+            Some(until) => drop(self.interrupted.insert((node, app), until)),
+            None => drop(self.interrupted.remove(&(node, app))),
+        }
     }
 
-    /// The last monotonic time at which a live call's channels are known to have lived, unless it heard of them itself since.
-    pub(super) fn known_until(&self, call: CallId) -> Duration {
+    /// Up to when whatever happened to a live call was heard.
+    pub(super) fn heard_until(&self, call: CallId, now: Now) -> Now {
         let of = self.calls.get(&call).map(|live| (live.node, live.app));
-        of.and_then(|of| self.known.get(&of).map(|until| *until)).unwrap_or_default()
+        let until = of.and_then(|of| self.interrupted.get(&of).map(|until| *until));
+        until.map_or(now, |until| now.before(now.mono.saturating_sub(until)))
     }
 
     /// Notes how a call stands.

@@ -22,7 +22,7 @@ use crate::cdr::fold;
 use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::mistakes::{Mistake, on};
 use crate::panics::{self, Panic};
 use crate::routing::breaker::At;
@@ -97,17 +97,26 @@ pub(crate) fn run(
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) -> impl Future<Output = ()> + Send {
-    CallTask::new(call, lane, context).live(Some(first), inputs)
+    CallTask::new(call, lane, context).live(Begins::With(first), inputs)
 }
 
-/// Runs a call that is already under way to its end.
+/// Runs a call that is already under way to its end; `heard` is what has happened to it, and when, while it was taken over.
 pub(crate) fn drive(
     call: Call,
+    heard: Vec<(Now, Input)>,
     lane: Lane,
     context: Context,
     inputs: mpsc::UnboundedReceiver<Input>,
 ) -> impl Future<Output = ()> + Send {
-    CallTask::new(call, lane, context).live(None, inputs)
+    CallTask::new(call, lane, context).live(Begins::UnderWay(heard), inputs)
+}
+
+/// How a task begins.
+enum Begins {
+    /// With the call's first input.
+    With(Input),
+    /// With what has happened to it already, and when.
+    UnderWay(Vec<(Now, Input)>),
 }
 
 impl CallTask {
@@ -128,13 +137,14 @@ impl CallTask {
     }
 
     /// To the call's end, which is a clean one even if anything of this panics.
-    async fn live(mut self: Box<Self>, first: Option<Input>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    async fn live(mut self: Box<Self>, begins: Begins, mut inputs: mpsc::UnboundedReceiver<Input>) {
         let life = async {
-            match first {
-                Some(input) => self.feed(input),
-                None => {
+            match begins {
+                Begins::With(input) => self.feed(input),
+                Begins::UnderWay(heard) => {
                     self.show();
                     self.note();
+                    heard.into_iter().for_each(|(at, input)| self.feed_at(input, at));
                 }
             }
             self.drive(&mut inputs).await;
@@ -182,8 +192,7 @@ impl CallTask {
         if now.mono < self.call.expiry() {
             return Input::Tick;
         }
-        let known = self.context.registry.known_until(self.call.facts.call_id);
-        Input::Expired { since: now.before(now.mono.saturating_sub(known)) }
+        Input::Expired { heard_until: self.context.registry.heard_until(self.call.facts.call_id, now) }
     }
 
     /// What the outcome of a request shows of the node.
@@ -193,9 +202,13 @@ impl CallTask {
 
     /// Steps the machine, and again with what its synchronous effects bring, until only requests are under way.
     fn feed(&mut self, input: Input) {
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
-            let now = self.context.clock.now();
+        self.feed_at(input, self.context.clock.now());
+    }
+
+    /// The same with what happened some time ago.
+    fn feed_at(&mut self, input: Input, at: Now) {
+        let mut next = Some((input, at));
+        while let Some((input, now)) = next.take() {
             let before = self.call.label();
             let event = input.to_string();
             let effects = self.call.step(input, now);
@@ -203,7 +216,8 @@ impl CallTask {
             self.log(&before, &event, !effects.is_empty());
             for effect in effects {
                 // Route and TakeNext are always the last effect of their step, so one answer is all there can be.
-                next = next.or(self.carry_out(effect));
+                let brought = self.carry_out(effect).map(|input| (input, self.context.clock.now()));
+                next = next.or(brought);
             }
         }
         self.show();
@@ -350,7 +364,12 @@ impl CallTask {
             Error::OutcomeUnknown(_) | Error::Protocol(_) => Failure::Unknown,
         };
         debug!(call = %self.call.facts.call_id, %op, %error, "request failed");
-        self.feed(Input::RequestFailed(op, failure));
+        let heard_until = || self.context.registry.heard_until(self.call.facts.call_id, self.context.clock.now());
+        self.feed(match (op, failure) {
+            (Op::HangUpLeg(n), Failure::Rejected(404)) => Input::LegAbsent { n, heard_until: heard_until() },
+            (Op::HangUpCaller(_), Failure::Rejected(404)) => Input::CallerAbsent { heard_until: heard_until() },
+            _ => Input::RequestFailed(op, failure),
+        });
     }
 
     fn finish(&mut self) {

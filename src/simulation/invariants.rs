@@ -17,7 +17,7 @@ use crate::cdr::talk;
 const USUAL: Duration = Duration::from_millis(1_500);
 
 pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, registry: &Registry, lines: &[Line]) {
-    let (mut wrong, mut open) = (Vec::new(), Vec::new());
+    let mut wrong = Vec::new();
     for call in truth.calls() {
         let record = call.id.and_then(|id| store.rows.get(&id));
         let unseen = unseen(call, &lines[call.node]);
@@ -31,7 +31,7 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
             Some(record) => {
                 let told = |fault| format!("{fault}: {}\n    unseen {unseen:?}\n    record {record:?}", call.story());
                 wrong.extend(faults_of(truth, call, record, unseen).into_iter().map(told));
-                open.extend(undeclared(truth, call, record, &lines[call.node], unseen).into_iter().map(told));
+                wrong.extend(undeclared(truth, call, record, &lines[call.node], unseen).into_iter().map(told));
             }
         }
     }
@@ -61,7 +61,6 @@ pub(super) fn at_the_end(truth: &mut Truth, journal: &Journal, store: &Store, re
         }
     }
     truth.wrong.append(&mut wrong);
-    truth.undeclared.append(&mut open);
 }
 
 /// Why a call should have a record. A controller that is killed may take with it what the journal was just told of a call; where that

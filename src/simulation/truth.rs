@@ -81,8 +81,6 @@ pub(super) struct Truth {
     pub(super) forgotten: HashSet<CallId>,
     /// What was found to be wrong.
     pub(super) wrong: Vec<String>,
-    /// What lies outside of the interval that a record declares.
-    pub(super) undeclared: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -106,7 +104,6 @@ impl Truth {
             comparing_until: Duration::ZERO,
             forgotten: HashSet::new(),
             wrong: Vec::new(),
-            undeclared: Vec::new(),
         }
     }
 

@@ -111,8 +111,6 @@ pub(super) struct Report {
     pub(super) unrecorded: usize,
     /// What was wrong; empty in a correct world.
     pub(super) wrong: Vec<String>,
-    /// What lies outside of the interval that a record declares.
-    pub(super) undeclared: Vec<String>,
     pub(super) log: Vec<String>,
     /// What of the book each hold of its lock has visited.
     pub(super) visits: Vec<usize>,
@@ -126,7 +124,6 @@ impl Report {
         self.answered += other.answered;
         self.lives += other.lives;
         self.unrecorded += other.unrecorded;
-        self.undeclared.extend_from_slice(&other.undeclared);
     }
 }
 
@@ -213,7 +210,7 @@ impl World {
             self.without_controller();
         }
         clock::simulated::set(None);
-        for wrong in self.truth.wrong.iter().chain(&self.truth.undeclared) {
+        for wrong in &self.truth.wrong {
             let line = format!("WRONG: {wrong}");
             match &mut self.log {
                 Log::Print => println!("{line}"),
@@ -233,7 +230,6 @@ impl World {
             answered: calls.iter().filter(|call| call.met.is_some()).count(),
             lives: self.lives,
             wrong: self.truth.wrong,
-            undeclared: self.truth.undeclared,
             visits: self.visits,
             log: if let Log::Keep(lines) = self.log { lines } else { Vec::new() },
         }

@@ -8,6 +8,7 @@ use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::{LIMIT, until};
 
 crate::on_both!(
+    what_tells_of_a_going_shows_whether_it_was_answered,
     killed_while_a_call_is_up,
     killed_while_a_call_rings,
     killed_and_away_while_a_talk_ends,
@@ -22,6 +23,27 @@ async fn site_of(backend: Backend, settings: &str) -> (Site, Sipp) {
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", settings);
     (site.start(&plan).await, alpha)
+}
+
+/// What the controller takes from the events of a channel that goes, when it may have missed the answer: their state is the last one.
+async fn what_tells_of_a_going_shows_whether_it_was_answered(backend: Backend) {
+    let site = Preparation::new(backend).wired();
+    let alpha = site.centre("alpha", centre::answer().set("ring_ms", 500)).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let site = site.start(&plan).await;
+    let answered = site.call("answered", &carrier::call().set("did", DID)).await;
+    let cancelled = site.call("cancelled", &carrier::cancel().set("did", DID)).await;
+    assert_eq!((answered.outcome(), cancelled.outcome()), (Some(200), Some(487)));
+    for (call, caller, leg) in [(answered, "Up", "Up"), (cancelled, "Ring", "Ringing")] {
+        let record = site.record(&call).await;
+        let shown = |kind, channel: &str| site.wires[0].shown(kind, channel);
+        let channel = record.text("uniqueid");
+        assert_eq!(shown("StasisEnd", channel), [caller], "{record:?}");
+        let requests = shown("ChannelHangupRequest", channel);
+        assert!(!requests.is_empty() && requests.iter().all(|state| state == caller), "{requests:?}");
+        assert_eq!(shown("ChannelDestroyed", &format!("{}-1", record.text("call_id"))), [leg], "{record:?}");
+    }
+    site.finish().await;
 }
 
 /// kill -9: the parties talk on, new calls get 503 from the dialplan, the next start adopts the call with its permit.

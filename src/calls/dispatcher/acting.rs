@@ -87,10 +87,16 @@ impl Dispatcher {
 
     /// A channel of a live call was seen in a state that its call may not know of.
     pub(super) fn seen(&self, node: usize, call: CallId, sight: Sight) {
-        // After an interruption nobody saw when that happened.
-        let unseen = !self.nodes[node].compared && !matches!(sight, Sight::LegRinging(_));
-        let late = || unseen.then(|| Late { since: self.known_until(node, call), likely: None });
-        self.context.registry.tell_found(call, sight.news_to(), || Input::from(sight).read(late()));
+        let late = || {
+            // That it rings says what lists say of it: nobody had answered when they were asked for. What else there is to see happened
+            // before, nobody saw when.
+            let listed = self.nodes[node].said.as_ref().filter(|_| matches!(sight, Sight::LegRinging(_)));
+            let now = self.context.clock.now();
+            let asked = listed.map(|said| now.before(now.mono.saturating_sub(said.asked_at)));
+            Late { since: asked.unwrap_or_else(|| self.known_until(node, call)), likely: None }
+        };
+        let unseen = !self.nodes[node].compared;
+        self.context.registry.tell_found(call, sight.news_to(), || Input::from(sight).read(unseen.then(late)));
     }
 
     /// The last moment at which a call's channels are known to have lived.
@@ -100,11 +106,10 @@ impl Dispatcher {
         now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
     }
 
-    /// Tells the node's calls, should they want to know, up to when they are known to have lived.
-    pub(super) fn note_known(&self, node: usize) {
-        let state = &self.nodes[node];
-        for app in 0..state.handle.apps() {
-            self.context.registry.note_known(node, app, state.known_until(app));
+    /// Tells the node's calls, should they want to know, up to when all was heard.
+    pub(super) fn note_interrupted(&self, node: usize) {
+        for (app, heard_until) in (0..).zip(&self.nodes[node].heard_until) {
+            self.context.registry.note_interrupted(node, app, *heard_until);
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) enum Due {
     Event(Box<NodeEvent>),
     /// An errand came back.
     Report(Box<Report>),
+    /// A caller who waited, and is not listed any more.
+    WaiterGone(CallId),
     /// An orphan that is not listed any more.
     OrphanGone(String),
     /// A call that was left: what lists say of it.
@@ -74,6 +76,8 @@ pub(super) struct Rest {
 /// What lists say, for as long as they are acted on.
 #[derive(Debug, Default)]
 pub(super) struct Said {
+    /// Monotonic time at which they were asked for.
+    pub(super) asked_at: Duration,
     /// Channels that are there.
     pub(super) listed: HashSet<String>,
     /// Calls that are taken over, and by which attempt.
@@ -85,8 +89,8 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn new(listed: HashSet<String>, findings: &[Finding]) -> Self {
-        let mut said = Self { listed, ..Self::default() };
+    pub(super) fn new(asked_at: Duration, listed: HashSet<String>, findings: &[Finding]) -> Self {
+        let mut said = Self { asked_at, listed, ..Self::default() };
         for finding in findings {
             match finding {
                 Finding::Adopt(adoption) => drop(said.adopted.insert(adoption.call, adoption.n)),
@@ -177,16 +181,14 @@ impl Dispatcher {
         match due {
             Due::Event(event) => self.on_event(*event),
             Due::Report(report) => self.on_report(*report),
+            Due::WaiterGone(call) => self.waiter_gone(node, call),
             Due::OrphanGone(channel_id) => self.orphan_gone(node, &channel_id),
             Due::SettleLeft(call) => self.settle_left(node, call),
             Due::Act(finding) => self.act_on(node, *finding),
             Due::Acted(rest) => self.acted(node, rest),
             Due::NodeUp(call) => drop(self.context.registry.tell(call, Input::NodeUp)),
             Due::Compared(rest) => self.compared(node, *rest),
-            Due::Lost(caller) => {
-                let since = self.known_until(node, caller.facts.call_id);
-                self.begin(node, *caller, Input::Missing { since });
-            }
+            Due::Lost(caller) => self.went_unheard(node, *caller),
             Due::Ended | Due::Yielded => self.nodes[node].said = None,
             // Whoever asked may have gone.
             Due::Released(answer) => drop(answer.send(Ok(self.view_of(node)))),

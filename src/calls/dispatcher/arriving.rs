@@ -135,12 +135,42 @@ impl Dispatcher {
         tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
     }
 
-    /// A caller that waits has gone. Nothing was begun for it, unless by an earlier run: then it has its record.
-    pub(super) fn waiting_caller_left(&mut self, node: usize, channel_id: &str) {
+    /// A caller that waits has gone, and was up or not as far as its channel shows. Nothing was begun for it, unless by an earlier run: then
+    /// it has its record.
+    pub(super) fn waiting_caller_left(&mut self, node: usize, channel_id: &str, up: bool) {
         let state = &mut self.nodes[node];
         let caller = state.waiting.take_by_channel(channel_id).or_else(|| state.held.take_by_channel(channel_id));
-        if let Some(caller) = caller.filter(|caller| caller.noted.is_some()) {
+        if up {
+            caller.into_iter().for_each(|caller| self.went_unheard(node, caller));
+        } else if let Some(caller) = caller.filter(|caller| caller.noted.is_some()) {
             self.begin(node, caller, Input::CallerGone);
+        }
+    }
+
+    /// Lists do not name a caller that waits: it left while something went unheard.
+    pub(super) fn waiter_gone(&mut self, node: usize, call: CallId) {
+        let state = &mut self.nodes[node];
+        if let Some(caller) = state.waiting.take(call).or_else(|| state.held.take(call)) {
+            debug!(%call, "a caller that waited is gone");
+            self.went_unheard(node, caller);
+        }
+    }
+
+    /// What an earlier run has dialled for it, and is being hung up, may have answered it before it went.
+    pub(super) fn went_unheard(&mut self, node: usize, caller: Waiting) {
+        let (call, now) = (caller.facts.call_id, self.context.clock.now());
+        let since = self.known_until(node, call);
+        let state = &mut self.nodes[node];
+        match caller.noted {
+            None => {}
+            Some(mut noted) if state.orphans.has_of(call) => {
+                state.orphans.count_of(call);
+                // It waited then.
+                noted.lived = noted.lived.max(since.mono.min(now.mono).saturating_sub(noted.arrived.mono));
+                state.left.keep(call, *noted);
+                self.settle_left(node, call);
+            }
+            noted => self.begin(node, Waiting { noted, ..caller }, Input::Missing { since }),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) const MISSING_FOR: Duration = Duration::from_millis(2_900);
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// Lists of more things than this are compared on another thread: it takes milliseconds.
-const LONG: usize = 2_000;
+pub(super) const LONG: usize = 2_000;
 
 /// What lists were found to say.
 #[derive(Debug)]
@@ -40,6 +40,19 @@ pub(in crate::calls) struct Found {
     findings: Vec<Finding>,
     said: Said,
     untold: Vec<String>,
+}
+
+/// Looks on another thread.
+#[cfg(not(test))]
+async fn elsewhere<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+    tokio::task::spawn_blocking(look).await
+}
+
+/// The simulation has one thread, and the same seed is the same world: a while later.
+#[cfg(test)]
+async fn elsewhere<T>(look: impl FnOnce() -> T) -> Result<T, tokio::task::JoinError> {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    Ok(look())
 }
 
 impl Dispatcher {
@@ -159,11 +172,12 @@ impl Dispatcher {
     fn look_into(&mut self, node: usize, asked: Box<Asked>, lists: (Vec<Channel>, Vec<Bridge>, Vec<String>)) {
         let (channels, bridges, untold) = lists;
         let state = &mut self.nodes[node];
-        let (handle, apps, long) = (state.handle.clone(), state.apps.clone(), channels.len() + bridges.len() > LONG);
+        let (handle, apps) = (state.handle.clone(), state.apps.clone());
+        let long = channels.len() + bridges.len() > self.long;
         let look = move || {
             let ours = Ours { node: handle.name(), apps: &apps };
             let findings = compare(ours, &asked.belief, &channels, &bridges);
-            let said = Said::new(channels.into_iter().map(|channel| channel.id).collect(), &findings);
+            let said = Said::new(asked.at, channels.into_iter().map(|channel| channel.id).collect(), &findings);
             Box::new(Found { asked, findings, said, untold })
         };
         if !long {
@@ -173,7 +187,7 @@ impl Dispatcher {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             // Without a report nothing of the node would ever be done again.
-            let found = tokio::task::spawn_blocking(look).await.map_err(|died| died.to_string());
+            let found = elsewhere(look).await.map_err(|died| died.to_string());
             drop(reports.send(Report::Found { node, found }));
         });
     }
@@ -183,7 +197,9 @@ impl Dispatcher {
         let (registry, state) = (Arc::clone(&self.context.registry), &self.nodes[node]);
         let left: HashSet<CallId> = state.left.calls().collect();
         let callers_left = state.left.iter().map(|(_, noted)| noted.call.record.uniqueid.clone());
-        let others: Vec<String> = callers_left.chain(state.orphans.iter().map(|(id, _)| id.clone())).collect();
+        let waiters = state.waiting.iter().chain(state.held.iter()).map(|(_, caller)| caller.facts.channel_id.clone());
+        let orphans = state.orphans.iter().map(|(id, _)| id.clone());
+        let others: Vec<String> = callers_left.chain(waiters).chain(orphans).collect();
         move || {
             let calls = registry.calls_on(node);
             let mut ours: Vec<CallId> = calls.iter().map(|(call, _)| *call).chain(left).collect();
@@ -260,12 +276,17 @@ impl Dispatcher {
     /// What follows from lists and from what they were found to say.
     fn dues(&mut self, node: usize, said: Said, findings: Vec<Finding>) -> Vec<Due> {
         let state = &mut self.nodes[node];
-        // Orphans that are not listed any more are gone.
+        // So are callers who waited when the lists were asked for, and orphans, that are not listed any more. Whoever was answered by an
+        // orphan is settled before that is.
+        let waits = state.waiting.iter().chain(state.held.iter());
+        let waiters = waits
+            .filter(|(_, caller)| caller.since < said.asked_at && !said.listed.contains(&caller.facts.channel_id))
+            .map(|(call, _)| Due::WaiterGone(call));
         let gone = state.orphans.iter().map(|(id, _)| id).filter(|id| !said.listed.contains(*id));
         // Of one on its way to the fallback its own events tell.
         let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);
         let left = state.left.iter().filter(|(_, noted)| stays(noted)).map(|(call, _)| call);
-        let dues = gone.cloned().map(Due::OrphanGone).chain(left.map(Due::SettleLeft));
+        let dues = waiters.chain(gone.cloned().map(Due::OrphanGone)).chain(left.map(Due::SettleLeft));
         let dues = dues.chain(findings.into_iter().map(|finding| Due::Act(Box::new(finding)))).collect();
         state.said = Some(said);
         dues
@@ -287,7 +308,7 @@ impl Dispatcher {
         self.nodes[node].said = None;
         self.end_untold(node, rest.untold);
         self.nodes[node].was_compared(rest.asked_at);
-        self.note_known(node);
+        self.note_interrupted(node);
         self.open_nodes();
     }
 

@@ -84,6 +84,8 @@ impl Recovery {
         let left = Left { calls, alive: None, same_boot: true };
         let (health, _) = watch::channel(Vec::new());
         let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100_000, health, left);
+        // The probe leaves no time in which another thread could be waited for.
+        let dispatcher = dispatcher.with_long_lists_from(usize::MAX);
         tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));
         let (created, open) = (0, Vec::new());
         let mut this = Self { side, events, registry, clock, callers, created, open, _journal: (inbox, standing) };

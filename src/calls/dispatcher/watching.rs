@@ -86,7 +86,7 @@ impl Dispatcher {
         let state = &mut self.nodes[node];
         warn!(node = state.handle.name(), app, reason, "node disconnected: another controller has taken it over");
         state.turn(app, false, at);
-        self.note_known(node);
+        self.note_interrupted(node);
         if app == 0 {
             self.taken(node);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
 use crate::calls::answer::{Answer, later};
-use crate::calls::attempt::{Attempt, Leg};
+use crate::calls::attempt::{Attempt, Leg, Place};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Heed, Op};
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
@@ -54,10 +54,11 @@ impl Call {
         }
     }
 
-    /// The client's answer crossed our hanging up of both and went through to the caller, whatever we had meant to tell it.
+    /// The client's answer, or our own request to answer the caller, crossed our hanging up of both, whatever we had meant to tell it.
     fn answered_in_the_end(&mut self, now: Now) {
-        let hanging_up =
-            |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.answered.is_none() && attempt.early;
+        let hanging_up = |attempt: &&mut Attempt| {
+            attempt.leg == Leg::HangingUp && attempt.answered.is_none() && attempt.place != Place::Apart
+        };
         let answer = Answer::of_caller(now, self.late);
         let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
         attempt.answered = Some(answer);
@@ -92,7 +93,7 @@ impl Call {
     }
 
     pub(super) fn caller_gone(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.talk_is_over(None, now);
+        self.talk_is_over(now);
         if !self.caller_left_unwatched(now, effects) {
             self.caller_leaves(now, effects);
         }
@@ -248,9 +249,9 @@ impl Call {
         effects.push(if recorded { Effect::Finish } else { Effect::Forget });
     }
 
-    /// Nothing of this call can be alive any more: `since` is the last moment at which the node was known to have it.
-    pub(super) fn expire(&mut self, since: Now, now: Now, effects: &mut Vec<Effect>) {
-        let since = later(since, self.certain);
+    /// Nothing of this call can be alive any more.
+    pub(super) fn expire(&mut self, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+        let since = later(heard_until, self.certain);
         self.missing(since, now, effects);
         let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
         for n in left {

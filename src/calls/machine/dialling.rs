@@ -137,7 +137,7 @@ impl Call {
     ) {
         let is_current = n == self.last_n();
         if is_current {
-            self.talk_is_over(unseen, now);
+            self.talk_is_over(now);
             // Gone again before it was with the caller: nobody has talked.
             self.withdraw_unjoined(match outcome(cause, sip) {
                 AttemptOutcome::Misconfigured => AttemptOutcome::Misconfigured,
@@ -241,8 +241,6 @@ impl Call {
                 self.forget_bridge(kind);
                 self.give_up_leg(self.last_n(), now, effects);
             }
-            Op::HangUpLeg(n) if absent => self.leg_absent(n, now, effects),
-            Op::HangUpCaller(_) if absent => self.caller_gone(now, effects),
             // "Channel not found" and "not in Stasis": the caller is on its way out.
             Op::AddCaller(_) if matches!(failure, Failure::Rejected(400 | 404 | 422)) => {
                 self.caller_leaving(now, effects)
@@ -273,7 +271,7 @@ impl Call {
 
     /// There is no such channel any more. What it did at last may still be on its way here: if it was answered, no other client is
     /// dialled. So that is waited for, unless the node was compared meanwhile.
-    fn leg_absent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn leg_absent(&mut self, n: u32, now: Now, effects: &mut Vec<Effect>) {
         let unseen =
             |attempt: &&mut Attempt| attempt.leg == Leg::HangingUp && attempt.dialled() && attempt.answered.is_none();
         match self.attempt_mut(n).filter(unseen).filter(|attempt| !attempt.absent) {

@@ -24,7 +24,8 @@ impl Call {
         if self.caller == CallerLeg::Gone {
             return;
         }
-        self.talk_is_over(Some(since), now);
+        self.went_unheard(since);
+        self.talk_is_over(now);
         if self.end.is_none() {
             self.was_up_already();
             if self.caller == CallerLeg::Waiting {
@@ -57,6 +58,9 @@ impl Call {
     pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
         let since = later(since, self.last_known());
         let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
+        if n == self.last_n() && self.attempt(n).is_some_and(|attempt| attempt.leg != Leg::Gone) {
+            self.went_unheard(since);
+        }
         self.leg_ended(n, (None, None), Some(since), now, effects);
     }
 
@@ -77,15 +81,42 @@ impl Call {
     }
 
     /// There is evidence that a party of a talk that was ended from here is gone. Where our hang-up took long to be carried out they may have
-    /// talked on until now; where nobody saw the party go (`unseen`: the last moment at which it was known to live), it may have gone before.
-    pub(super) fn talk_is_over(&mut self, unseen: Option<Now>, now: Now) {
+    /// talked on until now.
+    pub(super) fn talk_is_over(&mut self, now: Now) {
         let until = self.late.map_or(now, |(_, until)| until);
-        let lived = unseen.map(|since| later(since, self.last_known()));
-        let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open)) else { return };
-        let since = lived.map_or(end.at, |lived| earlier(lived, end.at));
-        if until.mono.saturating_sub(since.mono) > EVENTS_BEHIND {
-            end.within = end.within.or(Some((since, until)));
+        if let Some(end) = self.end.as_mut().filter(|_| std::mem::take(&mut self.end_open))
+            && until.mono.saturating_sub(end.at.mono) > EVENTS_BEHIND
+        {
+            let (since, before) = end.within.unwrap_or((end.at, end.at));
+            end.within = Some((since, later(before, until)));
         }
+    }
+
+    /// A party is gone, and nobody saw it go after this moment. If the talk ended later, for what else was heard or done, it may have been
+    /// over before.
+    pub(super) fn went_unheard(&mut self, heard_until: Now) {
+        let Some(answer) = self.attempts.last().and_then(|attempt| attempt.answered) else { return };
+        let since = later(heard_until, answer.after);
+        if let Some(end) = self.end.as_mut().filter(|end| end.at.mono.saturating_sub(since.mono) > EVENTS_BEHIND) {
+            let (first, before) = end.within.unwrap_or((end.at, end.at));
+            end.within = Some((earlier(first, since), before));
+        }
+    }
+
+    /// There is no such channel to be hung up.
+    pub(super) fn no_leg(&mut self, n: u32, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+        if n == self.last_n() && self.attempt(n).is_some_and(|attempt| attempt.leg != Leg::Gone) {
+            self.went_unheard(heard_until);
+        }
+        self.leg_absent(n, now, effects);
+    }
+
+    /// Likewise no caller.
+    pub(super) fn no_caller(&mut self, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+        if self.caller != CallerLeg::Gone {
+            self.went_unheard(heard_until);
+        }
+        self.caller_gone(now, effects);
     }
 
     /// The caller was seen answered while attempt n was dialled, which only this client's answer can have done: that went by while the

@@ -192,3 +192,50 @@ fn a_talk_that_we_end_on_a_node_that_is_away_may_have_ended_since_it_was_last_he
     assert_eq!(end(&record), ("max_duration", 3_595, 3_605));
     assert_eq!(talk::bounds(&record), Talk { min_ms: 3_595_000, max_ms: 3_605_000 });
 }
+
+/// The client's hang-up is heard, and then there is no caller to be hung up: it may have left while the node was away.
+#[test]
+fn a_talk_whose_other_party_is_found_gone_may_have_been_over_since_all_was_heard() {
+    for (away, declared) in [(9_000, (51, 60)), (400, (-1, -1))] {
+        let mut bench = talking();
+        bench.now.mono += Duration::from_secs(60);
+        assert_eq!(bench.gone(1, 16, 0), [Op::HangUpCaller(None)]);
+        bench.give(Input::CallerAbsent { heard_until: bench.now.before(Duration::from_millis(away)) });
+        let record = bench.record();
+        assert_eq!(end(&record), ("completed", declared.0, declared.1));
+        assert_eq!(record.talk_ms, 60_000);
+    }
+    let mut by_caller = talking();
+    by_caller.now.mono += Duration::from_secs(60);
+    by_caller.give(Input::CallerHangup { cause: Some(16), sip: None });
+    by_caller.give(Input::CallerGone);
+    by_caller.give(Input::LegAbsent { n: 1, heard_until: by_caller.now.before(Duration::from_secs(9)) });
+    assert_eq!(end(&by_caller.record()), ("completed", 51, 60));
+
+    let mut both_heard = talking();
+    both_heard.now.mono += Duration::from_secs(60);
+    both_heard.gone(1, 16, 0);
+    both_heard.give(Input::CallerGone);
+    assert_eq!(end(&both_heard.record()), ("completed", -1, -1), "it was there until then");
+}
+
+/// The caller was told 503 when our own request to answer it, slow on its way, was carried out.
+#[test]
+fn a_caller_answered_by_request_after_all_has_talked() {
+    let mut bench = Bench::with(Campaign { early_media: false, ..campaign(&[link(1)]) });
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegAnswered(1));
+    let asked = bench.give(Input::LegMedia { n: 1, usable: true });
+    let join = asked.into_iter().find(|op| matches!(op, Op::Join { .. })).expect("joined");
+    bench.give(Input::RequestFailed(Op::AnswerCaller, Failure::Rejected(500)));
+    bench.give(Input::RequestFailed(join, Failure::Unknown));
+    bench.now.mono += Duration::from_secs(1);
+    bench.give(Input::CallerUp);
+    bench.now.mono += Duration::from_secs(2);
+    bench.gone(1, 16, 0);
+    bench.give(Input::CallerGone);
+    let record = bench.record();
+    assert_eq!((record.sip_code, record.answered_at.is_some(), record.ending.as_str()), (Some(200), true, "completed"));
+    assert_eq!(talk::bounds(&record).max_ms, 2_000);
+    assert_eq!(bench.released, [(1, true)]);
+}

@@ -163,8 +163,7 @@ proptest! {
             bench.give(input);
             prop_assert!(bench.call.is_done() || bench.call.deadline().is_some(), "{} waits for nothing", bench.call.label());
             if let Some(at) = bench.call.deadline() {
-                bench.now.mono = bench.now.mono.max(at);
-                bench.give(Input::Tick);
+                bench.after(at.saturating_sub(bench.now.mono));
                 let next = bench.call.deadline();
                 prop_assert!(next.is_none_or(|next| next > at), "a tick at its deadline must move it: {}", bench.call.label());
             }

@@ -162,7 +162,7 @@ impl Bench {
         self.now.mono += wait;
         let expired = self.now.mono >= self.call.expiry();
         // Nothing but the call itself knows of its node.
-        self.give(if expired { Input::Expired { since: self.call.last_known() } } else { Input::Tick })
+        self.give(if expired { Input::Expired { heard_until: self.call.last_known() } } else { Input::Tick })
     }
 
     pub(crate) fn gone(&mut self, n: u32, cause: i16, sip: i16) -> Vec<Op> {

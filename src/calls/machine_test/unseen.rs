@@ -223,7 +223,7 @@ fn a_talk_on_a_node_that_never_comes_back_went_on_until_the_node_was_last_heard(
     let mut bench = talking();
     let heard = bench.now.after(Duration::from_secs(900));
     bench.now.mono += Duration::from_secs(60 + 20 + 3_600 + 600);
-    bench.give(Input::Expired { since: heard });
+    bench.give(Input::Expired { heard_until: heard });
     let record = bench.record();
     assert_eq!((end(&record), record.talk_ms), (("lost", 900, 4_280), 900_000));
     assert_eq!(bench.released, [(1, true)]);

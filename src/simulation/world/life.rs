@@ -99,7 +99,7 @@ fn start(world: &mut World) -> Life {
     let (journal, entries, standing) = Journal::new();
     let context = Context { registry: Arc::clone(&registry), journal, clock, limits: world.setting.limits };
     let (health, _) = watch::channel(Vec::new());
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
+    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left).with_long_lists_from(16);
     tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));
     for node in 0..world.nodes.len() {
         world.lines[node].alive |= world.lives == 1;
