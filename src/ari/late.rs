@@ -17,6 +17,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long a burst takes at most, unless what it brings is late by its own time, too.
 const BURST: Duration = Duration::from_secs(1);
 
+/// The monotonic time of a socket's last frame, where that is so long ago that something may have happened since and be on its way.
+pub(super) fn silent_since(heard: Duration, now: Duration) -> Option<Duration> {
+    (now.saturating_sub(heard) > SILENT).then_some(heard)
+}
+
 /// When an event that was read late happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
@@ -45,7 +50,7 @@ impl Lateness {
     /// A frame came.
     pub(super) fn hear(&mut self, now: Duration) {
         let pause = now.saturating_sub(self.heard);
-        if pause > SILENT {
+        if silent_since(self.heard, now).is_some() {
             self.burst = Some((self.heard, now));
         } else if pause > PAUSE {
             self.burst = None;

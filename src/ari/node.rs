@@ -14,7 +14,7 @@ use super::claim::Claim;
 use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
-use super::late::Late;
+use super::late::{Late, silent_since};
 use super::meters::Meters;
 use super::model::{Application, Bridge, Channel, Info, Module, Variable};
 use super::request::{Rendered, Request, one_of};
@@ -303,6 +303,12 @@ impl NodeHandle {
         self.app(app).heard()
     }
 
+    /// The monotonic time of the last frame on an application's socket, where it has been silent since for longer than a socket that works.
+    #[must_use]
+    pub(crate) fn silent_since(&self, app: u16) -> Option<Duration> {
+        silent_since(self.heard(app)?, self.shared.clock.now().mono)
+    }
+
     /// How long the oldest request on each of its sockets has waited for its answer, in the mean: Asterisk carries the requests of a socket
     /// out one after the other, so this is how far it is behind. Zero where few wait, and over HTTP, where it has a thread for each
     /// connection.
@@ -458,6 +464,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// The monotonic time of the last frame on its socket, where that has been silent since.
+    pub(crate) fn silent_since(&self) -> Option<Duration> {
+        silent_since(self.app.heard()?, self.shared.clock.now().mono)
+    }
+
     /// Queues a request at once, behind all earlier ones of this lane; nothing is awaited. While the application's socket is
     /// down nothing is sent, over HTTP neither: what would follow from it could not be seen. The answer's deadline
     /// starts now. Needs a tokio runtime.

@@ -336,11 +336,11 @@ impl Registry {
         }
     }
 
-    /// Up to when whatever happened to a live call was heard.
-    pub(super) fn heard_until(&self, call: CallId, now: Now) -> Now {
+    /// Up to when whatever happened to a live call was heard, whose socket may have been silent since some time.
+    pub(super) fn heard_until(&self, call: CallId, silent_since: Option<Duration>, now: Now) -> Now {
         let of = self.calls.get(&call).map(|live| (live.node, live.app));
         let until = of.and_then(|of| self.interrupted.get(&of).map(|until| *until));
-        until.map_or(now, |until| now.before(now.mono.saturating_sub(until)))
+        until.or(silent_since).map_or(now, |until| now.before(now.mono.saturating_sub(until)))
     }
 
     /// Notes how a call stands.

@@ -192,7 +192,13 @@ impl CallTask {
         if now.mono < self.call.expiry() {
             return Input::Tick;
         }
-        Input::Expired { heard_until: self.context.registry.heard_until(self.call.facts.call_id, now) }
+        Input::Expired { heard_until: self.heard_until() }
+    }
+
+    /// Up to when whatever happened to the call was heard.
+    fn heard_until(&self) -> Now {
+        let (call, now) = (self.call.facts.call_id, self.context.clock.now());
+        self.context.registry.heard_until(call, self.lane.silent_since(), now)
     }
 
     /// What the outcome of a request shows of the node.
@@ -364,10 +370,9 @@ impl CallTask {
             Error::OutcomeUnknown(_) | Error::Protocol(_) => Failure::Unknown,
         };
         debug!(call = %self.call.facts.call_id, %op, %error, "request failed");
-        let heard_until = || self.context.registry.heard_until(self.call.facts.call_id, self.context.clock.now());
         self.feed(match (op, failure) {
-            (Op::HangUpLeg(n), Failure::Rejected(404)) => Input::LegAbsent { n, heard_until: heard_until() },
-            (Op::HangUpCaller(_), Failure::Rejected(404)) => Input::CallerAbsent { heard_until: heard_until() },
+            (Op::HangUpLeg(n), Failure::Rejected(404)) => Input::LegAbsent { n, heard_until: self.heard_until() },
+            (Op::HangUpCaller(_), Failure::Rejected(404)) => Input::CallerAbsent { heard_until: self.heard_until() },
             _ => Input::RequestFailed(op, failure),
         });
     }

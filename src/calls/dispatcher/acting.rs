@@ -87,15 +87,19 @@ impl Dispatcher {
 
     /// A channel of a live call was seen in a state that its call may not know of.
     pub(super) fn seen(&self, node: usize, call: CallId, sight: Sight) {
+        let app = self.context.registry.app_of(call).unwrap_or_default();
+        // Not all that happened on a node was heard before it is compared, nor where its socket is silent.
+        let (compared, silent) = (self.nodes[node].compared, self.nodes[node].handle.silent_since(app));
         let late = || {
             // That it rings says what lists say of it: nobody had answered when they were asked for. What else there is to see happened
             // before, nobody saw when.
             let listed = self.nodes[node].said.as_ref().filter(|_| matches!(sight, Sight::LegRinging(_)));
             let now = self.context.clock.now();
-            let asked = listed.map(|said| now.before(now.mono.saturating_sub(said.asked_at)));
-            Late { since: asked.unwrap_or_else(|| self.known_until(node, call)), likely: None }
+            let since = listed.map(|said| said.asked_at).or(silent.filter(|_| compared));
+            let since = since.map(|since| now.before(now.mono.saturating_sub(since)));
+            Late { since: since.unwrap_or_else(|| self.known_until(node, call)), likely: None }
         };
-        let unseen = !self.nodes[node].compared;
+        let unseen = !compared || silent.is_some();
         self.context.registry.tell_found(call, sight.news_to(), || Input::from(sight).read(unseen.then(late)));
     }
 

@@ -294,7 +294,8 @@ impl Dispatcher {
 
     /// All that was found is acted on: live calls are told.
     pub(super) fn acted(&mut self, node: usize, rest: Box<Rest>) {
-        if rest.open || !self.nodes[node].orphans.is_empty() {
+        let state = &self.nodes[node];
+        if rest.open || !state.orphans.is_empty() || state.left.calls().next().is_some() {
             self.compare_in(node, AGAIN);
         }
         // The others have nothing to ask for again.

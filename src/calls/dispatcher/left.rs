@@ -65,6 +65,12 @@ impl Dispatcher {
             Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
             Some(None) => left::unanswered(noted.call.clone()).1,
             None if noted.handed_over => return self.hand_over(&noted),
+            // Answered, and with nobody whom it could be left with: it is being hung up, and ends when it is gone.
+            None if said.is_some_and(|said| said.listed.contains(&noted.call.record.uniqueid)) => {
+                let verdicts = left::lost(noted.call.clone(), noted.lived, noted.lived).1;
+                self.nodes[node].left.keep(call, noted.clone());
+                verdicts
+            }
             None => self.close_as_lost(noted.clone(), self.context.clock.now()),
         };
         if taken_over.is_some() {
