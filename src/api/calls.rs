@@ -175,8 +175,10 @@ struct CallSummary {
     to: Option<DateTime<Utc>>,
     /// Over all calls that match, each counted once.
     total: CallFigures,
-    /// Groups that have calls: hours and days in their order, others the largest first.
+    /// Groups that have calls: hours and days in their order, others the largest first. At most 10,000.
     groups: Vec<CallGroup>,
+    /// Whether there are more groups, which are left out: ask for less time, or for fewer calls, to see them.
+    groups_truncated: bool,
 }
 
 /// Place of a call in a list.
@@ -232,7 +234,8 @@ impl Operations {
     /// Counts, answer rate and talk time of the calls that match, over all and by group. By client and link, each one that was dialled
     /// for a call counts it. It covers 400 days at most (by default); without `from` the last 400 before `to`. Any role; sellers get their
     /// own calls. 429 `too_many_reports` where the user has 2 summaries or lists under way, 503 `reports_busy` where all users together have
-    /// 6 (by default); 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended.
+    /// 6 (by default); 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended. Of groups it gives the first
+    /// 10,000, and says in `groups_truncated` whether there are more; `total` counts all calls all the same.
     #[oai(path = "/summary", method = "get", operation_id = "summarizeCalls")]
     async fn summary(
         &self,
@@ -258,6 +261,7 @@ impl Operations {
             to: filter.to,
             total: found.total.into(),
             groups: found.groups.into_iter().map(group).collect(),
+            groups_truncated: found.truncated,
         }))
     }
 
