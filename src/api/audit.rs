@@ -98,7 +98,7 @@ impl Api {
         let owner = (reach != Reach::All).then_some(principal.user);
         // Whoever was staff has seen what a seller may not.
         let after = match owner {
-            Some(user) => audit::role_given(&state.db, user).await?,
+            Some(user) => audit::role_given(&state.reports, user).await?,
             None => None,
         };
         let filter = Filter {

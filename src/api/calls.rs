@@ -295,7 +295,7 @@ impl Operations {
     /// Get a call
     ///
     /// With every dial, the timeline, and why it went where it went. Any role; sellers get their own calls. 503 `reports_busy` where single
-    /// calls take long at present, 422 `report_too_long` where this one took longer than 20 seconds (by default) and was ended.
+    /// calls take long at present.
     #[oai(path = "/:call_id", method = "get", operation_id = "getCall")]
     async fn get(
         &self,

@@ -27,8 +27,7 @@ impl From<ReportError> for ApiError {
                 Self::unavailable("reports_busy", detail, RETRY)
             }
             ReportError::Busy => {
-                let detail = "Lists of a caller's calls take long at present, and as many are under way as there may be: \
-                              try again in a moment.";
+                let detail = "What is quickly found as a rule takes long at present: try again in a moment.";
                 Self::unavailable("reports_busy", detail, RETRY)
             }
             ReportError::TooLong(limit) => {

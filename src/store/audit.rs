@@ -9,8 +9,8 @@ use sea_orm::{
 };
 use serde_json::Value;
 
-use super::reports::{ReportError, Reports};
-use super::{Db, StoreError};
+use super::StoreError;
+use super::reports::{Lane, ReportError, Reports};
 use crate::auth::principal::{Actor, Credential};
 use crate::id::UserId;
 
@@ -143,15 +143,15 @@ pub struct Filter {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn role_given(db: &Db, user: UserId) -> Result<Option<i64>, StoreError> {
+pub async fn role_given(reports: &Reports, user: UserId) -> Result<Option<i64>, ReportError> {
     use audit::Column as C;
-    let role = |view: &Option<Value>| view.as_ref().and_then(|view| view.get("role")).cloned();
     let changes = audit::Entity::find()
         .filter(C::Object.eq(Object::new("user", user).0))
         .filter(C::Action.is_in(ROLE_CHANGES))
-        .order_by_desc(C::Id)
-        .all(&db.connection)
-        .await?;
+        .order_by_desc(C::Id);
+    let read = move |lane: Lane| async move { Ok(changes.all(&lane.read().await?).await?) };
+    let changes = reports.quick(user, read).await?;
+    let role = |view: &Option<Value>| view.as_ref().and_then(|view| view.get("role")).cloned();
     Ok(changes.iter().find(|line| role(&line.before) != role(&line.after)).map(|line| line.id))
 }
 

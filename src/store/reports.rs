@@ -38,8 +38,8 @@ pub enum ReportError {
     /// All users together have as many under way as there may be.
     #[error("all places for reports are taken")]
     AllPlaces,
-    /// What is quickly read takes long at present, and as many are under way as there may be.
-    #[error("lists that are quickly read take long at present")]
+    /// What is quickly read takes long at present, or as many are under way as there may be.
+    #[error("what is quickly read takes long at present")]
     Busy,
     /// It took longer than it may.
     #[error("the report took longer than {} s", .0.as_secs_f64())]
