@@ -224,6 +224,9 @@ async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     let db = Db::connect(&config.database).await?;
     let missing = store::pending(&db, &config.realtime).await?;
     store::migrate(&db, &config.realtime).await?;
+    if let Some(mut completion) = store::later::Completion::begin(&db).await? {
+        while completion.step().await? {}
+    }
     publish(&db, config).await?;
     match missing.as_slice() {
         [] => print(&format!("{} is up to date\n", db.target())),

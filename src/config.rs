@@ -294,7 +294,7 @@ words! {
     }
 }
 
-/// Section `[calls]`. Durations are configured in milliseconds (`…_ms`) or seconds (`…_seconds`) as each key says.
+/// Section `[calls]`. Times are configured in whole milliseconds (`…_ms`) or in seconds (`…_seconds`, decimals allowed) as each key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Calls {
     /// `progress_timeout_ms`, default 5000: neither ringing nor early media within this ends the attempt (Asterisk does not tell of a mere 100 Trying).

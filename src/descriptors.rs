@@ -43,9 +43,10 @@ impl Needs {
     pub fn of(config: &Config) -> Self {
         let sqlite = config.database.url.expose_secret().starts_with("sqlite:");
         // Reports and exports have connections of their own.
-        let reports = config.limits.reports + config.limits.exports;
+        let reports = store::reports::connections(&config.limits);
         let pool = if sqlite {
-            (store::SQLITE_CONNECTIONS as usize + reports) * OF_SQLITE
+            // One more empties the write-ahead log.
+            (store::SQLITE_CONNECTIONS as usize + reports + 1) * OF_SQLITE
         } else {
             // One more listens, and one looks whether the server can be used.
             config.database.max_connections as usize + reports + 2

@@ -66,7 +66,9 @@ impl From<Line> for AuditLine {
 impl Api {
     /// List the audit
     ///
-    /// Newest first. Admins see everything, sellers what they did themselves as sellers; staff may not.
+    /// Newest first. Admins see everything, sellers what they did themselves as sellers; staff may not. It takes a place among the user's
+    /// reports, as a list of calls does, and waits up to 2 seconds for it: 429 `too_many_reports` or 503 `reports_busy` where there is none,
+    /// 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended.
     #[oai(path = "/", method = "get", operation_id = "listAudit")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn list(
@@ -96,7 +98,7 @@ impl Api {
         let owner = (reach != Reach::All).then_some(principal.user);
         // Whoever was staff has seen what a seller may not.
         let after = match owner {
-            Some(user) => audit::role_given(&state.db, user).await?,
+            Some(user) => audit::role_given(&state.reports, user).await?,
             None => None,
         };
         let filter = Filter {

@@ -28,7 +28,7 @@ use crate::auth::principal::Principal;
 use crate::auth::roles::{Operation, Reach, Role};
 use crate::id::{CallId, ClientId};
 use crate::store::calls::{self, By, Figures, Group, Key, Position};
-use crate::store::{clients, records};
+use crate::store::clients;
 
 /// Endpoints of finished calls.
 #[derive(Debug)]
@@ -175,8 +175,10 @@ struct CallSummary {
     to: Option<DateTime<Utc>>,
     /// Over all calls that match, each counted once.
     total: CallFigures,
-    /// Groups that have calls: hours and days in their order, others the largest first.
+    /// Groups that have calls: hours and days in their order, others the largest first. At most 10,000.
     groups: Vec<CallGroup>,
+    /// Whether there are more groups, which are left out: ask for less time, or for fewer calls, to see them.
+    groups_truncated: bool,
 }
 
 /// Place of a call in a list.
@@ -200,7 +202,9 @@ impl Operations {
     /// List calls
     ///
     /// Newest arrival first. All filters that are given must hold. Any role; sellers get their own calls. Without `caller` it takes a place
-    /// among the user's reports, as a summary does, and waits up to 2 seconds for it.
+    /// among the user's reports, as a summary does, and waits up to 2 seconds for it: 429 `too_many_reports` where the user has 2 summaries or
+    /// lists under way, 503 `reports_busy` where all users together have 7 (by default), one of which summaries cannot take. 422
+    /// `report_too_long` where it took longer than 20 seconds (by default) and was ended.
     #[oai(path = "/", method = "get", operation_id = "listCalls")]
     async fn list(
         &self,
@@ -230,7 +234,8 @@ impl Operations {
     /// Counts, answer rate and talk time of the calls that match, over all and by group. By client and link, each one that was dialled
     /// for a call counts it. It covers 400 days at most (by default); without `from` the last 400 before `to`. Any role; sellers get their
     /// own calls. 429 `too_many_reports` where the user has 2 summaries or lists under way, 503 `reports_busy` where all users together have
-    /// 6 (by default); 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended.
+    /// 6 (by default); 422 `report_too_long` where it took longer than 20 seconds (by default) and was ended. Of groups it gives the first
+    /// 10,000, and says in `groups_truncated` whether there are more; `total` counts all calls all the same.
     #[oai(path = "/summary", method = "get", operation_id = "summarizeCalls")]
     async fn summary(
         &self,
@@ -256,6 +261,7 @@ impl Operations {
             to: filter.to,
             total: found.total.into(),
             groups: found.groups.into_iter().map(group).collect(),
+            groups_truncated: found.truncated,
         }))
     }
 
@@ -288,7 +294,8 @@ impl Operations {
 
     /// Get a call
     ///
-    /// With every dial, the timeline, and why it went where it went. Any role; sellers get their own calls.
+    /// With every dial, the timeline, and why it went where it went. Any role; sellers get their own calls. 503 `reports_busy` where single
+    /// calls take long at present.
     #[oai(path = "/:call_id", method = "get", operation_id = "getCall")]
     async fn get(
         &self,
@@ -299,7 +306,7 @@ impl Operations {
     ) -> Result<Json<CallDetail>, ApiError> {
         let (principal, reach) = auth.may(Operation::GetCall)?;
         let id = call_id.0.parse::<CallId>().map_err(|_| ApiError::not_found())?;
-        let found = records::by_call_id(&state.db, id).await?;
+        let found = calls::one(&state.reports, principal.user, id).await?;
         let visible = found.filter(|call| reach == Reach::All || call.seller_id == Some(principal.user));
         let call = visible.ok_or_else(ApiError::not_found)?;
         Ok(Json(viewer(state, &principal).await?.detail(&call)))

@@ -60,6 +60,9 @@ pub(super) fn is_full(errors: &[FieldError]) -> bool {
     errors.len() >= ERRORS_AT_MOST
 }
 
+/// Bytes of path and query at most.
+pub(super) const URI_AT_MOST: usize = 8192;
+
 /// A refusal on its way to the caller; never holds a message of the database.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -79,6 +82,12 @@ impl ApiError {
     /// 400: it cannot even be read.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// 414: longer than [`URI_AT_MOST`].
+    pub(super) fn uri_too_long() -> Self {
+        let detail = format!("Path and query are too long: use {URI_AT_MOST} bytes at most.");
+        Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail)
     }
 
     /// What a connection is refused with where no request can be read.
@@ -251,6 +260,7 @@ impl ApiResponse for ApiError {
             (409, "It contradicts what is there; `code` says how."),
             (412, "The object has changed since the version in `If-Match`."),
             (413, "The body is too large."),
+            (414, "Path and query are too long."),
             (415, "The body is not JSON."),
             (422, "A rule is broken; `errors` names each field."),
             (429, "Too many requests; `Retry-After` says in how many seconds to try again."),

@@ -261,16 +261,12 @@ fn metrics_routes(state: State) -> impl Endpoint {
     Route::new().at("/metrics", get(metrics::on_its_own)).around(headers::guard).data(state)
 }
 
-/// Bytes of path and query at most.
-const URI_AT_MOST: usize = 8192;
-
 /// Refuses what is too long, and U+0000 in a path or query, however it is encoded: PostgreSQL has no text with it, and nothing here is
 /// called so.
 async fn readable<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Result<E::Output> {
     let uri = request.uri();
-    if uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_AT_MOST) {
-        let detail = format!("Path and query are too long: use {URI_AT_MOST} bytes at most.");
-        return Err(error::ApiError::malformed(detail).into());
+    if uri.path_and_query().is_some_and(|text| text.as_str().len() > error::URI_AT_MOST) {
+        return Err(error::ApiError::uri_too_long().into());
     }
     let has_nul = |text: &str| percent_encoding::percent_decode_str(text).any(|byte| byte == 0);
     if has_nul(uri.path()) || uri.query().is_some_and(has_nul) {

@@ -16,14 +16,18 @@ impl From<ReportError> for ApiError {
         match error {
             ReportError::OwnPlaces(most) => {
                 let detail = format!(
-                    "You have {most} summaries or lists of calls under way, which is what one user may have at once \
+                    "You have {most} summaries or lists under way, which is what one user may have at once \
                      (limits.reports_per_user): wait until one has ended."
                 );
                 Self::too_many("too_many_reports", detail, RETRY)
             }
             ReportError::AllPlaces => {
-                let detail = "All users together have as many summaries and lists of calls under way as there may be \
-                              (limits.reports): try again in a moment.";
+                let detail = "All users together have as many summaries and lists under way as there may be (limits.reports): \
+                              try again in a moment.";
+                Self::unavailable("reports_busy", detail, RETRY)
+            }
+            ReportError::Busy => {
+                let detail = "What is quickly found as a rule takes long at present: try again in a moment.";
                 Self::unavailable("reports_busy", detail, RETRY)
             }
             ReportError::TooLong(limit) => {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 use secrecy::SecretString;
@@ -64,6 +65,30 @@ impl<'a> Section<'a> {
     pub(super) fn whole(&mut self, key: &'static str, default: u32, range: RangeInclusive<u32>) -> u32 {
         let allowed = format!("use a whole number from {} to {}", range.start(), range.end());
         self.number(key, default, |number| range.contains(number), &allowed)
+    }
+
+    /// A time in seconds within `range`, decimals allowed: what every key `…_seconds` is.
+    pub(super) fn seconds(&mut self, key: &'static str, default: u32, range: RangeInclusive<u32>) -> Duration {
+        self.seconds_or(key, Duration::from_secs(default.into()), range)
+    }
+
+    /// As [`Section::seconds`], with a default that depends on another key.
+    pub(super) fn seconds_or(&mut self, key: &'static str, default: Duration, range: RangeInclusive<u32>) -> Duration {
+        let Some(value) = self.take(key) else { return default };
+        let seconds = match &value.kind {
+            ValueKind::I64(whole) => u64::try_from(*whole).ok().map(Duration::from_secs),
+            ValueKind::Float(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
+            // The environment has only texts.
+            ValueKind::String(text) => decimal(text),
+            _ => None,
+        };
+        let [least, most] = [range.start(), range.end()].map(|bound| Duration::from_secs((*bound).into()));
+        seconds.filter(|seconds| (least..=most).contains(seconds)).unwrap_or_else(|| {
+            let allowed =
+                format!("use a number of seconds from {} to {}, such as 2 or 2.5", range.start(), range.end());
+            self.refuse(key, &value, &allowed);
+            default
+        })
     }
 
     /// One of the numbers in `list`.
@@ -253,6 +278,14 @@ impl<'a> Section<'a> {
     fn origin(&self, value: &Value) -> String {
         set_in(value, self.file)
     }
+}
+
+/// Digits, and a point with more of them where there is one: not all that the language reads as a number, such as `1e3` or `inf`.
+fn decimal(text: &str) -> Option<Duration> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = (digits(whole) && digits(part)).then(|| text.parse().ok()).flatten()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Where a value was set: tables and lists that the environment has made are known by what is in them.

@@ -115,7 +115,7 @@ fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> R
 fn read_api(mut section: Section<'_>) -> Api {
     let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
     let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
-    let mut seconds = |key, default, most| Duration::from_secs(section.whole(key, default, 1..=most).into());
+    let mut seconds = |key, default, most| section.seconds(key, default, 1..=most);
     let [header, body] =
         [("header_seconds", 10), ("body_seconds", 10)].map(|(key, default)| seconds(key, default, 600));
     let [idle, stall] = [("idle_seconds", 60), ("stall_seconds", 30)].map(|(key, default)| seconds(key, default, 3600));
@@ -184,7 +184,7 @@ fn read_sip(mut section: Section<'_>) -> Sip {
         allowed_networks: section.list("allowed_networks", str::parse),
         carriers: section.list("carriers", str::parse),
         allow_plaintext_outbound_auth: section.flag("allow_plaintext_outbound_auth", false),
-        resolve_every: Duration::from_secs(section.whole("resolve_every_seconds", 300, 1..=86_400).into()),
+        resolve_every: section.seconds("resolve_every_seconds", 300, 1..=86_400),
     };
     section.finish();
     sip
@@ -366,32 +366,32 @@ fn prefix_rule(from: &str, to: &str) -> Result<(), String> {
 }
 
 fn read_calls(mut section: Section<'_>) -> Calls {
-    let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
-    let mut whole = |key, default: u32, range| section.whole(key, default, range);
+    let millis = |whole: u32| Duration::from_millis(whole.into());
+    let count = |whole: u32| usize::try_from(whole).unwrap_or(usize::MAX);
     let calls = Calls {
-        progress_timeout: millis(whole("progress_timeout_ms", 5000, 100..=60_000).into()),
-        setup_budget: seconds(whole("setup_budget_seconds", 60, 1..=600).into()),
-        max_attempts: whole("max_attempts", 10, 1..=100),
-        max_duration: seconds(whole("max_duration_seconds", 7200, 1..=86_400).into()),
-        request_timeout: millis(whole("request_timeout_ms", 2000, 50..=60_000).into()),
-        event_queue: usize::try_from(whole("event_queue", 65_536, 16..=1_048_576)).unwrap_or(usize::MAX),
-        max_live: usize::try_from(whole("max_live", 5000, 1..=100_000)).unwrap_or(usize::MAX),
-        drain: seconds(whole("drain_seconds", 30, 0..=86_400).into()),
+        progress_timeout: millis(section.whole("progress_timeout_ms", 5000, 100..=60_000)),
+        setup_budget: section.seconds("setup_budget_seconds", 60, 1..=600),
+        max_attempts: section.whole("max_attempts", 10, 1..=100),
+        max_duration: section.seconds("max_duration_seconds", 7200, 1..=86_400),
+        request_timeout: millis(section.whole("request_timeout_ms", 2000, 50..=60_000)),
+        event_queue: count(section.whole("event_queue", 65_536, 16..=1_048_576)),
+        max_live: count(section.whole("max_live", 5000, 1..=100_000)),
+        drain: section.seconds("drain_seconds", 30, 0..=86_400),
     };
     section.finish();
     calls
 }
 
 fn read_breaker(mut section: Section<'_>) -> Breaker {
-    let mut terms = |[failures, pause, pause_max]: [&'static str; 3], shortest: u32| {
+    let mut terms = |[failures, shortest, longest]: [&'static str; 3], default: u32| {
         let failures = section.whole(failures, 5, 0..=10_000);
-        let shortest = section.whole(pause, shortest, 1..=3600);
-        let longest = section.whole(pause_max, shortest.max(60), 1..=3600);
-        if longest < shortest {
-            section.fault(pause_max, format!("= {longest} is less than {pause} = {shortest}: use as much or more"));
+        let pause = section.seconds(shortest, default, 1..=3600);
+        let pause_max = section.seconds_or(longest, pause.max(Duration::from_secs(60)), 1..=3600);
+        if pause_max < pause {
+            let [less, more] = [pause_max, pause].map(|pause| pause.as_secs_f64());
+            section.fault(longest, format!("= {less} is less than {shortest} = {more}: use as much or more"));
         }
-        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        Terms { failures, pause: seconds(shortest), pause_max: seconds(longest) }
+        Terms { failures, pause, pause_max }
     };
     let client = terms(["client_failures", "client_pause_seconds", "client_pause_max_seconds"], 10);
     let node = terms(["node_failures", "node_pause_seconds", "node_pause_max_seconds"], 5);
@@ -426,8 +426,8 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     let stream_backlog = count("stream_backlog", 4096);
     let (exports, exports_per_user) = (count("exports", 4), count("exports_per_user", 2));
     let (reports, reports_per_user) = (count("reports", 6), count("reports_per_user", 2));
-    let export = Duration::from_secs(section.whole("export_seconds", 3600, 1..=86_400).into());
-    let report = Duration::from_secs(section.whole("report_seconds", 20, 1..=3600).into());
+    let export = section.seconds("export_seconds", 3600, 1..=86_400);
+    let report = section.seconds("report_seconds", 20, 1..=3600);
     let report_days = section.whole("report_days", 400, 1..=36_500);
     section.finish();
     Limits {

@@ -258,6 +258,42 @@ fn ceilings_and_retention_have_their_bounds() {
     }
 }
 
+/// Every key of the example whose name ends so, with its section.
+fn keys_that_end(suffix: &str) -> Vec<(String, String)> {
+    let table: toml::Table = include_str!("../../capconduit.example.toml").parse().unwrap();
+    let sections = table.iter().filter_map(|(section, keys)| Some((section, keys.as_table()?)));
+    let keys = sections.flat_map(|(section, keys)| keys.keys().map(move |key| (section.clone(), key.clone())));
+    keys.filter(|(_, key)| key.ends_with(suffix)).collect()
+}
+
+#[test]
+fn every_time_in_seconds_takes_decimals_and_every_number_of_days_is_whole() {
+    let keys = keys_that_end("_seconds");
+    assert!(keys.len() >= 14, "{keys:?}");
+    for (section, key) in &keys {
+        // What is the longest is no less than the shortest.
+        let beside = key.strip_suffix("_max_seconds").map(|key| format!("{key}_seconds = 1\n")).unwrap_or_default();
+        let text = format!("[{section}]\n{beside}");
+        let variable = format!("CAPCONDUIT__{section}__{key}").to_uppercase();
+        for value in ["2.5", "2"] {
+            let written = load(&format!("{text}{key} = {value}\n"), &[]).unwrap_or_else(|faults| panic!("{faults}"));
+            assert!(format!("{written:?}").contains(&format!(": {value}s")), "{section}.{key}: {written:?}");
+            let from_environment = load(&text, &[(&variable, value)]).unwrap_or_else(|faults| panic!("{faults}"));
+            assert_eq!(format!("{from_environment:?}"), format!("{written:?}"), "{variable}");
+        }
+        for refused in ["-1", "-0.5", "nan", "inf", "86400.5", "\"2s\"", "\"1e1\"", "\"inf\"", "\"\"", "true"] {
+            let (faults, told) = faulty(&format!("{text}{key} = {refused}\n"), &[]);
+            assert_eq!(faults, [format!("{section}.{key}")].into(), "{refused}");
+            assert!(told.contains("use a number of seconds from") && told.contains("such as 2 or 2.5"), "{told}");
+        }
+    }
+    for (section, key) in keys_that_end("_days") {
+        assert!(load(&format!("[{section}]\n{key} = 40\n"), &[]).is_ok());
+        let (_, told) = faulty(&format!("[{section}]\n{key} = 40.5\n"), &[]);
+        assert!(told.contains("use a whole number from"), "{told}");
+    }
+}
+
 #[test]
 fn reports_of_the_old_dialplan_need_a_long_token_and_come_from_here_unless_told_otherwise() {
     let none = load("", &[]).unwrap().internal;

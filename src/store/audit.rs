@@ -9,8 +9,8 @@ use sea_orm::{
 };
 use serde_json::Value;
 
-use super::reports::{ReportError, Reports};
-use super::{Db, StoreError};
+use super::StoreError;
+use super::reports::{Lane, ReportError, Reports};
 use crate::auth::principal::{Actor, Credential};
 use crate::id::UserId;
 
@@ -28,6 +28,9 @@ impl Object {
     }
 }
 
+/// Lines of one statement at most: a statement has only so many parameters.
+const LINES_AT_ONCE: usize = 1000;
+
 /// Notes in `transaction` that `actor` did `action` (such as `user.create`) to `object` at `at`. `before` and `after` are views that
 /// hold no secret, not rows.
 pub(super) async fn write(
@@ -39,6 +42,34 @@ pub(super) async fn write(
     before: Option<Value>,
     after: Option<Value>,
 ) -> Result<(), DbErr> {
+    let line = line(at, actor, action, object, before, after);
+    audit::Entity::insert(line).exec_without_returning(transaction).await.map(|_| ())
+}
+
+/// The same of many `objects`, each of which has a line.
+pub(super) async fn write_all(
+    transaction: &impl ConnectionTrait,
+    at: DateTime<Utc>,
+    actor: Actor<'_>,
+    action: &'static str,
+    objects: &[Object],
+    after: Option<&Value>,
+) -> Result<(), DbErr> {
+    for objects in objects.chunks(LINES_AT_ONCE) {
+        let lines = objects.iter().map(|object| line(at, actor, action, object.clone(), None, after.cloned()));
+        audit::Entity::insert_many(lines).exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}
+
+fn line(
+    at: DateTime<Utc>,
+    actor: Actor<'_>,
+    action: &'static str,
+    object: Object,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> audit::ActiveModel {
     let (user, name, credential, address) = match actor {
         Actor::System(name) => (None, name, None, None),
         Actor::Claimed { user, username, address } => (user, username, None, address),
@@ -50,7 +81,7 @@ pub(super) async fn write(
             (Some(p.user), p.username.as_str(), Some(credential), p.address)
         }
     };
-    let line = audit::ActiveModel {
+    audit::ActiveModel {
         id: NotSet,
         at: Set(at),
         user_id: Set(user.map(|user| user.0)),
@@ -61,8 +92,7 @@ pub(super) async fn write(
         object: Set(object.0),
         before: Set(before),
         after: Set(after),
-    };
-    audit::Entity::insert(line).exec_without_returning(transaction).await.map(|_| ())
+    }
 }
 
 /// One line as it stands.
@@ -113,15 +143,15 @@ pub struct Filter {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn role_given(db: &Db, user: UserId) -> Result<Option<i64>, StoreError> {
+pub async fn role_given(reports: &Reports, user: UserId) -> Result<Option<i64>, ReportError> {
     use audit::Column as C;
-    let role = |view: &Option<Value>| view.as_ref().and_then(|view| view.get("role")).cloned();
     let changes = audit::Entity::find()
         .filter(C::Object.eq(Object::new("user", user).0))
         .filter(C::Action.is_in(ROLE_CHANGES))
-        .order_by_desc(C::Id)
-        .all(&db.connection)
-        .await?;
+        .order_by_desc(C::Id);
+    let read = move |lane: Lane| async move { Ok(changes.all(&lane.read().await?).await?) };
+    let changes = reports.quick(user, read).await?;
+    let role = |view: &Option<Value>| view.as_ref().and_then(|view| view.get("role")).cloned();
     Ok(changes.iter().find(|line| role(&line.before) != role(&line.after)).map(|line| line.id))
 }
 

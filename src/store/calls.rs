@@ -16,8 +16,8 @@ use crate::auth::principal::Actor;
 use crate::cdr::record::CallRecord;
 use crate::id::{CallId, CampaignId, ClientId, DidId, LinkId, UserId};
 
-pub use page::{all, explained, page};
-pub use summary::{By, Figures, Group, Key, Summary, summary};
+pub use page::{all, explained, one, page};
+pub use summary::{By, Figures, GROUPS_AT_MOST, Group, Key, Summary, summary};
 
 /// Which calls; every field that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

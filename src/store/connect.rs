@@ -23,8 +23,10 @@ pub(crate) const SQLITE_CONNECTIONS: u32 = 4;
 
 /// Of each connection: 32 MB, so that a thousand records find the pages of their dozen indexes there.
 const CACHE: &str = "-32768";
-/// Pages (of 4 KB) in the write-ahead log after which it is folded into the file: several batches of records, not each.
-const CHECKPOINT: &str = "8192";
+/// Pages in the write-ahead log after which it is folded into the file: several batches of records, not each.
+const CHECKPOINT: u64 = 8192;
+/// The same in bytes, of SQLite's own size of pages.
+pub(super) const LOG_FOLDED_AT: u64 = CHECKPOINT * 4096;
 
 const FORMS: &str = "use sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/NAME";
 
@@ -90,7 +92,7 @@ pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: boo
         .foreign_keys(foreign_keys)
         .busy_timeout(BUSY)
         .pragma("cache_size", CACHE)
-        .pragma("wal_autocheckpoint", CHECKPOINT);
+        .pragma("wal_autocheckpoint", CHECKPOINT.to_string());
     enter_wal(path, &plain).await?;
     // All are opened now and kept: none needs a descriptor at a moment when the process has no more.
     let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(connections);

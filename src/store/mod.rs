@@ -10,6 +10,7 @@ mod connect;
 pub mod dids;
 pub mod idempotency;
 pub mod journal;
+pub mod later;
 pub mod legacy_ids;
 pub mod links;
 pub mod listen;

@@ -157,9 +157,12 @@ pub async fn recent(db: &Db, limit: u64) -> Result<Vec<CallRecord>, StoreError> 
 /// # Errors
 /// When the database cannot be read or holds what this version does not know.
 pub async fn by_call_id(db: &Db, call: CallId) -> Result<Option<CallRecord>, StoreError> {
-    let transaction = db.read().await?;
-    let row = call_logs::Entity::find_by_id(call.0).one(&transaction).await?;
-    Ok(with_attempts(&transaction, row.into_iter().collect()).await?.pop())
+    one(&db.read().await?, call).await
+}
+
+pub(super) async fn one(transaction: &DatabaseTransaction, call: CallId) -> Result<Option<CallRecord>, StoreError> {
+    let row = call_logs::Entity::find_by_id(call.0).one(transaction).await?;
+    Ok(with_attempts(transaction, row.into_iter().collect()).await?.pop())
 }
 
 /// Calls whose ids lie between `first` and `last`, both included: at most `limit`, in the order of their ids.

@@ -2,6 +2,7 @@
 //! end for each, when its time is up or nobody waits for it any more.
 
 mod lanes;
+mod log;
 mod places;
 
 use std::pin::pin;
@@ -11,16 +12,18 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::lanes::Lanes;
-use self::places::{Place, Places};
+use self::lanes::{Lanes, Taken};
+use self::log::{Log, Reading};
+use self::places::{Kind, Place, Places};
+use super::connect::ACQUIRE;
 use super::{Db, StoreError};
 use crate::config::Limits;
 use crate::id::UserId;
 
 pub use lanes::Lane;
 
-/// How long a list waits for a place: others are read in milliseconds.
-const LIST_WAITS: Duration = Duration::from_secs(2);
+/// How long a list waits for its place and its connection together, and a report for its connection: others are read in milliseconds.
+const WAITS: Duration = Duration::from_secs(2);
 /// How often a query is told to end until it has. One that stands between two statements hears nothing.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often at most: then nothing is known of its connection, which is left alone.
@@ -35,8 +38,11 @@ pub enum ReportError {
     /// All users together have as many under way as there may be.
     #[error("all places for reports are taken")]
     AllPlaces,
+    /// What is quickly read takes long at present, or as many are under way as there may be.
+    #[error("what is quickly read takes long at present")]
+    Busy,
     /// It took longer than it may.
-    #[error("the report took longer than {} s", .0.as_secs())]
+    #[error("the report took longer than {} s", .0.as_secs_f64())]
     TooLong(Duration),
     /// Nobody waits for it any more.
     #[error("nobody waits for the report any more")]
@@ -55,26 +61,33 @@ struct Shared {
     /// Where a query that runs is told to end.
     core: Db,
     places: Places,
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
+    /// SQLite's write-ahead log.
+    log: Option<Log>,
     limits: Limits,
 }
 
+/// How many connections there are at most for reports and exports.
+pub(crate) const fn connections(limits: &Limits) -> usize {
+    Places::count(limits.reports) + limits.exports
+}
+
 impl Reports {
-    /// On the same database as `core`, with as many connections as there may be reports and exports. None is made before it is needed.
+    /// On the same database as `core`, with as many connections as there may be reports, lists and exports. None is made before it is
+    /// needed.
     #[must_use]
     pub fn of(core: &Db, limits: Limits) -> Self {
-        let lanes = Lanes::of(core, limits.reports + limits.exports, limits.report);
+        Self::with_log(core, limits, log::AT_MOST)
+    }
+
+    fn with_log(core: &Db, limits: Limits, log_at_most: u64) -> Self {
         Self(Arc::new(Shared {
             core: core.clone(),
             places: Places::new(limits.reports, limits.reports_per_user),
-            lanes,
+            lanes: Arc::new(Lanes::of(core, connections(&limits), limits.report)),
+            log: Log::of(core, log_at_most),
             limits,
         }))
-    }
-
-    /// The connections of all else.
-    pub(super) fn core(&self) -> &Db {
-        &self.0.core
     }
 
     /// Carries out a report of `asker`, where there is a place for it at once.
@@ -84,8 +97,8 @@ impl Reports {
         W: Future<Output = Result<T, StoreError>> + Send,
         T: Send + 'static,
     {
-        let place = self.0.places.take(asker, Duration::ZERO).await?;
-        self.run(Some(place), work).await
+        let admitted = self.admit(Kind::Report, asker).await?;
+        self.run(admitted, Reading::Long, work).await
     }
 
     /// Reads a list for `asker`, which waits a moment for its place.
@@ -95,8 +108,19 @@ impl Reports {
         W: Future<Output = Result<T, StoreError>> + Send,
         T: Send + 'static,
     {
-        let place = self.0.places.take(asker, LIST_WAITS).await?;
-        self.run(Some(place), work).await
+        let admitted = self.admit(Kind::List, asker).await?;
+        self.run(admitted, Reading::Short, work).await
+    }
+
+    /// Reads what is found in milliseconds whatever else is asked for, in a place that is no user's.
+    pub(super) async fn quick<T, F, W>(&self, asker: UserId, work: F) -> Result<T, ReportError>
+    where
+        F: FnOnce(Lane) -> W + Send + 'static,
+        W: Future<Output = Result<T, StoreError>> + Send,
+        T: Send + 'static,
+    {
+        let admitted = self.admit(Kind::Quick, asker).await?;
+        self.run(admitted, Reading::Short, work).await
     }
 
     /// Reads the next part of an export, which has a place of its own (`limits.exports`).
@@ -106,11 +130,25 @@ impl Reports {
         W: Future<Output = Result<T, StoreError>> + Send,
         T: Send + 'static,
     {
-        self.run(None, work).await
+        // Longer than others: a file that is cut off has to be asked for anew.
+        let taken = timeout(ACQUIRE, self.0.lanes.take()).await.map_err(|_| ReportError::AllPlaces)?;
+        self.run((None, taken.ok_or(ReportError::Abandoned)?), Reading::Long, work).await
+    }
+
+    /// Place and connection, for both of which it waits no longer than [`WAITS`].
+    async fn admit(&self, kind: Kind, asker: UserId) -> Result<Admitted, ReportError> {
+        let mut lacking = ReportError::AllPlaces;
+        let admitted = async {
+            let place = self.0.places.take(kind, asker, &mut lacking).await?;
+            let taken = self.0.lanes.take().await.ok_or(ReportError::Abandoned)?;
+            Ok((Some(place), taken))
+        };
+        let admitted = timeout(WAITS, admitted).await;
+        admitted.unwrap_or(Err(lacking))
     }
 
     /// On a task of its own: when this future is dropped, that ends the query, and gives place and connection back once it has ended.
-    async fn run<T, F, W>(&self, place: Option<Place>, work: F) -> Result<T, ReportError>
+    async fn run<T, F, W>(&self, (place, taken): Admitted, reading: Reading, work: F) -> Result<T, ReportError>
     where
         F: FnOnce(Lane) -> W + Send + 'static,
         W: Future<Output = Result<T, StoreError>> + Send,
@@ -120,7 +158,7 @@ impl Reports {
         let _waits = abandoned.clone().drop_guard();
         let shared = Arc::clone(&self.0);
         let carried_out = tokio::spawn(async move {
-            let done = shared.carry_out(work, &abandoned).await;
+            let done = shared.carry_out(taken, reading, work, &abandoned).await;
             drop(place);
             done
         });
@@ -140,13 +178,29 @@ impl Reports {
     }
 }
 
+/// A place, where it has one of its own, and a connection.
+type Admitted = (Option<Place>, Taken);
+
 impl Shared {
-    async fn carry_out<T, F, W>(&self, work: F, abandoned: &CancellationToken) -> Result<T, ReportError>
+    async fn carry_out<T, F, W>(
+        &self,
+        mut taken: Taken,
+        reading: Reading,
+        work: F,
+        abandoned: &CancellationToken,
+    ) -> Result<T, ReportError>
     where
         F: FnOnce(Lane) -> W,
         W: Future<Output = Result<T, StoreError>>,
     {
-        let mut taken = self.lanes.take().await?;
+        let _reads = match &self.log {
+            // No longer than those under way may take.
+            Some(log) => tokio::select! {
+                reads = timeout(self.limits.report + TELL_EVERY * TELL_AT_MOST, log.enter(reading)) => reads.ok(),
+                () = abandoned.cancelled() => return Err(ReportError::Abandoned),
+            },
+            None => None,
+        };
         let lane = taken.lane();
         let mut work = pin!(work(lane.clone()));
         let ended = tokio::select! {

@@ -109,7 +109,7 @@ pub async fn open(db: &Db, actor: Actor<'_>, session: NewSession, at_most: u64) 
     Ok(true)
 }
 
-/// Ends the oldest sessions of a user but `kept`.
+/// Ends all sessions of a user but the `kept` newest, however many they are, by one statement; each has its line in the audit.
 async fn end_oldest(
     transaction: &impl ConnectionTrait,
     actor: Actor<'_>,
@@ -117,16 +117,19 @@ async fn end_oldest(
     kept: u64,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
-    let living = sessions::Entity::find().filter(sessions::Column::UserId.eq(user.0)).filter(alive(now));
-    let newest_first =
-        living.order_by_desc(sessions::Column::CreatedAt).order_by_desc(sessions::Column::Id).select_only();
-    let ids: Vec<Uuid> = newest_first.column(sessions::Column::Id).into_tuple().all(transaction).await?;
-    for id in ids.into_iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)) {
-        end(transaction, sessions::Column::Id.eq(id), now).await?;
-        let because = Some(json!({ "because": "sessions_per_user" }));
-        audit::write(transaction, now, actor, "session.close", Object::new("session", id), None, because).await?;
+    use sessions::Column as C;
+    let living = sessions::Entity::find().filter(C::UserId.eq(user.0)).filter(alive(now));
+    let newest_first = living.order_by_desc(C::CreatedAt).order_by_desc(C::Id).select_only().column(C::Id);
+    let newest = newest_first.clone().limit(kept).into_query();
+    let ids: Vec<Uuid> = newest_first.into_tuple().all(transaction).await?;
+    let objects: Vec<_> = ids.iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)).collect();
+    if objects.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    end(transaction, C::UserId.eq(user.0).and(C::Id.not_in_subquery(newest)), now).await?;
+    let objects: Vec<_> = objects.into_iter().map(|id| Object::new("session", id)).collect();
+    let because = json!({ "because": "sessions_per_user" });
+    audit::write_all(transaction, now, actor, "session.close", &objects, Some(&because)).await
 }
 
 /// Sessions that live, newest first: of one user, or of all.

@@ -364,7 +364,7 @@ async fn one_address_has_no_more_than_its_share_unless_it_is_a_trusted_proxys() 
 async fn whatever_is_no_request_is_answered_with_a_problem_as_everything_is() {
     let site = bounded(|_| {}).await;
     let many: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
-    let (long, path) = ("x".repeat(80_000), "x".repeat(9000));
+    let long = "x".repeat(80_000);
     for (sent, status, code) in [
         ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}\r\n\r\n".to_owned(), 400, "malformed"),
         ("nonsense\r\n\r\n".to_owned(), 400, "malformed"),
@@ -393,12 +393,39 @@ async fn whatever_is_no_request_is_answered_with_a_problem_as_everything_is() {
         assert_eq!(peer.answer().await.status, 200, "{shown:?}");
         Raw::read(&peer.rest().await).refused(status, code);
     }
-    // What can be read is refused by the API itself, and the connection is good for more.
+    site.settle().await;
+}
+
+/// What can be read is refused by the API itself, and the connection is good for more, up to what the library reads.
+#[tokio::test]
+async fn a_path_and_query_of_any_length_is_told_from_headers_that_are_too_long() {
+    let site = bounded(|_| {}).await;
     let mut peer = Peer::at(&site).await;
-    peer.send(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
-    assert_eq!(peer.answer().await.status, 400);
+    for (length, status) in [(8192, 404), (8193, 414), (9000, 414), (65_000, 414)] {
+        for query in [0, 5000] {
+            let target = format!("/{}{}", "x".repeat(length - 1 - query), "?".repeat(query));
+            peer.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+            let answer = peer.answer().await;
+            assert_eq!(answer.status, status, "{length} bytes, {query} of them its query: {answer:?}");
+            if status == 414 {
+                let problem: Value = serde_json::from_str(&answer.body).expect("a problem");
+                assert_eq!(problem["code"], "uri_too_long");
+                assert!(problem["detail"].as_str().expect("text").contains("8192 bytes"), "{problem}");
+                assert_eq!(answer.headers["content-type"], "application/problem+json");
+                assert_eq!(answer.headers["cache-control"], "no-store");
+                assert!(answer.headers.contains_key("content-security-policy"), "{answer:?}");
+            }
+        }
+    }
     peer.send(REQUEST).await;
     assert_eq!(peer.answer().await.status, 200);
+    // A line that alone is more than a head may be, and one that is not but for the headers after it.
+    for (path, header) in [(66_000, 0), (65_000, 2000), (100, 66_000)] {
+        let mut peer = Peer::at(&site).await;
+        let sent = format!("GET /{} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(path), "x".repeat(header));
+        let _ = peer.0.write_all(sent.as_bytes()).await;
+        Raw::read(&peer.rest().await).refused(431, "header_too_large");
+    }
     site.settle().await;
 }
 

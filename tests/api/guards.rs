@@ -139,7 +139,7 @@ async fn methods_bodies_and_paths_have_limits(site: Site) {
         }
     }
     let long = format!("/users?cursor={}", "x".repeat(9000));
-    admin.get(&long).await.refused(400, "malformed");
+    admin.get(&long).await.refused(414, "uri_too_long");
     let nested = format!("{{\"name\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     let send = |request: RequestBuilder| request.header("Content-Type", "application/json").body(nested);
     admin.send(Method::POST, "/campaigns", send).await.refused(400, "malformed");

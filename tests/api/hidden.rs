@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::site::Site;
 
-const SPOOFS: [&str; 8] = [
+const SPOOFS: [&str; 10] = [
     "So\u{202e}lar",
     "So\u{200b}lar",
     "So\u{2060}lar",
@@ -14,6 +14,8 @@ const SPOOFS: [&str; 8] = [
     "So\u{2029}lar",
     "So\u{2066}lar",
     "So\u{e0041}lar",
+    "So\u{200c}lar",
+    "So\u{fe0f}lar",
 ];
 const GOOD: &str = "می\u{200c}خواهم क\u{94d}\u{200d}ष";
 

@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: repeated, it is carried out once.
 
-use capconduit::store::retention;
+use capconduit::store::retention::Removal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -141,7 +141,11 @@ async fn keys_come_free(site: Site) {
     site.sql(&format!("UPDATE idempotency_keys SET created_at = {past}, status = NULL")).await.expect("it runs");
     let now = capconduit::clock::Clock::start().now().wall;
     let year = chrono::TimeDelta::days(365);
-    let removed = || async { retention::prune(&site.db, year, now).await.expect("pruned").keys };
+    let removed = || async {
+        let mut removal = Removal::new(year, now);
+        while removal.slice(&site.db).await.expect("removed") {}
+        removal.removed().keys
+    };
     assert_eq!(removed().await, 0);
     keyed(&admin, "/auth/tokens", "dead", &other).await.refused(409, "idempotency_in_progress");
     site.sql(&format!("UPDATE idempotency_keys SET leased_until = {past}")).await.expect("the lease is over");

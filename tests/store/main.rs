@@ -28,6 +28,7 @@ mod reporting;
 mod resetting;
 mod retention;
 mod servers;
+mod sessions;
 mod summing;
 
 /// What `documents` is made of.

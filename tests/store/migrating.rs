@@ -7,6 +7,7 @@ use capconduit::cdr::talk;
 use capconduit::id::UserId;
 use capconduit::store;
 use capconduit::store::calls::{By, Figures, Filter, summary};
+use capconduit::store::later::Completion;
 
 use crate::helpers::{Home, on_both, reports, sql};
 use crate::recording::{attempt, moment, record};
@@ -17,6 +18,7 @@ on_both!(
     constraints_hold,
     stored_numbers_are_brought_under_the_one_rule,
     talks_whose_end_was_not_seen_get_their_bounds,
+    what_is_left_for_later_is_made_once,
 );
 
 async fn many_starts_at_once_all_succeed(home: Home) {
@@ -164,6 +166,54 @@ async fn processes_may_start_together(home: Home) {
 
 on_both!(processes_may_start_together);
 
+fn is_postgres(home: &Home) -> bool {
+    matches!(home, Home::Postgres(_))
+}
+
+/// How many parts there were.
+async fn complete(db: &store::Db) -> u32 {
+    let Some(mut completion) = Completion::begin(db).await.expect("begun") else { return 0 };
+    let mut parts = 1;
+    while completion.step().await.expect("done") {
+        parts += 1;
+    }
+    parts
+}
+
+/// On SQLite the steps make all of it.
+async fn what_is_left_for_later_is_made_once(home: Home) {
+    const INDEXES: &str = "SELECT indexrelid::regclass::text FROM pg_index
+        WHERE indisvalid AND indexrelid IN (to_regclass('call_logs_uncertain'), to_regclass('audit_at')) ORDER BY 1";
+    let db = home.migrated().await;
+    if !is_postgres(&home) {
+        assert!(Completion::begin(&db).await.expect("begun").is_none());
+        return;
+    }
+    assert_eq!(sql(&home, INDEXES).await.expect("read"), [""; 0], "no step has built one");
+    let first = Completion::begin(&db).await.expect("begun");
+    assert!(first.is_some() && Completion::begin(&db).await.expect("begun").is_none(), "one process at a time");
+    drop(first);
+    // The server hears of it a little later that nobody has the lock any more.
+    let parts = async {
+        loop {
+            match complete(&db).await {
+                0 => tokio::task::yield_now().await,
+                parts => return parts,
+            }
+        }
+    };
+    let parts = tokio::time::timeout(std::time::Duration::from_secs(30), parts).await.expect("its turn comes");
+    assert_eq!(parts, 3, "a slice of rows, and two indexes");
+    assert_eq!(sql(&home, INDEXES).await.expect("read"), ["audit_at", "call_logs_uncertain"]);
+    assert_eq!(complete(&db).await, 0, "a database that has them, by these or by the steps of an earlier version");
+    // As if it had been broken off.
+    sql(&home, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'audit_at'::regclass")
+        .await
+        .expect("superuser");
+    assert_eq!(complete(&db).await, 1);
+    assert_eq!(sql(&home, INDEXES).await.expect("read"), ["audit_at", "call_logs_uncertain"]);
+}
+
 /// As the step before had them: with the time within which they ended, and nothing that says how long they talked.
 async fn talks_whose_end_was_not_seen_get_their_bounds(home: Home) {
     let db = home.migrated().await;
@@ -174,7 +224,7 @@ async fn talks_whose_end_was_not_seen_get_their_bounds(home: Home) {
     (seen.answered_at, seen.ended_at, seen.talk_ms) = (Some(moment(2_000_000)), moment(3_000_000), 1_000);
     store::records::write(&db, &[lost.clone(), seen.clone(), record(3, vec![])]).await.expect("written");
     for statement in [
-        "DROP INDEX call_logs_uncertain",
+        "DROP INDEX IF EXISTS call_logs_uncertain",
         "ALTER TABLE call_logs DROP COLUMN answered_after",
         "ALTER TABLE call_logs DROP COLUMN answered_before",
         "ALTER TABLE call_logs DROP COLUMN talk_min_ms",
@@ -184,7 +234,13 @@ async fn talks_whose_end_was_not_seen_get_their_bounds(home: Home) {
         sql(&home, statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     let db = home.connect().await;
+    let file = "SELECT pg_relation_filenode('call_logs')::text || ' ' || sum(xmin::text::bigint) FROM call_logs";
+    let before = is_postgres(&home).then_some(sql(&home, file).await);
     store::migrate(&db, &home.realtime()).await.expect("the step runs");
+    if let Some(before) = before {
+        assert_eq!(sql(&home, file).await, before, "the step has written no row");
+    }
+    complete(&db).await;
     let found =
         summary(&reports(&db), UserId(1), &Filter::default(), By::Day, chrono_tz::Tz::UTC).await.expect("summed").total;
     let bounds = [talk::bounds(&lost), talk::bounds(&seen)];

@@ -11,13 +11,15 @@ use capconduit::store::{Db, users};
 use chrono_tz::Tz;
 
 use crate::held::Held;
-use crate::helpers::{Home, limits, on_both};
+use crate::helpers::{Home, limits, on_both, sql};
 
 on_both!(
     a_user_has_its_places_all_have_theirs_and_nothing_else_waits,
     a_report_has_its_time_and_its_query_ends_with_it,
     the_query_of_an_abandoned_report_ends,
     a_list_waits_for_its_place_and_one_of_a_caller_needs_none,
+    reports_take_no_list_away_from_anybody,
+    lists_of_a_caller_that_do_not_end_hold_up_nothing_but_themselves,
 );
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,4 +129,73 @@ async fn a_list_waits_for_its_place_and_one_of_a_caller_needs_none(home: Home) {
     let again = async { while matches!(list(&Filter::default()).await, Err(ReportError::OwnPlaces(1))) {} };
     tokio::time::timeout(PATIENCE, again).await.expect("its turn comes");
     list(&Filter::default()).await.expect("read");
+}
+
+/// On SQLite lists read what is held there, so they do not end; what matters is that they begin.
+async fn reports_take_no_list_away_from_anybody(home: Home) {
+    let db = home.migrated().await;
+    let reports = Reports::of(&db, Limits { reports: 2, reports_per_user: 2, report: HOUR, ..limits() });
+    let held = hold(&home).await;
+    let under_way = [begin(&reports, ONE).await, begin(&reports, ONE).await];
+    assert!(matches!(by_client(&reports, OTHER).await, Err(ReportError::AllPlaces)));
+    let mut list = {
+        let reports = reports.clone();
+        tokio::spawn(async move { calls::page(&reports, OTHER, &Filter::default(), None, 51).await })
+    };
+    // Longer than a list waits for its place.
+    let ended = tokio::time::timeout(Duration::from_secs(4), &mut list).await;
+    match home {
+        Home::Postgres(_) => assert!(ended.expect("read").expect("no panic").expect("it has a place").is_empty()),
+        Home::Sqlite(_) => assert!(ended.is_err(), "it is read: {ended:?}"),
+    }
+    list.abort();
+    for report in under_way {
+        report.abort();
+    }
+    held.until_at_work(false).await;
+    held.let_go().await;
+}
+
+/// A call of this caller, whose attempts are held.
+async fn call_of(home: &Home, caller: &str) {
+    let known = match home {
+        Home::Sqlite(_) => format!("UPDATE call_logs SET caller_number = '{caller}'"),
+        Home::Postgres(_) => format!(
+            "INSERT INTO call_logs (call_id, node, uniqueid, linkedid, dialled_raw, caller_presentation, caller_number, arrived_at, ended_at,
+                ring_ms, talk_ms, dialstatus, hung_up_by, ending, timeline)
+             VALUES ('00000000-0000-8000-8000-000000000001', 'pbx', '1.1', '1.1', 'x', 'allowed', '{caller}', now(), now(), 0, 0,
+                'NOANSWER', 'system', 'nobody_answered', '[]')"
+        ),
+    };
+    sql(home, &known).await.expect("there is one");
+}
+
+async fn lists_of_a_caller_that_do_not_end_hold_up_nothing_but_themselves(home: Home) {
+    let db = home.migrated().await;
+    let time = Duration::from_secs(3);
+    let reports = Reports::of(&db, Limits { report: time, ..limits() });
+    let held = hold(&home).await;
+    call_of(&home, "+447700900123").await;
+    let of_a_caller = Filter { caller: Some("+447700900123".into()), ..Filter::default() };
+    // More than all else has connections, which they had before they had their own.
+    let lists: Vec<_> = (0..8)
+        .map(|_| {
+            let (reports, filter) = (reports.clone(), of_a_caller.clone());
+            tokio::spawn(async move { calls::page(&reports, ONE, &filter, None, 51).await })
+        })
+        .collect();
+    held.until_at_work(true).await;
+    core_answers(&db).await;
+    let mut ends = (0, 0);
+    for list in lists {
+        match tokio::time::timeout(PATIENCE, list).await.expect("it ends").expect("no panic") {
+            Err(ReportError::TooLong(limit)) if limit == time => ends.0 += 1,
+            Err(ReportError::Busy) => ends.1 += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ends, (4, 4));
+    held.until_at_work(false).await;
+    held.let_go().await;
+    assert_eq!(calls::page(&reports, ONE, &of_a_caller, None, 51).await.expect("read").len(), 1);
 }

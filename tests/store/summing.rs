@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use capconduit::cdr::record::{AttemptRecord, CallRecord};
 use capconduit::cdr::talk;
 use capconduit::id::{CallId, ClientId, LinkId, UserId};
-use capconduit::store::calls::{By, Figures, Filter, Group, Key, summary};
+use capconduit::store::calls::{By, Figures, Filter, GROUPS_AT_MOST, Group, Key, summary};
 use capconduit::store::records;
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
 
 use crate::calls::varied;
-use crate::helpers::{Home, on_both, reports};
+use crate::helpers::{Home, on_both, reports, sql};
 use crate::recording::record;
 
 on_both!(
     hours_and_days_follow_the_clock_through_its_changes,
     groups_by_object_and_ending_add_up,
     clients_and_links_count_their_own_attempts,
+    an_answer_has_so_many_groups_and_says_that_there_are_more,
 );
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -83,6 +84,44 @@ async fn hours_and_days_follow_the_clock_through_its_changes(home: Home) {
     let kathmandu = counted(&db, By::Hour, "Asia/Kathmandu").await;
     assert!(kathmandu.contains(&"2026-10-25T05:00:00+05:45 1".to_owned()), "{kathmandu:?}");
     assert!(kathmandu.contains(&"2026-10-25T06:00:00+05:45 1".to_owned()), "{kathmandu:?}");
+}
+
+/// Calls that dial the numbers from `first` to `last`, one each.
+async fn dialled(home: &Home, first: usize, last: usize) {
+    let (id, at) = match home {
+        Home::Sqlite(_) => ("randomblob(16)", "'2026-03-29T00:00:00+00:00'"),
+        Home::Postgres(_) => ("gen_random_uuid()", "'2026-03-29T00:00:00+00:00'::timestamptz"),
+    };
+    let statement = format!(
+        "INSERT INTO call_logs (call_id, node, uniqueid, linkedid, dialled_raw, caller_presentation, arrived_at, ended_at, ring_ms,
+            talk_ms, dialstatus, hung_up_by, ending, timeline)
+         WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
+         SELECT {id}, 'pbx', '{first}.' || CAST(i AS TEXT), 'x', CAST(i AS TEXT), 'allowed', {at}, {at}, 0, 0, 'NOANSWER', 'system',
+            'unknown_did', '[]' FROM n"
+    );
+    sql(home, &statement).await.expect("written");
+}
+
+async fn an_answer_has_so_many_groups_and_says_that_there_are_more(home: Home) {
+    let db = home.migrated().await;
+    let (first, last) = (10_000, 10_000 + GROUPS_AT_MOST - 1);
+    dialled(&home, first, last).await;
+    let by_did =
+        async || summary(&reports(&db), UserId(1), &Filter::default(), By::Did, Tz::UTC).await.expect("summed");
+    let whole = by_did().await;
+    assert_eq!((whole.groups.len(), whole.truncated, whole.total.calls), (GROUPS_AT_MOST, false, 10_000));
+    // One more, which is the largest although it comes last.
+    dialled(&home, last + 1, last + 1).await;
+    sql(&home, &format!("UPDATE call_logs SET dialled_raw = '{}' WHERE dialled_raw = '{first}'", last + 1))
+        .await
+        .expect("dialled");
+    dialled(&home, first, first).await;
+    let more = by_did().await;
+    assert_eq!((more.groups.len(), more.truncated, more.total.calls), (GROUPS_AT_MOST, true, 10_002));
+    assert_eq!((&more.groups[0].key, more.groups[0].figures.calls), (&Key::Text((last + 1).to_string()), 2));
+    assert!(!more.groups.iter().any(|group| group.key == Key::Text(last.to_string())), "the last of the small ones");
+    let by_ending = summary(&reports(&db), UserId(1), &Filter::default(), By::Ending, Tz::UTC).await.expect("summed");
+    assert_eq!((by_ending.groups.len(), by_ending.truncated), (1, false));
 }
 
 fn arrived(n: i64, at: DateTime<Utc>) -> CallRecord {

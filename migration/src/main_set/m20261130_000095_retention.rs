@@ -7,9 +7,11 @@ use sea_orm_migration::sea_orm::DbBackend;
 
 use crate::dialect;
 
-/// From where it was opened; NULL where that was not noted. The index is for removing old lines.
-const TABLES: &str = "ALTER TABLE sessions ADD COLUMN address TEXT NULL;
-    CREATE INDEX audit_at ON audit (at);";
+/// From where it was opened; NULL where that was not noted.
+const COLUMN: &str = "ALTER TABLE sessions ADD COLUMN address TEXT NULL;";
+
+/// For removing old lines. On PostgreSQL it comes later: see [`crate::LATER`].
+const SQLITE_INDEX: &str = "CREATE INDEX audit_at ON audit (at);";
 
 /// A line that cannot be dated stays.
 const SQLITE_KEEPS: &str = "DROP TRIGGER audit_no_delete;
@@ -34,9 +36,12 @@ pub(crate) struct Step;
 #[async_trait::async_trait]
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, TABLES).await?;
-        let sqlite = manager.get_connection().get_database_backend() == DbBackend::Sqlite;
-        dialect::run(manager, if sqlite { SQLITE_KEEPS } else { POSTGRES_KEEPS }).await
+        dialect::run(manager, COLUMN).await?;
+        if manager.get_connection().get_database_backend() == DbBackend::Sqlite {
+            dialect::run(manager, SQLITE_INDEX).await?;
+            return dialect::run(manager, SQLITE_KEEPS).await;
+        }
+        dialect::run(manager, POSTGRES_KEEPS).await
     }
 
     fn use_transaction(&self) -> Option<bool> {

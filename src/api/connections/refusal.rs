@@ -28,9 +28,7 @@ impl Unanswered {
                 "header_too_large",
                 "The request's line and headers are too long or too many: use 64 KB and 100 headers at most.",
             ),
-            Self::Unreadable(StatusCode::URI_TOO_LONG) => {
-                (StatusCode::URI_TOO_LONG, "uri_too_long", "The path and query are too long: use 8192 bytes at most.")
-            }
+            Self::Unreadable(StatusCode::URI_TOO_LONG) => return Some(ApiError::uri_too_long()),
             Self::Unreadable(_) => (StatusCode::BAD_REQUEST, "malformed", "This is no HTTP/1.1 request."),
             Self::Http2 => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", "Use HTTP/1.1."),
             Self::Late(Late::Header { begun: true } | Late::Body) => {

@@ -11,7 +11,7 @@ const PROBLEM: &str = "application/problem+json";
 /// An error that operations give: status, its name in the document, what it means, and an example's `code` and `detail`.
 type Fault = (u16, &'static str, &'static str, &'static str, &'static str);
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     (
         400,
         "Malformed",
@@ -43,6 +43,13 @@ const FAULTS: [Fault; 11] = [
         "The object has changed: its version is 4 now. Read it again.",
     ),
     (413, "TooLarge", "The body is too large.", "too_large", "The body is too large."),
+    (
+        414,
+        "UriTooLong",
+        "Path and query are too long.",
+        "uri_too_long",
+        "Path and query are too long: use 8192 bytes at most.",
+    ),
     (415, "MediaType", "The body is not of a media type that is known here.", "media_type", "Send application/json."),
     (422, "Invalid", "A rule is broken; `errors` names each field.", "invalid", "name: must have 1 to 100 characters"),
     (
@@ -126,6 +133,7 @@ fn faults(path: &str, method: &str, operation: &mut Value) {
         409 => changes && asks,
         412 => has("If-Match"),
         413 | 415 => has_body,
+        414 => path.contains('{') || has("query"),
         422 => has_body || has("query") || has("header"),
         _ => asks || has_body,
     };

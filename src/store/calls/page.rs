@@ -10,8 +10,8 @@ use sea_orm::{
 
 use super::{Filter, Position};
 use crate::cdr::record::CallRecord;
-use crate::id::UserId;
-use crate::store::reports::{ReportError, Reports};
+use crate::id::{CallId, UserId};
+use crate::store::reports::{Lane, ReportError, Reports};
 use crate::store::{Db, StoreError, records};
 
 /// A page is read in the order of an index, and no further than it goes. Where PostgreSQL takes a filter for rarer than it is, it would
@@ -20,7 +20,7 @@ use crate::store::{Db, StoreError, records};
 const IN_ORDER: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashagg = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
 /// Calls that match, newest arrival first, with their attempts: at most `limit`, from `after` on. One with a narrow filter
-/// ([`Filter::is_narrow`]) is read beside all else, any other has a place among the reports of `asker`.
+/// ([`Filter::is_narrow`]) takes none of the places of `asker`, any other is among its reports.
 ///
 /// # Errors
 /// When there is no place, it takes too long, or the database cannot be read or holds what this version does not know.
@@ -31,12 +31,18 @@ pub async fn page(
     after: Option<Position>,
     limit: u64,
 ) -> Result<Vec<CallRecord>, ReportError> {
-    if filter.is_narrow() {
-        let transaction = reports.core().read().await.map_err(StoreError::from)?;
-        return Ok(read(&transaction, filter, after, limit).await?);
-    }
-    let filter = filter.clone();
-    reports.list(asker, move |lane| async move { read(&lane.read().await?, &filter, after, limit).await }).await
+    let (narrow, filter) = (filter.is_narrow(), filter.clone());
+    let work = move |lane: Lane| async move { read(&lane.read().await?, &filter, after, limit).await };
+    if narrow { reports.quick(asker, work).await } else { reports.list(asker, work).await }
+}
+
+/// The record of a call, read as what is quickly found is.
+///
+/// # Errors
+/// As for a list; that it takes too long is no fault of who asks, who has nothing to narrow.
+pub async fn one(reports: &Reports, asker: UserId, call: CallId) -> Result<Option<CallRecord>, ReportError> {
+    let read = reports.quick(asker, move |lane| async move { records::one(&lane.read().await?, call).await }).await;
+    read.map_err(|error| if matches!(error, ReportError::TooLong(_)) { ReportError::Busy } else { error })
 }
 
 async fn read(

@@ -8,7 +8,7 @@ use entity::{call_attempts, call_logs};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
-    QuerySelect, QueryTrait, Select,
+    QueryOrder, QuerySelect, QueryTrait, Select,
 };
 
 use super::Filter;
@@ -104,9 +104,14 @@ pub struct Group {
 pub struct Summary {
     /// Over all calls that match, each counted once.
     pub total: Figures,
-    /// Groups that have calls: by time in its order, else the largest first.
+    /// Groups that have calls: by time in its order, else the largest first. At most [`GROUPS_AT_MOST`].
     pub groups: Vec<Group>,
+    /// Whether there are more, which are left out.
+    pub truncated: bool,
 }
+
+/// Groups of a summary at most: more than a year's hours. Whoever dials what nobody has makes a group of each number.
+pub const GROUPS_AT_MOST: usize = 10_000;
 
 /// Figures of the calls that match `filter`, grouped: a report of `asker`. `zone` matters for hours and days only.
 ///
@@ -125,14 +130,16 @@ pub async fn summary(
 
 async fn sum_up(transaction: &DatabaseTransaction, filter: &Filter, by: By, zone: Tz) -> Result<Summary, StoreError> {
     let keys = || [none(), none(), no_text()];
-    let total = rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, &[]).await?;
+    let total = rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, &[], Wanted::All).await?;
     let total = total.first().map_or(Ok(Figures::default()), Row::figures)?;
-    let groups = match by {
+    let mut groups = match by {
         By::Hour | By::Day => by_time(transaction, filter, by, zone).await?,
         By::Client | By::Link => by_attempt(transaction, filter, by).await?,
         By::Seller | By::Campaign | By::Did | By::Ending => by_column(transaction, filter, by).await?,
     };
-    Ok(Summary { total, groups })
+    let truncated = groups.len() > GROUPS_AT_MOST;
+    groups.truncate(GROUPS_AT_MOST);
+    Ok(Summary { total, groups, truncated })
 }
 
 /// What every query here gives, in the order of its columns; which keys have a meaning depends on the grouping.
@@ -214,16 +221,30 @@ fn no_text() -> Expr {
 /// Rows of whose talk the bounds differ: few, by an index of their own. All other measures are read from indexes alone.
 const UNCERTAIN: &str = "call_logs.talk_max_ms IS NOT NULL";
 
+/// Which groups are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// As many as a summary may have, and one more, which shows that there are more.
+    Largest,
+}
+
 async fn rows<E: EntityTrait>(
     transaction: &DatabaseTransaction,
     query: Select<E>,
     measures: Measures,
     keys: impl Fn() -> [Expr; 3],
     by: &[Expr],
+    wanted: Wanted,
 ) -> Result<Vec<Row>, StoreError> {
     let [calls, answered, talk, ..] = measures;
     let uncertain = grouped(query.clone().filter(Expr::cust(UNCERTAIN)), measures, keys(), by);
-    let all = grouped(query, [calls, answered, talk, NOTHING, NOTHING], keys(), by);
+    let mut all = grouped(query, [calls, answered, talk, NOTHING, NOTHING], keys(), by);
+    if wanted == Wanted::Largest {
+        // Of those with as many calls it is the same each time which are left out.
+        all = by.iter().fold(all.order_by_desc(Expr::cust(calls)), |all, key| all.order_by_asc(key.clone()));
+        all = all.limit(GROUPS_AT_MOST as u64 + 1);
+    }
     let mut rows = all.into_model::<Row>().all(transaction).await?;
     let uncertain = uncertain.into_model::<Row>().all(transaction).await?;
     let off: HashMap<_, _> = uncertain.into_iter().map(|row| (row.key(), (row.less, row.more))).collect();
@@ -251,7 +272,10 @@ async fn by_time(
     });
     let keys = || [slot.clone(), none(), no_text()];
     let mut groups: BTreeMap<DateTime<FixedOffset>, Figures> = BTreeMap::new();
-    for row in rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, std::slice::from_ref(&slot)).await? {
+    for row in
+        rows(transaction, calls_of(transaction, filter), OF_CALLS, keys, std::slice::from_ref(&slot), Wanted::All)
+            .await?
+    {
         let begins = row.id.and_then(|slot| zone.timestamp_opt(slot * SLOT_SECONDS, 0).single());
         let Some(begins) = begins else { continue };
         let key = if by == By::Hour { hour_of(&begins) } else { day_of(&begins) };
@@ -285,7 +309,8 @@ async fn by_column(transaction: &DatabaseTransaction, filter: &Filter, by: By) -
         By::Did => texts(Expr::cust("COALESCE(call_logs.dialled_number, call_logs.dialled_raw)")),
         _ => texts(col(C::Ending)),
     };
-    let found = rows(transaction, calls_of(transaction, filter), OF_CALLS, || keys.clone(), &[key]).await?;
+    let found =
+        rows(transaction, calls_of(transaction, filter), OF_CALLS, || keys.clone(), &[key], Wanted::Largest).await?;
     largest_first(found, |row| match by {
         By::Seller | By::Campaign => Key::Object { id: row.id, name: row.name },
         _ => Key::Text(row.name.unwrap_or_default()),
@@ -304,7 +329,8 @@ async fn by_attempt(transaction: &DatabaseTransaction, filter: &Filter, by: By) 
     let wanted = filter.condition(transaction.get_database_backend()).add_option(filter.attempts());
     let mut attempts = call_attempts::Entity::find().filter(wanted);
     QueryTrait::query(&mut attempts).inner_join(call_logs::Entity, col(A::CallId).eq(col(call_logs::Column::CallId)));
-    let found = rows(transaction, attempts, OF_ATTEMPTS, || [id.clone(), client.clone(), name.clone()], &keys).await?;
+    let names = || [id.clone(), client.clone(), name.clone()];
+    let found = rows(transaction, attempts, OF_ATTEMPTS, names, &keys, Wanted::Largest).await?;
     largest_first(found, |row| {
         let name = row.name;
         match (row.id, row.client) {

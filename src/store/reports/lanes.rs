@@ -13,8 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::super::Db;
 use super::super::connect::ACQUIRE;
-use super::super::{Db, StoreError};
 
 /// Of SQLite's steps: after so many it asks whether to go on. A step takes tens of nanoseconds.
 const ASK_EVERY: i32 = 10_000;
@@ -135,12 +135,13 @@ impl Lanes {
         Self { way, limit, permits: Arc::new(Semaphore::new(count)), free: Mutex::new(free) }
     }
 
-    /// One that nobody has. There are as many as places, so it is waited for only where a query was just told to end.
-    pub(super) async fn take(&self) -> Result<Taken<'_>, StoreError> {
-        let permit = timeout(ACQUIRE, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or(StoreError::Silent(ACQUIRE))?;
+    /// One that nobody has; `None` once they are closed. There are as many as places, so it is waited for only where a query was just told
+    /// to end.
+    pub(super) async fn take(self: &Arc<Self>) -> Option<Taken> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Taken { lanes: self, lane: free.unwrap_or_else(|| self.way.lane(self.limit)), _permit: permit })
+        let lane = free.unwrap_or_else(|| self.way.lane(self.limit));
+        Some(Taken { lanes: Arc::clone(self), lane, _permit: permit })
     }
 
     pub(super) async fn close(&self) {
@@ -155,13 +156,13 @@ impl Lanes {
 }
 
 /// A lane that somebody has; free again when this is dropped.
-pub(super) struct Taken<'a> {
-    lanes: &'a Lanes,
+pub(super) struct Taken {
+    lanes: Arc<Lanes>,
     lane: Lane,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Taken<'_> {
+impl Taken {
     pub(super) fn lane(&self) -> Lane {
         self.lane.clone()
     }
@@ -172,7 +173,7 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Taken {
     fn drop(&mut self) {
         self.lane.is_free_again();
         self.lanes.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.lane.clone());
