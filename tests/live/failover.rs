@@ -73,7 +73,7 @@ async fn nobody_answers(backend: Backend) {
     let plan = Plan::new()
         .client("busy", &busy, ("", ""))
         .client("unanswered", &unanswered, ("", ""))
-        .campaign("Solar", "+442079460001", "dial_timeout_seconds = 1")
+        .campaign("Solar", "+442079460001", "dial_timeout_seconds = 3")
         .link("busy", "forwarding_priority = 1")
         .link("unanswered", "forwarding_priority = 2");
     let site = site.start(&plan).await;
