@@ -30,7 +30,7 @@ async fn probe(site: &Site, name: &str) -> Record {
 }
 
 async fn a_call_centre_that_is_down_is_passed_over_and_comes_back(backend: Backend) {
-    let site = Preparation::new(backend).sections(BREAKER);
+    let site = Preparation::new(backend).configured("", "progress_timeout_ms = 3000").sections(BREAKER);
     let alpha = site.centre("alpha", centre::reject().set("status", "503 Service Unavailable")).await;
     let beta = site.centre("beta", centre::answer()).await;
     let plan = Plan::new()

@@ -30,7 +30,7 @@ fn failures(redirect_to: &str) -> Vec<(&'static str, Scenario, &'static str)> {
 }
 
 async fn every_refusal_leads_to_the_next_client(backend: Backend) {
-    let site = Preparation::new(backend);
+    let site = Preparation::new(backend).configured("", "progress_timeout_ms = 2000");
     let trap = UdpSocket::bind(("127.0.0.99", site.port())).expect("loopback has every 127 address");
     trap.set_nonblocking(true).expect("a socket can be non-blocking");
     let failures = failures(&trap.local_addr().expect("a bound socket has an address").to_string());

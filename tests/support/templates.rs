@@ -61,6 +61,7 @@ fn made(folder: &Path, name: &Path, make: impl FnOnce(&Path)) -> PathBuf {
 }
 
 /// Of builds that are not there any more.
+#[allow(clippy::disallowed_methods, reason = "the age of files is told by the system's clock")]
 fn remove_old(folder: &Path) {
     let programs =
         std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned)).unwrap_or_default();

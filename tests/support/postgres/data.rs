@@ -38,6 +38,7 @@ pub(super) fn data(binaries: &Path, user: &Unprivileged, folder: &Path, steps: O
 }
 
 /// Makes such data at `new`.
+#[allow(clippy::disallowed_methods, reason = "another process is waited for")]
 fn make(binaries: &Path, steps: Option<&Realtime>, new: &Path) {
     let server = Server::prepared(binaries, &|user, folder| initdb(binaries, user, folder), &[]);
     server.create(FIRST);
