@@ -38,8 +38,8 @@ const SLOW_READERS: u32 = 300;
 const FLOODS: u32 = 20;
 /// Descriptors of the attackers themselves.
 const DESCRIPTORS: usize = 8192;
-/// Longest wait for an answer: longer than that is none.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for an answer: longer than that is none. How long is too long for people is another matter.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What people put up with.
 const LOG_IN_AT_MOST: Duration = Duration::from_secs(1);
 

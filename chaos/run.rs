@@ -134,14 +134,16 @@ pub(crate) async fn come_to_rest<'a>(scene: &mut Scene, carriers: impl Iterator<
     left
 }
 
-/// Waits until no call of the carrier's is up any more: those that died with Asterisk never end by themselves, so a time
-/// without any message says so.
+/// Waits until no call of the carrier's is up any more. Those that died with Asterisk never end by themselves: where there are any, a
+/// time without any message says so.
 async fn quiet(carriers: impl Iterator<Item = &Sipp>) {
     let sizes: Vec<_> = carriers.map(|sipp| &sipp.trace).collect();
     let size = || sizes.iter().map(|trace| trace.size()).sum::<u64>();
     let longest = Duration::from_millis(load::LONGEST_MS.into()) + Duration::from_secs(5);
     let (begun, mut last, mut since) = (Instant::now(), size(), Instant::now());
-    while begun.elapsed() < longest || since.elapsed() < Duration::from_secs(3) {
+    let all_over = || sizes.iter().all(|trace| trace.dialogs().iter().all(|call| call.ended_at().is_some()));
+    let quiet = |since: Instant| since.elapsed() >= Duration::from_secs(3);
+    while !quiet(since) || (begun.elapsed() < longest && !all_over()) {
         sleep(Duration::from_millis(500)).await;
         let now = size();
         if now != last {

@@ -116,7 +116,7 @@ impl Stage {
         let settings = Settings {
             database: format!("url = \"postgres://postgres@127.0.0.1:{sql_port}/{}\"", database.name()),
             realtime: section,
-            calls: calls.to_owned(),
+            calls: format!("progress_timeout_ms = 1500\nrequest_timeout_ms = 2000\nsetup_budget_seconds = 30\n{calls}"),
             ..Settings::default()
         };
         let url = format!("http://127.0.0.1:{ari_port}");

@@ -37,7 +37,7 @@ use calls::rows::soak::soak;
 use calls::rows::swap::swap;
 use calls::site::Transport;
 use harness::site::Backend;
-use harness::{ports, postgres};
+use harness::{patience, ports, postgres, templates};
 
 const USAGE: &str = "usage: bench [quick | full] [rounds=N] [most=N] [seconds=N] [sites=N] [against=PATH] [ROW...]
        quick: smaller figures of the first few rows in 3 minutes, which are shown only; full: all rows, into bench/REPORT.md

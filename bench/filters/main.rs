@@ -12,6 +12,8 @@ mod cases;
 mod data;
 #[path = "../../tests/support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../../tests/support/patience.rs"]
+mod patience;
 #[path = "../../tests/support/ports.rs"]
 mod ports;
 #[path = "../../tests/support/postgres.rs"]
@@ -19,6 +21,8 @@ mod postgres;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/api/site.rs"]
 mod site;
+#[path = "../../tests/support/templates.rs"]
+mod templates;
 
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,8 @@
 
 #[path = "../../tests/support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../../tests/support/patience.rs"]
+mod patience;
 #[path = "../../tests/support/ports.rs"]
 mod ports;
 #[allow(dead_code, reason = "the tests use all of it")]
@@ -16,6 +18,8 @@ mod postgres;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/it/site.rs"]
 mod site;
+#[path = "../../tests/support/templates.rs"]
+mod templates;
 
 use std::process::ExitCode;
 use std::sync::Arc;

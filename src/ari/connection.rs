@@ -30,6 +30,7 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 /// A socket that was silent for this long is dead. Less than 3 s, so that a half-open connection is found within
 /// 3 s; more than two pings, so that one lost second does not cost the connection.
 const DEAD_AFTER: Duration = Duration::from_millis(2750);
+const _: () = assert!(DEAD_AFTER.as_millis() < 3000 && DEAD_AFTER.as_millis() > 2 * PING_EVERY.as_millis());
 /// Events kept back at most while the filter is being set.
 const HELD_MAX: usize = 10_000;
 /// Requests written before the socket is flushed, at most.

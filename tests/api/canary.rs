@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::fake_ari::{Behaviour, FakeCall};
+use crate::patience::PATIENCE;
 use crate::site::{PASSWORD, Site};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Numbers that only foreign objects have: ids, caps.
 const MARK: i64 = 918_273_000;
 /// The registration password of a client, which nobody gets to see.

@@ -152,7 +152,7 @@ async fn asterisk_gets_a_new_client_without_a_restart(site: Site) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(5), there).await.expect("the running process published it");
+    tokio::time::timeout(crate::patience::PATIENCE, there).await.expect("the running process published it");
     pool.close().await;
     site.settle().await;
 }

@@ -13,13 +13,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use crate::patience::PATIENCE;
 use crate::site::{Database, PASSWORD, Site};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// A bound that acts.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(1500);
 /// So long after a bound that acts it has acted.
-const LONGER: Duration = Duration::from_millis(900);
+const LONGER: Duration = Duration::from_millis(2000);
 const NEVER: Duration = Duration::from_secs(3600);
 const TOKEN: &str = "thirty-two bytes of a metrics token";
 

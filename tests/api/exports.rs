@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::fake_ari::Behaviour;
 use crate::on_both_databases;
+use crate::patience::PATIENCE;
 use crate::site::{Database, Site};
 use crate::traffic::{OWN, Traffic};
 
@@ -42,7 +43,7 @@ async fn with_many_calls(site: Site) -> Traffic {
 async fn rest(mut response: Response) -> String {
     let mut text = Vec::new();
     loop {
-        let chunk = tokio::time::timeout(Duration::from_secs(60), response.chunk()).await.expect("it goes on or ends");
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.expect("it goes on or ends");
         match chunk {
             Ok(Some(chunk)) => text.extend_from_slice(&chunk),
             Ok(None) | Err(_) => return String::from_utf8_lossy(&text).into_owned(),
@@ -69,7 +70,7 @@ async fn an_export_ends_with_the_right_to_it_and_is_seen_to_be_cut_off(site: Sit
     let disable = json!({ "status": "disabled", "stop_routing": false });
     admin.patch(&format!("/users/{}", traffic.users["acme"]), disable).await.expect(200);
     let end = async { while stream.chunk().await.expect("no error").is_some() {} };
-    tokio::time::timeout(Duration::from_secs(1), end).await.expect("the stream ends");
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
     for export in exports {
         let text = rest(export).await;
         assert!(!text.contains("\"rows\":"), "{} bytes came, and the count", text.len());

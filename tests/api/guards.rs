@@ -277,7 +277,7 @@ async fn the_exposition_is_complete(mut site: Site) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let text = tokio::time::timeout(Duration::from_secs(20), talking).await.expect("a permit is held");
+    let text = tokio::time::timeout(crate::patience::PATIENCE, talking).await.expect("a permit is held");
     assert!(find(&text, "capconduit_calls_live{node=\"pbx\"} 1"), "{text}");
     assert!(find(&text, "capconduit_cap_limit{cap=\"link\""), "{text}");
     call.hang_up();

@@ -29,7 +29,7 @@ async fn talking(site: Site) -> (Traffic, FakeCall, FakeCall) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), all_talk).await.expect("both talk");
+    tokio::time::timeout(crate::patience::PATIENCE, all_talk).await.expect("both talk");
     (traffic, own, foreign)
 }
 

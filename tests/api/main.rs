@@ -6,10 +6,14 @@
 mod fake_ari;
 #[path = "../support/held.rs"]
 mod held;
+#[path = "../support/patience.rs"]
+mod patience;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/templates.rs"]
+mod templates;
 
 mod caller;
 mod canary;

@@ -249,7 +249,7 @@ impl Walk<'_> {
                 text.push_str(&String::from_utf8_lossy(&chunk));
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), read).await.expect("the own call is told of");
+        tokio::time::timeout(crate::patience::PATIENCE, read).await.expect("the own call is told of");
         text
     }
 

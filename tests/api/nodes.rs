@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake_ari::Behaviour;
 use crate::on_both_databases;
+use crate::patience::PATIENCE;
 use crate::site::Site;
 use crate::traffic::{OWN, Traffic};
 
@@ -15,8 +16,6 @@ on_both_databases!(
     readiness_tells_when_every_call_falls_back,
     a_silent_node_is_released_by_an_admin_who_knows_its_calls,
 );
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn node(traffic: &Traffic) -> Value {
     traffic.get("staff", "/nodes").await["items"][0].clone()

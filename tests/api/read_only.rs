@@ -6,10 +6,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::fake_ari::Behaviour;
+use crate::patience::PATIENCE;
 use crate::site::{Database, Site};
 use crate::traffic::{OWN, Traffic};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn until_ready(traffic: &Traffic, ready: u16) {
     let outside = traffic.site.outside();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::caller::{Answer, Caller};
 use crate::held::Held;
 use crate::on_both_databases;
+use crate::patience::PATIENCE;
 use crate::site::{Database, PASSWORD, Site};
 
 on_both_databases!(
@@ -23,7 +24,6 @@ on_both_databases!(
     a_summary_covers_as_many_days_as_it_may,
 );
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const BY_CLIENT: &str = "/calls/summary?group_by=client";
 
 /// A token of a seller that may only read.

@@ -28,7 +28,7 @@ async fn until_suspended(staff: &Caller, path: &str, satisfied: impl Fn(&Value) 
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the hosts are looked at again")
+    tokio::time::timeout(crate::patience::PATIENCE, wait).await.expect("the hosts are looked at again")
 }
 
 async fn hosts_are_where_clients_may_be(site: Site) {
@@ -303,7 +303,7 @@ async fn staff_see_what_the_nodes_see(site: Site) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{what}"))
+        tokio::time::timeout(crate::patience::PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"))
     };
     // The link is in the running process within a second.
     let state = seen("the link", &|state| state["links"] != json!([])).await;

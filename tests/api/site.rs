@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use capconduit::app;
 use capconduit::auth::hasher;
 use capconduit::auth::principal::Actor;
 use capconduit::auth::roles::Role;
-use capconduit::config::{Config, Transport};
+use capconduit::config::{Config, Realtime, Transport};
 use capconduit::plan::Document;
 use capconduit::screen::{Resolver, Screen};
 use capconduit::store::users::{self, NewUser, OwnPassword};
 use capconduit::store::{self, Db};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -23,14 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caller::Caller;
 use crate::fake_ari::FakeAri;
+use crate::patience::PATIENCE;
 use crate::ports::Ports;
 use crate::postgres::Postgres;
+use crate::templates;
 
 /// Tests ask faster than people do.
 const FAST: &str = "requests_per_second = 100000\nburst = 1000000\n";
 /// Tests log in more often, too.
 const MANY: &str = "sessions_per_user = 1000\ntokens_per_user = 10000\n";
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Of the admin and of every user that [`Site::user`] makes.
 pub(crate) const PASSWORD: &str = "violet tractor hums low";
 
@@ -82,10 +83,14 @@ impl Site {
         let dir = TempDir::new().expect("a folder");
         let asterisk = FakeAri::start().await;
         let ports = Ports::take();
-        let postgres = (database == Database::Postgres).then(Postgres::start);
+        let postgres =
+            (database == Database::Postgres).then(|| Postgres::migrated(&Realtime::Sqlite { path: PathBuf::new() }));
         let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
         config.nodes = vec![asterisk.node("pbx", "capconduit", 1, Transport::Auto)];
         adjust(&mut config);
+        if postgres.is_none() {
+            templates::sqlite(&dir.path().join("capconduit.db"));
+        }
         let db = Db::connect(&config.database).await.expect("the database opens");
         store::migrate(&db, &config.realtime).await.expect("the schema is made");
         let mut site = Self { asterisk, db, config, dns: Dns::default(), running: None, postgres, _ports: ports, dir };
@@ -181,7 +186,7 @@ impl Site {
 
     /// Makes a user, or gives the one there is [`PASSWORD`], as if it had chosen that itself; its id.
     pub(crate) async fn user(&self, username: &str, role: Role) -> i64 {
-        let hash = hasher::hash(&SecretString::from(PASSWORD)).expect("a hash");
+        let hash = hash_of_password();
         let now = capconduit::clock::Clock::start().now().wall;
         let actor = Actor::System("cli");
         let (id, known) = match users::credentials(&self.db, username).await.expect("users are read") {
@@ -247,6 +252,14 @@ impl Site {
     pub(crate) async fn settle(mut self) {
         self.stop().await;
     }
+}
+
+/// Of [`PASSWORD`]. Making one is meant to take its time.
+fn hash_of_password() -> SecretString {
+    let fresh = || hasher::hash(&SecretString::from(PASSWORD)).expect("a hash");
+    let make = |new: &Path| std::fs::write(new, fresh().expose_secret()).expect("a file of ours");
+    let made = templates::of_this_build("password", make);
+    made.map_or_else(fresh, |made| SecretString::from(std::fs::read_to_string(made).expect("a file of ours")))
 }
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::caller::Caller;
+use crate::patience::PATIENCE;
 use crate::site::{Database, PASSWORD, Site};
-
-/// Generous: the limit is a second, and the machine that runs the tests may be busy.
-const SOON: Duration = Duration::from_secs(3);
 
 /// Two processes' worth of application on one database.
 async fn two() -> (Site, Site) {
@@ -33,7 +31,7 @@ async fn spreads(one: &Site, two: &Site, admin: &Caller, name: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(SOON, in_force).await.expect("the other has it too");
+    tokio::time::timeout(PATIENCE, in_force).await.expect("the other has it too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,9 +16,9 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::fake_ari::{Behaviour, FakeCall};
+use crate::patience::PATIENCE;
 use crate::site::Site;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// In every name that a seller `acme` must not come across.
 pub(crate) const CANARY: &str = "canary";
 /// Of acme.

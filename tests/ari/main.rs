@@ -4,6 +4,8 @@
 
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../support/patience.rs"]
+mod patience;
 
 mod calls;
 mod connection;
@@ -18,11 +20,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use fake_ari::FakeAri;
+use patience::PATIENCE;
 
 /// Deadline of the client's requests, unless a test chooses its own.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an event; far more than any test needs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A fake Asterisk, a client, and the client's events.
 struct Rig {

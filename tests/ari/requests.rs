@@ -93,18 +93,20 @@ async fn an_answer_that_never_comes_is_an_unknown_outcome_at_the_deadline() {
         let outcome = rig.node.lane(0).send(set("1")).await;
         let took = rig.clock.now().mono.saturating_sub(before);
         assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{transport:?}: {outcome:?}");
-        assert!(took >= timeout && took < timeout * 4, "{took:?}");
-        assert_eq!(rig.fake.global("ORDER").as_deref(), Some("1"), "it was carried out all the same");
+        assert!(took >= timeout, "{took:?}");
+        // It is carried out all the same.
+        rig.fake.until_global("ORDER", |value| value == "1").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_answer_disturbs_nobody() {
-    let mut rig = Rig::over(FakeAri::start().await, Transport::Websocket, Duration::from_millis(200), 64);
+    let mut rig = Rig::over(FakeAri::start().await, Transport::Websocket, Duration::from_secs(2), 64);
     rig.expect_up().await;
     let lane = rig.node.lane(0);
-    rig.fake.fault("POST asterisk/variable", 1, Fault::Delay(Duration::from_millis(300)));
+    rig.fake.fault("POST asterisk/variable", 1, Fault::Held);
     assert!(matches!(lane.send(set("1")).await, Err(Error::OutcomeUnknown(_))));
+    rig.fake.mend();
     rig.fake.until_request("POST asterisk/variable").await;
     lane.send(set("2")).await.expect("an answer of its own");
     assert!(rig.node.is_up(0));
@@ -153,7 +155,7 @@ async fn over_http_nobody_listening_means_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_a_request_whose_turn_comes_too_late_is_never_sent() {
-    let timeout = Duration::from_millis(500);
+    let timeout = Duration::from_secs(2);
     let mut rig = Rig::over(FakeAri::start().await, Transport::Http, timeout, 64);
     rig.expect_up().await;
     rig.fake.fault("DELETE channels/stuck", 1, Fault::Ignore);

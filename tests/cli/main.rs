@@ -1,6 +1,8 @@
 //! The built program, as a person or a script meets it: arguments and environment in, output, exit code and files out.
 
 mod descriptors;
+#[path = "../support/patience.rs"]
+mod patience;
 mod record;
 mod user;
 

@@ -21,17 +21,19 @@ on_both_databases!(
 
 const FALLBACK: &str = "capconduit-fallback";
 
-fn terms(pause_millis: u64) -> Terms {
-    let pause = Duration::from_millis(pause_millis);
-    Terms { failures: 3, pause, pause_max: pause }
+/// Who failed is left alone for long enough to see it.
+fn brisk(config: &mut Config) {
+    let pause = Duration::from_secs(4);
+    let terms = Terms { failures: 3, pause, pause_max: pause };
+    (config.breaker.client, config.breaker.node) = (terms, terms);
+    // Whoever is silent is soon known to be; who is not has time enough.
+    config.calls.request_timeout = Duration::from_secs(2);
+    config.calls.progress_timeout = Duration::from_secs(2);
 }
 
-/// A short patience everywhere, so that failures are known soon.
-fn brisk(config: &mut Config) {
-    config.breaker.client = terms(1000);
-    config.breaker.node = terms(1500);
-    config.calls.request_timeout = Duration::from_millis(800);
-    config.calls.progress_timeout = Duration::from_millis(700);
+/// Between calls that are made until something changes.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 async fn site(database: Database, links: &[(&str, &str)]) -> Site {
@@ -77,6 +79,7 @@ async fn a_call_centre_that_is_down_is_passed_over_and_comes_back_by_a_probe(dat
     site.clients(&[("north", Behaviour::answers(0))]);
     let mut calls = 4;
     while site.asterisk.stats("north").dialled == 0 {
+        a_moment().await;
         one_call(&site).await;
         calls += 1;
     }
@@ -96,6 +99,7 @@ async fn of_many_calls_at_once_one_probes(database: Database) {
     }
     let mut calls = 3;
     while site.asterisk.stats("north").dialled == 3 {
+        a_moment().await;
         let burst: Vec<_> = (0..5).map(|_| site.call(DID)).collect();
         for call in &burst {
             call.answered().await;

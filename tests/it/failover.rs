@@ -23,11 +23,15 @@ async fn every_refusal_leads_to_the_next_client(database: Database) {
         ("rings", Behaviour::no_answer(), O::NoAnswer),
         ("answers", Behaviour::answers(0), O::Answered),
     ];
-    let priorities: Vec<String> =
-        (1..=refusing.len()).map(|n| format!("forwarding_priority = {n}\nring_timeout_seconds = 1")).collect();
-    let links: Vec<_> = refusing.iter().zip(&priorities).map(|((name, ..), text)| (*name, text.as_str())).collect();
+    // Only who is waited for in vain has little time.
+    let settings = |(n, (name, ..)): (usize, &(&str, Behaviour, O))| {
+        let ring_timeout_seconds = if *name == "rings" { 1 } else { 60 };
+        format!("forwarding_priority = {}\nring_timeout_seconds = {ring_timeout_seconds}", n + 1)
+    };
+    let settings: Vec<String> = refusing.iter().enumerate().map(settings).collect();
+    let links: Vec<_> = refusing.iter().zip(&settings).map(|((name, ..), text)| (*name, text.as_str())).collect();
     let short = |config: &mut capconduit::config::Config| {
-        config.calls.progress_timeout = std::time::Duration::from_millis(200);
+        config.calls.progress_timeout = std::time::Duration::from_secs(2);
     };
     for transport in [Transport::Websocket, Transport::Http] {
         let site = Site::start_with(database, &plan("priority", &links), transport, short).await;

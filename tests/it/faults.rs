@@ -7,7 +7,7 @@ use capconduit::config::Transport;
 
 use crate::fake_ari::{Behaviour, CallerEnd, Fault};
 use crate::on_both_databases;
-use crate::site::{DID, Database, Site, plan};
+use crate::site::{DID, Database, READ_LATER, Site, plan};
 
 on_both_databases!(
     a_creation_without_an_answer_dials_nobody_twice,
@@ -19,14 +19,15 @@ on_both_databases!(
     a_half_open_socket_is_left,
 );
 
+/// A request that is not answered is given up soon; one that is has time enough.
 fn impatient(config: &mut capconduit::config::Config) {
-    config.calls.request_timeout = Duration::from_millis(300);
+    config.calls.request_timeout = Duration::from_millis(1500);
 }
 
 async fn a_creation_without_an_answer_dials_nobody_twice(database: Database) {
     let links = [("north", ""), ("south", "forwarding_priority = 2")];
     let site = Site::start_with(database, &plan("priority", &links), Transport::Auto, impatient).await;
-    site.clients(&[("north", Behaviour::answers(600)), ("south", Behaviour::answers(0))]);
+    site.clients(&[("north", Behaviour::answers(2500)), ("south", Behaviour::answers(0))]);
     site.asterisk.fault("channels/create", 1, Fault::SwallowAnswer);
     let call = site.call(DID);
     call.answered().await;
@@ -68,7 +69,7 @@ async fn a_hang_up_missed_while_disconnected_is_found(database: Database) {
     assert_eq!((record.ending.as_str(), record.answered_client_name.as_deref()), ("lost", Some("north")));
     let (after, before) = (record.ended_after.expect("an interval"), record.ended_before.expect("an interval"));
     // The last frame may have been read a moment after it was sent.
-    assert!(after - chrono::Duration::milliseconds(200) <= gone && gone <= before, "{after} {gone} {before}");
+    assert!(after - READ_LATER <= gone && gone <= before, "{after} {gone} {before}");
     assert_eq!((record.ended_at, site.total_of("north").await), (after, 1));
     let talked = record.ended_at - record.answered_at.expect("it was answered");
     assert_eq!(record.talk_ms, talked.num_milliseconds());
@@ -106,7 +107,7 @@ async fn a_half_open_socket_is_left(database: Database) {
 async fn an_answer_missed_while_disconnected_is_not_cut(database: Database) {
     let links = [("north", "total_calls_allowed = 1"), ("south", "forwarding_priority = 2")];
     let site = Site::start(database, &plan("priority", &links)).await;
-    site.clients(&[("north", Behaviour::answers(300)), ("south", Behaviour::answers(0))]);
+    site.clients(&[("north", Behaviour::answers(2000)), ("south", Behaviour::answers(0))]);
     let call = site.call(DID);
     call.ringing().await;
     site.asterisk.refuse_connections(true);

@@ -4,10 +4,14 @@
 
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../support/patience.rs"]
+mod patience;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/templates.rs"]
+mod templates;
 
 mod site;
 

@@ -74,7 +74,7 @@ async fn a_client_that_answers_without_media_is_followed_by_the_next(database: D
 async fn a_caller_whose_client_cannot_be_joined_is_not_left_in_dead_air(database: Database) {
     let site = Site::start(database, &with_settings(&[("first", ""), ("second", "")], "")).await;
     // They ring long enough for the fault to come behind the caller's own way into the bridge.
-    site.clients(&[("first", Behaviour::answers(300)), ("second", Behaviour::answers(300))]);
+    site.clients(&[("first", Behaviour::answers(2000)), ("second", Behaviour::answers(2000))]);
     let call = site.call(DID);
     call.ringing().await;
     site.asterisk.fault("addChannel", 1, Fault::Status(500));

@@ -1,11 +1,10 @@
 //! A node that does not keep up with requests: its dialplan is told to refuse part of the new calls, until it does again.
 
-use std::time::Duration;
-
 use capconduit::config::{Config, Transport};
 
 use crate::fake_ari::{Behaviour, Fault};
 use crate::on_both_databases;
+use crate::patience::PATIENCE;
 use crate::site::{DID, Database, Site, plan};
 
 on_both_databases!(part_of_the_calls_is_refused_while_requests_wait,);
@@ -14,9 +13,11 @@ const SHED: &str = "CAPCONDUIT_SHED";
 /// More than few: as many requests at least wait at once.
 const MANY: usize = 60;
 
-/// No request is given up before the test lets it through, however slow the machine is.
+/// No request, and no call that waits for one, is given up before the test lets it through, however slow the machine is.
 fn patient(config: &mut Config) {
-    config.calls.request_timeout = Duration::from_secs(60);
+    config.calls.request_timeout = PATIENCE;
+    config.calls.progress_timeout = PATIENCE;
+    config.calls.setup_budget = 10 * PATIENCE;
 }
 
 async fn part_of_the_calls_is_refused_while_requests_wait(database: Database) {

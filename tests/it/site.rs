@@ -1,12 +1,12 @@
 //! One running application with its database and one fake Asterisk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use capconduit::app;
 use capconduit::cdr::record::CallRecord;
-use capconduit::config::{Config, Transport};
+use capconduit::config::{Config, Realtime, Transport};
 use capconduit::plan::Document;
 use capconduit::routing::snapshot as store_snapshot;
 use capconduit::screen::{Resolver, Screen};
@@ -17,11 +17,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_ari::{Behaviour, FakeAri, FakeCall};
+use crate::patience::PATIENCE;
 use crate::ports::Ports;
 use crate::postgres::Postgres;
+use crate::templates;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const APP: &str = "capconduit-1";
+/// So much later than it was sent a frame may be read where the machine is busy.
+pub(crate) const READ_LATER: chrono::Duration = chrono::Duration::seconds(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Database {
@@ -80,10 +83,14 @@ impl Site {
     ) -> Self {
         let dir = TempDir::new().expect("a folder");
         let ports = Ports::take();
-        let postgres = (database == Database::Postgres).then(Postgres::start);
+        let postgres =
+            (database == Database::Postgres).then(|| Postgres::migrated(&Realtime::Sqlite { path: PathBuf::new() }));
         let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
         config.nodes = vec![asterisk.node("pbx", "capconduit", 1, transport)];
         adjust(&mut config);
+        if postgres.is_none() {
+            templates::sqlite(&dir.path().join("capconduit.db"));
+        }
         let db = Db::connect(&config.database).await.expect("the database opens");
         store::migrate(&db, &config.realtime).await.expect("the schema is made");
         let site = Self { asterisk, db, config, running: None, _ports: ports, _postgres: postgres, dir };

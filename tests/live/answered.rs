@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::plan::Plan;
 use crate::harness::rtp::{PCMA, PCMU, Packet, Rtp, media_address};
-use crate::harness::sipp::{carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 use crate::harness::trace::Dialog;
 use crate::harness::{LIMIT, until};
@@ -33,8 +33,8 @@ async fn caller_hangs_up(backend: Backend) {
     assert_eq!(record.text("caller_number"), "+442071838750");
     assert_eq!(record.text("caller_name"), "Ada Byron");
     assert_eq!(record.text("campaign_name"), "Solar leads");
-    assert!(record.number("talk_ms").is_some_and(|ms| (300..2000).contains(&ms)), "{record:?}");
-    assert!(record.number("ring_ms").is_some_and(|ms| (100..2000).contains(&ms)), "{record:?}");
+    assert!(record.number("talk_ms").is_some_and(|ms| ms >= 300), "{record:?}");
+    assert!(record.number("ring_ms").is_some_and(|ms| ms >= 100), "{record:?}");
 
     let leg = &alpha.trace.dialogs()[0];
     assert_eq!(leg.hung_up_here(), Some(false), "the call centre is told with BYE");
@@ -86,16 +86,18 @@ async fn held_and_resumed(backend: Backend) {
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let site = site.start(&plan).await;
 
-    let scenario =
-        carrier::hold().set("did", DID).set("rtp_port", ear.port()).set("hold_ms", 3500).set("talk_ms", 1500);
+    let scenario = carrier::hold()
+        .set("did", DID)
+        .set("rtp_port", ear.port())
+        .set("hold_ms", FOREVER_MS)
+        .set("talk_ms", FOREVER_MS);
     let mut caller = site.begin("caller", &scenario, 1, 1);
     let calls = caller.reach("the hold is answered", |calls| answers(calls) == 2).await;
     let from_centre = media_address(alpha.trace.dialogs()[0].invite());
     let from_caller =
         calls[0].find(false, |m| m.status("INVITE") == Some(200)).map(media_address).expect("it was answered");
     assert_on_hold((&mut ear, from_caller), &mouth).await;
-    let asked = caller.trace.dialogs()[0].messages.iter().filter(|m| m.method() == Some("INVITE")).count();
-    assert_eq!(asked, 2, "this machine is too slow to say what is heard during a hold");
+    caller.go_on();
     caller.reach("the resume is answered", |calls| answers(calls) == 3).await;
     ear.forget();
     mouth.send_tone(from_centre, PCMU, 10).await;
@@ -108,6 +110,7 @@ async fn held_and_resumed(backend: Backend) {
     ear.assert_one_stream("the caller");
     mouth.assert_one_stream("the call centre");
 
+    caller.go_on();
     let call = caller.finish(LIMIT).await.remove(0);
     let held = call.find(false, |m| m.status("INVITE") == Some(200) && m.header("CSeq") == Some("2 INVITE"));
     let held = held.expect("the hold is answered");

@@ -1,11 +1,9 @@
 //! The caller gives up: the call centre stops ringing, and a cap is never left taken.
 
-use std::time::Duration;
-
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
-use crate::harness::until;
+use crate::harness::{LIMIT, until};
 
 crate::on_both!(caller_cancels_while_it_rings, cancel_races_the_answer);
 
@@ -40,8 +38,7 @@ async fn cancel_races_the_answer(backend: Backend) {
     let (mut answered, mut cancelled) = (0, 0);
     for (cancel_ms, calls) in [(20, 5), (196, 8), (198, 8), (200, 8), (202, 8), (204, 8), (3000, 5)] {
         let scenario = carrier::cancel().set("did", DID).set("cancel_ms", cancel_ms);
-        let dialogs =
-            site.begin(&format!("after-{cancel_ms}"), &scenario, calls, 20).finish(Duration::from_secs(30)).await;
+        let dialogs = site.begin(&format!("after-{cancel_ms}"), &scenario, calls, 20).finish(LIMIT).await;
         for call in dialogs {
             let outcome = call.outcome();
             assert!(matches!(outcome, Some(200 | 487)), "{:?}", call.statuses());

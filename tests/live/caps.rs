@@ -1,8 +1,9 @@
 //! No cap is ever exceeded, as counted by the call centre's own side, and shares are exact.
 
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
+use crate::harness::trace::Dialog;
 use crate::harness::{LIMIT, until};
 
 crate::on_both!(concurrency_cap_of_two_with_ten_at_once, total_cap_of_five_with_twenty_at_once, weights_three_to_one);
@@ -18,8 +19,15 @@ async fn concurrency_cap_of_two_with_ten_at_once(backend: Backend) {
 
     // Three waves, so that slots are given back and taken again.
     for wave in 1..=3 {
-        let scenario = carrier::call().set("did", DID).set("talk_ms", 500);
-        let calls = site.begin(&format!("wave-{wave}"), &scenario, 10, 500).finish(LIMIT).await;
+        let scenario = carrier::call().set("did", DID).set("talk_ms", FOREVER_MS);
+        let mut callers = site.begin(&format!("wave-{wave}"), &scenario, 10, 500);
+        let settled = |calls: &[Dialog]| {
+            let settled = calls.iter().filter(|call| call.answered() || call.ended_at().is_some());
+            settled.count() == 10
+        };
+        callers.reach("all have an answer", settled).await;
+        callers.go_on();
+        let calls = callers.finish(LIMIT).await;
         let with = |status: u16| calls.iter().filter(|call| call.outcome() == Some(status)).count();
         assert_eq!((with(200), with(486)), (2, 8), "wave {wave}");
         site.idle().await;

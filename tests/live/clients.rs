@@ -57,7 +57,12 @@ async fn a_password_opens_no_way_out(backend: Backend) {
         let scenario = centre::register().set("username", "beta").set("password", "beta-s-secret").set("did", target);
         let name = format!("beta-to-{target}");
         let calls = site.begin_at(&site.nodes[0], CENTRE_IP, &name, &scenario, (1, 1)).finish(LIMIT).await;
-        let answers = |method: &str| calls[0].messages.iter().filter_map(|m| m.status(method)).collect::<Vec<_>>();
+        // What is repeated was only late.
+        let answers = |method: &str| {
+            let mut statuses: Vec<_> = calls[0].messages.iter().filter_map(|m| m.status(method)).collect();
+            statuses.dedup();
+            statuses
+        };
         assert_eq!(answers("REGISTER"), [401, 200], "{target}: its password is right");
         let mut invite = answers("INVITE");
         invite.retain(|status| *status > 100);

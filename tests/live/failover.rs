@@ -30,7 +30,7 @@ fn failures(redirect_to: &str) -> Vec<(&'static str, Scenario, &'static str)> {
 }
 
 async fn every_refusal_leads_to_the_next_client(backend: Backend) {
-    let site = Preparation::new(backend);
+    let site = Preparation::new(backend).configured("", "progress_timeout_ms = 2000");
     let trap = UdpSocket::bind(("127.0.0.99", site.port())).expect("loopback has every 127 address");
     trap.set_nonblocking(true).expect("a socket can be non-blocking");
     let failures = failures(&trap.local_addr().expect("a bound socket has an address").to_string());
@@ -73,7 +73,7 @@ async fn nobody_answers(backend: Backend) {
     let plan = Plan::new()
         .client("busy", &busy, ("", ""))
         .client("unanswered", &unanswered, ("", ""))
-        .campaign("Solar", "+442079460001", "dial_timeout_seconds = 1")
+        .campaign("Solar", "+442079460001", "dial_timeout_seconds = 3")
         .link("busy", "forwarding_priority = 1")
         .link("unanswered", "forwarding_priority = 2");
     let site = site.start(&plan).await;

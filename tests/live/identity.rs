@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::person::{ADMIN_PASSWORD, Person};
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 
 crate::on_both!(challenges_are_answered, clients_are_shown_what_their_policy_says, the_api_tells_what_nodes_see);
@@ -146,11 +146,12 @@ async fn the_api_tells_what_nodes_see(backend: Backend) {
     });
     assert_eq!(node(&before), wanted);
     assert_eq!((&before["used"], &before["limit"]), (&json!(0), &json!(5)));
-    let mut call = site.begin("call", &carrier::call().set("did", DIDS[0]).set("talk_ms", 3000), 1, 1);
+    let mut call = site.begin("call", &carrier::call().set("did", DIDS[0]).set("talk_ms", FOREVER_MS), 1, 1);
     call.reach("the call is answered", |calls| calls.iter().any(|call| call.outcome() == Some(200))).await;
     let during = state("alpha").await;
     assert_eq!((&during["used"], &during["links"][0]["used"]), (&json!(1), &json!(1)), "{during}");
     assert_eq!(node(&during)["channels"], json!(1), "{during}");
+    call.go_on();
 
     assert_eq!(node(&state("beta").await)["reachability"], json!("unreachable"), "it has not registered");
     let scenario = centre::register().set("username", "beta").set("password", "beta-s-secret").set("did", "nobody");

@@ -7,7 +7,7 @@ use crate::doctor::FIRST_DIALPLAN;
 use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
 use crate::harness::raw::Invite;
-use crate::harness::sipp::{Sipp, carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, Sipp, carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 
 crate::on_both!(
@@ -128,7 +128,7 @@ async fn the_last_resort_is_not_for_them(backend: Backend) {
 async fn a_caller_whom_no_list_shows_keeps_no_node_closed(backend: Backend) {
     let site = Preparation::new(backend).asterisk_file("extensions.conf", FIRST_DIALPLAN);
     let (mut site, alpha) = site_of(site).await;
-    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 15_000), 1, 1);
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
 
     let invites = [invite(b"", b"\xff", b""), invite(b"+4420794601%FF", b"", b"")];
@@ -151,6 +151,7 @@ async fn a_caller_whom_no_list_shows_keeps_no_node_closed(backend: Backend) {
     let routed = site.call("routed", &carrier::call().set("did", DID)).await;
     assert_eq!(routed.outcome(), Some(200), "the node takes calls: {:?}", routed.statuses());
     assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "and the talk goes on");
+    talking.go_on();
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true));
     assert_eq!(site.record(&talked).await.text("ending"), "completed", "it was taken over");

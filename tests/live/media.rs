@@ -66,7 +66,7 @@ async fn audio_and_digits_both_ways(backend: Backend) {
     let answer = centre::answer().set("payloads", "0 101");
     let (site, alpha, caller, agent) = site_with(backend, answer, "").await;
     let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
-    let mut call = site.begin("caller", &scenario.set("talk_ms", 4000), 1, 1);
+    let mut call = site.begin("caller", &scenario.set("talk_ms", FOREVER_MS), 1, 1);
     let mut talk = talk(&site, "native_rtp", &mut call, &alpha, (caller, agent)).await;
 
     talk.assert_heard(PCMU, PCMU).await;
@@ -76,6 +76,7 @@ async fn audio_and_digits_both_ways(backend: Backend) {
     assert!(talk.caller.receive(LIMIT, |packet| packet.is_dtmf_end(9)).await.is_some(), "the call centre's 9 arrives");
     talk.assert_one_stream_each();
 
+    call.go_on();
     let ended = call.finish(LIMIT).await.remove(0);
     assert_eq!(site.record(&ended).await.attempts(), ["alpha answered"]);
     site.finish().await;
@@ -85,12 +86,13 @@ async fn audio_between_different_codecs(backend: Backend) {
     let answer = centre::answer().set("payloads", "8 101");
     let (site, alpha, caller, agent) = site_with(backend, answer, "codecs = [\"alaw\"]").await;
     let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
-    let mut call = site.begin("caller", &scenario.set("talk_ms", 3000), 1, 1);
+    let mut call = site.begin("caller", &scenario.set("talk_ms", FOREVER_MS), 1, 1);
     let mut talk = talk(&site, "simple_bridge", &mut call, &alpha, (caller, agent)).await;
 
     talk.assert_heard(PCMU, PCMA).await;
     talk.assert_one_stream_each();
 
+    call.go_on();
     call.finish(LIMIT).await;
     site.finish().await;
 }
@@ -149,12 +151,13 @@ async fn answered_after_anothers_early_media(backend: Backend) {
         .link("good", "forwarding_priority = 2");
     let site = site.start(&plan).await;
     let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
-    let mut call = site.begin("caller", &scenario.set("talk_ms", 2000), 1, 1);
+    let mut call = site.begin("caller", &scenario.set("talk_ms", FOREVER_MS), 1, 1);
 
     let mut talk = talk(&site, "native_rtp", &mut call, &good, (caller, agent)).await;
     talk.assert_heard(PCMU, PCMU).await;
     talk.assert_one_stream_each();
 
+    call.go_on();
     let call = call.finish(LIMIT).await.remove(0);
     assert_eq!(call.outcome(), Some(200));
     assert_eq!(site.record(&call).await.attempts(), ["early busy", "good answered"]);
@@ -166,13 +169,13 @@ async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Back
     let site = Preparation::new(backend);
     let caller = Rtp::bind("127.0.0.2", site.port()).await;
     let mut agent = Rtp::bind("127.0.0.11", site.port()).await;
-    let early = centre::early().set("early_ms", 2000).set("then", "answer").set("payloads", "0 101");
+    let early = centre::early().set("early_ms", 3000).set("then", "answer").set("payloads", "0 101");
     let early = site.centre("early", early.set("rtp_port", agent.port())).await;
     let plan =
         Plan::new().client("early", &early, ("", "")).campaign("Solar", DID, "early_media = false").link("early", "");
     let site = site.start(&plan).await;
     let scenario = carrier::call().set("did", DID).set("rtp_port", caller.port()).set("payloads", "0 101");
-    let mut call = site.begin("caller", &scenario.set("talk_ms", 4000), 1, 1);
+    let mut call = site.begin("caller", &scenario.set("talk_ms", FOREVER_MS), 1, 1);
 
     let rings = |calls: &[crate::harness::trace::Dialog]| calls.iter().any(|c| c.statuses().contains(&180));
     call.reach("the carrier gets 180", rings).await;
@@ -183,6 +186,7 @@ async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Back
     talk.assert_heard(PCMU, PCMU).await;
     talk.assert_one_stream_each();
 
+    call.go_on();
     let call = call.finish(LIMIT).await.remove(0);
     assert!(call.outcome() == Some(200) && !call.statuses().contains(&183), "{:?}", call.statuses());
     assert_eq!(site.record(&call).await.attempts(), ["early answered"]);

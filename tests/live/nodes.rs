@@ -2,7 +2,7 @@
 
 use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{CARRIER_IP, carrier, centre};
+use crate::harness::sipp::{CARRIER_IP, FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 
 crate::on_both!(two_nodes_share_one_cap);
@@ -20,10 +20,11 @@ async fn two_nodes_share_one_cap(backend: Backend) {
         site.begin_at(&site.nodes[node], CARRIER_IP, name, &scenario, (1, 1))
     };
 
-    let mut first = calls(0, "first", 2000);
+    let mut first = calls(0, "first", FOREVER_MS);
     first.reach("the first node's call is answered", |calls| calls.iter().any(|call| call.answered())).await;
     let refused = calls(1, "refused", 100).finish(LIMIT).await.remove(0);
     assert_eq!(refused.outcome(), Some(486), "the other node's call is in the same slot");
+    first.go_on();
     let first = first.finish(LIMIT).await.remove(0);
     site.idle().await;
     let second = calls(1, "second", 100).finish(LIMIT).await.remove(0);

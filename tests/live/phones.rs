@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use crate::harness::LIMIT;
 use crate::harness::phone::tone::Sound;
 use crate::harness::phone::{Brand, Manner, Phone, Socket};
 use crate::harness::plan::Plan;
@@ -226,14 +227,12 @@ impl Slot {
 
     /// Waits until no channel of this slot's is left: the next call takes the same ports.
     async fn over(&self, site: &Site) {
-        for _look in 0..100 {
-            let channels = site.nodes[0].get("channels").await.unwrap_or_default();
-            if !channels.to_string().contains(&self.did) {
-                return;
+        let over = timeout(LIMIT, async {
+            while site.nodes[0].get("channels").await.unwrap_or_default().to_string().contains(&self.did) {
+                sleep(Duration::from_millis(50)).await;
             }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{} is still called five seconds after the caller hung up", self.did);
+        });
+        assert!(over.await.is_ok(), "{} is still called {LIMIT:?} after the caller hung up", self.did);
     }
 
     /// Who heard the other in the last part of the call, and whether the caller heard the announcement.

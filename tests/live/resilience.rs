@@ -49,7 +49,7 @@ async fn what_tells_of_a_going_shows_whether_it_was_answered(backend: Backend) {
 /// kill -9: the parties talk on, new calls get 503 from the dialplan, the next start adopts the call with its permit.
 async fn killed_while_a_call_is_up(backend: Backend) {
     let (mut site, alpha) = site_of(backend, "max_concurrency = 1").await;
-    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 9000), 1, 1);
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
 
     site.controller.process().kill();
@@ -61,6 +61,7 @@ async fn killed_while_a_call_is_up(backend: Backend) {
     site.controller.serve(&site.nodes).await;
     let full = site.call("full", &carrier::call().set("did", DID)).await;
     assert_eq!(full.outcome(), Some(486), "the adopted call holds its slot: {:?}", full.statuses());
+    talking.go_on();
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
     let record = site.record(&talked).await;
@@ -105,7 +106,7 @@ async fn killed_while_a_call_rings(backend: Backend) {
 /// kill -9, and the caller hangs up before the next start: the call is lost to us, not to the books.
 async fn killed_and_away_while_a_talk_ends(backend: Backend) {
     let (mut site, alpha) = site_of(backend, "max_concurrency = 1\ntotal_calls_allowed = 1").await;
-    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 3000), 1, 1);
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
     until("the controller knows", || site.controller.log().contains("-> talking(1)")).await;
     // And the journal, some milliseconds later.
@@ -113,6 +114,7 @@ async fn killed_and_away_while_a_talk_ends(backend: Backend) {
     let noted = |bytes: Vec<u8>| bytes.windows(16).any(|at| at == b"\"answered_at\":\"2");
     until("the journal knows", || std::fs::read(&journal).is_ok_and(noted)).await;
     site.controller.process().kill();
+    talking.go_on();
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true));
     site.controller.serve(&site.nodes).await;
@@ -164,7 +166,7 @@ async fn told_to_stop_while_a_call_is_up(backend: Backend) {
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let mut site = site.start(&plan).await;
-    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", 6000), 1, 1);
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
 
     site.controller.process().signal("TERM");
@@ -185,6 +187,7 @@ async fn told_to_stop_while_a_call_is_up(backend: Backend) {
     assert_eq!(site.controller.readiness().await, Some(503));
     assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "the parties talk on");
 
+    talking.go_on();
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
     assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());

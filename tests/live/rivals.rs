@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{carrier, centre};
+use crate::harness::sipp::{FOREVER_MS, carrier, centre};
 use crate::harness::site::{Backend, Preparation};
 use crate::harness::{LIMIT, until};
 
@@ -30,7 +30,7 @@ async fn a_second_one_waits_and_takes_over_from_one_that_hangs(backend: Backend)
     let steady = steady.finish(LIMIT).await;
     assert!(steady.iter().all(|call| call.outcome() == Some(200)), "the first routes on");
 
-    let mut talking = site.begin("talking", &call(22_000), 3, 10);
+    let mut talking = site.begin("talking", &call(FOREVER_MS), 3, 10);
     talking.reach("the calls are answered", |calls| calls.iter().filter(|it| it.answered()).count() == 3).await;
     let through = site.begin("through", &call(300), 24, 3);
     site.controller.process().signal("STOP");
@@ -43,6 +43,7 @@ async fn a_second_one_waits_and_takes_over_from_one_that_hangs(backend: Backend)
     let after = site.begin("after", &call(300), 6, 4).finish(LIMIT).await;
     assert!(after.iter().all(|call| call.outcome() == Some(200)), "the second routes on");
     let through = through.finish(LIMIT).await;
+    talking.go_on();
     let talked = talking.finish(LIMIT).await;
     for call in &talked {
         assert_eq!(call.hung_up_here(), Some(true), "the parties talked on");

@@ -1,18 +1,15 @@
 //! A client made of `openapi/seller.yaml` works: with it a seller signs in, sets up its routing and reads a call's record.
 
-use std::process::Stdio;
-use std::time::Duration;
-
 use capconduit::auth::roles::Role;
 use serde_json::json;
+use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::fake_ari::Behaviour;
+use crate::patience::PATIENCE;
 use crate::site::{Database, PASSWORD, Site};
 use crate::tools::{program, succeed};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seller_works_with_a_generated_client_on_sqlite() {

@@ -8,6 +8,8 @@
 mod caller;
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../support/patience.rs"]
+mod patience;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/postgres.rs"]
@@ -15,6 +17,8 @@ mod postgres;
 #[allow(dead_code, reason = "tests/api uses the rest")]
 #[path = "../api/site.rs"]
 mod site;
+#[path = "../support/templates.rs"]
+mod templates;
 
 mod fuzzed;
 mod generated;

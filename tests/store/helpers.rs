@@ -1,5 +1,9 @@
 //! A migrated, empty database of either kind.
 
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
 use capconduit::config::{Config, Database, Limits, Realtime};
 use capconduit::store::reports::Reports;
 use capconduit::store::{self, Db};
@@ -7,12 +11,25 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
+use crate::templates;
 
 /// Where a test's database lives; dropped, it is gone.
 #[derive(Debug)]
 pub(crate) enum Home {
     Sqlite(TempDir),
-    Postgres(Postgres),
+    Postgres(AtFirstUse),
+}
+
+/// A database that is empty if it is used before [`Home::migrated`].
+#[derive(Debug, Default)]
+pub(crate) struct AtFirstUse(OnceLock<Postgres>);
+
+impl Deref for AtFirstUse {
+    type Target = Postgres;
+
+    fn deref(&self) -> &Postgres {
+        self.0.get_or_init(Postgres::start)
+    }
 }
 
 impl Home {
@@ -21,15 +38,21 @@ impl Home {
     }
 
     pub(crate) fn postgres() -> Self {
-        Self::Postgres(Postgres::start())
+        Self::Postgres(AtFirstUse::default())
     }
 
     pub(crate) fn config(&self) -> Database {
         let url = match self {
-            Self::Sqlite(folder) => format!("sqlite://{}", folder.path().join("deep/er/main.db").display()),
+            Self::Sqlite(_) => format!("sqlite://{}", self.file().display()),
             Self::Postgres(postgres) => postgres.url(),
         };
         Database { url: SecretString::from(url), max_connections: 4 }
+    }
+
+    /// The SQLite file.
+    fn file(&self) -> PathBuf {
+        let Self::Sqlite(folder) = self else { unreachable!("PostgreSQL has none") };
+        folder.path().join("deep/er/main.db")
     }
 
     /// Where the realtime tables go with this database.
@@ -45,7 +68,15 @@ impl Home {
         Db::connect(&self.config()).await.expect("the database opens")
     }
 
+    /// Opened, with all steps. That they run in an empty database, and one after the other, is seen in `migrating`.
     pub(crate) async fn migrated(&self) -> Db {
+        match self {
+            Self::Sqlite(_) if !self.file().exists() => templates::sqlite(&self.file()),
+            Self::Sqlite(_) => {}
+            Self::Postgres(postgres) => {
+                postgres.0.get_or_init(|| Postgres::migrated(&self.realtime()));
+            }
+        }
         let db = self.connect().await;
         store::migrate(&db, &self.realtime()).await.expect("the steps run");
         db

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::helpers::{Home, on_both, sql};
+use crate::patience::PATIENCE;
 use crate::recording::{attempt, record};
 
 on_both!(
@@ -26,7 +27,6 @@ on_both!(
 );
 
 const LIMITS: config::Journal = config::Journal { max_records: 1_000, min_free_bytes: 1 };
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn file(folder: &TempDir) -> PathBuf {
     folder.path().join("journal.db")

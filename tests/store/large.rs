@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::helpers::{Home, on_both};
+use crate::patience::PATIENCE;
 use crate::postgres::Postgres;
 use crate::recording::{attempt, record};
 
@@ -24,7 +25,6 @@ on_both!(a_large_site_is_compared_and_changed);
 
 /// DIDs where nobody says another number; links are half as many.
 const DIDS: usize = 2_000;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A plan of so many DIDs in campaigns of a hundred, and half as many links; `weight` is that of the first one.
 fn plan(count: usize, weight: u32) -> Document {

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::helpers::{Home, sql};
+use crate::patience::PATIENCE;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const LISTENERS: &str = "SELECT pid::text FROM pg_stat_activity WHERE application_name = 'capconduit listener' \
     AND query LIKE 'LISTEN%' AND datname = current_database()";
 

@@ -19,6 +19,8 @@ mod large;
 mod layouts;
 mod listening;
 mod migrating;
+#[path = "../support/patience.rs"]
+mod patience;
 mod plans;
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -30,6 +32,8 @@ mod retention;
 mod servers;
 mod sessions;
 mod summing;
+#[path = "../support/templates.rs"]
+mod templates;
 
 /// What `documents` is made of.
 mod forms {

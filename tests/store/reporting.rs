@@ -12,6 +12,7 @@ use chrono_tz::Tz;
 
 use crate::held::Held;
 use crate::helpers::{Home, limits, on_both, sql};
+use crate::patience::PATIENCE;
 
 on_both!(
     a_user_has_its_places_all_have_theirs_and_nothing_else_waits,
@@ -22,7 +23,6 @@ on_both!(
     lists_of_a_caller_that_do_not_end_hold_up_nothing_but_themselves,
 );
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 const ONE: UserId = UserId(1);
 const OTHER: UserId = UserId(2);

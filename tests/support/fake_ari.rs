@@ -19,12 +19,10 @@ mod server;
 #[path = "fake_ari/world.rs"]
 mod world;
 
+use capconduit::config::{self, DidFrom, Transport};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-
-use capconduit::config::{self, DidFrom, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,10 +32,8 @@ pub use caller::{CallerEnd, FakeCall};
 pub use faults::Fault;
 pub use world::{Seen, Stats, Via};
 
+use super::patience::PATIENCE;
 use world::World;
-
-/// Longest wait for anything in a test; far more than any of it needs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const USER: &str = "capconduit";
 pub const PASSWORD: &str = "fake-secret";

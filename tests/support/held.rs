@@ -4,9 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::patience::PATIENCE;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const HOLD: [&str; 4] = [
     // SQLite leaves a join at once where a table is empty, or nothing of it is asked for.

@@ -1,22 +1,39 @@
 //! A throw-away PostgreSQL for tests, from the machine's own binaries: no service, no container, nothing left behind.
 //!
-//! Include with `#[path = "../support/postgres.rs"] mod postgres;`. One server per test process (about 0.8 s), shared by its tests
-//! while any of them holds a [`Postgres`]; each `start()` makes a fresh database in it. The server ends, and its files are removed,
-//! when the last handle is dropped or the process dies in whatever way: a small shell owns both and gets a signal from the kernel.
+//! Include with `#[path = "../support/postgres.rs"] mod postgres;`, beside `templates`. One server per test process (about 0.1 s, once
+//! its template is there), shared by its tests while any of them holds a [`Postgres`]; each has a fresh database in it. The server ends,
+//! and its files are removed, when the last handle is dropped or the process dies in whatever way: a small shell owns both and gets a
+//! signal from the kernel. The files are in memory where the machine lets them: what tests write never waits for a disk.
 
 #![allow(dead_code, reason = "each test binary that includes this uses a part of it")]
 #![allow(clippy::panic, reason = "a test helper fails its test by panicking")]
 
+#[path = "postgres/data.rs"]
+mod data;
+#[path = "postgres/machine.rs"]
+mod machine;
+#[path = "postgres/pooler.rs"]
+mod pooler;
+
+use std::cell::Cell;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 
+use capconduit::config::Realtime;
+
+use data::{data, place};
+use machine::{Unprivileged, find_binaries};
+#[allow(unused_imports, reason = "likewise")]
+pub(crate) use pooler::Pgbouncer;
+
 static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-static DATABASES: AtomicU32 = AtomicU32::new(1);
+
+/// The database that every server has from its template.
+const FIRST: &str = "test_1";
 
 /// One empty database, on a server that lives as long as any of these.
 #[derive(Debug)]
@@ -26,26 +43,32 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server if this process has none, and makes a fresh empty database. Blocks for about a second.
+    /// Starts the server if this process has none, and makes a fresh empty database.
     pub(crate) fn start() -> Self {
-        let server = {
-            let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.upgrade().unwrap_or_else(|| {
-                let server = Arc::new(Server::start());
-                *shared = Arc::downgrade(&server);
-                server
-            })
-        };
-        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-        let mut createdb = Command::new(server.binaries.join("createdb"));
-        createdb.arg("--host").arg(&server.folder).args(["--port", &server.port.to_string()]);
-        succeed(createdb.args(["--username", "postgres", &name]));
-        Self { server, name }
+        Self::from(None)
+    }
+
+    /// As [`Postgres::start`], where the steps for this realtime mode have been run already, or some of them: whoever opens it runs
+    /// those that are missing.
+    pub(crate) fn migrated(realtime: &Realtime) -> Self {
+        Self::from(Some(realtime))
+    }
+
+    fn from(steps: Option<&Realtime>) -> Self {
+        let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            let name = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed) + 1);
+            server.create(&name);
+            return Self { server, name };
+        }
+        let server = Arc::new(Server::start(steps));
+        *shared = Arc::downgrade(&server);
+        Self { server, name: FIRST.to_owned() }
     }
 
     /// `postgres://postgres@127.0.0.1:PORT/NAME`; loopback is trusted, so any password does.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.server.port, self.name)
+        self.server.url(&self.name)
     }
 
     /// TCP port on 127.0.0.1.
@@ -110,7 +133,7 @@ impl Own {
     pub(crate) fn with_tls() -> Self {
         let binaries = find_binaries();
         let make = |user: &Unprivileged, folder: &Path| {
-            initdb(&binaries, user, folder);
+            data(&binaries, user, folder, None);
             let mut openssl = user.command("openssl".as_ref());
             let file = |name: &str| folder.join("data").join(name);
             openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
@@ -122,61 +145,12 @@ impl Own {
 
     /// Address of one of its databases.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.server.port)
+        self.server.url(database)
     }
 
     /// Runs SQL in one of its databases.
     pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
         psql(&self.server.binaries, &self.url(database), sql)
-    }
-}
-
-/// A real pgbouncer before a server.
-#[derive(Debug)]
-pub(crate) struct Pgbouncer {
-    port: u16,
-    folder: PathBuf,
-    process: std::process::Child,
-}
-
-impl Pgbouncer {
-    /// Starts it; `mode` is its `pool_mode`.
-    pub(crate) fn start(before: &Postgres, mode: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("capconduit-pgb-").tempdir().expect("a temporary folder").keep();
-        let user = Unprivileged::find();
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let settings = format!(
-            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             auth_type = any\npool_mode = {mode}\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n",
-            before.port()
-        );
-        std::fs::write(folder.join("pgbouncer.ini"), settings).expect("a file of ours");
-        user.own(&folder);
-        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
-        let program = program.expect("no pgbouncer here: run `just setup`");
-        let mut command = user.command_that_dies_with_us();
-        let process =
-            command.arg(program).arg("--quiet").arg(folder.join("pgbouncer.ini")).stdin(Stdio::null()).spawn();
-        let process = process.expect("setpriv and pgbouncer start");
-        // It listens within milliseconds; whoever connects too early is refused, which is not what is tested.
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::yield_now();
-        }
-        Self { port, folder, process }
-    }
-
-    /// Address of a database behind it.
-    pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
-    }
-}
-
-impl Drop for Pgbouncer {
-    fn drop(&mut self) {
-        let _ended_already = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -186,12 +160,6 @@ fn psql(binaries: &Path, url: &str, sql: &str) -> String {
     succeed(psql.arg(url)).trim().to_owned()
 }
 
-fn initdb(binaries: &Path, user: &Unprivileged, folder: &Path) {
-    let mut initdb = user.command(binaries.join("initdb").as_os_str());
-    initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres"]);
-    succeed(initdb.args(["--wal-segsize=1", "--pgdata"]).arg(folder.join("data")));
-}
-
 #[derive(Debug)]
 struct Server {
     binaries: PathBuf,
@@ -199,12 +167,20 @@ struct Server {
     port: u16,
     shell: u32,
     keeper: Option<JoinHandle<()>>,
+    databases: AtomicU32,
 }
 
 impl Server {
-    fn start() -> Self {
+    /// With the database [`FIRST`].
+    fn start(steps: Option<&Realtime>) -> Self {
         let binaries = find_binaries();
-        Self::prepared(&binaries, &|user, folder| initdb(&binaries, user, folder), &[])
+        let copied = Cell::new(false);
+        let prepare = |user: &Unprivileged, folder: &Path| copied.set(data(&binaries, user, folder, steps));
+        let server = Self::prepared(&binaries, &prepare, &[]);
+        if !copied.get() {
+            server.create(FIRST);
+        }
+        server
     }
 
     /// With the data that `prepare` makes in `data` of a folder, and further arguments.
@@ -219,7 +195,8 @@ impl Server {
     }
 
     fn try_start(binaries: &Path, prepare: &dyn Fn(&Unprivileged, &Path), arguments: &[&str]) -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("capconduit-pg-").tempdir().expect("a temporary folder").keep();
+        let folder = tempfile::Builder::new().prefix("capconduit-pg-").tempdir_in(place());
+        let folder = folder.expect("a temporary folder").keep();
         let user = Unprivileged::find();
         user.own(&folder);
         prepare(&user, &folder);
@@ -247,16 +224,19 @@ impl Server {
             let _ = ready.send(None);
         });
         let shell = is_ready.recv().expect("the keeper always reports")?;
-        Some(Self { binaries: binaries.to_owned(), folder, port, shell, keeper: Some(keeper) })
+        let databases = AtomicU32::new(1);
+        Some(Self { binaries: binaries.to_owned(), folder, port, shell, keeper: Some(keeper), databases })
     }
 }
 
 /// `$1` postgres, `$2` folder, `$3` port, further arguments. The shell is told by TERM (whoever starts tests in the background makes it deaf to QUIT and
 /// INT); PostgreSQL by QUIT, which makes it end at once, tidily enough to free its shared memory. USR1 does so to be started again by USR2.
+/// ALRM ends it with all data in its files.
 const SCRIPT: &str = r#"
 trap 'over=1 away=; kill -QUIT "$server"' TERM
 trap 'away=1; kill -QUIT "$server"' USR1
 trap 'away=' USR2
+trap 'away=1; kill -INT "$server"' ALRM
 over= away= postgres=$1 folder=$2 port=$3
 shift 3
 while [ -z "$over" ]; do
@@ -272,6 +252,17 @@ rm -rf "$folder"
 "#;
 
 impl Server {
+    fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes an empty database.
+    fn create(&self, name: &str) {
+        let mut createdb = Command::new(self.binaries.join("createdb"));
+        createdb.arg("--host").arg(&self.folder).args(["--port", &self.port.to_string()]);
+        succeed(createdb.args(["--username", "postgres", name]));
+    }
+
     /// Tells the shell. Its own `kill`: a bare Debian has no other.
     fn signal(&self, signal: &str) {
         let _ended_already =
@@ -288,71 +279,6 @@ impl Drop for Server {
         // The shell may empty the folder but not always remove it: that takes rights on the folder above.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// PostgreSQL refuses to run as root; this is whom it runs as then.
-struct Unprivileged(Option<(u32, u32)>);
-
-impl Unprivileged {
-    fn find() -> Self {
-        if std::fs::metadata("/proc/self").expect("procfs").uid() != 0 {
-            return Self(None);
-        }
-        let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
-        let find = |name: &str| {
-            let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-            let mut fields = line.split(':').skip(2).map(|field| field.parse().ok());
-            Some((fields.next()??, fields.next()??))
-        };
-        Self(Some(find("postgres").or_else(|| find("nobody")).expect("a user `postgres` or `nobody`")))
-    }
-
-    fn own(&self, folder: &Path) {
-        if let Some((user, group)) = self.0 {
-            std::os::unix::fs::chown(folder, Some(user), Some(group)).expect("root may give files away");
-        }
-        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).expect("the folder is ours");
-    }
-
-    fn setpriv(&self) -> Command {
-        let mut command = Command::new("setpriv");
-        if let Some((user, group)) = self.0 {
-            command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups");
-        }
-        command.current_dir("/");
-        command
-    }
-
-    fn command(&self, program: &std::ffi::OsStr) -> Command {
-        let mut command = self.setpriv();
-        command.arg("--").arg(program);
-        command
-    }
-
-    fn command_that_dies_with_us(&self) -> Command {
-        // In a second step: the kernel forgets the death signal when the user changes.
-        let mut command = self.command("setpriv".as_ref());
-        command.args(["--pdeathsig", "TERM", "--"]);
-        command
-    }
-}
-
-/// The newest `/usr/lib/postgresql/*/bin` (Debian, Ubuntu), else what `pg_config` says.
-fn find_binaries() -> PathBuf {
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let versions = installed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let newest = versions.filter(|version| binaries_of(*version).join("initdb").exists()).max();
-    newest.map(binaries_of).unwrap_or_else(|| {
-        let config = Command::new("pg_config").arg("--bindir").output();
-        let folder = config.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        let folder = PathBuf::from(folder.unwrap_or_default());
-        assert!(folder.join("initdb").exists(), "no PostgreSQL server here: install the package `postgresql`");
-        folder
-    })
-}
-
-fn binaries_of(version: u32) -> PathBuf {
-    Path::new("/usr/lib/postgresql").join(version.to_string()).join("bin")
 }
 
 fn succeed(command: &mut Command) -> String {

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::fake_ari::{Behaviour, CallerEnd, FakeAri, FakeCall, Fault};
+use self::patience::PATIENCE;
 use crate::ari::Node;
 use crate::calls::dispatcher::Dispatcher;
 use crate::calls::facts::Limits;
@@ -22,6 +23,8 @@ use crate::routing::snapshot::{CountOn, Link};
 
 #[path = "../../../tests/support/fake_ari.rs"]
 mod fake_ari;
+#[path = "../../../tests/support/patience.rs"]
+mod patience;
 
 const DID: &str = "+442071234567";
 const APP: &str = "capconduit-1";
@@ -79,14 +82,14 @@ impl Site {
 
     /// The one record of the one call that has ended; everything of it is gone.
     async fn record(&mut self) -> CallRecord {
-        let record = tokio::time::timeout(Duration::from_secs(20), self.records.recv()).await;
+        let record = tokio::time::timeout(PATIENCE, self.records.recv()).await;
         let record = record.expect("it comes").expect("the dispatcher lives");
         let gone = async {
             while self.registry.view(record.call_id).is_some() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is forgotten");
+        tokio::time::timeout(PATIENCE, gone).await.expect("it is forgotten");
         let held = self.registry.book().ledger.held().filter(|((call, _), _)| *call == record.call_id).count();
         assert_eq!(held, 0, "no permit outlives the call");
         assert!(self.records.try_recv().is_err(), "one record");

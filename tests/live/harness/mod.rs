@@ -12,6 +12,8 @@ pub(crate) mod controller;
 #[allow(dead_code, reason = "tests and bench read different things")]
 pub(crate) mod message;
 pub(crate) mod node;
+#[path = "../../support/patience.rs"]
+pub(crate) mod patience;
 #[allow(dead_code, reason = "the demo does not need it")]
 pub(crate) mod person;
 #[allow(dead_code, reason = "only tests call with real phones")]
@@ -27,6 +29,8 @@ pub(crate) mod record;
 pub(crate) mod rtp;
 pub(crate) mod sipp;
 pub(crate) mod site;
+#[path = "../../support/templates.rs"]
+pub(crate) mod templates;
 pub(crate) mod trace;
 #[allow(dead_code, reason = "only tests say every step of a call")]
 pub(crate) mod ua;
@@ -36,8 +40,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long anything that must happen may take before a test fails; generous, because machines are slow when busy.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) use patience::PATIENCE as LIMIT;
 
 /// Waits until `condition` holds.
 ///

@@ -1,6 +1,6 @@
 //! Call centres and carriers: sipp processes with the scenarios of `tests/live/sipp`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -159,6 +159,24 @@ impl Sipp {
         let (calls, rate) = (calls.to_string(), per_second.to_string());
         let extra = [target, "-m", &calls, "-r", &rate, "-l", &calls];
         Self::start((dir, ports, name), scenario, (ip, ports.one()), &extra)
+    }
+
+    /// Lets every call that waits go on to what comes next, whatever its time says: a caller or one who holds the call to hang up or to
+    /// resume, a call centre that rings to answer.
+    #[allow(dead_code, reason = "the demo does not need it")]
+    pub(crate) fn go_on(&self) {
+        let socket = UdpSocket::bind((self.ip, 0)).expect("a port");
+        let to = format!("{}:{}", self.ip, self.port);
+        for call in self.trace.dialogs().iter().filter(|call| call.ended_at().is_none()) {
+            // sipp repeats what the last message had for its Via.
+            let via = call.invite().header("Via").unwrap_or_default();
+            let message = format!(
+                "MESSAGE sip:{to} SIP/2.0\r\nVia: {via}\r\nFrom: <sip:test@{to}>\r\nTo: <sip:sipp@{to}>\r\nCall-ID: {}\r\n\
+                 CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
+                call.call_id
+            );
+            socket.send_to(message.as_bytes(), &to).expect("loopback takes a datagram");
+        }
     }
 
     /// Waits until all calls are over; returns them. sipp's own verdict is not asked: the messages are.

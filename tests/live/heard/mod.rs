@@ -54,7 +54,7 @@ impl Scene {
 
     /// `sip` are the SIP settings of each client besides its address.
     async fn built((campaigns, centres): (usize, usize), first: &str, sip: &str) -> Self {
-        let site = Preparation::new(Backend::Sqlite);
+        let site = Preparation::new(Backend::Sqlite).configured("", "progress_timeout_ms = 3000");
         let mut sender = CALLER;
         let mut open = || {
             sender += 1;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Scene, talk_and_part};
 
-/// More than the `progress_timeout_ms` of the tests' configuration.
-const QUEUED: Duration = Duration::from_millis(2500);
+/// More than the `progress_timeout_ms` of these tests' configuration.
+const QUEUED: Duration = Duration::from_millis(4000);
 
 async fn takes_the_call(statuses: &[u16]) {
     let mut scene = Scene::with(1, 2, "").await;
