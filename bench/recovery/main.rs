@@ -12,7 +12,6 @@ mod fake_ari;
 mod patience;
 #[path = "../../tests/support/ports.rs"]
 mod ports;
-#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
 #[allow(dead_code, reason = "the tests use all of it")]
