@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::answer::EVENTS_BEHIND;
 use super::ending::{Ending, dialstatus};
 use crate::cdr::fold::label;
 use crate::cdr::open::{OpenCall, OpenLeg};
@@ -21,9 +22,12 @@ pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallReco
     let unseen = !ended || record.ending == Ending::Lost.as_str();
     let verdicts = close_legs(&mut record, &legs, |answered| answered || unseen);
     if ended {
-        // Only that its channels are gone was not seen. Where that is all that would have told of the talk's end it may have come until now.
+        // Only that its channels are gone was not seen. Where that is all that would have told of the talk's end it may have come until now,
+        // and since the node was heard.
         if end_open && record.ended_after.is_none() {
-            record.ended_after = Some(record.ended_at);
+            let heard = label(record.arrived_at, known);
+            let unheard = (record.ended_at - heard).to_std().is_ok_and(|unheard| unheard > EVENTS_BEHIND);
+            record.ended_after = Some(if unheard { heard } else { record.ended_at });
             record.ended_before = Some(label(record.arrived_at, gone).max(record.ended_at));
         }
         return (record, verdicts);
@@ -193,6 +197,21 @@ mod tests {
         let cancelled = open(link(1), vec![Input::LegReady(1), Input::CallerGone]);
         let (record, verdicts) = lost(cancelled, Duration::from_secs(9), Duration::from_secs(12));
         assert_eq!((record.ending.as_str(), verdicts), ("caller_cancelled", vec![(1, false)]));
+    }
+
+    /// The longest duration was over on a node that was away, and nothing told of its end before the controller died.
+    #[test]
+    fn a_talk_ended_from_here_may_have_been_over_since_the_node_was_heard() {
+        for (lived, first) in [(3_590, 3_590), (3_601, 3_601)] {
+            let mut bench = Bench::new(&[link(1)]);
+            talking().into_iter().for_each(|input| drop(bench.give(input)));
+            bench.after(Duration::from_secs(3_601));
+            let stamp = Stamp { since_boot: Duration::ZERO, wall: DateTime::UNIX_EPOCH };
+            let open = OpenCall::of(&bench.call, true, bench.now, stamp);
+            let (record, _) = lost(open, Duration::from_secs(lived), Duration::from_secs(3_700));
+            assert_eq!(record.ending, "max_duration");
+            assert_eq!((record.ended_after, record.ended_before), (Some(at(first * 1_000)), Some(at(3_700_000))));
+        }
     }
 
     #[test]
