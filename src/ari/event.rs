@@ -131,7 +131,7 @@ impl Event {
 
     /// Whether the channel of an event of its going is up: it was answered.
     #[must_use]
-    pub fn shows_up(&self) -> bool {
+    pub fn shows_answered(&self) -> bool {
         let (Self::StasisEnd { channel, .. }
         | Self::ChannelHangupRequest { channel, .. }
         | Self::ChannelDestroyed { channel, .. }) = self

@@ -63,6 +63,8 @@ pub(super) async fn run(
     let (arrived, attempt) = match &known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),
         None => {
+            // They talked when they were listed, whatever has happened since.
+            let listed = now;
             let left = listening(time_left(&lane, &adoption.caller.id), &mut inputs, &context, &mut heard).await;
             let now = context.clock.now();
             let since = |at: chrono::DateTime<chrono::Utc>| now.before((now.wall - at).to_std().unwrap_or_default());
@@ -72,7 +74,7 @@ pub(super) async fn run(
             // That run would have noted the answer: it came when it lived no more.
             let earliest = died.filter(|died| died.mono > started.mono).unwrap_or(started);
             let likely = answered_at(now, limit, left).unwrap_or(earliest);
-            (arrived, Attempt::adopt(adoption.n, offer, started, Answer::found(earliest, likely, now)))
+            (arrived, Attempt::adopt(adoption.n, offer, started, Answer::found(earliest, likely, listed)))
         }
     };
     let before = noted.map(|noted| Box::new(left::all_but(noted.call, adoption.n).0));

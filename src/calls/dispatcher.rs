@@ -309,7 +309,7 @@ impl Dispatcher {
     fn on_channel_event(&mut self, node: usize, event: &Event, late: Option<Late>) {
         let Some(channel) = event.channel_id() else { return };
         if matches!(event, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }) {
-            self.waiting_caller_left(node, channel, event.shows_up());
+            self.waiting_caller_left(node, channel, event.shows_answered());
             if self.nodes[node].leaving.remove(channel) {
                 self.hand_over_left(node, channel);
             }
@@ -349,7 +349,7 @@ impl Dispatcher {
 
     /// Whoever goes, and is shown to be up, was answered. After an interruption that may have gone unheard until lists are compared.
     fn answered_unheard(&self, node: usize, event: &Event) {
-        let Some(channel) = event.channel_id().filter(|_| event.shows_up() && !self.nodes[node].compared) else {
+        let Some(channel) = event.channel_id().filter(|_| event.shows_answered() && !self.nodes[node].compared) else {
             return;
         };
         let leg = CallId::parse_leg(channel).map(|(call, n)| (call, Sight::LegAnswered(n)));

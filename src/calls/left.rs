@@ -24,11 +24,13 @@ pub(crate) fn lost(open: OpenCall, lived: Duration, gone: Duration) -> (CallReco
     if ended {
         // Only that its channels are gone was not seen. Where that is all that would have told of the talk's end it may have come until now,
         // and since the node was heard.
-        if end_open && record.ended_after.is_none() {
+        if end_open {
             let heard = label(record.arrived_at, known);
             let unheard = (record.ended_at - heard).to_std().is_ok_and(|unheard| unheard > EVENTS_BEHIND);
-            record.ended_after = Some(if unheard { heard } else { record.ended_at });
-            record.ended_before = Some(label(record.arrived_at, gone).max(record.ended_at));
+            let first = if unheard { heard } else { record.ended_at };
+            let last = label(record.arrived_at, gone).max(record.ended_at);
+            record.ended_after = Some(record.ended_after.unwrap_or(first));
+            record.ended_before = Some(record.ended_before.map_or(last, |before| before.max(last)));
         }
         return (record, verdicts);
     }

@@ -84,6 +84,8 @@ pub(super) struct Said {
     pub(super) adopted: HashMap<CallId, u32>,
     /// Inbound channels of callers who are still to be routed.
     pub(super) arriving: HashSet<String>,
+    /// Channels that are to be hung up.
+    pub(super) hung_up: HashSet<String>,
     /// Channels that were asked to go because of them.
     pub(super) sent_off: HashSet<String>,
 }
@@ -95,6 +97,7 @@ impl Said {
             match finding {
                 Finding::Adopt(adoption) => drop(said.adopted.insert(adoption.call, adoption.n)),
                 Finding::Arrive { caller, .. } => drop(said.arriving.insert(caller.id.clone())),
+                Finding::HangUp { channel_id, .. } => drop(said.hung_up.insert(channel_id.clone())),
                 _ => {}
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::agenda::{Due, Rest, Said};
+use super::node::Waiting;
 use super::{Asked, Dispatcher, Lists, Report};
 use crate::ari::{Bridge, Channel, ChannelState, Error, Request};
 use crate::calls::adopt::Noted;
@@ -177,7 +178,9 @@ impl Dispatcher {
         let look = move || {
             let ours = Ours { node: handle.name(), apps: &apps };
             let findings = compare(ours, &asked.belief, &channels, &bridges);
-            let said = Said::new(asked.at, channels.into_iter().map(|channel| channel.id).collect(), &findings);
+            // Of whom Asterisk can tell nothing is there, too.
+            let listed = channels.into_iter().map(|channel| channel.id).chain(untold.iter().cloned()).collect();
+            let said = Said::new(asked.at, listed, &findings);
             Box::new(Found { asked, findings, said, untold })
         };
         if !long {
@@ -276,12 +279,16 @@ impl Dispatcher {
     /// What follows from lists and from what they were found to say.
     fn dues(&mut self, node: usize, said: Said, findings: Vec<Finding>) -> Vec<Due> {
         let state = &mut self.nodes[node];
-        // So are callers who waited when the lists were asked for, and orphans, that are not listed any more. Whoever was answered by an
-        // orphan is settled before that is.
-        let waits = state.waiting.iter().chain(state.held.iter());
-        let waiters = waits
-            .filter(|(_, caller)| caller.since < said.asked_at && !said.listed.contains(&caller.facts.channel_id))
-            .map(|(call, _)| Due::WaiterGone(call));
+        // After an interruption, callers who waited when the lists were asked for may have left unheard, or have been answered by an orphan:
+        // such a one is settled before that is.
+        let waits = state.waiting.iter().chain(state.held.iter()).filter(|_| !state.compared);
+        let waited = waits.filter(|(_, caller)| caller.since < said.asked_at);
+        let is_over = |(call, caller): &(CallId, &Waiting)| {
+            let channel_id = &caller.facts.channel_id;
+            !said.listed.contains(channel_id) || (said.hung_up.contains(channel_id) && state.orphans.has_of(*call))
+        };
+        let waiters = waited.filter(is_over).map(|(call, _)| Due::WaiterGone(call));
+        // Orphans that are not listed any more are gone.
         let gone = state.orphans.iter().map(|(id, _)| id).filter(|id| !said.listed.contains(*id));
         // Of one on its way to the fallback its own events tell.
         let stays = |noted: &Noted| !state.leaving.contains(&noted.call.record.uniqueid);

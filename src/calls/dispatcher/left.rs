@@ -66,7 +66,7 @@ impl Dispatcher {
             Some(None) => left::unanswered(noted.call.clone()).1,
             None if noted.handed_over => return self.hand_over(&noted),
             // Answered, and with nobody whom it could be left with: it is being hung up, and ends when it is gone.
-            None if said.is_some_and(|said| said.listed.contains(&noted.call.record.uniqueid)) => {
+            None if said.is_some_and(|said| said.hung_up.contains(&noted.call.record.uniqueid)) => {
                 let verdicts = left::lost(noted.call.clone(), noted.lived, noted.lived).1;
                 self.nodes[node].left.keep(call, noted.clone());
                 verdicts
@@ -84,6 +84,10 @@ impl Dispatcher {
 
     fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool) {
         let (channel_id, state) = (key.0.leg(key.1), &mut self.nodes[node]);
+        if state.said.is_none() && state.orphans.set_counted(&channel_id, counted) {
+            // No lists say that it is gone.
+            return;
+        }
         let said = state.said.as_mut().filter(|said| said.listed.contains(&channel_id));
         if let Some(said) = said.filter(|_| !on(Mistake::OrphanWithoutPermit)) {
             said.sent_off.insert(channel_id.clone());

@@ -59,6 +59,12 @@ impl Orphans {
         self.of_call.contains_key(&call)
     }
 
+    /// Whether this is one, whose attempt counts or not from now on.
+    pub(super) fn set_counted(&mut self, channel_id: &str, counted: bool) -> bool {
+        let orphan = self.by_channel.get_mut(channel_id);
+        orphan.map(|orphan| orphan.counted = counted).is_some()
+    }
+
     /// One of this call's may have been answered: they count.
     pub(super) fn count_of(&mut self, call: CallId) {
         for channel_id in self.of_call.get(&call).into_iter().flatten() {
@@ -88,7 +94,7 @@ mod tests {
         let call = |id| CallId::derive(DateTime::UNIX_EPOCH, "pbx", id);
         let orphan = |id, n| Orphan { key: (call(id), n), since: Duration::ZERO, counted: false };
         let mut orphans = Orphans::default();
-        for (id, n) in [("1.1", 1), ("1.1", 2), ("2.2", 1)] {
+        for (id, n) in [("1.1", 1), ("1.1", 2), ("2.2", 1), ("2.2", 2)] {
             orphans.put(call(id).leg(n), orphan(id, n));
         }
         orphans.find(&call("1.1").leg(1), Orphan { counted: true, ..orphan("1.1", 1) });
@@ -96,7 +102,9 @@ mod tests {
         assert_eq!(orphans.take(&call("1.1").leg(1)).map(|it| it.counted), Some(false), "it was known");
         assert!(orphans.has_of(call("1.1")) && orphans.take(&call("1.1").leg(1)).is_none());
         assert!(orphans.take(&call("1.1").leg(2)).is_some() && !orphans.has_of(call("1.1")));
-        assert_eq!(orphans.take(&call("2.2").leg(1)).map(|it| it.counted), Some(true));
+        assert!(orphans.set_counted(&call("2.2").leg(1), false) && !orphans.set_counted(&call("3.3").leg(1), true));
+        assert_eq!(orphans.take(&call("2.2").leg(1)).map(|it| it.counted), Some(false));
+        assert_eq!(orphans.take(&call("2.2").leg(2)).map(|it| it.counted), Some(true));
         assert!(orphans.is_empty() && orphans.of_call.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BEHIND, Call, CallerLeg, End, Phase};
-use crate::calls::answer::{Answer, later};
+use crate::calls::answer::Answer;
 use crate::calls::attempt::{Attempt, Leg, Place};
 use crate::calls::ending::{Ending, rejection};
 use crate::calls::io::{Effect, Heed, Op};
@@ -57,7 +57,8 @@ impl Call {
     /// The client's answer, or our own request to answer the caller, crossed our hanging up of both, whatever we had meant to tell it.
     fn answered_in_the_end(&mut self, now: Now) {
         let hanging_up = |attempt: &&mut Attempt| {
-            attempt.leg == Leg::HangingUp && attempt.answered.is_none() && attempt.place != Place::Apart
+            let asked_in = attempt.early || attempt.place != Place::Apart;
+            attempt.leg == Leg::HangingUp && attempt.answered.is_none() && asked_in
         };
         let answer = Answer::of_caller(now, self.late);
         let Some(attempt) = self.attempts.last_mut().filter(hanging_up) else { return };
@@ -251,11 +252,10 @@ impl Call {
 
     /// Nothing of this call can be alive any more.
     pub(super) fn expire(&mut self, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
-        let since = later(heard_until, self.certain);
-        self.missing(since, now, effects);
+        self.missing(heard_until, now, effects);
         let left: Vec<u32> = self.attempts.iter().filter(|a| a.leg != Leg::Gone).map(|a| a.n).collect();
         for n in left {
-            self.leg_missing(n, since, now, effects);
+            self.leg_missing(n, heard_until, now, effects);
         }
     }
 

@@ -304,6 +304,10 @@ impl Call {
             self.caller_in = None;
         }
         let (current, before_dial) = (n == self.last_n(), self.meeting() == Meeting::BeforeDial);
+        if let Some(attempt) = self.attempt_mut(n).filter(|_| failure != Failure::Unknown) {
+            // Its answer goes to nobody.
+            attempt.early = false;
+        }
         match self.phase {
             Phase::Talking if current => {
                 // The caller has heard nothing of it and goes on to the next client, unless something else has answered it.

@@ -56,11 +56,11 @@ impl Call {
 
     /// Attempt n's channel is gone, and nobody saw it go.
     pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
-        let since = later(since, self.last_known());
-        let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
         if n == self.last_n() && self.attempt(n).is_some_and(|attempt| attempt.leg != Leg::Gone) {
             self.went_unheard(since);
         }
+        let since = later(since, self.last_known());
+        let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
         self.leg_ended(n, (None, None), Some(since), now, effects);
     }
 

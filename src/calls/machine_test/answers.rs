@@ -239,3 +239,29 @@ fn a_caller_answered_by_request_after_all_has_talked() {
     assert_eq!(talk::bounds(&record).max_ms, 2_000);
     assert_eq!(bench.released, [(1, true)]);
 }
+
+/// The caller's hang-up is heard after an interruption; that its client had gone before is found by lists.
+#[test]
+fn a_client_that_lists_do_not_name_after_its_caller_left_may_have_gone_before() {
+    let mut bench = talking();
+    bench.now.mono += Duration::from_secs(60);
+    let heard_until = bench.now.before(Duration::from_secs(9));
+    bench.give(Input::CallerHangup { cause: Some(16), sip: None });
+    bench.give(Input::CallerGone);
+    bench.give(Input::LegMissing { n: 1, since: heard_until });
+    assert_eq!(end(&bench.record()), ("completed", 51, 60));
+}
+
+/// Its early media was to be heard, and it could not be brought to the caller: its answer, found later, has reached nobody.
+#[test]
+fn a_client_that_could_not_be_joined_has_answered_nobody() {
+    let mut bench = Bench::new(&[link(1), link(2)]).of_older_asterisk();
+    let asked = bench.give(Input::LegReady(1));
+    let join = asked.into_iter().find(|op| matches!(op, Op::Join { .. })).expect("joined before the dial");
+    bench.give(Input::RequestFailed(join, Failure::Rejected(400)));
+    let since = bench.now;
+    bench.now.mono += Duration::from_secs(1);
+    bench.give(Input::Late(Box::new((Late { since, likely: None }, Input::LegAnswered(1)))));
+    assert_eq!(bench.gone(1, 16, 0), [Op::CreateLeg(2)], "the caller waits");
+    assert_eq!(bench.released, [(1, false)]);
+}
