@@ -118,6 +118,8 @@ async fn recover(calls: usize) -> Figures {
     sleep(WATCHED_FOR).await;
     let held = site.gauge("capconduit_calls_thread_wait_seconds").await.expect("it is measured");
     watched.abort();
+    // A runtime of its own, which must not end in this one.
+    site.kill().await;
     let (ready, oldest_beat) = *SEEN.lock().expect("nobody panicked");
     Figures { calls, decided, ready, held: Duration::from_secs_f64(held), oldest_beat }
 }
