@@ -22,6 +22,12 @@ impl Now {
         Self { mono: self.mono.saturating_sub(ago), wall }
     }
 
+    /// The moment of this monotonic time, which is past, by the clocks as they are now.
+    #[must_use]
+    pub fn when(&self, mono: Duration) -> Self {
+        self.before(self.mono.saturating_sub(mono))
+    }
+
     /// The moment that lies this much later, by the clocks as they are now.
     #[must_use]
     pub fn after(&self, later: Duration) -> Self {

@@ -74,8 +74,7 @@ impl Lateness {
         let likely = theirs.zip(self.ahead).map(|(theirs, ahead)| {
             Duration::from_micros(u64::try_from(theirs.saturating_add(ahead)).unwrap_or_default())
         });
-        let then = |mono: Duration| at.before(at.mono.saturating_sub(mono));
-        Some(Late { since: then(since), likely: likely.map(|likely| then(likely.clamp(since, at.mono))) })
+        Some(Late { since: at.when(since), likely: likely.map(|likely| at.when(likely.clamp(since, at.mono))) })
     }
 }
 

@@ -14,7 +14,7 @@ use super::claim::Claim;
 use super::error::{BadNode, Error};
 use super::event::Event;
 use super::http::{Http, HttpLane};
-use super::late::{Late, silent_since};
+use super::late::Late;
 use super::meters::Meters;
 use super::model::{Application, Bridge, Channel, Info, Module, Variable};
 use super::request::{Rendered, Request, one_of};
@@ -306,7 +306,7 @@ impl NodeHandle {
     /// The monotonic time of the last frame on an application's socket, where it has been silent since for longer than a socket that works.
     #[must_use]
     pub(crate) fn silent_since(&self, app: u16) -> Option<Duration> {
-        silent_since(self.heard(app)?, self.shared.clock.now().mono)
+        self.app(app).silent_since(self.shared.clock.now().mono)
     }
 
     /// How long the oldest request on each of its sockets has waited for its answer, in the mean: Asterisk carries the requests of a socket
@@ -466,7 +466,7 @@ pub struct Lane {
 impl Lane {
     /// The monotonic time of the last frame on its socket, where that has been silent since.
     pub(crate) fn silent_since(&self) -> Option<Duration> {
-        silent_since(self.app.heard()?, self.shared.clock.now().mono)
+        self.app.silent_since(self.shared.clock.now().mono)
     }
 
     /// Queues a request at once, behind all earlier ones of this lane; nothing is awaited. While the application's socket is

@@ -14,6 +14,7 @@ use super::backoff::Backoff;
 use super::claim::{Claim, Globals, LOOK_EVERY, YIELD};
 use super::connection::{Connection, Ended};
 use super::error::Error;
+use super::late::silent_since;
 use super::model::Info;
 use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
 use super::request::Request;
@@ -85,6 +86,11 @@ impl App {
     /// When the last frame came; `None` before the first.
     pub(super) fn heard(&self) -> Option<Duration> {
         Some(Duration::from_micros(self.heard.load(Ordering::Relaxed))).filter(|heard| !heard.is_zero())
+    }
+
+    /// When the last frame came, where the socket has been silent since for longer than one that works.
+    pub(super) fn silent_since(&self, now: Duration) -> Option<Duration> {
+        silent_since(self.heard()?, now)
     }
 
     pub(super) fn is_up(&self) -> bool {

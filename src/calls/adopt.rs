@@ -58,7 +58,7 @@ pub(super) async fn run(
     let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(context.limits.max_duration);
     let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
     let now = context.clock.now();
-    let died = noted.as_ref().map(|noted| now.before(now.mono.saturating_sub(noted.arrived.mono + noted.lived)));
+    let died = noted.as_ref().map(|noted| now.when(noted.arrived.mono + noted.lived));
     let known = noted.as_ref().and_then(|noted| times(noted, adoption.n, now));
     let (arrived, attempt) = match &known {
         Some(times) => (times.arrived, times.attempt(adoption.n, offer)),

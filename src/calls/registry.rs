@@ -340,7 +340,7 @@ impl Registry {
     pub(super) fn heard_until(&self, call: CallId, silent_since: Option<Duration>, now: Now) -> Now {
         let of = self.calls.get(&call).map(|live| (live.node, live.app));
         let until = of.and_then(|of| self.interrupted.get(&of).map(|until| *until));
-        until.or(silent_since).map_or(now, |until| now.before(now.mono.saturating_sub(until)))
+        until.or(silent_since).map_or(now, |until| now.when(until))
     }
 
     /// Notes how a call stands.

@@ -96,7 +96,7 @@ impl Dispatcher {
             let listed = self.nodes[node].said.as_ref().filter(|_| matches!(sight, Sight::LegRinging(_)));
             let now = self.context.clock.now();
             let since = listed.map(|said| said.asked_at).or(silent.filter(|_| compared));
-            let since = since.map(|since| now.before(now.mono.saturating_sub(since)));
+            let since = since.map(|since| now.when(since));
             Late { since: since.unwrap_or_else(|| self.known_until(node, call)), likely: None }
         };
         let unseen = !compared || silent.is_some();
@@ -107,7 +107,7 @@ impl Dispatcher {
     pub(super) fn known_until(&self, node: usize, call: CallId) -> Now {
         let now = self.context.clock.now();
         let app = self.context.registry.app_of(call).unwrap_or_default();
-        now.before(now.mono.saturating_sub(self.nodes[node].known_until(app)))
+        now.when(self.nodes[node].known_until(app))
     }
 
     /// Tells the node's calls, should they want to know, up to when all was heard.

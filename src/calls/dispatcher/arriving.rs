@@ -159,7 +159,7 @@ impl Dispatcher {
     /// What an earlier run has dialled for it, and is being hung up, may have answered it before it went.
     pub(super) fn went_unheard(&mut self, node: usize, caller: Waiting) {
         let (call, now) = (caller.facts.call_id, self.context.clock.now());
-        let since = now.before(now.mono.saturating_sub(self.nodes[node].known_until(caller.app)));
+        let since = now.when(self.nodes[node].known_until(caller.app));
         let state = &mut self.nodes[node];
         match caller.noted {
             None => {}

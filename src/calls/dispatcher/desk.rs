@@ -142,7 +142,7 @@ impl Dispatcher {
     pub(super) fn view_of(&self, index: usize) -> Seen {
         let (state, now) = (&self.nodes[index], self.context.clock.now());
         let heard = (0..state.handle.apps()).filter_map(|app| state.handle.heard(app)).max();
-        let ago = |mono: Duration| now.before(now.mono.saturating_sub(mono)).wall;
+        let ago = |mono: Duration| now.when(mono).wall;
         let view = NodeView {
             name: state.handle.name().to_owned(),
             connected: state.is_up(),

@@ -56,9 +56,7 @@ impl Call {
 
     /// Attempt n's channel is gone, and nobody saw it go.
     pub(super) fn leg_missing(&mut self, n: u32, since: Now, now: Now, effects: &mut Vec<Effect>) {
-        if n == self.last_n() && self.attempt(n).is_some_and(|attempt| attempt.leg != Leg::Gone) {
-            self.went_unheard(since);
-        }
+        self.leg_went_unheard(n, since);
         let since = later(since, self.last_known());
         let since = later(since, self.attempt(n).map_or(since, |attempt| attempt.started));
         self.leg_ended(n, (None, None), Some(since), now, effects);
@@ -103,16 +101,21 @@ impl Call {
         }
     }
 
-    /// There is no such channel to be hung up.
-    pub(super) fn no_leg(&mut self, n: u32, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+    /// Attempt n's channel is gone, unless that was known, and nobody saw it go after this moment.
+    fn leg_went_unheard(&mut self, n: u32, heard_until: Now) {
         if n == self.last_n() && self.attempt(n).is_some_and(|attempt| attempt.leg != Leg::Gone) {
             self.went_unheard(heard_until);
         }
+    }
+
+    /// There is no such channel to be hung up.
+    pub(super) fn leg_not_found(&mut self, n: u32, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+        self.leg_went_unheard(n, heard_until);
         self.leg_absent(n, now, effects);
     }
 
     /// Likewise no caller.
-    pub(super) fn no_caller(&mut self, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn caller_not_found(&mut self, heard_until: Now, now: Now, effects: &mut Vec<Effect>) {
         if self.caller != CallerLeg::Gone {
             self.went_unheard(heard_until);
         }
