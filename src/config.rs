@@ -115,6 +115,8 @@ pub struct Database {
     pub url: SecretString,
     /// Pool size for PostgreSQL, reports and exports aside.
     pub max_connections: u32,
+    /// How long anybody waits for a connection, new or free, and a change in SQLite for another process's; default 5 s.
+    pub wait: Duration,
 }
 
 /// Section `[realtime]`: how the `ps_*` tables reach Asterisk.

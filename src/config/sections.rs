@@ -67,8 +67,9 @@ fn read_database(mut section: Section<'_>, data_dir: &Path) -> Database {
         }
     });
     let max_connections = section.whole("max_connections", 10, 1..=1000);
+    let wait = section.seconds("wait_seconds", 5, 1..=600);
     section.finish();
-    Database { url: url.unwrap_or_else(default), max_connections }
+    Database { url: url.unwrap_or_else(default), max_connections, wait }
 }
 
 /// Says what is wrong without the value, which may hold a password.

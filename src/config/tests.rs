@@ -58,7 +58,7 @@ fn the_example_holds_every_key_at_its_default() {
         ("api", 11),
         ("auth", 4),
         ("internal", 2),
-        ("database", 2),
+        ("database", 3),
         ("realtime", 2),
         ("data", 1),
     ];

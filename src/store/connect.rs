@@ -14,10 +14,8 @@ use super::{Db, StoreError, sentence};
 use crate::config;
 use crate::tls::{self, TlsFault};
 
-/// How long a SQLite statement waits for another process's write before it fails.
-const BUSY: Duration = Duration::from_secs(5);
-/// How long a caller waits for a free or new connection.
-pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a look at a file that is not the main database waits for another process's write, or for its connection.
+const LOOK: Duration = Duration::from_secs(5);
 /// Readers beside the one writer that SQLite allows.
 pub(crate) const SQLITE_CONNECTIONS: u32 = 4;
 
@@ -35,11 +33,12 @@ impl Db {
     /// readable by its owner only. The tables are not touched: see [`super::migrate`].
     ///
     /// # Errors
-    /// When the URL has another form, the file cannot be made, or no connection can be had (at once where the server refuses, after 5 s where it does not answer).
+    /// When the URL has another form, the file cannot be made, or no connection can be had (at once where the server refuses, after
+    /// `config.wait` where it does not answer).
     pub async fn connect(config: &config::Database) -> Result<Self, StoreError> {
         match sqlite_path(&config.url)? {
-            Some(path) => sqlite(&path).await,
-            None => postgres(&config.url, config.max_connections).await,
+            Some(path) => sqlite(&path, config.wait).await,
+            None => postgres(config).await,
         }
     }
 }
@@ -60,7 +59,7 @@ fn sqlite_path(url: &SecretString) -> Result<Option<PathBuf>, StoreError> {
     Ok(Some(PathBuf::from(path)))
 }
 
-async fn sqlite(path: &Path) -> Result<Db, StoreError> {
+async fn sqlite(path: &Path, wait: Duration) -> Result<Db, StoreError> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|source| StoreError::File {
             action: "create the folder",
@@ -69,8 +68,8 @@ async fn sqlite(path: &Path) -> Result<Db, StoreError> {
         })?;
     }
     create_file(path, 0o600)?;
-    let pool = open_sqlite(path, SQLITE_CONNECTIONS, true).await?;
-    Ok(Db { connection: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), target: path.display().to_string() })
+    let pool = open_sqlite(path, SQLITE_CONNECTIONS, true, wait).await?;
+    Ok(Db { connection: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), target: path.display().to_string(), wait })
 }
 
 /// Makes `path` with exactly `mode` where it is missing, before SQLite could make it with its own; leaves an existing file alone.
@@ -86,32 +85,36 @@ pub(super) fn create_file(path: &Path, mode: u32) -> Result<(), StoreError> {
 }
 
 /// A pool on an existing SQLite file, in WAL mode so that readers and the writer do not wait for each other.
-pub(super) async fn open_sqlite(path: &Path, connections: u32, foreign_keys: bool) -> Result<SqlitePool, StoreError> {
+pub(super) async fn open_sqlite(
+    path: &Path,
+    connections: u32,
+    foreign_keys: bool,
+    wait: Duration,
+) -> Result<SqlitePool, StoreError> {
     let plain = SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(foreign_keys)
-        .busy_timeout(BUSY)
+        .busy_timeout(wait)
         .pragma("cache_size", CACHE)
         .pragma("wal_autocheckpoint", CHECKPOINT.to_string());
-    enter_wal(path, &plain).await?;
+    enter_wal(path, &plain, wait).await?;
     // All are opened now and kept: none needs a descriptor at a moment when the process has no more.
     let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(connections);
-    let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE);
+    let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(wait);
     pool.connect_with(plain).await.map_err(|error| unreachable(path.display().to_string(), &error))
 }
 
 /// One connection to a SQLite file as it is: neither made nor switched to WAL.
 pub(super) async fn existing_sqlite(path: &Path) -> Result<SqlitePool, sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
-    SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(LOOK);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOOK).connect_with(options).await
 }
 
 /// Switches the file to WAL, once for ever. Two processes that do so at the same moment are both refused as busy, whatever their
-/// busy timeout (each holds the read lock the other waits for), so this tries again until the timeout is used up.
-async fn enter_wal(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
+/// busy timeout (each holds the read lock the other waits for), so this tries again until the time is used up.
+async fn enter_wal(path: &Path, options: &SqliteConnectOptions, mut left: Duration) -> Result<(), StoreError> {
     const PAUSE: Duration = Duration::from_millis(20);
     let wal = options.clone().journal_mode(SqliteJournalMode::Wal);
-    let mut left = BUSY;
     loop {
         match wal.connect().await {
             Ok(connection) => {
@@ -134,38 +137,43 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
-async fn postgres(url: &SecretString, connections: u32) -> Result<Db, StoreError> {
-    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::BadUrl(FORMS))?;
+async fn postgres(config: &config::Database) -> Result<Db, StoreError> {
+    let wait = config.wait;
+    let options = PgConnectOptions::from_str(config.url.expose_secret()).map_err(|_| StoreError::BadUrl(FORMS))?;
     let options = options.application_name("capconduit");
     let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
     let target = format!("postgres {host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
-    greet(&options, &target).await?;
-    let pool = PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE);
+    greet(&options, &target, wait).await?;
+    let pool = PgPoolOptions::new().max_connections(config.max_connections.max(1)).acquire_timeout(wait);
     let pool = pool.connect_with(options).await.map_err(|error| refused(target.clone(), &error))?;
-    Ok(Db { connection: SqlxPostgresConnector::from_sqlx_postgres_pool(pool), target })
+    Ok(Db { connection: SqlxPostgresConnector::from_sqlx_postgres_pool(pool), target, wait })
 }
 
 /// One connection without the pool, which tries again until its time is up and then only says that it is.
-async fn greet(options: &PgConnectOptions, target: &str) -> Result<(), StoreError> {
-    let mut connection = match tokio::time::timeout(ACQUIRE, options.connect()).await {
+async fn greet(options: &PgConnectOptions, target: &str, wait: Duration) -> Result<(), StoreError> {
+    let mut connection = match tokio::time::timeout(wait, options.connect()).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(refused(target.to_owned(), &error)),
         Err(_) => {
-            let reason = format!("no answer within {} s", ACQUIRE.as_secs());
+            let reason = format!("no answer within {} s", wait.as_secs_f64());
             return Err(StoreError::Connect { target: target.to_owned(), reason, mend: UNREACHED });
         }
     };
     // A second one, within a transaction, has another session than the first, unless somebody in between gives sessions away.
-    let shared = tokio::time::timeout(ACQUIRE, shares_its_session(options, &mut connection)).await;
+    let shared = tokio::time::timeout(wait, shares_its_session(options, &mut connection)).await;
     // They were only to see whether there are any.
     let _ = sqlx::Connection::close(connection).await;
     match shared {
         Ok(Ok(false)) => Ok(()),
         Ok(Err(error)) => Err(refused(target.to_owned(), &error)),
-        // A pooler with one session lets the second wait for it.
-        Ok(Ok(true)) | Err(_) => {
+        Ok(Ok(true)) => {
             let reason = "connections do not have sessions of their own".to_owned();
             Err(StoreError::Connect { target: target.to_owned(), reason, mend: sentence::POOLED })
+        }
+        // A pooler with one session lets the second wait for it; so does a server that is short of time.
+        Err(_) => {
+            let reason = format!("a second connection had no answer within {} s", wait.as_secs_f64());
+            Err(StoreError::Connect { target: target.to_owned(), reason, mend: sentence::SLOW_OR_POOLED })
         }
     }
 }
@@ -267,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_postgres_url_or_connection_shows_no_password() {
         for url in ["postgres://u:hunter2@127.0.0.1:1/n", "postgres://u:hunter2@127.0.0.1:notaport/n"] {
-            let config = config::Database { url: SecretString::from(url.to_owned()), max_connections: 1 };
+            let config = config::Database { url: SecretString::from(url.to_owned()), max_connections: 1, wait: LOOK };
             let error = Db::connect(&config).await.expect_err("nothing listens there");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Db;
-use super::connect::ACQUIRE;
 
 /// As in the trigger's migration.
 const CHANNEL: &str = "capconduit_routing";
@@ -23,15 +22,15 @@ pub async fn run(db: Db, heard: Arc<Notify>, shutdown: CancellationToken) {
     if db.is_postgres() {
         let options = db.connection.get_postgres_connection_pool().connect_options();
         let options = options.as_ref().clone().application_name(APPLICATION);
-        shutdown.run_until_cancelled(listen(options, &heard)).await;
+        shutdown.run_until_cancelled(listen(options, db.wait, &heard)).await;
     }
 }
 
 /// For ever: connects again, after growing waits, when the connection is lost.
-async fn listen(options: PgConnectOptions, heard: &Notify) {
+async fn listen(options: PgConnectOptions, wait_for_it: Duration, heard: &Notify) {
     let mut wait = WAIT_FIRST;
     loop {
-        match connect(&options).await {
+        match connect(&options, wait_for_it).await {
             Ok(listener) => {
                 tracing::debug!("changes of other processes are heard");
                 wait = WAIT_FIRST;
@@ -47,8 +46,8 @@ async fn listen(options: PgConnectOptions, heard: &Notify) {
 }
 
 /// A connection of its own: it must not take the pool's.
-async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(ACQUIRE);
+async fn connect(options: &PgConnectOptions, wait: Duration) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(wait);
     let mut listener = PgListener::connect_with(&pool.connect_with(options.clone()).await?).await?;
     listener.listen(CHANNEL).await?;
     Ok(listener)

@@ -34,6 +34,7 @@ pub mod users;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use sea_orm::{
     AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
@@ -48,6 +49,8 @@ pub use migrate::{migrate, pending};
 pub struct Db {
     connection: DatabaseConnection,
     target: String,
+    /// How long anybody waits for a connection of it (`database.wait_seconds`).
+    wait: Duration,
 }
 
 /// Why the database could not do what was asked. No text of it holds a password.
@@ -102,7 +105,7 @@ pub enum StoreError {
     },
     /// No answer came.
     #[error("database: no answer within {} s", .0.as_secs())]
-    Silent(std::time::Duration),
+    Silent(Duration),
     /// A statement failed.
     #[error("database: {}", sentence::of(.0))]
     Query(DbErr),

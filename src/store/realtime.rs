@@ -49,7 +49,7 @@ pub async fn publish(db: &Db, realtime: &Realtime) -> Result<usize, StoreError> 
 /// When the copy or the tables cannot be made.
 pub async fn set_aside(db: &Db, path: &Path, now: DateTime<Utc>) -> Result<PathBuf, StoreError> {
     let aside = path.with_file_name(format!("realtime-aside-{}.db", now.format("%Y%m%dT%H%M%S")));
-    let pool = connect::open_sqlite(path, 1, false).await?;
+    let pool = connect::open_sqlite(path, 1, false, db.wait).await?;
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     let copy = format!("VACUUM INTO '{}'", aside.display().to_string().replace('\'', "''"));
     let copied = connection.execute_unprepared(&copy).await;
@@ -89,7 +89,7 @@ pub(super) async fn write_beside(transaction: &DatabaseTransaction) -> Result<us
 /// With `anew` what is there is taken away first, whatever it is.
 async fn publish_file(db: &Db, path: &Path, anew: bool) -> Result<usize, StoreError> {
     prepare_file(path)?;
-    let pool = connect::open_sqlite(path, 1, false).await?;
+    let pool = connect::open_sqlite(path, 1, false, db.wait).await?;
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     let outcome = async {
         let transaction = super::begin_write(&connection).await?;

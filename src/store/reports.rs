@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use self::lanes::{Lanes, Taken};
 use self::log::{Log, Reading};
 use self::places::{Kind, Place, Places};
-use super::connect::ACQUIRE;
 use super::{Db, StoreError};
 use crate::config::Limits;
 use crate::id::UserId;
@@ -131,7 +130,7 @@ impl Reports {
         T: Send + 'static,
     {
         // Longer than others: a file that is cut off has to be asked for anew.
-        let taken = timeout(ACQUIRE, self.0.lanes.take()).await.map_err(|_| ReportError::AllPlaces)?;
+        let taken = timeout(self.0.core.wait, self.0.lanes.take()).await.map_err(|_| ReportError::AllPlaces)?;
         self.run((None, taken.ok_or(ReportError::Abandoned)?), Reading::Long, work).await
     }
 

@@ -64,6 +64,11 @@ pub(super) fn of_connections(code: &str) -> Option<&'static str> {
     }
 }
 
+/// Where the first connection was had at once, and a second one not at all.
+pub(super) const SLOW_OR_POOLED: &str = "a pooler with one session for all (pgbouncer: pool_mode = transaction or statement) lets the second wait for the \
+     first: set pool_mode = session for this database, or let database.url name PostgreSQL itself; where the server is only slow, raise \
+     database.wait_seconds";
+
 /// What a pooler that gives each transaction another session does to us.
 pub(super) const POOLED: &str = "a pooler gives each transaction another session of PostgreSQL (pgbouncer: pool_mode = transaction or statement), \
      which prepared statements and LISTEN do not survive: set pool_mode = session for this database, or let database.url name PostgreSQL itself";

@@ -263,7 +263,8 @@ fn hash_of_password() -> SecretString {
 }
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
-    let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
+    let url = postgres.map_or_else(String::new, |p| format!("url = \"{}\"\n", p.url()));
+    let database = format!("[database]\n{url}wait_seconds = {}\n", PATIENCE.as_secs());
     let text = format!(
         "[data]\ndir = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{FAST}[auth]\nadmin_password = \"{PASSWORD}\"\n{MANY}\
          [sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{database}",

@@ -239,7 +239,8 @@ impl Site {
 }
 
 fn configuration(dir: &Path, port: u16, postgres: Option<&Postgres>) -> Config {
-    let database = postgres.map_or_else(String::new, |p| format!("[database]\nurl = \"{}\"\n", p.url()));
+    let url = postgres.map_or_else(String::new, |p| format!("url = \"{}\"\n", p.url()));
+    let database = format!("[database]\n{url}wait_seconds = {}\n", PATIENCE.as_secs());
     let api = format!("[api]\nlisten = \"127.0.0.1:{port}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n");
     let sip = "[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n";
     let text = format!("[data]\ndir = \"{}\"\n{api}{sip}{database}", dir.display());

@@ -6,10 +6,11 @@ use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::helpers::Home;
+use crate::patience::PATIENCE;
 use crate::postgres::Postgres;
 
 async fn refusal(url: String) -> String {
-    let config = Database { url: SecretString::from(url), max_connections: 2 };
+    let config = Database { url: SecretString::from(url), max_connections: 2, wait: PATIENCE };
     let error = Db::connect(&config).await.expect_err("there is no such database");
     let text = error.to_string();
     // Who waits until the time is up says that instead.

@@ -10,6 +10,7 @@ use capconduit::store::{self, Db};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
+use crate::patience::PATIENCE;
 use crate::postgres::Postgres;
 use crate::templates;
 
@@ -46,7 +47,7 @@ impl Home {
             Self::Sqlite(_) => format!("sqlite://{}", self.file().display()),
             Self::Postgres(postgres) => postgres.url(),
         };
-        Database { url: SecretString::from(url), max_connections: 4 }
+        Database { url: SecretString::from(url), max_connections: 4, wait: PATIENCE }
     }
 
     /// The SQLite file.

@@ -129,7 +129,9 @@ async fn what_is_asked_does_not_grow_with_the_objects() {
     let postgres = Postgres::start();
     let (port, pieces) = relay(postgres.port()).await;
     let url = postgres.url().replace(&postgres.port().to_string(), &port.to_string());
-    let db = Db::connect(&Database { url: SecretString::from(url), max_connections: 4 }).await.expect("it opens");
+    let db = Db::connect(&Database { url: SecretString::from(url), max_connections: 4, wait: PATIENCE })
+        .await
+        .expect("it opens");
     let realtime = Realtime::Postgres;
     capconduit::store::migrate(&db, &realtime).await.expect("the steps run");
     let mut asked = Vec::new();

@@ -10,6 +10,7 @@ use capconduit::store::calls::{By, Figures, Filter, summary};
 use capconduit::store::later::Completion;
 
 use crate::helpers::{Home, on_both, reports, sql};
+use crate::patience::PATIENCE;
 use crate::recording::{attempt, moment, record};
 
 on_both!(
@@ -134,7 +135,7 @@ async fn a_new_sqlite_file_is_its_owners_alone() {
 #[tokio::test]
 async fn starting_process() {
     let Ok(url) = std::env::var("CAPCONDUIT_TEST_START") else { return };
-    let config = capconduit::config::Database { url: url.clone().into(), max_connections: 2 };
+    let config = capconduit::config::Database { url: url.clone().into(), max_connections: 2, wait: PATIENCE };
     let db = store::Db::connect(&config).await.expect("the database opens beside others");
     let realtime = if db.is_postgres() {
         capconduit::config::Realtime::Postgres

@@ -5,13 +5,14 @@ use capconduit::store::{self, Db, StoreError, records, server};
 use secrecy::SecretString;
 
 use crate::helpers::Home;
+use crate::patience::PATIENCE;
 use crate::postgres::{Own, Pgbouncer, Postgres};
 use crate::recording::record;
 
 const FILE: Realtime = Realtime::Postgres;
 
 async fn connect(url: String) -> Result<Db, StoreError> {
-    Db::connect(&Database { url: SecretString::from(url), max_connections: 4 }).await
+    Db::connect(&Database { url: SecretString::from(url), max_connections: 4, wait: PATIENCE }).await
 }
 
 /// The error's sentence: in one line, with these parts, and nothing told twice.

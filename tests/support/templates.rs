@@ -104,7 +104,7 @@ pub(crate) fn sqlite(path: &Path) {
 
 /// Runs all steps in the database of this URL, on a thread of its own: a test's own cannot wait.
 pub(crate) fn migrate(url: &str, realtime: &Realtime) {
-    let database = Database { url: SecretString::from(url), max_connections: 1 };
+    let database = Database { url: SecretString::from(url), max_connections: 1, wait: Duration::from_secs(60) };
     let steps = async {
         let db = Db::connect(&database).await.expect("the database opens");
         store::migrate(&db, realtime).await.expect("the steps run");

@@ -73,7 +73,7 @@ pub(crate) async fn written(contest: &mut Contest, wanted: Wanted) -> Section {
 }
 
 async fn open(url: &str) -> Db {
-    let config = config::Database { url: SecretString::from(url), max_connections: 4 };
+    let config = config::Database { url: SecretString::from(url), max_connections: 4, wait: Duration::from_secs(5) };
     Db::connect(&config).await.expect("the database opens")
 }
 

@@ -14,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::super::Db;
-use super::super::connect::ACQUIRE;
 
 /// Of SQLite's steps: after so many it asks whether to go on. A step takes tens of nanoseconds.
 const ASK_EVERY: i32 = 10_000;
@@ -87,12 +86,12 @@ enum Way {
 }
 
 impl Way {
-    fn lane(&self, limit: Duration) -> Lane {
+    fn lane(&self, limit: Duration, wait: Duration) -> Lane {
         let signal = Arc::<Signal>::default();
         let connection = match self {
             Self::Sqlite(options) => {
                 let asked = Arc::clone(&signal);
-                let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+                let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait);
                 let pool = pool.after_connect(move |connection, _| {
                     let asked = Arc::clone(&asked);
                     Box::pin(async move {
@@ -104,7 +103,7 @@ impl Way {
                 SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options.clone()))
             }
             Self::Postgres(options) => {
-                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(wait);
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options.clone()))
             }
         };
@@ -117,6 +116,8 @@ impl Way {
 pub(super) struct Lanes {
     way: Way,
     limit: Duration,
+    /// How long one waits for its connection.
+    wait: Duration,
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Lane>>,
 }
@@ -131,8 +132,8 @@ impl Lanes {
             let options = core.connection.get_sqlite_connection_pool().connect_options();
             Way::Sqlite((*options).clone().pragma("cache_size", CACHE).pragma("query_only", "ON"))
         };
-        let free = (0..count).map(|_| way.lane(limit)).collect();
-        Self { way, limit, permits: Arc::new(Semaphore::new(count)), free: Mutex::new(free) }
+        let free = (0..count).map(|_| way.lane(limit, core.wait)).collect();
+        Self { way, limit, wait: core.wait, permits: Arc::new(Semaphore::new(count)), free: Mutex::new(free) }
     }
 
     /// One that nobody has; `None` once they are closed. There are as many as places, so it is waited for only where a query was just told
@@ -140,8 +141,12 @@ impl Lanes {
     pub(super) async fn take(self: &Arc<Self>) -> Option<Taken> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let lane = free.unwrap_or_else(|| self.way.lane(self.limit));
+        let lane = free.unwrap_or_else(|| self.lane());
         Some(Taken { lanes: Arc::clone(self), lane, _permit: permit })
+    }
+
+    fn lane(&self) -> Lane {
+        self.way.lane(self.limit, self.wait)
     }
 
     pub(super) async fn close(&self) {
@@ -169,7 +174,7 @@ impl Taken {
 
     /// Another takes the place of this one, of which nothing is known.
     pub(super) fn give_up(&mut self) {
-        self.lane = self.lanes.way.lane(self.lanes.limit);
+        self.lane = self.lanes.lane();
     }
 }
 

@@ -175,7 +175,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("main.db");
         let url = format!("sqlite://{}", path.display()).into();
-        let db = Db::connect(&config::Database { url, max_connections: 4 }).await.expect("it opens");
+        let db = Db::connect(&config::Database { url, max_connections: 4, wait: Duration::from_secs(60) })
+            .await
+            .expect("it opens");
         let hour = Duration::from_secs(3600);
         let limits = Limits {
             reports: 3,
@@ -232,7 +234,9 @@ mod tests {
     async fn where_a_stranger_reads_on_reports_go_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite://{}", folder.path().join("main.db").display()).into();
-        let db = Db::connect(&config::Database { url, max_connections: 4 }).await.expect("it opens");
+        let db = Db::connect(&config::Database { url, max_connections: 4, wait: Duration::from_secs(60) })
+            .await
+            .expect("it opens");
         let log = Log::of(&db, STEP).expect("SQLite's");
         let mut writer: SqliteConnection = log.options.connect().await.expect("it opens");
         let mut stranger: SqliteConnection = log.options.connect().await.expect("it opens");

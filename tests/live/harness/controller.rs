@@ -87,7 +87,7 @@ impl Controller {
         let filter = if log.is_empty() { "info,capconduit=debug" } else { log };
         let api = format!("127.0.0.1:{api_port}");
         let mut toml = format!(
-            "[data]\ndir = \"{}\"\n\n[database]\n{database}\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
+            "[data]\ndir = \"{}\"\n\n[database]\n{database}\nwait_seconds = 60\n\n[realtime]\n{realtime}\n\n[api]\nlisten = \"{api}\"\nmetrics_token = \"{METRICS_TOKEN}\"\n\n\
              [log]\nformat = \"human\"\nfilter = \"{filter}\"\n\n\
              [auth]\nadmin_password = \"{ADMIN_PASSWORD}\"\n\n[sip]\nallowed_networks = [\"127.0.0.0/8\"]\n{sip}\n\n\
              [calls]\n{}{calls}\n\n{sections}\n",
