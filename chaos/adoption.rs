@@ -106,7 +106,7 @@ pub(crate) async fn adopt(calls: u32) -> (Adopted, Scene) {
     while outcome(&carriers[1]).is_none() && asked.elapsed() < PATIENCE {
         sleep(Duration::from_millis(50)).await;
     }
-    carriers[0].go_on();
+    carriers[0].go_on().await;
     let left = come_to_rest(&mut scene, carriers.iter()).await;
     let beyond = outcome(&carriers[1]);
     let evidence = gather(&scene, &carriers, vec![Cap::Link("Long", "marathon", limit)]);

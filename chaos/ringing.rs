@@ -93,7 +93,7 @@ pub(crate) async fn ring(calls: u32) -> (Rang, Scene) {
     let ready = begun.elapsed();
     let (decided, deciding) = decided(&scene, told, limit).await;
     until_ringing(&scene, limit).await;
-    scene.centres[0].1.go_on();
+    scene.centres[0].1.go_on().await;
     let left = come_to_rest(&mut scene, carriers.iter()).await;
     let answered = carriers[0].trace.answered();
     let findings = judge(&gather(&scene, &carriers, vec![Cap::Link("Long", "patient", limit)]));

@@ -76,7 +76,7 @@ async fn killed_and_started_again_under_calls(backend: Backend) {
         assert_eq!(record.number("talk_ms"), Some((after - moment(&record, "answered_at")).num_milliseconds()));
     }
     drop(doomed);
-    elsewhere.go_on();
+    elsewhere.go_on().await;
     let talked = elsewhere.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the other node did not notice");
     assert_eq!(site.record(&talked).await.text("ending"), "completed");

@@ -97,7 +97,7 @@ async fn held_and_resumed(backend: Backend) {
     let from_caller =
         calls[0].find(false, |m| m.status("INVITE") == Some(200)).map(media_address).expect("it was answered");
     assert_on_hold((&mut ear, from_caller), &mouth).await;
-    caller.go_on();
+    caller.go_on().await;
     caller.reach("the resume is answered", |calls| answers(calls) == 3).await;
     ear.forget();
     mouth.send_tone(from_centre, PCMU, 10).await;
@@ -110,7 +110,7 @@ async fn held_and_resumed(backend: Backend) {
     ear.assert_one_stream("the caller");
     mouth.assert_one_stream("the call centre");
 
-    caller.go_on();
+    caller.go_on().await;
     let call = caller.finish(LIMIT).await.remove(0);
     let held = call.find(false, |m| m.status("INVITE") == Some(200) && m.header("CSeq") == Some("2 INVITE"));
     let held = held.expect("the hold is answered");

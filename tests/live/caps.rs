@@ -26,7 +26,7 @@ async fn concurrency_cap_of_two_with_ten_at_once(backend: Backend) {
             settled.count() == 10
         };
         callers.reach("all have an answer", settled).await;
-        callers.go_on();
+        callers.go_on().await;
         let calls = callers.finish(LIMIT).await;
         let with = |status: u16| calls.iter().filter(|call| call.outcome() == Some(status)).count();
         assert_eq!((with(200), with(486)), (2, 8), "wave {wave}");

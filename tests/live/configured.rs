@@ -42,7 +42,7 @@ async fn two_applications_over_http_by_the_to_header(backend: Backend) {
     let both = BTreeSet::from(["capconduit-1", "capconduit-2"].map(str::to_owned));
     assert_eq!(applications, [both.clone(), both], "callers and legs are in both: {channels}");
 
-    callers.go_on();
+    callers.go_on().await;
     let calls = callers.finish(LIMIT).await;
     assert!(calls.iter().all(|call| call.outcome() == Some(200) && call.hung_up_here() == Some(true)));
     let records = site.records(20).await;

@@ -174,7 +174,7 @@ async fn callers_whom_the_controller_sends_there_are_recorded(backend: Backend) 
     }
     let reasons = site.nodes[0].spooled();
     assert!(reasons.len() == 3 && reasons.iter().all(|line| line.contains(" reason=draining ")), "{reasons:?}");
-    talking.go_on();
+    talking.go_on().await;
     assert_eq!(talking.finish(LIMIT).await.remove(0).hung_up_here(), Some(true));
     assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
     site.controller.serve(&site.nodes).await;

@@ -151,7 +151,7 @@ async fn the_api_tells_what_nodes_see(backend: Backend) {
     let during = state("alpha").await;
     assert_eq!((&during["used"], &during["links"][0]["used"]), (&json!(1), &json!(1)), "{during}");
     assert_eq!(node(&during)["channels"], json!(1), "{during}");
-    call.go_on();
+    call.go_on().await;
 
     assert_eq!(node(&state("beta").await)["reachability"], json!("unreachable"), "it has not registered");
     let scenario = centre::register().set("username", "beta").set("password", "beta-s-secret").set("did", "nobody");

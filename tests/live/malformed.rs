@@ -151,7 +151,7 @@ async fn a_caller_whom_no_list_shows_keeps_no_node_closed(backend: Backend) {
     let routed = site.call("routed", &carrier::call().set("did", DID)).await;
     assert_eq!(routed.outcome(), Some(200), "the node takes calls: {:?}", routed.statuses());
     assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "and the talk goes on");
-    talking.go_on();
+    talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true));
     assert_eq!(site.record(&talked).await.text("ending"), "completed", "it was taken over");

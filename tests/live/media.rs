@@ -76,7 +76,7 @@ async fn audio_and_digits_both_ways(backend: Backend) {
     assert!(talk.caller.receive(LIMIT, |packet| packet.is_dtmf_end(9)).await.is_some(), "the call centre's 9 arrives");
     talk.assert_one_stream_each();
 
-    call.go_on();
+    call.go_on().await;
     let ended = call.finish(LIMIT).await.remove(0);
     assert_eq!(site.record(&ended).await.attempts(), ["alpha answered"]);
     site.finish().await;
@@ -92,7 +92,7 @@ async fn audio_between_different_codecs(backend: Backend) {
     talk.assert_heard(PCMU, PCMA).await;
     talk.assert_one_stream_each();
 
-    call.go_on();
+    call.go_on().await;
     call.finish(LIMIT).await;
     site.finish().await;
 }
@@ -157,7 +157,7 @@ async fn answered_after_anothers_early_media(backend: Backend) {
     talk.assert_heard(PCMU, PCMU).await;
     talk.assert_one_stream_each();
 
-    call.go_on();
+    call.go_on().await;
     let call = call.finish(LIMIT).await.remove(0);
     assert_eq!(call.outcome(), Some(200));
     assert_eq!(site.record(&call).await.attempts(), ["early busy", "good answered"]);
@@ -186,7 +186,7 @@ async fn without_early_media_the_caller_rings_until_it_is_answered(backend: Back
     talk.assert_heard(PCMU, PCMU).await;
     talk.assert_one_stream_each();
 
-    call.go_on();
+    call.go_on().await;
     let call = call.finish(LIMIT).await.remove(0);
     assert!(call.outcome() == Some(200) && !call.statuses().contains(&183), "{:?}", call.statuses());
     assert_eq!(site.record(&call).await.attempts(), ["early answered"]);

@@ -24,7 +24,7 @@ async fn two_nodes_share_one_cap(backend: Backend) {
     first.reach("the first node's call is answered", |calls| calls.iter().any(|call| call.answered())).await;
     let refused = calls(1, "refused", 100).finish(LIMIT).await.remove(0);
     assert_eq!(refused.outcome(), Some(486), "the other node's call is in the same slot");
-    first.go_on();
+    first.go_on().await;
     let first = first.finish(LIMIT).await.remove(0);
     site.idle().await;
     let second = calls(1, "second", 100).finish(LIMIT).await.remove(0);

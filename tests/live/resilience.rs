@@ -61,7 +61,7 @@ async fn killed_while_a_call_is_up(backend: Backend) {
     site.controller.serve(&site.nodes).await;
     let full = site.call("full", &carrier::call().set("did", DID)).await;
     assert_eq!(full.outcome(), Some(486), "the adopted call holds its slot: {:?}", full.statuses());
-    talking.go_on();
+    talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
     let record = site.record(&talked).await;
@@ -114,7 +114,7 @@ async fn killed_and_away_while_a_talk_ends(backend: Backend) {
     let noted = |bytes: Vec<u8>| bytes.windows(16).any(|at| at == b"\"answered_at\":\"2");
     until("the journal knows", || std::fs::read(&journal).is_ok_and(noted)).await;
     site.controller.process().kill();
-    talking.go_on();
+    talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true));
     site.controller.serve(&site.nodes).await;
@@ -187,7 +187,7 @@ async fn told_to_stop_while_a_call_is_up(backend: Backend) {
     assert_eq!(site.controller.readiness().await, Some(503));
     assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "the parties talk on");
 
-    talking.go_on();
+    talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
     assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());

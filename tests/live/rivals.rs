@@ -43,7 +43,7 @@ async fn a_second_one_waits_and_takes_over_from_one_that_hangs(backend: Backend)
     let after = site.begin("after", &call(300), 6, 4).finish(LIMIT).await;
     assert!(after.iter().all(|call| call.outcome() == Some(200)), "the second routes on");
     let through = through.finish(LIMIT).await;
-    talking.go_on();
+    talking.go_on().await;
     let talked = talking.finish(LIMIT).await;
     for call in &talked {
         assert_eq!(call.hung_up_here(), Some(true), "the parties talked on");

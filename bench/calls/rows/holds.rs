@@ -238,7 +238,8 @@ async fn fill(site: &Site) -> Vec<Caller> {
     copies(&connection, ("campaigns", "name = 'Solar'"), CAMPAIGNS, &campaign);
     let did = [("id", id.as_str()), ("number", "'+4430' || printf('%08d', n)"), ("seller_id", seller.as_str())];
     copies(&connection, ("dids", "number = '+442071234567'"), CAMPAIGNS, &did);
-    copies(&connection, ("campaign_dids", "1 = 1"), CAMPAIGNS, &[("did_id", &id), ("campaign_id", &id)]);
+    let feeds = [("did_id", id.as_str()), ("campaign_id", id.as_str()), ("seller_id", seller.as_str())];
+    copies(&connection, ("campaign_dids", "1 = 1"), CAMPAIGNS, &feeds);
     let of_large = SELLERS * LARGE;
     let of = format!("{FIRST} + iif(n < {of_large}, n / {LARGE}, {SELLERS} + (n - {of_large}) / {SMALL})");
     let to = format!("{FIRST} + n % {CLIENTS}");

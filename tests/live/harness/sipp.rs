@@ -164,18 +164,31 @@ impl Sipp {
     /// Lets every call that waits go on to what comes next, whatever its time says: a caller or one who holds the call to hang up or to
     /// resume, a call centre that rings to answer.
     #[allow(dead_code, reason = "the demo does not need it")]
-    pub(crate) fn go_on(&self) {
+    pub(crate) async fn go_on(&self) {
         let socket = UdpSocket::bind((self.ip, 0)).expect("a port");
         let to = format!("{}:{}", self.ip, self.port);
-        for call in self.trace.dialogs().iter().filter(|call| call.ended_at().is_none()) {
-            // sipp repeats what the last message had for its Via.
-            let via = call.invite().header("Via").unwrap_or_default();
-            let message = format!(
-                "MESSAGE sip:{to} SIP/2.0\r\nVia: {via}\r\nFrom: <sip:test@{to}>\r\nTo: <sip:sipp@{to}>\r\nCall-ID: {}\r\n\
-                 CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
-                call.call_id
-            );
-            socket.send_to(message.as_bytes(), &to).expect("loopback takes a datagram");
+        let waiting: Vec<Dialog> = self.trace.dialogs().into_iter().filter(|call| call.ended_at().is_none()).collect();
+        // sipp's socket holds no more than some hundred datagrams, and loses the rest.
+        for some in waiting.chunks(16) {
+            for call in some {
+                // sipp repeats what the last message had for its Via.
+                let via = call.invite().header("Via").unwrap_or_default();
+                let message = format!(
+                    "MESSAGE sip:{to} SIP/2.0\r\nVia: {via}\r\nFrom: <sip:test@{to}>\r\nTo: <sip:sipp@{to}>\r\nCall-ID: {}\r\n\
+                     CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
+                    call.call_id
+                );
+                socket.send_to(message.as_bytes(), &to).expect("loopback takes a datagram");
+            }
+            super::until("calls are told to go on", || {
+                let now = self.trace.dialogs();
+                let told = |call: &Dialog| {
+                    call.ended_at().is_some() || call.find(false, |m| m.method() == Some("MESSAGE")).is_some()
+                };
+                let of_them = |call: &&Dialog| some.iter().any(|told| told.call_id == call.call_id);
+                now.iter().filter(of_them).all(told)
+            })
+            .await;
         }
     }
 
