@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::fake_ari::Behaviour;
+use crate::patience::PATIENCE;
 use crate::site::{Database, Site};
 use crate::tools::{program, repository, succeed};
 
@@ -54,6 +55,8 @@ async fn fuzz(database: Database, role: Role) {
     let set = |name, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     fuzzer.args(["--header", &token, "--generation-database", "none", "--no-color"]);
     fuzzer.args(["--max-time", &set("FUZZ_SECONDS", SECONDS), "--seed", &set("FUZZ_SEED", SEED)]);
+    // How long an answer may take is not what it looks for.
+    fuzzer.args(["--request-timeout", &PATIENCE.as_secs().to_string()]);
     // It leaves things behind where it runs.
     fuzzer.current_dir(folder.path()).env("HOME", folder.path());
     succeed(&mut fuzzer).await;
