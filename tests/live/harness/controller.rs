@@ -223,6 +223,14 @@ impl Controller {
         self.meter().read().await
     }
 
+    /// Whether the machine stood still for so long that Asterisk was silent, or the database answered nothing, for seconds: what a client
+    /// or a list said then, and when, no test can know.
+    #[allow(dead_code, reason = "the demo has no such machine")]
+    pub(crate) fn stood_still(&self) -> bool {
+        let log = self.log();
+        ["nothing heard for", "time to acquire exceeded"].iter().any(|sign| log.contains(sign))
+    }
+
     /// What `serve` has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("serve.log")).unwrap_or_default()

@@ -112,7 +112,7 @@ impl Behaviour {
         Self { media: false, ..self }
     }
 
-    /// Hangs up so many milliseconds after its answer.
+    /// Hangs up so many milliseconds after it and the caller are both answered and together.
     pub fn hanging_up_after(self, millis: u64) -> Self {
         Self { talks_for: Some(Duration::from_millis(millis)), ..self }
     }

@@ -96,6 +96,8 @@ pub(super) struct Channel {
     sounds: bool,
     /// The bridge it is in.
     pub(super) bridge: Option<String>,
+    /// How long its far end talks before it hangs up.
+    talks_for: Option<Duration>,
     pub(super) variables: BTreeMap<String, String>,
 }
 
@@ -376,6 +378,7 @@ impl World {
             hears_media: false,
             sounds: false,
             bridge: None,
+            talks_for: None,
             variables: BTreeMap::new(),
         }
     }
@@ -482,9 +485,23 @@ impl World {
         for peer in self.peers(id) {
             self.bring_up(&peer);
         }
-        if let Some(talk) = talks_for {
-            let id = id.to_owned();
-            self.later(talk, move |world| world.far_end_hangs_up(&id));
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.talks_for = talks_for;
+        }
+        self.meet(id);
+    }
+
+    /// A talk begins once both parties are up, in one bridge: only then does the time of the one who will hang up run.
+    fn meet(&mut self, id: &str) {
+        let parties: Vec<String> = self.peers(id).into_iter().chain([id.to_owned()]).collect();
+        let up = |id: &String| self.channels.get(id).is_some_and(Channel::is_up);
+        if parties.iter().filter(|id| up(id)).count() < 2 {
+            return;
+        }
+        for id in parties {
+            if let Some(talk) = self.channels.get_mut(&id).and_then(|channel| channel.talks_for.take()) {
+                self.later(talk, move |world| world.far_end_hangs_up(&id));
+            }
         }
     }
 
@@ -492,6 +509,7 @@ impl World {
         let Some(channel) = self.channels.get_mut(id).filter(|channel| !channel.is_up()) else { return };
         channel.state = "Up";
         self.channel_event(id, "ChannelStateChange", json!({}));
+        self.meet(id);
     }
 
     fn fail(&mut self, id: &str, cause: i16, sip: i16) {
@@ -544,6 +562,7 @@ impl World {
             channel.bridge = Some(bridge.to_owned());
             self.bridges.entry(bridge.to_owned()).or_default().push(id.to_owned());
         }
+        self.meet(id);
     }
 
     /// Whether there was one.
