@@ -206,7 +206,8 @@ fn talk_is_off(call: &Seen, leg: Option<&Seen>, row: &Row, deaths: &[DateTime<Ut
     let over = call.over(deaths)?;
     let left = leg.filter(|leg| leg.hung_up_here == Some(true)).and_then(|leg| leg.ended);
     let ended = left.map_or(over, |left| left.min(over));
-    let talked = (ended - answered).num_milliseconds();
+    // A call centre that hangs up while ARI is late may be gone before the caller hears of its answer: they have not talked.
+    let talked = (ended - answered).num_milliseconds().max(0);
     let declared_end = row.ended_after.zip(row.ended_before);
     let declared_answer = row.answered_after.zip(row.answered_before);
     // Of an end that nobody saw nobody knows either which of the parties went first.

@@ -185,6 +185,17 @@ fn talk_ends_when_the_first_of_the_parties_hangs_up() {
 }
 
 #[test]
+fn a_centre_that_is_gone_before_the_caller_is_answered_has_not_talked() {
+    let mut evidence = sound();
+    (evidence.calls[0].hung_up_here, evidence.legs[0].hung_up_here) = (Some(false), Some(true));
+    evidence.legs[0].ended = Some(at(0.1));
+    recorded(&mut evidence.rows[0], 900, 900);
+    assert_eq!(found(&evidence)[5], 0);
+    recorded(&mut evidence.rows[0], 1_100, 1_100);
+    assert_eq!(found(&evidence)[5], 1);
+}
+
+#[test]
 fn a_talk_that_neither_party_ended_was_dropped() {
     let mut evidence = sound();
     evidence.calls[0].hung_up_here = Some(false);

@@ -172,12 +172,16 @@ impl Connection<'_> {
                 frame = timeout_at(dead_at, frames.next()) => {
                     let at = self.shared.clock.now();
                     heard = at.mono;
-                    if matches!(frame, Ok(Some(Ok(_)))) {
-                        self.app.hear(at.mono);
+                    let came = matches!(frame, Ok(Some(Ok(_))));
+                    if came {
                         lateness.hear(at.mono);
                     }
                     let held = opening.as_mut().map(|(_, _, held)| held);
-                    self.take(frame.map_err(|_| ()), at, &mut lateness, inflight, held)
+                    let step = self.take(frame.map_err(|_| ()), at, &mut lateness, inflight, held);
+                    if came {
+                        self.app.hear(lateness.until());
+                    }
+                    step
                 }
             };
             if let Err(ended) = step {
