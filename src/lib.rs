@@ -36,4 +36,3 @@ pub mod telemetry;
 pub mod text;
 pub mod tls;
 pub mod transports;
-mod turns;

@@ -86,8 +86,8 @@ impl Side {
 
     /// A frame reaches the controller.
     pub(crate) fn hear(&mut self, at: Duration) {
+        self.app.hear(at);
         self.lateness.hear(at);
-        self.app.hear(self.lateness.until());
         self.heard = at;
     }
 
@@ -98,9 +98,7 @@ impl Side {
 
     /// Whether what came last came late.
     pub(crate) fn late(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
-        let late = self.lateness.of(at, timestamp);
-        self.app.hear(self.lateness.until());
-        late
+        self.lateness.of(at, timestamp)
     }
 
     /// Whether the controller believes it to be there.

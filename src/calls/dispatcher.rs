@@ -44,7 +44,6 @@ use crate::clock::Stamp;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
-use crate::turns::Turn;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -187,7 +186,7 @@ impl Dispatcher {
         let mut compare = interval(COMPARE_EVERY);
         let mut shed = interval(shedding::EVERY);
         shed.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut draining, mut turn) = (None, Turn::default());
+        let mut draining = None;
         let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
@@ -222,10 +221,7 @@ impl Dispatcher {
                     // The thread is the sockets' and the calls', too.
                     tokio::task::yield_now().await;
                 }
-                Some(event) = events.recv() => {
-                    self.hear(event);
-                    turn.did().await;
-                }
+                Some(event) = events.recv() => self.hear(event),
             }
         }
     }
