@@ -36,3 +36,4 @@ pub mod telemetry;
 pub mod text;
 pub mod tls;
 pub mod transports;
+mod turns;

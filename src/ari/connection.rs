@@ -24,6 +24,7 @@ use super::ticket::{Outgoing, Response, Ticket};
 use super::ws;
 use crate::clock::Now;
 use crate::telemetry::name;
+use crate::turns::Turn;
 
 /// How often the peer is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_millis(500);
@@ -159,7 +160,7 @@ impl Connection<'_> {
         let mut filter_set = pin!(self.shared.http.call(&filter, self.shared.request_timeout));
         let mut opening = Some((queue, found, Vec::new()));
         let mut heard = self.shared.clock.now().mono;
-        let mut lateness = Lateness::new(heard);
+        let (mut lateness, mut turn) = (Lateness::new(heard), Turn::default());
         loop {
             let dead_at = self.shared.clock.instant(heard + DEAD_AFTER);
             let step = tokio::select! {
@@ -171,17 +172,23 @@ impl Connection<'_> {
                 frame = timeout_at(dead_at, frames.next()) => {
                     let at = self.shared.clock.now();
                     heard = at.mono;
-                    if matches!(frame, Ok(Some(Ok(_)))) {
-                        self.app.hear(at.mono);
+                    let came = matches!(frame, Ok(Some(Ok(_))));
+                    if came {
                         lateness.hear(at.mono);
                     }
                     let held = opening.as_mut().map(|(_, _, held)| held);
-                    self.take(frame.map_err(|_| ()), at, &mut lateness, inflight, held)
+                    let step = self.take(frame.map_err(|_| ()), at, &mut lateness, inflight, held);
+                    if came {
+                        self.app.hear(lateness.until());
+                    }
+                    step
                 }
             };
             if let Err(ended) = step {
                 return ended;
             }
+            // What was read at once may be hundreds of frames, each of which wakes a call.
+            turn.did().await;
         }
     }
 

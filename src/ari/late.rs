@@ -58,6 +58,11 @@ impl Lateness {
         self.heard = now;
     }
 
+    /// Monotonic time up to which everything was heard, should nothing more come: of what a silence held back some may be lost still.
+    pub(super) fn until(&self) -> Duration {
+        self.burst.map_or(self.heard, |(since, _)| since)
+    }
+
     /// The last frame is an event of this time by the node's clock. `None`: it came in time.
     pub(super) fn of(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
         let theirs = timestamp.map(|timestamp| timestamp.timestamp_micros());
@@ -121,6 +126,19 @@ mod tests {
     #[test]
     fn what_a_silence_held_back_happened_within_it() {
         assert_eq!(read(&[1_000, 3_000, 3_001], 1_799), Some((1_000, 1_800)));
+    }
+
+    /// A process that was stopped reads what had come, and then that the connection is gone.
+    #[test]
+    fn what_a_silence_held_back_is_not_all_heard_before_it_is_over() {
+        let until = |frames: &[i64]| {
+            let mut lateness = Lateness::new(now(0).mono);
+            frames.iter().for_each(|at| lateness.hear(now(*at).mono));
+            lateness.until()
+        };
+        assert_eq!(until(&[500]), now(500).mono);
+        assert_eq!(until(&[500, 5_000, 5_001]), now(500).mono);
+        assert_eq!(until(&[500, 5_000, 5_300]), now(5_300).mono, "the burst is over");
     }
 
     #[test]

@@ -59,7 +59,12 @@ pub enum NodeEventKind {
     /// The socket is connected and its filter set: reconcile with Asterisk's lists, then decide.
     Up(Info),
     /// The socket is gone; its calls live on in Asterisk.
-    Down(DownReason),
+    Down {
+        /// Why.
+        reason: DownReason,
+        /// Monotonic time up to which everything was heard: this may be read when the next connection has brought more.
+        heard: Duration,
+    },
     /// Another controller has the node's applications, by the mark that it writes; this one waits until it leaves.
     Taken,
     /// An event of the application.

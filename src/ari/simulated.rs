@@ -86,8 +86,8 @@ impl Side {
 
     /// A frame reaches the controller.
     pub(crate) fn hear(&mut self, at: Duration) {
-        self.app.hear(at);
         self.lateness.hear(at);
+        self.app.hear(self.lateness.until());
         self.heard = at;
     }
 
@@ -96,9 +96,16 @@ impl Side {
         self.heard
     }
 
+    /// Monotonic time up to which everything was heard.
+    pub(crate) fn all_heard(&self) -> Duration {
+        self.lateness.until()
+    }
+
     /// Whether what came last came late.
     pub(crate) fn late(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
-        self.lateness.of(at, timestamp)
+        let late = self.lateness.of(at, timestamp);
+        self.app.hear(self.lateness.until());
+        late
     }
 
     /// Whether the controller believes it to be there.

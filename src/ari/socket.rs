@@ -46,7 +46,7 @@ pub(super) struct App {
     name: String,
     /// `Some` while the socket is up.
     requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
-    /// Monotonic time in microseconds of the last frame from the other side; 0 before the first.
+    /// Monotonic time in microseconds up to which everything from the other side was heard; 0 before its first frame.
     heard: AtomicU64,
     /// Monotonic time in microseconds at which the oldest request was queued that has no answer yet; 0 where few wait.
     waiting: AtomicU64,
@@ -65,7 +65,7 @@ impl App {
         &self.name
     }
 
-    /// A frame came: the node lives.
+    /// Everything was heard up to this monotonic time.
     pub(super) fn hear(&self, mono: Duration) {
         self.heard.store(micros(mono), Ordering::Relaxed);
     }
@@ -83,12 +83,12 @@ impl App {
         }
     }
 
-    /// When the last frame came; `None` before the first.
+    /// Up to when everything was heard, should nothing more come; `None` before the first frame.
     pub(super) fn heard(&self) -> Option<Duration> {
         Some(Duration::from_micros(self.heard.load(Ordering::Relaxed))).filter(|heard| !heard.is_zero())
     }
 
-    /// When the last frame came, where the socket has been silent since for longer than one that works.
+    /// Up to when everything was heard, where that is longer ago than on a socket that works.
     pub(super) fn silent_since(&self, now: Duration) -> Option<Duration> {
         silent_since(self.heard()?, now)
     }
@@ -328,7 +328,7 @@ impl Socket {
             app: self.app.index(),
             at: self.shared.clock.now(),
             late: None,
-            kind: NodeEventKind::Down(ended.reason),
+            kind: NodeEventKind::Down { reason: ended.reason, heard: self.app.heard().unwrap_or_default() },
         };
         if ended.reason == DownReason::Shutdown {
             // Nobody may be reading any more: do not hold up the shutdown.

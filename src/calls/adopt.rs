@@ -17,7 +17,7 @@ use super::reconcile::Adoption;
 use super::task::{self, Context};
 use crate::ari::{Lane, Request, Variable};
 use crate::cdr::open::OpenCall;
-use crate::cdr::record::AttemptOutcome;
+use crate::cdr::record::{AttemptOutcome, CallRecord};
 use crate::clock::Now;
 use crate::id::{ClientId, LinkId};
 use crate::routing::book::Offer;
@@ -36,6 +36,16 @@ pub(super) struct Noted {
     pub(super) lived: Duration,
     /// It was sent to the fallback, and nothing has told yet that it is there.
     pub(super) handed_over: bool,
+    /// Attempts whose channels were gone while the caller still waited: none of them was the answer.
+    pub(super) ruled_out: Vec<u32>,
+}
+
+impl Noted {
+    /// Its record as a call of which nothing is there any more, gone so long after its arrival at most.
+    pub(super) fn lost(mut self, gone: Duration) -> (CallRecord, Vec<left::Verdict>) {
+        left::rule_out(&mut self.call, &self.ruled_out);
+        left::lost(self.call, self.lived, gone)
+    }
 }
 
 /// Rebuilds the call and runs it to its end.

@@ -44,6 +44,7 @@ use crate::clock::Stamp;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
+use crate::turns::Turn;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -186,7 +187,7 @@ impl Dispatcher {
         let mut compare = interval(COMPARE_EVERY);
         let mut shed = interval(shedding::EVERY);
         shed.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut draining = None;
+        let (mut draining, mut turn) = (None, Turn::default());
         let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
@@ -221,7 +222,10 @@ impl Dispatcher {
                     // The thread is the sockets' and the calls', too.
                     tokio::task::yield_now().await;
                 }
-                Some(event) = events.recv() => self.hear(event),
+                Some(event) = events.recv() => {
+                    self.hear(event);
+                    turn.did().await;
+                }
             }
         }
     }
@@ -255,16 +259,16 @@ impl Dispatcher {
                 }
                 self.nodes[node].intake.found(&info);
                 self.nodes[node].version = Some(info.version);
-                self.nodes[node].turn(app, true, at);
+                self.nodes[node].turn(app, None, at);
                 self.connected(node, app);
                 self.start_comparing(node);
             }
-            NodeEventKind::Down(DownReason::Replaced) => self.replaced(node, app, at),
+            NodeEventKind::Down { reason: DownReason::Replaced, heard } => self.replaced(node, app, at, heard),
             NodeEventKind::Taken => self.taken(node),
-            NodeEventKind::Down(reason) => {
+            NodeEventKind::Down { reason, heard } => {
                 let (state, reason) = (&mut self.nodes[node], reason.as_str());
                 warn!(node = state.handle.name(), app, reason, "node disconnected; its calls live on in Asterisk");
-                state.turn(app, false, at);
+                state.turn(app, Some(heard), at);
                 self.note_interrupted(node);
                 self.stop_beating(node);
                 self.tell_health();

@@ -71,7 +71,7 @@ pub(crate) fn unanswered(open: OpenCall) -> (CallRecord, Vec<Verdict>) {
     }
     (record.answered_at, record.talk_ms) = (None, 0);
     (record.answered_after, record.answered_before) = (None, None);
-    let verdicts = close_legs(&mut record, &open.legs, |_| false);
+    let verdicts = close_unanswered(&mut record, &open.legs);
     (record, verdicts)
 }
 
@@ -89,11 +89,23 @@ pub(crate) fn handed_over(open: OpenCall, age: Duration) -> CallRecord {
     record
 }
 
+/// Closes attempts whose channels were gone while the caller still waited. Their permits were given back then.
+pub(crate) fn rule_out(open: &mut OpenCall, attempts: &[u32]) {
+    let (gone, legs): (Vec<_>, _) = open.legs.iter().partition(|leg| attempts.contains(&leg.n));
+    drop(close_unanswered(&mut open.record, &gone));
+    open.legs = legs;
+}
+
+/// Closes attempts of which none was answered.
+fn close_unanswered(record: &mut CallRecord, legs: &[OpenLeg]) -> Vec<Verdict> {
+    close_legs(record, legs, |_| false)
+}
+
 /// Closes the attempts that another run of a call, which goes on, is done with: all but attempt `n`.
 pub(crate) fn all_but(open: OpenCall, n: u32) -> (CallRecord, Vec<Verdict>) {
     let mut record = open.record;
     let others: Vec<_> = open.legs.into_iter().filter(|leg| leg.n != n).collect();
-    let verdicts = close_legs(&mut record, &others, |_| false);
+    let verdicts = close_unanswered(&mut record, &others);
     (record, verdicts)
 }
 
@@ -146,6 +158,20 @@ mod tests {
 
     fn talking() -> Vec<Input> {
         vec![Input::LegReady(1), Input::LegRinging(1), Input::LegAnswered(1), Input::CallerUp]
+    }
+
+    #[test]
+    fn an_attempt_that_was_ruled_out_does_not_count_when_its_call_is_lost() {
+        let ringing = || vec![Input::LegReady(1), Input::LegRinging(1)];
+        let by = Duration::from_secs(9);
+        assert_eq!(lost(open(link(1), ringing()), by, by).1, [(1, true)], "it may have answered");
+        let mut ruled_out = open(link(1), ringing());
+        rule_out(&mut ruled_out, &[1]);
+        let (record, verdicts) = lost(ruled_out, by, by);
+        assert!(verdicts.is_empty() && !record.attempts[0].counted);
+        let mut dialled = open(Link { count_on: CountOn::Attempted, ..link(1) }, ringing());
+        rule_out(&mut dialled, &[1]);
+        assert!(lost(dialled, by, by).0.attempts[0].counted, "every dial counts there");
     }
 
     #[test]

@@ -276,7 +276,8 @@ impl World {
                 self.in_node(node, |asterisk, around| asterisk.due(due, around));
             }
             What::Parcel(node, parcel) => self.arrive(node, parcel, life),
-            What::Connect(node) => self.connect(node, life.is_some()),
+            // A socket that is half open is not connected again before it is given up.
+            What::Connect(node) => self.connect(node, life.is_some_and(|life| !life.is_connected(node))),
             What::Up(node, generation) => self.up(node, generation, life),
             What::Missed(node, generation) => self.missed(node, generation, life),
             What::Restarted(node) => {

@@ -175,7 +175,7 @@ async fn shutdown_closes_every_socket_and_ends_the_queue() {
     node.closed().await;
     let mut downs = 0;
     while let Some(event) = events.recv().await {
-        downs += usize::from(matches!(event.kind, NodeEventKind::Down(DownReason::Shutdown)));
+        downs += usize::from(matches!(event.kind, NodeEventKind::Down { reason: DownReason::Shutdown, .. }));
     }
     assert!(downs <= 3 && !node.is_up(0) && !node.is_up(2));
     let outcome = node.lane(0).send(Request::GetInfo).await;

@@ -71,7 +71,7 @@ impl Rig {
 
     async fn expect_down(&mut self) -> DownReason {
         match self.next().await {
-            NodeEventKind::Down(reason) => reason,
+            NodeEventKind::Down { reason, .. } => reason,
             other => panic!("expected Down, got {other:?}"),
         }
     }

@@ -16,10 +16,8 @@ use crate::ari::NodeEvent;
 use crate::calls::io::Input;
 use crate::calls::reconcile::Finding;
 use crate::id::CallId;
+use crate::turns::SLICE;
 
-/// How much is done for a node at a time: each takes some ten microseconds, and so do the calls that it wakes. A count and no time, so that
-/// a run can be replayed.
-pub(super) const SLICE: usize = 16;
 /// How many events are read after each slice: fewer than are done, so that what waits becomes less, and the queue's own bound holds.
 const READ: usize = SLICE / 2;
 

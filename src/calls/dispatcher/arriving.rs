@@ -164,7 +164,7 @@ impl Dispatcher {
         match caller.noted {
             None => {}
             Some(mut noted) if state.orphans.has_of(call) => {
-                state.orphans.count_of(call);
+                state.orphans.count(call, &noted.call.legs);
                 // It waited then.
                 noted.lived = noted.lived.max(since.mono.min(now.mono).saturating_sub(noted.arrived.mono));
                 state.left.keep(call, *noted);

@@ -31,7 +31,8 @@ impl Dispatcher {
             let lived = heard(&open.record.node).map_or(Duration::ZERO, |ago| age.saturating_sub(ago));
             // What the run before that one noted: that one had not come to take the call over.
             let lived = if left.is_followed(open) { lived } else { Duration::ZERO };
-            let noted = Noted { call: open.clone(), arrived, lived: open.known(lived), handed_over: false };
+            let lived = open.known(lived);
+            let noted = Noted { call: open.clone(), arrived, lived, handed_over: false, ruled_out: Vec::new() };
             let mut book = self.context.registry.book();
             if !on(Mistake::AdoptedWithoutPermit) {
                 open.permits().for_each(|(key, permit)| book.ledger.hold(key, permit));
@@ -67,18 +68,22 @@ impl Dispatcher {
             None if noted.handed_over => return self.hand_over(&noted),
             // Answered, and with nobody whom it could be left with: it is being hung up, and ends when it is gone.
             None if said.is_some_and(|said| said.hung_up.contains(&noted.call.record.uniqueid)) => {
-                let verdicts = left::lost(noted.call.clone(), noted.lived, noted.lived).1;
+                let verdicts = noted.clone().lost(noted.lived).1;
                 self.nodes[node].left.keep(call, noted.clone());
                 verdicts
             }
             None => self.close_as_lost(noted.clone(), self.context.clock.now()),
         };
-        if taken_over.is_some() {
-            noted.handed_over = false;
-            self.nodes[node].left.keep(call, noted);
+        for (n, counted) in &verdicts {
+            self.settle_leg(node, (call, *n), *counted);
         }
-        for (n, counted) in verdicts {
-            self.settle_leg(node, (call, n), counted);
+        if let Some(adopted) = taken_over {
+            noted.handed_over = false;
+            if adopted.is_none() {
+                let gone = |n: &u32| !self.nodes[node].orphans.has(&call.leg(*n));
+                noted.ruled_out = verdicts.iter().map(|(n, _)| *n).filter(gone).collect();
+            }
+            self.nodes[node].left.keep(call, noted);
         }
     }
 
@@ -134,7 +139,7 @@ impl Dispatcher {
         let call = caller.facts.call_id;
         let state = &mut self.nodes[node];
         if let Some(noted) = caller.noted {
-            state.orphans.count_of(call);
+            state.orphans.count(call, &noted.call.legs);
             state.left.keep(call, *noted);
         }
         self.start_comparing(node);
@@ -142,7 +147,7 @@ impl Dispatcher {
 
     pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {
         let gone = now.mono.saturating_sub(noted.arrived.mono);
-        let (record, verdicts) = left::lost(noted.call, noted.lived, gone);
+        let (record, verdicts) = noted.lost(gone);
         info!(call = %record.call_id, node = record.node, "left by an earlier run, and gone");
         measure(&record);
         self.context.journal.finish(record);

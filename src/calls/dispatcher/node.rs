@@ -158,18 +158,18 @@ impl NodeState {
         }
     }
 
-    /// Notes that an application's socket came up or went down: nothing that was known of the node holds any more.
-    pub(super) fn turn(&mut self, app: u16, up: bool, at: Now) {
+    /// Notes that an application's socket came up, or went down when all was `heard` up to then: nothing that was known of the node holds any
+    /// more.
+    pub(super) fn turn(&mut self, app: u16, heard: Option<Duration>, at: Now) {
         let before = self.is_up();
-        self.up[usize::from(app)] = up;
+        self.up[usize::from(app)] = heard.is_none();
         if self.is_up() != before {
             self.since = at.mono;
         }
-        if !up {
-            let heard = self.handle.heard(app).unwrap_or_default();
+        if let Some(heard) = heard {
             self.heard_until[usize::from(app)].get_or_insert(heard);
         }
-        self.known = self.heard();
+        self.known = heard.map_or_else(|| self.heard(), |heard| heard.min(self.heard()));
         self.generation += 1;
         self.compared = false;
         self.ready = false;

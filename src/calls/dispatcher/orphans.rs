@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::visits;
+use crate::cdr::open::OpenLeg;
 use crate::id::CallId;
 use crate::routing::caps::PermitKey;
 
@@ -65,12 +66,11 @@ impl Orphans {
         orphan.map(|orphan| orphan.counted = counted).is_some()
     }
 
-    /// One of this call's may have been answered: they count.
-    pub(super) fn count_of(&mut self, call: CallId) {
-        for channel_id in self.of_call.get(&call).into_iter().flatten() {
-            if let Some(orphan) = self.by_channel.get_mut(channel_id) {
-                orphan.counted = true;
-            }
+    /// One of these legs of a call may have been answered: they count. A leg that the call's run did not come to note has no place in its
+    /// record, and is not among them: ledger and records count the same.
+    pub(super) fn count(&mut self, call: CallId, legs: &[OpenLeg]) {
+        for leg in legs {
+            self.set_counted(&call.leg(leg.n), true);
         }
     }
 
@@ -88,23 +88,28 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::id::{CampaignId, ClientId, LinkId};
+    use crate::routing::snapshot::CountOn;
 
     #[test]
     fn a_call_has_orphans_until_the_last_of_its_own_is_gone() {
         let call = |id| CallId::derive(DateTime::UNIX_EPOCH, "pbx", id);
         let orphan = |id, n| Orphan { key: (call(id), n), since: Duration::ZERO, counted: false };
         let mut orphans = Orphans::default();
-        for (id, n) in [("1.1", 1), ("1.1", 2), ("2.2", 1), ("2.2", 2)] {
+        for (id, n) in [("1.1", 1), ("1.1", 2), ("2.2", 1), ("2.2", 2), ("2.2", 3)] {
             orphans.put(call(id).leg(n), orphan(id, n));
         }
         orphans.find(&call("1.1").leg(1), Orphan { counted: true, ..orphan("1.1", 1) });
-        orphans.count_of(call("2.2"));
+        let (campaign, link, client, count_on) = (CampaignId(1), LinkId(1), ClientId(1), CountOn::Answered);
+        let noted = [1, 2].map(|n| OpenLeg { n, campaign, link, client, count_on });
+        orphans.count(call("2.2"), &noted);
         assert_eq!(orphans.take(&call("1.1").leg(1)).map(|it| it.counted), Some(false), "it was known");
         assert!(orphans.has_of(call("1.1")) && orphans.take(&call("1.1").leg(1)).is_none());
         assert!(orphans.take(&call("1.1").leg(2)).is_some() && !orphans.has_of(call("1.1")));
         assert!(orphans.set_counted(&call("2.2").leg(1), false) && !orphans.set_counted(&call("3.3").leg(1), true));
         assert_eq!(orphans.take(&call("2.2").leg(1)).map(|it| it.counted), Some(false));
         assert_eq!(orphans.take(&call("2.2").leg(2)).map(|it| it.counted), Some(true));
+        assert_eq!(orphans.take(&call("2.2").leg(3)).map(|it| it.counted), Some(false), "nobody noted it");
         assert!(orphans.is_empty() && orphans.of_call.is_empty());
     }
 }

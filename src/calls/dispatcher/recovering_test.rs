@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Dispatcher, agenda, visits};
+use super::{Dispatcher, visits};
 use crate::ari::simulated::{Asked, Side};
 use crate::ari::{ChannelState, Event, Info, Node, NodeEvent, NodeEventKind, Subject};
 use crate::calls::intake::Intake;
@@ -197,7 +197,7 @@ fn four_times_the_ringing_callers_are_four_times_the_work() {
     assert!(few >= 500 && many <= 5 * few, "{few} visits for 500 callers, {many} for 2000");
     assert!(many <= 2_000 * 20, "{many} visits for 2000 callers");
     // The runtime may give the dispatcher two turns between two of the probe's.
-    assert!(at_a_time <= 2 * agenda::SLICE as u64, "{at_a_time} things done at a time");
+    assert!(at_a_time <= 2 * crate::turns::SLICE as u64, "{at_a_time} things done at a time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Nodes that fail for everybody, and nodes that another controller has taken.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -9,8 +10,8 @@ use super::node::NodeState;
 use super::orphans::Orphan;
 use super::{Dispatcher, NodeStanding, Report};
 use crate::ari::{Channel, DownReason, Error};
+use crate::calls::heartbeat;
 use crate::calls::io::Input;
-use crate::calls::{heartbeat, left};
 use crate::clock::Now;
 use crate::id::CallId;
 use crate::panics;
@@ -81,11 +82,11 @@ impl Dispatcher {
 
     /// Another controller has taken an application over. With the first one go the node and its calls. Nothing more is sent for them from
     /// here, and no heartbeat is withdrawn, which is the other's by now.
-    pub(super) fn replaced(&mut self, node: usize, app: u16, at: Now) {
+    pub(super) fn replaced(&mut self, node: usize, app: u16, at: Now, heard: Duration) {
         let reason = DownReason::Replaced.as_str();
         let state = &mut self.nodes[node];
         warn!(node = state.handle.name(), app, reason, "node disconnected: another controller has taken it over");
-        state.turn(app, false, at);
+        state.turn(app, Some(heard), at);
         self.note_interrupted(node);
         if app == 0 {
             self.taken(node);
@@ -190,7 +191,8 @@ impl Dispatcher {
         let verdicts = if self.is_listed(node, &noted.call.record.uniqueid) {
             self.context.journal.forget(call);
             // Whether it was answered is not known here any more: it counts, so that no total is overshot.
-            left::lost(noted.call, noted.lived, noted.lived).1
+            let lived = noted.lived;
+            noted.lost(lived).1
         } else if noted.handed_over {
             return self.hand_over(&noted);
         } else {

@@ -249,11 +249,17 @@ impl Life {
         self.tell(node, None, NodeEventKind::Up(info));
     }
 
+    /// Whether the controller believes the socket to be there.
+    pub(super) fn is_connected(&self, node: usize) -> bool {
+        self.sides[node].is_connected()
+    }
+
     pub(super) fn disconnect(&mut self, node: usize, reason: DownReason) {
         let was_up = self.sides[node].is_connected();
         self.sides[node].disconnect();
         if was_up {
-            self.tell(node, None, NodeEventKind::Down(reason));
+            let heard = self.sides[node].all_heard();
+            self.tell(node, None, NodeEventKind::Down { reason, heard });
         }
     }
 

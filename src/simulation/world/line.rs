@@ -265,8 +265,8 @@ impl World {
         line.events_free = line.events_free.max(until);
     }
 
-    pub(super) fn connect(&mut self, node: usize, controller: bool) {
-        if !controller || self.lines[node].passing {
+    pub(super) fn connect(&mut self, node: usize, wanted: bool) {
+        if !wanted || self.lines[node].passing {
             return;
         }
         if !self.lines[node].alive {
