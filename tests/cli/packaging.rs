@@ -57,7 +57,7 @@ fn the_packaged_configuration_is_good_once_its_password_is_there() {
     let spool =
         settings.iter().find(|setting| setting.key == "fallback_spool").and_then(|setting| setting.value.clone());
     // As the dialplan's files have it.
-    let dialplan = text("asterisk/etc/capconduit_site_globals.conf");
+    let dialplan = text("asterisk/etc/extensions.conf");
     let spool = spool.expect("it is set");
     assert!(dialplan.contains(spool.trim_matches('"')), "{spool} in {dialplan}");
 }
