@@ -122,6 +122,9 @@ fn scripts_are_good_shell() {
         "packaging/try",
         "packaging/try-deb",
         "packaging/try-oci",
+        "packaging/try-rpm",
+        "packaging/try-systemd",
+        "packaging/try.d/common.sh",
     ] {
         let (good, said) = run("bash", &["-n", script]);
         assert!(good, "{script}: {said}");
