@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Command, CommandFactory, Subcommand};
 use clap_complete::{Shell, generate_to};
+use clap_mangen::Man;
 
 use super::Cli;
 
@@ -25,11 +26,29 @@ pub(super) enum GenerateCommand {
 
 pub(super) fn run(command: &GenerateCommand) -> anyhow::Result<ExitCode> {
     let (dir, written) = match command {
-        GenerateCommand::Man { dir } => (dir, clap_mangen::generate_to(Cli::command(), dir)),
+        GenerateCommand::Man { dir } => (dir, pages(dir)),
         GenerateCommand::Completions { dir } => (dir, completions(dir)),
     };
     written.with_context(|| format!("DIR = {dir:?} cannot be written"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn pages(dir: &Path) -> std::io::Result<()> {
+    let mut whole = Cli::command().disable_help_subcommand(true);
+    whole.build();
+    page(&whole, dir)
+}
+
+/// The manual page of a command, and of those below it.
+fn page(command: &Command, dir: &Path) -> std::io::Result<()> {
+    for below in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        page(below, dir)?;
+    }
+    let (man, mut text) = (Man::new(command.clone()), Vec::new());
+    man.render(&mut text)?;
+    // Examples keep their lines.
+    let text = String::from_utf8_lossy(&text).replacen(".SH EXTRA\n", ".SH EXAMPLES\n.nf\n", 1);
+    std::fs::write(dir.join(man.get_filename()), text)
 }
 
 fn completions(dir: &Path) -> std::io::Result<()> {
@@ -70,6 +89,11 @@ mod tests {
             }
         }
         assert!(text("capconduit.1").contains("capconduit\\-user(1)"), "{}", text("capconduit.1"));
+        assert!(
+            text("capconduit.1").contains(".SH EXAMPLES\n.nf\nExamples:\n  capconduit migrate "),
+            "{}",
+            text("capconduit.1")
+        );
         assert!(text("capconduit-user-add.1").contains("password"));
         let nowhere = run(&GenerateCommand::Man { dir: dir.join("none") }).unwrap_err();
         assert!(nowhere.to_string().contains("none"), "{nowhere}");

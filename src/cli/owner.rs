@@ -45,7 +45,7 @@ enum Turn {
     /// Stays root.
     Stay,
     /// Stays root, in a folder whose service is another user's.
-    StayAgainst(Account),
+    StayAgainst,
     /// Becomes this user.
     Into(Account),
     /// Becomes this user, to whom the folder, missing or root's and empty, is given where the command makes it.
@@ -58,7 +58,7 @@ fn turn(folder: Option<Folder>, service: Option<Account>) -> Turn {
     match (folder, service) {
         (Some(Folder { owner, .. }), _) if owner.uid != 0 => Turn::Into(owner),
         (None | Some(Folder { empty: true, .. }), Some(service)) => Turn::Give(service),
-        (Some(_), Some(service)) => Turn::StayAgainst(service),
+        (Some(_), Some(_)) => Turn::StayAgainst,
         (_, None) => Turn::Stay,
     }
 }
@@ -72,12 +72,10 @@ pub(super) fn become_owner(sources: &Sources, makes: Makes) -> anyhow::Result<Op
     let Some(dir) = sources.data_dir().filter(|_| geteuid().is_root()) else { return Ok(None) };
     let account = match turn(look(&dir), service(sources, &dir)) {
         Turn::Stay => return Ok(None),
-        Turn::StayAgainst(service) => {
+        Turn::StayAgainst => {
             super::warn(&format!(
                 "data.dir = {dir:?} is root's, but the service runs as {SERVICE}, which may be unable to write what is made now: \
-                 chown -R {}:{} {}",
-                service.uid,
-                service.gid,
+                 chown -R {SERVICE}: {}",
                 dir.display()
             ));
             return Ok(None);
@@ -155,7 +153,7 @@ mod tests {
             (folder(0, true), None, Turn::Stay),
             (folder(0, false), None, Turn::Stay),
             // Root has put something into it already: what that is for is not known.
-            (folder(0, false), service, Turn::StayAgainst(account(990))),
+            (folder(0, false), service, Turn::StayAgainst),
         ] {
             assert_eq!(turn(found, service), expected, "{found:?} {service:?}");
         }

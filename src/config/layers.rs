@@ -1,11 +1,14 @@
 //! Reads the layers (file, environment) and merges them into one tree of values.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use config::{File, FileFormat, Map, Value, ValueKind};
+use config::{FileFormat, Map, Value, ValueKind};
+use nix::unistd::{Uid, geteuid};
 
 use super::Config;
 use super::fault::{Fault, Faults};
@@ -59,7 +62,7 @@ impl Sources {
     pub fn read_with(file: Option<&Path>, environment: Vec<(OsString, OsString)>) -> Result<Self, Faults> {
         let file = match file {
             Some(path) => Some((path.to_owned(), text(path)?)),
-            None => first_of(&PLACES.map(Path::new))?,
+            None => first_of(&PLACES.map(Path::new), geteuid())?,
         };
         Ok(Self { file, environment })
     }
@@ -176,14 +179,23 @@ impl Config {
     }
 }
 
-/// The first of these files that exists, with its text.
-fn first_of(places: &[&Path]) -> Result<Option<(PathBuf, String)>, Faults> {
+/// The first of these files that exists, with its text. What somebody else has put into root's working directory is not for root.
+fn first_of(places: &[&Path], reader: Uid) -> Result<Option<(PathBuf, String)>, Faults> {
     for path in places {
-        match std::fs::read_to_string(path) {
-            Ok(text) => return Ok(Some(((*path).to_owned(), text))),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(unreadable(path, &error)),
+        };
+        let mut text = String::new();
+        let owner = file.metadata().map(|found| found.uid()).map_err(|error| unreadable(path, &error))?;
+        if path.is_relative() && reader.is_root() && owner != 0 {
+            let fault =
+                format!("belongs to user {owner}, and root reads it only by its name: --config {}", path.display());
+            return Err(Faults(vec![Fault::new(path.display().to_string(), fault)]));
         }
+        file.read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
+        return Ok(Some(((*path).to_owned(), text)));
     }
     Ok(None)
 }
@@ -232,7 +244,7 @@ fn merge(
         let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         return Err(fatal(format!("line {line} is not valid TOML: {}", error.message())));
     }
-    let mut builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+    let mut builder = config::Config::builder().add_source(config::File::from_str(text, FileFormat::Toml));
     for (variable, value) in environment {
         // A name that is not Unicode cannot be ours.
         let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };

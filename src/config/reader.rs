@@ -359,7 +359,7 @@ impl<'a> Section<'a> {
             _ => value.to_string(),
         };
         // A part of a list or table is named by more than its key.
-        if self.known.iter().any(|known| *known == key) {
+        if self.known.contains(&key) {
             self.by_default(key, None);
         }
         let text = format!("= {shown} is not allowed ({}): {allowed}", self.origin(value));

@@ -80,3 +80,18 @@ fn in_a_folder_of_its_own_root_stays_root() {
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(owners(folder.path()).iter().all(|(_, user, _)| *user == 0), "{:?}", owners(folder.path()));
 }
+
+/// Root may be anywhere, such as in /tmp.
+#[test]
+fn what_another_user_has_put_into_the_working_directory_is_not_for_root() {
+    let Some(folder) = site() else { return };
+    let file = folder.path().join("capconduit.toml");
+    std::fs::write(&file, format!("[[asterisk]]\npassword = {CANARY:?}\n")).expect("written");
+    let run = |args: &[&str]| capconduit(folder.path(), &[], args);
+    assert_eq!(run(&["config", "check"]).0, 0);
+    chown(&file, Some(SERVICE), None).expect("root may");
+    let (code, _, error) = run(&["config", "check"]);
+    assert!(code == 1 && error.contains(&format!("belongs to user {SERVICE}")), "{error}");
+    assert!(error.contains("--config capconduit.toml"), "{error}");
+    assert_eq!(run(&["config", "check", "--config", "capconduit.toml"]).0, 0);
+}
