@@ -2,7 +2,7 @@
 //! not read it cannot read either, and says so.
 
 use std::ffi::CString;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -106,10 +106,12 @@ fn service(sources: &Sources, dir: &Path) -> Option<Account> {
 }
 
 fn give(dir: &Path, Account { uid, gid }: Account) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).create(dir.parent().unwrap_or(dir))?;
-    match std::fs::DirBuilder::new().mode(MODE).create(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    std::fs::create_dir_all(dir.parent().unwrap_or(dir))?;
+    match std::fs::create_dir(dir) {
+        // Whatever root's umask is.
+        Ok(()) => std::fs::set_permissions(dir, PermissionsExt::from_mode(MODE))?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
     chown(dir, Some(uid), Some(gid))
 }
