@@ -287,8 +287,10 @@ mod tests {
     fn the_first_file_that_exists_is_read_and_one_that_cannot_be_read_is_not_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let [here, system] = ["here.toml", "system.toml"].map(|name| folder.path().join(name));
-        let found =
-            || first_of(&[&here, &system]).map(|found| found.map(|(path, text)| (path, text.trim().to_owned())));
+        let found = || {
+            first_of(&[&here, &system], Uid::from_raw(0))
+                .map(|found| found.map(|(path, text)| (path, text.trim().to_owned())))
+        };
         assert_eq!(found().unwrap(), None);
         std::fs::write(&system, "# system\n").unwrap();
         assert_eq!(found().unwrap(), Some((system.clone(), "# system".to_owned())));
