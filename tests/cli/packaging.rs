@@ -11,13 +11,14 @@ fn root() -> &'static Path {
 }
 
 fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(root().join(path)).expect(path)
 }
 
 /// Runs it in the repository: whether it succeeds, and all that it says.
 fn run(program: &str, args: &[&str]) -> (bool, String) {
     let output = Command::new(program).args(args).current_dir(root()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `scripts/setup` installs it"));
+    // `scripts/setup` installs what is missing.
+    let output = output.expect(program);
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
