@@ -88,6 +88,14 @@ check:
     cargo clippy --workspace --all-targets --quiet -- -D warnings
     scripts/check-layers
 
+# .deb, -dbgsym.deb, .rpm, .tar.gz, OCI archive, SBOM and SHA256SUMS of this commit, in target/package/out (on Debian 12; half an hour, the first time)
+package: (_set-up "package")
+    @scripts/package
+
+# The packages, made and tried for real: the same bytes twice, lintian, installation to purge in a Debian without systemd, the image (as root)
+package-test: (_set-up "package-test")
+    @packaging/try
+
 # Licences, sources, banned and vulnerable crates (the list of vulnerabilities is fetched), unused dependencies
 deny:
     @command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny

@@ -5,9 +5,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "standard output and error belong to the command line")]
 
 mod calls;
+mod config;
 pub mod doctor;
 mod fallback;
+mod generate;
+mod health;
 mod journal;
+mod owner;
 mod plan;
 mod serve;
 mod table;
@@ -24,7 +28,8 @@ use secrecy::ExposeSecret;
 
 use crate::auth::roles::Role;
 use crate::clock::Clock;
-use crate::config::{self, Config, Log};
+use crate::config::{self as configuration, Config, Log, Sources};
+use crate::plan::Document;
 use crate::store::{self, Db};
 use crate::telemetry::TelemetryError;
 use crate::{api, telemetry};
@@ -41,15 +46,18 @@ Examples:
   capconduit why 0199a8b0-4f3a                 the start of a call id is enough
   capconduit import-fallback --node pbx-2 f.log  record what a distant node's fallback took
   capconduit user add ann --role staff         who may use the API
+  capconduit config show                       what is in force, and where it comes from
 
-Configuration: defaults, then capconduit.toml (or --config FILE), then CAPCONDUIT__SECTION__KEY from the environment.
-capconduit.example.toml lists every key.";
+Configuration: defaults, then a file (--config FILE, else ./capconduit.toml, else /etc/capconduit/capconduit.toml), then
+CAPCONDUIT__SECTION__KEY from the environment. capconduit.example.toml lists every key.
+
+A command that root runs works as the owner of data.dir, so that what it makes is the service's.";
 
 /// Routes sellers' inbound calls to call centres under strict caps, over Asterisk's ARI.
 #[derive(Debug, Parser)]
 #[command(name = "capconduit", version, after_help = EXAMPLES, max_term_width = 120)]
 pub struct Cli {
-    /// Configuration file [default: capconduit.toml, where there is one].
+    /// Configuration file [default: capconduit.toml, else /etc/capconduit/capconduit.toml, where there is one].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -128,6 +136,16 @@ enum Command {
     /// Make a user, give it a password, or keep it from signing in; a running `serve` follows at once.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Check the configuration, or show what is in force and where it comes from.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Ask the running `serve` (api.listen) whether it lives: for container health checks. Exit code 1 when it does not.
+    ///
+    /// It lives while it serves, whatever the state of database and Asterisk, and as a standby too.
+    Health,
+    /// Write manual pages or completions; for packages.
+    #[command(subcommand, hide = true)]
+    Generate(generate::GenerateCommand),
     /// Print the management API's OpenAPI document.
     Openapi {
         /// Only what this role reaches, with the fields that it may set: admin, staff or seller.
@@ -136,28 +154,86 @@ enum Command {
     },
 }
 
+/// A command, with what was read before it may have become another user.
+#[derive(Debug)]
+pub struct Prepared {
+    command: Command,
+    sources: Option<Sources>,
+    document: Option<(String, Document)>,
+    /// Whom it works as, where that is not the caller.
+    user: Option<String>,
+}
+
+/// Reads what the caller names, and becomes whom the command works as: to be called while there is one thread.
+///
+/// # Errors
+/// Whatever cannot be read, to be shown by [`fail`].
+pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
+    let mut prepared = Prepared { command, sources: None, document: None, user: None };
+    let sources = match &prepared.command {
+        Command::Openapi { .. } | Command::Generate(_) => return Ok(prepared),
+        Command::Config(config::ConfigCommand::Check { of_process: Some(pid) }) => config::of_process(*pid)?,
+        _ => Sources::read(file.as_deref())?,
+    };
+    // Root's own files, which the owner of data.dir may be unable to read.
+    if let Command::Apply { file, allow_empty, .. } = &prepared.command {
+        prepared.document = Some(plan::read(file, *allow_empty)?);
+    }
+    let makes = match &prepared.command {
+        Command::Serve | Command::Migrate => owner::Makes::DataDir,
+        _ => owner::Makes::Nothing,
+    };
+    prepared.user = match &prepared.command {
+        Command::Health => None,
+        _ => owner::become_owner(&sources, makes)?,
+    };
+    // What it could not read itself is not its configuration.
+    let again = prepared.user.as_deref().map(|user| sources.again().with_context(|| as_user(user))).transpose()?;
+    prepared.sources = Some(again.unwrap_or(sources));
+    Ok(prepared)
+}
+
+fn as_user(user: &str) -> String {
+    format!("as {user}, who owns data.dir")
+}
+
 /// Carries out one command.
 ///
 /// # Errors
 /// Whatever kept it from being done, to be shown by [`fail`].
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::Openapi { role } = cli.command {
-        return print(&api::spec(role)?);
+pub async fn run(prepared: Prepared) -> anyhow::Result<ExitCode> {
+    let Prepared { command, sources, document, user } = prepared;
+    let done = match (command, sources) {
+        (Command::Openapi { role }, _) => print(&api::spec(role)?),
+        (Command::Generate(command), _) => generate::run(&command),
+        (command, Some(sources)) => carry_out(command, &sources, document).await,
+        (_, None) => Err(anyhow::anyhow!("no configuration was read")),
+    };
+    done.map_err(|error| if let Some(user) = user { error.context(as_user(&user)) } else { error })
+}
+
+async fn carry_out(
+    command: Command,
+    sources: &Sources,
+    document: Option<(String, Document)>,
+) -> anyhow::Result<ExitCode> {
+    for sentence in configuration::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
+        warn(&sentence);
     }
-    for sentence in config::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
-        eprintln!("capconduit: warning: {}", table::lines(&sentence));
+    match &command {
+        Command::Config(command) => return config::run(sources, command),
+        Command::Health => return health::run(sources).await,
+        _ => {}
     }
-    let config = Config::load(cli.config.as_deref())?;
-    init_logs(&config.log, &cli.command)?;
-    match cli.command {
+    let config = sources.config()?;
+    init_logs(&config.log, &command)?;
+    match command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate(&config).await,
-        Command::Apply { file, dry_run, prune, allow_empty } => {
-            let (name, document) = plan::read(&file, allow_empty)?;
-            print(
-                &plan::apply(&open(&config).await?, &config, &name, &document, plan::Options { dry_run, prune })
-                    .await?,
-            )
+        Command::Apply { dry_run, prune, .. } => {
+            let (name, document) = document.context("no plan was read")?;
+            let options = plan::Options { dry_run, prune };
+            print(&plan::apply(&open(&config).await?, &config, &name, &document, options).await?)
         }
         Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {
@@ -172,8 +248,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Journal { command } => journal::run(&config, command).await,
         Command::Realtime(journal::RealtimeCommand::SetAside) => journal::set_realtime_aside(&config).await,
         Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
-        Command::Openapi { role } => print(&api::spec(role)?),
+        // Done before there was a configuration.
+        Command::Openapi { .. } | Command::Generate(_) | Command::Config(_) | Command::Health => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// A sentence on standard error that stops nothing.
+fn warn(sentence: &str) {
+    eprintln!("capconduit: warning: {}", table::lines(sentence));
 }
 
 /// Prints an error on standard error, with what caused it.
@@ -274,6 +356,8 @@ mod tests {
             "journal",
             "realtime",
             "user",
+            "config",
+            "health",
             "openapi",
             "CAPCONDUIT__ASTERISK__0__PASSWORD",
         ] {
@@ -294,6 +378,9 @@ mod tests {
             "capconduit apply",
             "capconduit import-fallback spool.log",
             "capconduit dial",
+            "capconduit config",
+            "capconduit config check --of-process x",
+            "capconduit generate man",
             "capconduit user",
             "capconduit user add ann",
             "capconduit user add ann --role king",

@@ -1,7 +1,7 @@
 //! The one validated configuration.
 //!
-//! Layers, the later ones winning: the defaults below, `capconduit.toml` (or `--config FILE`), and environment variables named
-//! `CAPCONDUIT__SECTION__KEY` (`CAPCONDUIT__ASTERISK__0__PASSWORD` for the first `[[asterisk]]`). `capconduit.example.toml`
+//! Layers, the later ones winning: the defaults below, a file (`--config FILE`, else `capconduit.toml`, else the system's), and environment
+//! variables named `CAPCONDUIT__SECTION__KEY` (`CAPCONDUIT__ASTERISK__0__PASSWORD` for the first `[[asterisk]]`). `capconduit.example.toml`
 //! lists every key with its default. Relative paths start at the working directory.
 
 mod fault;
@@ -9,8 +9,10 @@ mod instance;
 mod layers;
 mod lock;
 mod network;
+mod paths;
 mod reader;
 mod sections;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +23,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use fault::{Fault, Faults};
 pub use instance::instance;
-pub use layers::unread_variables;
+pub use layers::{SYSTEM_FILE, Sources, unread_variables};
 pub use lock::{DataLock, LockError};
 pub use network::Network;
 pub use sections::REJECTION_CODES;
+pub use settings::{Setting, render};
 
 use crate::routing::breaker::Terms;
 use crate::routing::number::Normaliser;
@@ -356,6 +359,10 @@ impl Config {
     /// # Errors
     /// Names every node's missing `password` and the environment variable that sets it.
     pub fn require_ari(&self) -> Result<(), Faults> {
+        Faults::none_or(self.missing_passwords())
+    }
+
+    fn missing_passwords(&self) -> Vec<Fault> {
         let missing = |(index, node): (usize, &Node)| {
             node.password.expose_secret().is_empty().then(|| {
                 Fault::new(
@@ -368,7 +375,7 @@ impl Config {
                 )
             })
         };
-        Faults::none_or(self.nodes.iter().enumerate().filter_map(missing).collect())
+        self.nodes.iter().enumerate().filter_map(missing).collect()
     }
 
     /// Makes the data directory where the database or `realtime.db` shall lie in it, and refuses one that cannot be written: for

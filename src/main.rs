@@ -13,12 +13,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LEFT_BEHIND_AT_MOST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // While this is the only thread: it may become another user.
+    let prepared = match cli::prepare(Cli::parse()) {
+        Ok(prepared) => prepared,
+        Err(error) => return cli::fail(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return cli::fail(&anyhow::anyhow!("cannot start worker threads: {error}")),
     };
-    let code = match runtime.block_on(cli::run(cli)) {
+    let code = match runtime.block_on(cli::run(prepared)) {
         Ok(code) => code,
         Err(error) => cli::fail(&error),
     };

@@ -28,7 +28,7 @@ impl fmt::Display for Fault {
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    pub(super) fn none_or(faults: Vec<Fault>) -> Result<(), Self> {
+    pub(crate) fn none_or(faults: Vec<Fault>) -> Result<(), Self> {
         if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
     }
 }

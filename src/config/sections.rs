@@ -11,7 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::fault::Fault;
-use super::reader::{Kind, Section, places, reachable, set_in};
+use super::paths::{Kind, reachable};
+use super::reader::{Section, places, set_in};
+use super::settings::{Found, quoted};
 use super::{
     Api, Auth, Breaker, Calls, Config, Database, DidFrom, Internal, Journal, Limits, Log, LogFormat, Node, Policy,
     Realtime, Rejections, Sip, Transport,
@@ -23,9 +25,12 @@ use crate::routing::number;
 /// SIP statuses that `[rejections]` may name: those that Asterisk can be made to send, and that carriers understand.
 pub const REJECTION_CODES: &[u16] = &[403, 404, 408, 410, 480, 484, 486, 488, 500, 503];
 
+/// `data.dir` by default.
+pub(super) const DATA_DIR: &str = "data";
+
 /// Reads the whole tree; `file` is how faults name the configuration file.
-pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>) -> Config {
-    let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, faults);
+pub(super) fn read(tree: Map<String, Value>, file: &str, found: &mut Found) -> Config {
+    let mut root = Section::new("", Some(Value::new(None, ValueKind::Table(tree))), file, found);
     let [data, database, realtime, api, auth, sip, log, asterisk, calls, rejections] =
         ["data", "database", "realtime", "api", "auth", "sip", "log", "asterisk", "calls", "rejections"]
             .map(|key| root.take(key));
@@ -33,25 +38,25 @@ pub(super) fn read(tree: Map<String, Value>, file: &str, faults: &mut Vec<Fault>
         ["limits", "policy", "internal", "breaker", "journal"].map(|key| root.take(key));
     root.finish();
 
-    let mut data = Section::new("data", data, file, faults);
-    let data_dir = data.path("dir", Path::new("data"), Kind::Directory);
+    let mut data = Section::new("data", data, file, found);
+    let data_dir = data.path("dir", Path::new(DATA_DIR), Kind::Directory);
     data.finish();
-    let database = read_database(Section::new("database", database, file, faults), &data_dir);
+    let database = read_database(Section::new("database", database, file, found), &data_dir);
     let postgres = !database.url.expose_secret().starts_with("sqlite:");
     Config {
-        realtime: read_realtime(Section::new("realtime", realtime, file, faults), &data_dir, postgres),
-        api: read_api(Section::new("api", api, file, faults)),
-        auth: read_auth(Section::new("auth", auth, file, faults)),
-        sip: read_sip(Section::new("sip", sip, file, faults)),
-        internal: read_internal(Section::new("internal", internal, file, faults)),
-        log: read_log(Section::new("log", log, file, faults)),
-        nodes: read_nodes(asterisk, file, faults),
-        calls: read_calls(Section::new("calls", calls, file, faults)),
-        breaker: read_breaker(Section::new("breaker", breaker, file, faults)),
-        rejections: read_rejections(Section::new("rejections", rejections, file, faults)),
-        limits: read_limits(Section::new("limits", limits, file, faults)),
-        journal: read_journal(Section::new("journal", journal, file, faults)),
-        policy: read_policy(Section::new("policy", policy, file, faults)),
+        realtime: read_realtime(Section::new("realtime", realtime, file, found), &data_dir, postgres),
+        api: read_api(Section::new("api", api, file, found)),
+        auth: read_auth(Section::new("auth", auth, file, found)),
+        sip: read_sip(Section::new("sip", sip, file, found)),
+        internal: read_internal(Section::new("internal", internal, file, found)),
+        log: read_log(Section::new("log", log, file, found)),
+        nodes: read_nodes(asterisk, file, found),
+        calls: read_calls(Section::new("calls", calls, file, found)),
+        breaker: read_breaker(Section::new("breaker", breaker, file, found)),
+        rejections: read_rejections(Section::new("rejections", rejections, file, found)),
+        limits: read_limits(Section::new("limits", limits, file, found)),
+        journal: read_journal(Section::new("journal", journal, file, found)),
+        policy: read_policy(Section::new("policy", policy, file, found)),
         data_dir,
         database,
     }
@@ -66,10 +71,26 @@ fn read_database(mut section: Section<'_>, data_dir: &Path) -> Database {
             false
         }
     });
+    let url = url.unwrap_or_else(default);
+    section.show("url", quoted(&without_secrets(url.expose_secret())));
     let max_connections = section.whole("max_connections", 10, 1..=1000);
     let wait = section.seconds("wait_seconds", 5, 1..=600);
     section.finish();
-    Database { url: url.unwrap_or_else(default), max_connections, wait }
+    Database { url, max_connections, wait }
+}
+
+/// A database's URL without user, password and options, any of which may hold a secret.
+fn without_secrets(url: &str) -> String {
+    if url.starts_with("sqlite://") {
+        return url.to_owned();
+    }
+    url.parse::<reqwest::Url>().map_or_else(
+        |_| "***".to_owned(),
+        |url| {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://***@{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+        },
+    )
 }
 
 /// Says what is wrong without the value, which may hold a password.
@@ -113,9 +134,17 @@ fn read_realtime(mut section: Section<'_>, data_dir: &Path, postgres: bool) -> R
     Realtime::Sqlite { path }
 }
 
+/// `api.listen` alone.
+pub(super) fn api_listen(section: &mut Section<'_>) -> SocketAddr {
+    section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), socket_address)
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
 fn read_api(mut section: Section<'_>) -> Api {
-    let allowed = |_| "use ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
-    let listen = section.text("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| text.parse().map_err(allowed));
+    let listen = api_listen(&mut section);
     let mut seconds = |key, default, most| section.seconds(key, default, 1..=most);
     let [header, body] =
         [("header_seconds", 10), ("body_seconds", 10)].map(|(key, default)| seconds(key, default, 600));
@@ -135,7 +164,7 @@ fn read_api(mut section: Section<'_>) -> Api {
         requests_per_second: section.whole("requests_per_second", 50, 1..=100_000),
         burst: section.whole("burst", 100, 1..=1_000_000),
         cors_origins: section.list("cors_origins", origin),
-        metrics_listen: section.optional("metrics_listen", |text| text.parse().map_err(allowed)),
+        metrics_listen: section.optional("metrics_listen", socket_address),
         metrics_token: section.secret("metrics_token", "metrics_token_file"),
     };
     if api.metrics_token.as_ref().is_some_and(|token| token.expose_secret().len() < 32) {
@@ -220,7 +249,7 @@ fn word<T: FromStr<Err = String>>(text: &str) -> Result<T, String> {
     text.parse()
 }
 
-fn read_nodes(list: Option<Value>, file: &str, faults: &mut Vec<Fault>) -> Vec<Node> {
+fn read_nodes(list: Option<Value>, file: &str, found: &mut Found) -> Vec<Node> {
     let whole = list.clone().unwrap_or_default();
     let entries = match list.map(|list| list.kind) {
         None => vec![Value::new(None, ValueKind::Table(Map::new()))],
@@ -228,7 +257,7 @@ fn read_nodes(list: Option<Value>, file: &str, faults: &mut Vec<Fault>) -> Vec<N
         Some(_) => {
             let place = set_in(&whole, file);
             let text = format!("must be a list of at least one node, each headed [[asterisk]] ({place})");
-            faults.push(Fault::new("asterisk", text));
+            found.faults.push(Fault::new("asterisk", text));
             return Vec::new();
         }
     };
@@ -238,17 +267,17 @@ fn read_nodes(list: Option<Value>, file: &str, faults: &mut Vec<Fault>) -> Vec<N
     for (index, _) in missing {
         let text =
             format!("is missing, but {} name later entries: number them from 0 without gaps", variables.join(", "));
-        faults.push(Fault::new(format!("asterisk[{index}]"), text));
+        found.faults.push(Fault::new(format!("asterisk[{index}]"), text));
     }
     let nodes: Vec<Node> = entries
         .into_iter()
         .enumerate()
         .filter(|(_, entry)| !matches!(entry.kind, ValueKind::Nil))
-        .map(|(index, entry)| read_node(Section::new(&format!("asterisk[{index}]"), Some(entry), file, faults)))
+        .map(|(index, entry)| read_node(Section::new(&format!("asterisk[{index}]"), Some(entry), file, found)))
         .collect();
     // A refused name has become the default one, which would look like a twin.
-    if faults.is_empty() {
-        refuse_twins(&nodes, faults);
+    if found.faults.is_empty() {
+        refuse_twins(&nodes, &mut found.faults);
     }
     nodes
 }

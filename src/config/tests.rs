@@ -8,9 +8,14 @@ use super::*;
 
 pub(super) const CANARY: &str = "canary-7f3a";
 
-pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Faults> {
+/// `test.toml` with this text, and this environment.
+pub(super) fn sources(text: &str, environment: &[(&str, &str)]) -> Sources {
     let environment = environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v)));
-    Config::from_layers(Some((Path::new("test.toml"), text)), environment)
+    Sources::of(Some((Path::new("test.toml"), text)), environment)
+}
+
+pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Faults> {
+    sources(text, environment).config()
 }
 
 /// The keys of the faults of a configuration that must be refused.

@@ -1,6 +1,10 @@
 //! The built program, as a person or a script meets it: arguments and environment in, output, exit code and files out.
 
+mod config;
 mod descriptors;
+mod health;
+mod owner;
+mod packaging;
 #[path = "../support/patience.rs"]
 mod patience;
 mod record;
