@@ -9,11 +9,12 @@ mod later;
 mod main_set;
 mod realtime_set;
 
-use sea_orm_migration::prelude::{DynIden, MigrationTrait, MigratorTrait, async_trait};
+use sea_orm_migration::prelude::{DynIden, MigratorTrait, async_trait};
 use sea_orm_migration::sea_query::{Alias, IntoIden};
 
 pub use later::{Fill, LATER, Later};
 pub use sea_orm_migration::MigratorTrait as Migrate;
+pub use sea_orm_migration::prelude::{MigrationTrait, SchemaManager};
 
 /// Steps of the main database, oldest first.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Bringing the tables up to date.
 
-use migration::{Migrate, Migrator, RealtimeMigrator};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+use migration::{Migrate, MigrationTrait, Migrator, RealtimeMigrator, SchemaManager};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement};
 
 use super::{Db, StoreError, numbers};
 use crate::config::Realtime;
@@ -22,6 +22,7 @@ pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
         return Err(StoreError::RealtimeNeedsPostgres);
     }
     super::server::look(db).await?.require_utf8(db)?;
+    refuse_newer(db, realtime).await?;
     // A role that may make no tables, or a server that takes no changes, serves where nothing is to be made: even to look whether a table is
     // there, the steps' library would make it.
     if db.is_postgres() && pending(db, realtime).await?.is_empty() {
@@ -31,9 +32,12 @@ pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
     if db.is_postgres() {
         transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     }
-    let brings_raw = Migrator::get_pending_migrations(&transaction).await?.iter().any(|step| step.name() == RAW_DIDS);
+    let steps = Migrator::get_pending_migrations(&transaction).await?;
     Migrator::up(&transaction, None).await?;
-    if brings_raw {
+    if !steps.is_empty() {
+        note_program(&transaction).await?;
+    }
+    if steps.iter().any(|step| step.name() == RAW_DIDS) {
         numbers::settle(&transaction).await?;
     }
     if with_ps_tables {
@@ -47,11 +51,50 @@ pub async fn migrate(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
 /// # Errors
 /// When the database cannot be read or was migrated by a newer version.
 pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreError> {
+    refuse_newer(db, realtime).await?;
     let mut steps = Migrator::get_pending_migrations_read_only(&db.connection).await?;
     if matches!(realtime, Realtime::Postgres) {
         steps.extend(RealtimeMigrator::get_pending_migrations_read_only(&db.connection).await?);
     }
     Ok(steps.iter().map(|step| step.name().to_owned()).collect())
+}
+
+/// Refuses tables that have a step which this version does not know, before anything is written.
+async fn refuse_newer(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
+    let mut sets = vec![(Migrator::migration_table_name(), names(Migrator::migrations()))];
+    if matches!(realtime, Realtime::Postgres) {
+        sets.push((RealtimeMigrator::migration_table_name(), names(RealtimeMigrator::migrations())));
+    }
+    for (table, known) in sets {
+        let table = table.to_string();
+        if !SchemaManager::new(&db.connection).has_table(&table).await? {
+            continue;
+        }
+        let applied = texts(db, &format!("SELECT version FROM {table} ORDER BY version DESC")).await?;
+        if let Some(step) = applied.into_iter().find(|step| !known.contains(step)) {
+            let made_by = texts(db, "SELECT version FROM program").await.unwrap_or_default().into_iter().next();
+            let made_by = made_by.map_or_else(|| "a newer version".to_owned(), |version| format!("version {version}"));
+            return Err(StoreError::NewerDatabase { target: db.target().to_owned(), made_by, step });
+        }
+    }
+    Ok(())
+}
+
+fn names(steps: Vec<Box<dyn MigrationTrait>>) -> Vec<String> {
+    steps.iter().map(|step| step.name().to_owned()).collect()
+}
+
+/// The first column of what a query finds.
+async fn texts(db: &Db, query: &str) -> Result<Vec<String>, DbErr> {
+    let rows = db.connection.query_all_raw(Statement::from_string(db.connection.get_database_backend(), query)).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Notes that this version has brought the tables up to date.
+async fn note_program(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    transaction.execute_unprepared("DELETE FROM program").await?;
+    let note = format!("INSERT INTO program (version) VALUES ('{}')", env!("CARGO_PKG_VERSION"));
+    transaction.execute_unprepared(&note).await.map(drop)
 }
 
 /// The layout of `realtime.db`: how many steps this version knows.

@@ -103,6 +103,20 @@ pub enum StoreError {
         /// What sets it aside.
         command: &'static str,
     },
+    /// Tables that a newer version has made.
+    #[error(
+        "the database {target} was brought up to date by {made_by} of CapConduit, and this is {this}, which does not know its step {step}: \
+         install that version again, or restore a backup from before the upgrade; nothing was changed",
+        this = env!("CARGO_PKG_VERSION")
+    )]
+    NewerDatabase {
+        /// As in [`Self::Connect`].
+        target: String,
+        /// The version that did.
+        made_by: String,
+        /// The newest step that is not known here.
+        step: String,
+    },
     /// No answer came.
     #[error("database: no answer within {} s", .0.as_secs())]
     Silent(Duration),

@@ -20,6 +20,7 @@ on_both!(
     stored_numbers_are_brought_under_the_one_rule,
     talks_whose_end_was_not_seen_get_their_bounds,
     what_is_left_for_later_is_made_once,
+    tables_of_a_newer_version_are_refused_by_both_versions,
 );
 
 async fn many_starts_at_once_all_succeed(home: Home) {
@@ -39,6 +40,25 @@ async fn pending_steps_are_named_then_none(home: Home) {
     store::migrate(&db, &home.realtime()).await.expect("the steps run");
     assert_eq!(store::pending(&db, &home.realtime()).await.expect("asked again"), Vec::<String>::new());
     store::migrate(&db, &home.realtime()).await.expect("a second run changes nothing");
+}
+
+async fn tables_of_a_newer_version_are_refused_by_both_versions(home: Home) {
+    let db = home.migrated().await;
+    assert_eq!(store::pending(&db, &home.realtime()).await.expect("it is up to date"), Vec::<String>::new());
+    for statement in [
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_of_tomorrow', 0)",
+        "UPDATE program SET version = '9.8.7'",
+    ] {
+        sql(&home, statement).await.expect("as a newer version does");
+    }
+    let this = env!("CARGO_PKG_VERSION");
+    for refused in [store::pending(&db, &home.realtime()).await.map(drop), store::migrate(&db, &home.realtime()).await]
+    {
+        let sentence = refused.expect_err("this version does not know it").to_string();
+        for part in ["version 9.8.7", this, "m20990101_000001_of_tomorrow", "install that version again"] {
+            assert_eq!(sentence.matches(part).count(), 1, "{part} in {sentence}");
+        }
+    }
 }
 
 /// Statements that make one object of each kind.

@@ -33,6 +33,7 @@ mod m20261129_000080_raw_dids;
 mod m20261130_000090_registration_realm;
 mod m20261130_000091_unseen_answers;
 mod m20261130_000095_retention;
+mod m20261130_000096_program;
 
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
     vec![
@@ -67,5 +68,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261130_000090_registration_realm::Step),
         Box::new(m20261130_000091_unseen_answers::Step),
         Box::new(m20261130_000095_retention::Step),
+        Box::new(m20261130_000096_program::Step),
     ]
 }
