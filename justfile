@@ -82,6 +82,11 @@ simulate seed='':
     @CAPCONDUIT_SIMULATE_SEED={{ seed }} CAPCONDUIT_SIMULATE_FAULTED=1000000 \
       cargo test --quiet --release -p capconduit --lib {{ if seed == "" { "simulation::" } else { "nothing_is_lost_and_no_cap_is_passed" } }} -- --nocapture
 
+# 600 calls over three restarts of the controller, 5 a second, 3 talks up all the while: none refused, none dropped
+upgrade calls="600": (_set-up "tests")
+    @echo "upgrade: building and calling"
+    @CAPCONDUIT_UPGRADE_CALLS={{ calls }} cargo nextest run --test live -E 'test(three_restarts)' --no-capture
+
 # What must hold before a change is merged, besides the tests: format, lints, layers
 check:
     cargo fmt --all --check

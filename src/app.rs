@@ -1,8 +1,9 @@
-//! Composition root: connect, spawn, drain.
+//! Composition root: connect, spawn, hand over.
 
 mod elsewhere;
 mod housekeeping;
 mod looking;
+mod reloading;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,12 +19,13 @@ use tracing::{error, info, warn};
 
 use self::elsewhere::Elsewhere;
 use self::looking::{inspecting, watch_server};
+pub use self::reloading::Reload;
+use self::reloading::{Parts, Reloading};
 use crate::api;
-use crate::ari::{Node, NodeEvent};
+use crate::ari::{Node, NodeEvent, NodeHandle};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
 use crate::calls::dispatcher::{Dispatcher, NodeHealth};
-use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::meter;
 use crate::calls::registry::Registry;
@@ -33,6 +36,7 @@ use crate::cdr::{importer, writer};
 use crate::clock::Clock;
 use crate::config::{self, Config, DataLock};
 use crate::descriptors::{self, Needs};
+use crate::in_force::InForce;
 use crate::panics::{restarted, vital};
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -41,6 +45,7 @@ use crate::screen::{self, Resolver, Screen};
 use crate::store::reports::Reports;
 use crate::store::sight::Sight;
 use crate::store::{self, Db};
+use crate::supervisor::{Standing, Supervisor};
 use crate::telemetry::{self, Metrics, name};
 
 /// How often the database is asked whether the configuration changed, heard of or not.
@@ -58,44 +63,48 @@ const RETIRE_WAIT: Duration = Duration::from_millis(10);
 const RETIRE_TRIES: u32 = 100;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Serves calls and API until `shutdown`; then drains. Records are written before it returns.
+/// Serves calls and API until `shutdown`; then hands over. Records are written before it returns.
 ///
 /// # Errors
 /// Whatever keeps it from starting: data directory in use, database, port, node settings.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    run_with(config, Resolver::system(), shutdown).await
+    run_with(config, Resolver::system(), None, shutdown).await
 }
 
-/// As [`run`], with another way to look names up.
+/// As [`run`], with another way to look names up, and reading the configuration anew when that is asked for.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(config: Config, resolver: Resolver, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_with(
+    config: Config,
+    resolver: Resolver,
+    reload: Option<Reload>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     config.require_ari()?;
     let _lock = DataLock::take(&config.data_dir)?;
     let connections = descriptors(&config);
-    let (metrics, clock) = (Metrics::install()?, Clock::start());
-    let (db, reports) = open(&config).await?;
+    let (metrics, clock, supervisor) = (Metrics::install()?, Clock::start(), Supervisor::of_environment());
+    // Large tables take minutes to be brought up to date.
+    let (db, reports) = supervisor.bears_with(open(&config)).await?;
     let (journal, left) = open_journal(&db, &config).await?;
     let registry = Arc::new(read_registry(&db, &journal, &config, clock).await?);
     prepare(&db, &config, clock).await?;
 
-    let (ending, lost) = (writer::Ending::default(), watch_keeper(&journal));
-    let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
-    let writing = tokio::spawn(vital("the writer of records", lost.clone(), writing));
-    let context = context(&config, &registry, &journal, clock);
+    let lost = watch_keeper(&journal);
+    let (writing, ending) = begin_writing(&db, &journal, clock, &lost);
+    let parts = Parts::of(&config, resolver, reports);
 
-    // Everything below outlives the dispatcher's draining, so it gets a token of its own.
+    // Everything below but the API outlives the dispatcher, so it gets a token of its own.
     let sockets = CancellationToken::new();
     let (events, queue) = mpsc::channel(config.calls.event_queue);
-    let calls = CallsThread::start(clock).context("cannot start the calls' thread")?;
-    let nodes = connect_nodes(&config, events, clock, &sockets, &calls)?;
+    let (calls, nodes) = connect_nodes(&config, events, clock, &sockets)?;
     let (health, healths) = watch::channel(Vec::new());
-    let visits = api::Visits::new(db.clone(), clock, config.limits, sockets.clone());
+    let visits = api::Visits::new(db.clone(), clock, parts.config.clone(), sockets.clone());
     let sight = Arc::new(ArcSwap::from_pointee(store::sight::load(&db).await?));
-    let screen = Arc::new(Screen::new(&config, resolver));
     let handles: Vec<_> = nodes.iter().map(|(handle, _)| handle.clone()).collect();
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left);
+    let context = context(&parts, &registry, &journal, clock);
+    let dispatcher = Dispatcher::new(nodes, context, parts.bounds.clone(), health, left);
     let ((faults, found), (read_only, is_read_only)) = (watch::channel(Vec::new()), watch::channel(false));
     let state = api::State {
         registry: Arc::clone(&registry),
@@ -106,39 +115,60 @@ pub async fn run_with(config: Config, resolver: Resolver, shutdown: Cancellation
         desk: dispatcher.desk(),
         metrics: metrics.clone(),
         db: db.clone(),
-        reports: reports.clone(),
+        reports: parts.reports.clone(),
         clock,
-        config: Arc::new(config.clone()),
+        realtime: config.realtime.clone(),
+        config: parts.config.clone(),
         authority: Arc::new(Authority::new(&config)?),
         visits: Arc::clone(&visits),
         sight: Arc::clone(&sight),
-        screen: Arc::clone(&screen),
-        presence: presence(&config, &handles, clock),
+        screen: parts.screen.clone(),
+        presence: Arc::new(Presence::new(handles.clone(), parts.config.clone(), clock)),
     };
-    let serving = api::serve(connections, state, sockets.clone()).await?;
+    let serving = api::serve(connections, state, shutdown.clone()).await?;
     let api = tokio::spawn(vital("the API server", lost.clone(), serving));
     let inspecting =
         inspecting(&config, (db.clone(), Arc::clone(&registry)), &handles, healths.clone(), faults, &sockets);
+    let standing = Standing { nodes: healths.clone(), registry: Arc::clone(&registry), pulse: dispatcher.pulse() };
+    let reloading = Reloading::new(&parts, &registry, &db, &handles, &supervisor);
     let routing = Routing::new(&db, &config, registry, sight, (healths, journal.clone()), clock);
-    let watching = follow(routing, &journal, (visits, screen, metrics), &sockets);
+    let watching = follow(routing, &journal, (visits, parts.screen, metrics), &sockets);
     watching.spawn(watch_server(db.clone(), read_only, sockets.clone()));
     watching.spawn(inspecting);
+    watching.spawn(reloading.follow(reload, sockets.clone()));
+    // It is ready without Asterisk: what waits for that is no fault of this process.
+    watching.spawn(supervisor.clone().follow(standing, shutdown.clone(), sockets.clone()));
 
-    dispatch(&calls, dispatcher.run(queue, shutdown, config.calls.drain), &lost).await;
-    sockets.cancel();
-    futures_util::future::join_all(handles.iter().map(crate::ari::NodeHandle::closed)).await;
-    calls.end().await;
-    watching.wait().await;
+    dispatch(&calls, dispatcher.run(queue, shutdown), &lost).await;
+    end_all(&handles, &sockets, calls, &watching).await;
     let served = api.await;
     // What was recorded is written whatever else went wrong.
-    flush(writing, &ending, &journal).await?;
-    close(db, &reports).await?;
+    supervisor.bears_with(flush(writing, &ending, &journal)).await?;
+    close(db, &parts.reports.now()).await?;
     outcome(served, &lost)
 }
 
-fn context(config: &Config, registry: &Arc<Registry>, journal: &Journal, clock: Clock) -> Context {
-    let limits = Limits::new(&config.calls, config.rejections);
-    Context { registry: Arc::clone(registry), journal: journal.clone(), clock, limits }
+fn begin_writing(
+    db: &Db,
+    journal: &Journal,
+    clock: Clock,
+    lost: &CancellationToken,
+) -> (JoinHandle<()>, writer::Ending) {
+    let ending = writer::Ending::default();
+    let writing = writer::run(db.clone(), journal.clone(), clock, ending.clone());
+    (tokio::spawn(vital("the writer of records", lost.clone(), writing)), ending)
+}
+
+/// Closes every socket properly, ends the calls' thread, and waits for whatever only follows the world.
+async fn end_all(nodes: &[NodeHandle], sockets: &CancellationToken, calls: CallsThread, watching: &TaskTracker) {
+    sockets.cancel();
+    futures_util::future::join_all(nodes.iter().map(NodeHandle::closed)).await;
+    calls.end().await;
+    watching.wait().await;
+}
+
+fn context(parts: &Parts, registry: &Arc<Registry>, journal: &Journal, clock: Clock) -> Context {
+    Context { registry: Arc::clone(registry), journal: journal.clone(), clock, limits: parts.limits.clone() }
 }
 
 type Served = Result<std::io::Result<()>, tokio::task::JoinError>;
@@ -154,7 +184,7 @@ fn outcome(served: Served, lost: &CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Dispatches to the end, or until something panicked that must not be missing: then at once, without a drain. The dialplan falls back,
+/// Dispatches to the end, or until something panicked that must not be missing: then at once, without a hand-over. The dialplan falls back,
 /// talks go on, and the next start adopts them.
 async fn dispatch(calls: &CallsThread, run: impl Future<Output = ()> + Send + 'static, lost: &CancellationToken) {
     let mut dispatching = calls.runtime().spawn(vital("the dispatcher", lost.clone(), run));
@@ -181,11 +211,11 @@ fn watch_keeper(journal: &Journal) -> CancellationToken {
 fn follow(
     routing: Routing,
     journal: &Journal,
-    (visits, screen, metrics): (Arc<api::Visits>, Arc<Screen>, Metrics),
+    (visits, screen, metrics): (Arc<api::Visits>, InForce<Screen>, Metrics),
     sockets: &CancellationToken,
 ) -> TaskTracker {
     let (tasks, ends) = (TaskTracker::new(), || sockets.clone());
-    let (db, clock, every) = (routing.db.clone(), routing.clock, routing.config.sip.resolve_every);
+    let (db, clock) = (routing.db.clone(), routing.clock);
     let (registry, heard) = (Arc::clone(&routing.registry), Arc::clone(&routing.heard));
     let audit_kept = routing.config.auth.audit_kept;
     for (index, node) in routing.config.nodes.iter().enumerate() {
@@ -204,7 +234,7 @@ fn follow(
     let watch = move || watch_configuration(Arc::clone(&routing), stop.clone());
     tasks.spawn(restarted("the watcher of the configuration", ends(), watch));
     let (of, stop) = (db.clone(), ends());
-    let look = move || screen::watch(of.clone(), Arc::clone(&screen), clock, every, stop.clone());
+    let look = move || screen::watch(of.clone(), screen.clone(), clock, stop.clone());
     tasks.spawn(restarted("the watcher of clients' hosts", ends(), look));
     let (of, stop) = (db.clone(), ends());
     let listen = move || store::listen::run(of.clone(), Arc::clone(&heard), stop.clone());
@@ -285,28 +315,25 @@ async fn prepare(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn presence(config: &Config, handles: &[crate::ari::NodeHandle], clock: Clock) -> Arc<Presence> {
-    let asked = handles.iter().cloned().zip(config.nodes.iter().cloned()).collect();
-    Arc::new(Presence::new(asked, clock, config.calls.request_timeout))
-}
-
-type Nodes = Vec<(crate::ari::NodeHandle, Intake)>;
+type Nodes = Vec<(NodeHandle, Intake)>;
 
 fn connect_nodes(
     config: &Config,
     events: mpsc::Sender<NodeEvent>,
     clock: Clock,
     sockets: &CancellationToken,
-    calls: &CallsThread,
-) -> anyhow::Result<Nodes> {
-    let _on_it = calls.runtime().enter();
+) -> anyhow::Result<(CallsThread, Nodes)> {
+    let calls = CallsThread::start(clock).context("cannot start the calls' thread")?;
+    let on_it = calls.runtime().enter();
     let instance = config::instance(&config.data_dir)?;
     let spawn = |(index, node)| {
         let timeout = config.calls.request_timeout;
         let handle = Node::spawn_claiming(index, node, timeout, &events, clock, sockets, &instance)?;
         Ok((handle, Intake::new(node)))
     };
-    config.nodes.iter().enumerate().map(spawn).collect()
+    let nodes = config.nodes.iter().enumerate().map(spawn).collect::<anyhow::Result<Nodes>>()?;
+    drop(on_it);
+    Ok((calls, nodes))
 }
 
 /// What follows the stored configuration.
@@ -419,11 +446,7 @@ fn retire(old: Arc<Snapshot>) {
 }
 
 /// What the database takes in time is written; the rest is in the journal, for the next start.
-async fn flush(
-    mut writing: tokio::task::JoinHandle<()>,
-    ending: &writer::Ending,
-    journal: &Journal,
-) -> anyhow::Result<()> {
+async fn flush(mut writing: JoinHandle<()>, ending: &writer::Ending, journal: &Journal) -> anyhow::Result<()> {
     ending.closing.cancel();
     let ended = match tokio::time::timeout(FLUSH_AT_MOST, &mut writing).await {
         Ok(ended) => ended,

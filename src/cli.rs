@@ -7,6 +7,7 @@
 mod calls;
 mod config;
 pub mod doctor;
+mod drain;
 mod fallback;
 mod generate;
 mod health;
@@ -41,7 +42,8 @@ Examples:
   capconduit apply plan.toml                   make it so; what it does not name is kept
   capconduit apply plan.toml --prune           the same, and remove what it does not name
   CAPCONDUIT__ASTERISK__0__PASSWORD=… capconduit doctor
-  capconduit serve                             route calls until SIGTERM or Ctrl-C, then drain
+  capconduit serve                             route calls until SIGTERM or Ctrl-C, then hand over
+  capconduit drain pbx-2                       empty a node: no new calls there, wait for the last to end
   capconduit calls --limit 20
   capconduit why 0199a8b0-4f3a                 the start of a call id is enough
   capconduit import-fallback --node pbx-2 f.log  record what a distant node's fallback took
@@ -66,9 +68,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take calls from every configured Asterisk until SIGTERM or Ctrl-C, then drain.
+    /// Take calls from every configured Asterisk until SIGTERM or Ctrl-C, then hand over to the next start.
     ///
-    /// Migrates the database first. A second signal ends the draining at once: bridged calls go on in Asterisk, and the next start adopts them.
+    /// Migrates the database first. At the end talks go on in Asterisk, and callers who wait, or come, hear ringing until the next start takes them; should none come within CAPCONDUIT_HOLD_SECONDS (3), they take the dialplan's fallback. To empty a node first: `capconduit drain`.
     Serve,
     /// Make the database's tables, or bring them up to date; safe to repeat.
     ///
@@ -94,6 +96,10 @@ enum Command {
     Export,
     /// Check the real set-up (database, Asterisk, realtime, dialplan) and say how to mend each fault; exit code 1 when there is one.
     Doctor,
+    /// Empty a node: its new calls take the dialplan's fallback, talks go on; wait until none is left.
+    ///
+    /// Callers who are not answered within calls.drain_seconds are refused with 503, unless they hear a client already. Calls that the fallback sent to a last resort before are not waited for. The node stays drained, also when the controller is started anew, until `--end` says otherwise or its Asterisk is restarted.
+    Drain(drain::DrainCommand),
     /// List recent calls, the latest first.
     ///
     /// A client in parentheses was the last one tried; the others answered.
@@ -228,7 +234,7 @@ async fn carry_out(
     let config = sources.config()?;
     init_logs(&config.log, &command)?;
     match command {
-        Command::Serve => serve::run(config).await,
+        Command::Serve => serve::run(config, sources.clone()).await,
         Command::Migrate => migrate(&config).await,
         Command::Apply { dry_run, prune, .. } => {
             let (name, document) = document.context("no plan was read")?;
@@ -242,6 +248,7 @@ async fn carry_out(
             print(&doctor::render(&checks))?;
             Ok(if doctor::failures(&checks) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Drain(command) => drain::run(&config, command).await,
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
         Command::ImportFallback { node, file } => fallback::import(&config, &node, &file).await,
@@ -350,6 +357,7 @@ mod tests {
             "apply",
             "export",
             "doctor",
+            "drain",
             "calls",
             "why",
             "import-fallback",

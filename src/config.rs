@@ -11,6 +11,7 @@ mod lock;
 mod network;
 mod paths;
 mod reader;
+mod reload;
 mod sections;
 mod settings;
 
@@ -26,6 +27,7 @@ pub use instance::instance;
 pub use layers::{SYSTEM_FILE, Sources, unread_variables};
 pub use lock::{DataLock, LockError};
 pub use network::Network;
+pub(crate) use reload::{Changes, changes};
 pub use sections::REJECTION_CODES;
 pub use settings::{Setting, render};
 
@@ -316,7 +318,7 @@ pub struct Calls {
     pub event_queue: usize,
     /// `max_live`, default 5000: live calls at most over all nodes; past it new calls are refused as overloaded.
     pub max_live: usize,
-    /// `drain_seconds`, default 30: after SIGTERM, how long calls may go on under this process; the next start adopts the rest.
+    /// `drain_seconds`, default 30: how long callers on a node that is emptied may wait to be answered; then they are refused.
     pub drain: Duration,
 }
 

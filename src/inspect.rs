@@ -27,7 +27,7 @@ const MODULES_EVERY: u32 = 30;
 /// A heartbeat that did not arrive at so many looks in a row does not arrive.
 const STALE_LOOKS: u32 = 2;
 /// The version of `extensions.conf` that this controller is delivered with.
-pub const DIALPLAN_VERSION: u32 = 2;
+pub const DIALPLAN_VERSION: u32 = 3;
 
 /// What is wrong with a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

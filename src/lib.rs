@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod id;
+pub mod in_force;
 pub mod inspect;
 mod mistakes;
 pub mod needs;
@@ -32,6 +33,7 @@ pub mod screen;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod supervisor;
 pub mod telemetry;
 pub mod text;
 pub mod tls;

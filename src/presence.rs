@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use self::looks::Looks;
 use crate::ari::{Endpoint, Error, HangUpReason, Node, NodeEventKind, NodeHandle, Request, Variable};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
+use crate::in_force::InForce;
 use crate::routing::snapshot::ClientIdentifier;
 
 /// How the channels begin that are made for asking.
@@ -31,9 +32,9 @@ const PROBE_SECONDS: u32 = 10;
 /// The ways to ask.
 #[derive(Debug)]
 pub struct Presence {
-    nodes: Vec<(NodeHandle, config::Node)>,
+    nodes: Vec<NodeHandle>,
+    config: InForce<Config>,
     clock: Clock,
-    request_timeout: Duration,
     /// Asterisk gives an application to the last socket that asks for it: one asks at a time. Counts the channels made.
     turn: Mutex<u64>,
     /// By identifier and AOR.
@@ -72,18 +73,18 @@ pub struct Contact {
 }
 
 impl Presence {
-    /// `nodes`: each with its configuration.
+    /// `nodes`: those of the configuration, in its order.
     #[must_use]
-    pub fn new(nodes: Vec<(NodeHandle, config::Node)>, clock: Clock, request_timeout: Duration) -> Self {
-        Self { nodes, clock, request_timeout, turn: Mutex::new(0), looks: Looks::default() }
+    pub fn new(nodes: Vec<NodeHandle>, config: InForce<Config>, clock: Clock) -> Self {
+        Self { nodes, config, clock, turn: Mutex::new(0), looks: Looks::default() }
     }
 
     /// The name of a connected node that has an endpoint of this name. Asked only for an identifier that no client of ours has or had, so
     /// that it is somebody else's. A node that is away, or does not answer in time (`calls.request_timeout_ms`), is passed over: it must
     /// not keep clients from being made, and `doctor` and the client's state tell afterwards.
     pub async fn node_with(&self, identifier: &ClientIdentifier) -> Option<&str> {
-        let connected = self.nodes.iter().filter(|(node, _)| node.is_up(0));
-        let asked = connected.map(async |(node, _)| {
+        let connected = self.nodes.iter().filter(|node| node.is_up(0));
+        let asked = connected.map(async |node| {
             let found = node.http(Request::GetEndpoint { endpoint: identifier }).await;
             found.is_ok().then(|| node.name())
         });
@@ -109,10 +110,11 @@ impl Presence {
         let mut turn = self.turn.lock().await;
         *turn += 1;
         let channel = format!("{PROBE}{}-{turn}", std::process::id());
-        join_all(self.nodes.iter().map(|(node, config)| self.look_at(node, config, client, &channel))).await
+        let config = self.config.now();
+        join_all(self.nodes.iter().map(|node| self.look_at(node, &config, client, &channel))).await
     }
 
-    async fn look_at(&self, node: &NodeHandle, config: &config::Node, client: Client<'_>, channel: &str) -> Seen {
+    async fn look_at(&self, node: &NodeHandle, config: &Config, client: Client<'_>, channel: &str) -> Seen {
         let contacts = match node.is_up(0) {
             // First: what an endpoint is, Asterisk knows only once it is used.
             true => self.contacts(node.index(), config, client, channel).await,
@@ -134,29 +136,24 @@ impl Presence {
     }
 
     /// `None` when they could not be asked for.
-    async fn contacts(
-        &self,
-        index: usize,
-        node: &config::Node,
-        client: Client<'_>,
-        channel: &str,
-    ) -> Option<Vec<Contact>> {
+    async fn contacts(&self, index: usize, config: &Config, client: Client<'_>, channel: &str) -> Option<Vec<Contact>> {
+        let (node, request_timeout) = (config.nodes.get(index)?, config.calls.request_timeout);
         let own = config::Node { app: format!("{}-state", node.app), apps: 1, ..node.clone() };
         let (events, mut queue) = mpsc::channel(256);
         let stop = CancellationToken::new();
         let _closing = stop.clone().drop_guard();
-        let handle = Node::spawn_aside(index, &own, self.request_timeout, &events, self.clock, &stop).ok()?;
-        let up = timeout(self.request_timeout, async {
+        let handle = Node::spawn_aside(index, &own, request_timeout, &events, self.clock, &stop).ok()?;
+        let up = timeout(request_timeout, async {
             while !matches!(queue.recv().await?.kind, NodeEventKind::Up(_)) {}
             Some(())
         });
         let contacts = match up.await {
-            Ok(Some(())) => through(&handle, client, channel, self.request_timeout).await,
+            Ok(Some(())) => through(&handle, client, channel, request_timeout).await,
             _ => None,
         };
         stop.cancel();
         // Closed properly, so that Asterisk logs no broken socket.
-        let _ = timeout(self.request_timeout, handle.closed()).await;
+        let _ = timeout(request_timeout, handle.closed()).await;
         contacts
     }
 }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::in_force::InForce;
 use crate::plan::{Document, Screening};
 use crate::realtime::{Host, Policy};
 use crate::store::Db;
@@ -84,6 +85,8 @@ pub struct Screen {
     policy: Policy,
     /// Names under which nodes are reached: their addresses are ours too.
     own_names: Vec<String>,
+    /// How often names are looked up again.
+    every: Duration,
     resolver: Resolver,
 }
 
@@ -109,7 +112,13 @@ impl Screen {
             ours,
             plaintext: sip.allow_plaintext_outbound_auth,
         };
-        Self { policy, own_names, resolver }
+        Self { policy, own_names, every: sip.resolve_every, resolver }
+    }
+
+    /// The same resolver under another configuration.
+    #[must_use]
+    pub fn again(&self, config: &Config) -> Self {
+        Self::new(config, self.resolver.clone())
     }
 
     /// What needs no look-up.
@@ -152,12 +161,11 @@ impl Screen {
 
 /// Looks every client's host up again until `shutdown`, first at once: who is where no client may be is suspended, who is clean again is
 /// not any more.
-pub async fn watch(db: Db, screen: Arc<Screen>, clock: Clock, every: Duration, shutdown: CancellationToken) {
-    let mut due = interval(every);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+pub async fn watch(db: Db, screen: InForce<Screen>, clock: Clock, shutdown: CancellationToken) {
     let mut failing = false;
-    while shutdown.run_until_cancelled(due.tick()).await.is_some() {
-        let round = shutdown.run_until_cancelled(look_again(&db, &screen, clock)).await;
+    loop {
+        let now = screen.now();
+        let round = shutdown.run_until_cancelled(look_again(&db, &now, clock)).await;
         match round {
             None => return,
             Some(Ok(())) => failing = false,
@@ -167,6 +175,9 @@ pub async fn watch(db: Db, screen: Arc<Screen>, clock: Clock, every: Duration, s
                 warn!(error = %error, "clients' hosts cannot be looked up again");
             }
             Some(Err(_)) => {}
+        }
+        if shutdown.run_until_cancelled(sleep(now.every)).await.is_none() {
+            return;
         }
     }
 }

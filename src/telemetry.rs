@@ -22,11 +22,11 @@
 //! Never logged: passwords, tokens, the database URL, a withheld caller's number.
 
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::calls::ending::Ending;
 use crate::cdr::record::AttemptOutcome;
@@ -76,15 +76,38 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = if json {
-        lines.json().flatten_event(true).with_current_span(false).try_init()
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let (set, change): (_, SetFilter) = if json {
+        let lines = lines.json().flatten_event(true).with_current_span(false);
+        let lines = lines.with_env_filter(filter).with_filter_reloading();
+        let handle = lines.reload_handle();
+        (lines.try_init(), Box::new(move |filter| handle.reload(filter)))
     } else {
-        lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+        let lines = lines.compact().with_ansi(terminal && std::env::var_os("NO_COLOR").is_none());
+        let lines = lines.with_env_filter(filter).with_filter_reloading();
+        let handle = lines.reload_handle();
+        (lines.try_init(), Box::new(move |filter| handle.reload(filter)))
     };
     set.map_err(|_| TelemetryError::LogsTaken)?;
+    // Only whoever has set the subscriber comes here.
+    drop(SET_FILTER.set(change));
     crate::panics::install();
     Ok(())
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// What is logged from now on, where [`init_logs`] has set logs up.
+///
+/// # Errors
+/// When the filter cannot be read, or nobody logs any more.
+pub fn set_filter(configured: &str) -> Result<(), TelemetryError> {
+    let wanted = filter(configured)?;
+    let failed =
+        |error: reload::Error| TelemetryError::Filter { filter: configured.to_owned(), reason: error.to_string() };
+    SET_FILTER.get().map_or(Ok(()), |set| set(wanted).map_err(failed))
 }
 
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {

@@ -35,6 +35,10 @@ enum Subject {
     WrongTokens(Option<IpAddr>),
 }
 
+fn rate(config: &config::Api) -> Rate {
+    Rate { each: Duration::from_secs(1) / config.requests_per_second.max(1), burst: config.burst.max(1) }
+}
+
 /// What was asked lately, over the whole process.
 #[derive(Debug)]
 pub(super) struct Rates {
@@ -47,10 +51,14 @@ pub(super) struct Rates {
 
 impl Rates {
     pub(super) fn new(config: &config::Api) -> Self {
-        let each = Duration::from_secs(1) / config.requests_per_second.max(1);
-        let requests = Buckets::new(Rate { each, burst: config.burst.max(1) });
+        let requests = Buckets::new(rate(config));
         let (doubted, strangers) = (Batches::default(), Mutex::default());
         Self { requests: Mutex::new(requests), guesses: Mutex::new(Buckets::new(GUESSES)), doubted, strangers }
+    }
+
+    /// How much may be asked from now on.
+    fn keep_to(&self, config: &config::Api) {
+        lock(&self.requests).keep_to(rate(config));
     }
 
     /// Takes one guess of a seller before it is known whether it will be one: of requests at once no more learn than there are guesses.
@@ -76,7 +84,7 @@ impl Rates {
     /// Warns of a peer that names others as those who ask and is not believed: where it is a proxy of ours, all who come through it are
     /// taken for one.
     fn tell_of_stranger(&self, request: &Request, state: &State) {
-        let Some(peer) = security::disbelieved(request, &state.config.api.trusted_proxies) else { return };
+        let Some(peer) = security::disbelieved(request, &state.config.now().api.trusted_proxies) else { return };
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.is_news(throttle::network(peer), state.clock.now().mono) {
             tracing::warn!(
@@ -112,7 +120,9 @@ pub(super) async fn admit<E: Endpoint>(endpoint: Arc<E>, mut request: Request) -
     }
     let state: State = request.data().cloned().ok_or_else(ApiError::not_found)?;
     let rates: Arc<Rates> = request.data().cloned().ok_or_else(ApiError::not_found)?;
-    let address = security::client_address(&request, &state.config.api.trusted_proxies).map(throttle::network);
+    let config = state.config.now();
+    rates.keep_to(&config.api);
+    let address = security::client_address(&request, &config.api.trusted_proxies).map(throttle::network);
     rates.tell_of_stranger(&request, &state);
     // A session is known by its signature; whether an API token is one costs a look-up, which wrong ones are not to have without end.
     let hash = security::api_token_hash(&request);

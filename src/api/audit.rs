@@ -98,7 +98,7 @@ impl Api {
         let owner = (reach != Reach::All).then_some(principal.user);
         // Whoever was staff has seen what a seller may not.
         let after = match owner {
-            Some(user) => audit::role_given(&state.reports, user).await?,
+            Some(user) => audit::role_given(&state.reports.now(), user).await?,
             None => None,
         };
         let filter = Filter {
@@ -111,7 +111,7 @@ impl Api {
             to: to.0,
         };
         let window = Window::<i64>::new(limit.0, cursor.0.as_deref(), &format!("{filter:?}"))?;
-        let lines = audit::list(&state.reports, principal.user, &filter, window.after, window.read).await?;
+        let lines = audit::list(&state.reports.now(), principal.user, &filter, window.after, window.read).await?;
         Ok(Json(window.page(lines, |line| line.id, AuditLine::from)?))
     }
 }

@@ -99,7 +99,7 @@ impl Api {
     /// While `user.must_change_password` is true, nothing but `POST /auth/password` is allowed.
     #[oai(path = "/login", method = "post", operation_id = "login")]
     async fn login(&self, state: Data<&State>, request: &Request, body: Body<Login>) -> Result<Json<Tokens>, ApiError> {
-        let address = client_address(request, &state.config.api.trusted_proxies);
+        let address = client_address(request, &state.config.now().api.trusted_proxies);
         let Body(Login { username, password }) = body;
         let now = state.clock.now();
         let entered = sign_in::sign_in(&state.db, &state.authority, &username, password.into(), address, now).await?;

@@ -223,7 +223,7 @@ impl Operations {
         if after.as_ref().is_some_and(|after| !storable(after.arrived_at)) {
             return Err(ApiError::invalid(vec![FieldError::new("cursor", "value", "send a cursor as a list gave it")]));
         }
-        let found = calls::page(&state.reports, principal.user, &filter, after, window.read).await?;
+        let found = calls::page(&state.reports.now(), principal.user, &filter, after, window.read).await?;
         let viewer = viewer(state, &principal).await?;
         let place = |call: &crate::cdr::record::CallRecord| At { at: call.arrived_at, id: call.call_id.0 };
         Ok(Json(window.page(found, place, |call| viewer.call(&call))?))
@@ -248,10 +248,10 @@ impl Operations {
         filter: CallFilter,
     ) -> Result<Json<CallSummary>, ApiError> {
         let (principal, reach) = auth.may(Operation::SummarizeCalls)?;
-        let range = Range { now: state.clock.now().wall, days: state.config.limits.report_days };
+        let range = Range { now: state.clock.now().wall, days: state.config.now().limits.report_days };
         let filter = range.of(filter.of(&principal, reach)?)?;
         let zone = read_zone(time_zone.0.as_deref())?;
-        let found = calls::summary(&state.reports, principal.user, &filter, group_by.0.into(), zone).await?;
+        let found = calls::summary(&state.reports.now(), principal.user, &filter, group_by.0.into(), zone).await?;
         let viewer = viewer(state, &principal).await?;
         let group = |group| shown(group, group_by.0, &viewer);
         Ok(Json(CallSummary {
@@ -306,7 +306,7 @@ impl Operations {
     ) -> Result<Json<CallDetail>, ApiError> {
         let (principal, reach) = auth.may(Operation::GetCall)?;
         let id = call_id.0.parse::<CallId>().map_err(|_| ApiError::not_found())?;
-        let found = calls::one(&state.reports, principal.user, id).await?;
+        let found = calls::one(&state.reports.now(), principal.user, id).await?;
         let visible = found.filter(|call| reach == Reach::All || call.seller_id == Some(principal.user));
         let call = visible.ok_or_else(ApiError::not_found)?;
         Ok(Json(viewer(state, &principal).await?.detail(&call)))

@@ -36,7 +36,7 @@ impl Caller {
     pub(super) fn editor<'a>(&'a self, state: &'a State) -> Editor<'a> {
         Editor {
             db: &state.db,
-            realtime: &state.config.realtime,
+            realtime: &state.realtime,
             actor: (&self.principal).into(),
             at: state.clock.now().wall,
             owner: self.owner,

@@ -85,7 +85,8 @@ impl Clients {
         if identifier.as_ref().is_some_and(reserved) {
             merge.wrong("client_identifier", "is kept for the node's own objects");
         }
-        let judge = Judge::of(&state.screen, &new.sip).await;
+        let screen = state.screen.now();
+        let judge = Judge::of(&screen, &new.sip).await;
         let fresh = OwnRealm::new(secrets::drawn());
         let reached = new.sip.merge(&mut merge, None, &judge, (&spare, fresh));
         let (Some(identifier), Some((sip, secrets, generated))) = (identifier, reached) else {
@@ -150,9 +151,10 @@ impl Clients {
         let expected = answers::if_match(if_match.0.as_deref())?;
         let (spare, fresh) = (secrets::password(), OwnRealm::new(secrets::drawn()));
         let mut generated = false;
+        let screen = state.screen.now();
         let judge = match &patch.sip {
-            MaybeUndefined::Value(change) => Judge::of(&state.screen, change).await,
-            _ => Judge::without_look_up(&state.screen),
+            MaybeUndefined::Value(change) => Judge::of(&screen, change).await,
+            _ => Judge::without_look_up(&screen),
         };
         let edit = |values: &mut ClientValues| {
             let mut merge = Merge::default();

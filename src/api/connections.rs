@@ -54,7 +54,7 @@ const BUFFER: usize = 64 * 1024;
 /// Bytes that wait in a socket to be sent, about: few, so that it shows soon when none are taken.
 const UNSENT: u32 = 128 * 1024;
 /// How long answers under way may take once the process stops.
-const CLOSE_AT_MOST: Duration = Duration::from_secs(2);
+const CLOSE_AT_MOST: Duration = Duration::from_secs(1);
 /// After the last answer, what a peer still sends is thrown away for so long, and so much of it: closed at once, the kernel would take
 /// the answer back.
 const LINGER: Duration = Duration::from_secs(1);

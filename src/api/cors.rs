@@ -17,7 +17,7 @@ const KEPT_FOR: &str = "600";
 
 /// Answers a browser's question before a request, which comes without credential, and tells it on answers what the page may read.
 pub(super) async fn allow<E: Endpoint>(endpoint: Arc<E>, request: Request) -> Result<Response> {
-    let origins = request.data::<State>().map(|state| Arc::clone(&state.config));
+    let origins = request.data::<State>().map(|state| state.config.now());
     let Some(config) = origins.filter(|config| !config.api.cors_origins.is_empty()) else {
         return Ok(endpoint.call(request).await?.into_response());
     };

@@ -151,7 +151,7 @@ impl Dids {
         let caller = Caller::new(auth, Operation::CreateDid)?;
         sellers_may_create(&caller, state)?;
         let wanted = checked(&caller, vec![(String::new(), new)])?;
-        let made = dids::create(&caller.editor(state), &state.config.readers(), &wanted).await;
+        let made = dids::create(&caller.editor(state), &state.config.now().readers(), &wanted).await;
         let made = made.map_err(|refusal| match refusal {
             Refusal::Taken(rows) => unavailable(&rows, |_| String::new()),
             other => other.into(),
@@ -178,7 +178,7 @@ impl Dids {
         sellers_may_create(&caller, state)?;
         let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         let wanted = checked(&caller, rows)?;
-        let made = dids::create(&caller.editor(state), &state.config.readers(), &wanted).await;
+        let made = dids::create(&caller.editor(state), &state.config.now().readers(), &wanted).await;
         let made = made.map_err(|refusal| match refusal {
             Refusal::Taken(rows) => unavailable(&rows, |row| names.get(row).cloned().unwrap_or_default()),
             other => other.into(),
@@ -228,7 +228,8 @@ impl Dids {
             values.seller = UserId(seller);
             merge.end()
         };
-        let changed = dids::change(&caller.editor(state), &state.config.readers(), DidId(id.0), expected, edit).await?;
+        let changed =
+            dids::change(&caller.editor(state), &state.config.now().readers(), DidId(id.0), expected, edit).await?;
         Ok(Json(changed.into()))
     }
 
@@ -256,7 +257,7 @@ impl Dids {
 /// Refuses sellers where the configuration (`policy.sellers_may_create_dids`) leaves making DIDs to admins and staff.
 fn sellers_may_create(caller: &Caller, state: &State) -> Result<(), ApiError> {
     match caller.owner {
-        Owner::Only(_) if !state.config.policy.sellers_may_create_dids => {
+        Owner::Only(_) if !state.config.now().policy.sellers_may_create_dids => {
             Err(ApiError::forbidden("sellers_create_no_dids", "DIDs are made for you here: ask an admin or staff."))
         }
         _ => Ok(()),

@@ -19,7 +19,7 @@ use super::visits::Visit;
 use crate::auth::principal::Principal;
 use crate::cdr::record::CallRecord;
 use crate::store::calls::{self, Filter};
-use crate::store::reports::ReportError;
+use crate::store::reports::{ReportError, Reports};
 
 /// How calls are written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub(super) enum Format {
 
 /// All calls that match, as the principal may see them. It is cut off when `visit` ends or it takes longer than configured.
 pub(super) fn body(state: &State, principal: Principal, filter: Filter, format: Format, visit: Visit) -> Body {
-    let limit: Duration = state.config.limits.export;
+    let limit: Duration = state.config.now().limits.export;
     let export = Export {
-        batches: calls::all(state.reports.clone(), filter).boxed(),
+        batches: calls::all(Reports::clone(&state.reports.now()), filter).boxed(),
         late: Box::pin(tokio::time::sleep(limit)),
         state: state.clone(),
         stage: Stage::Heading,

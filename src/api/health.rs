@@ -9,6 +9,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::{State, Tag, security};
 use crate::auth::roles::Role;
+use crate::calls::dispatcher::NodeStanding;
 
 /// A database that has not answered for so long is away; it is asked twice a second.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
@@ -65,7 +66,8 @@ struct NodeReadiness {
     ready: bool,
     /// `ready`; `away` (not connected); `comparing` (connected, its channels are being compared); `failing` (its requests fail for
     /// everybody: running calls go on, new ones take the fallback until a try succeeds); `taken` (another controller has its Stasis
-    /// applications: this one waits until it leaves); `draining`.
+    /// applications: this one waits until it leaves); `drained` (an operator empties it); `handing_over` (the process is ending, and the next one goes
+    /// on).
     standing: String,
     /// What stops calls there, or quietly changes them, although it is connected: a sentence each.
     faults: Vec<String>,
@@ -73,10 +75,10 @@ struct NodeReadiness {
 
 #[derive(ApiResponse)]
 enum ReadinessResponse {
-    /// Every node is ready, what calls commit to can be kept, and the database answers and takes changes.
+    /// Every node that is not drained is ready, and one is; what calls commit to can be kept, and the database answers and takes changes.
     #[oai(status = 200)]
     Ready(Json<Readiness>),
-    /// At least one node is not, or the journal cannot keep what calls commit to: callers take the dialplan's fallback. Or the database
+    /// One is not, or all are drained, or the journal cannot keep what calls commit to: callers take the dialplan's fallback. Or the database
     /// does not answer, or takes no changes.
     #[oai(status = 503)]
     NotReady(Json<Readiness>),
@@ -95,21 +97,25 @@ impl Health {
 
     /// Calls are taken
     ///
-    /// 200 when every configured Asterisk node is connected and compared, calls get through its dialplan to us, the journal can be written and the database answers, else 503. Needs no credential, and
+    /// 200 when every configured Asterisk node that is not drained is connected and compared, and one is; calls get through its dialplan to us, the journal can be written and the database answers, else 503. Needs no credential, and
     /// tells no more than a word; to an admin's credential it answers with `details`. Example: `{"status": "ready"}`.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     #[allow(clippy::unused_async, reason = "poem-openapi wants async handlers")]
     async fn readyz(&self, request: &Request, Data(state): Data<&State>) -> ReadinessResponse {
         let found = details(state);
-        let ready = found.database
-            && !found.database_read_only
-            && found.refusing.is_none()
-            && found.nodes.iter().all(|node| node.ready);
+        let ready =
+            found.database && !found.database_read_only && found.refusing.is_none() && takes_calls(&found.nodes);
         let admin = security::who(request).is_some_and(|who| who.role == Role::Admin && !who.must_change_password);
         let status = if ready { "ready" } else { "not_ready" }.to_owned();
         let readiness = Json(Readiness { status, details: admin.then_some(found) });
         if ready { ReadinessResponse::Ready(readiness) } else { ReadinessResponse::NotReady(readiness) }
     }
+}
+
+/// A node that is drained is as its operator wants it, as long as another takes calls.
+fn takes_calls(nodes: &[NodeReadiness]) -> bool {
+    let drained = NodeStanding::Drained.as_str();
+    nodes.iter().all(|node| node.ready || node.standing == drained) && nodes.iter().any(|node| node.ready)
 }
 
 /// Asks nobody: whoever may ask for readiness may ask often.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{State, Visits, routes};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
-use crate::calls::dispatcher::Dispatcher;
+use crate::calls::dispatcher::{Bounds, Dispatcher};
 use crate::calls::facts::Limits;
 use crate::calls::locked::SLICE;
 use crate::calls::registry::Registry;
@@ -23,6 +23,7 @@ use crate::calls::task::Context;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::id::{CampaignId, ClientId, LinkId};
+use crate::in_force::InForce;
 use crate::plan::Document;
 use crate::presence::Presence;
 use crate::routing::book::Book;
@@ -105,12 +106,14 @@ impl Site {
         let journal = dir.path().join(store::journal::FILE);
         let (journal, left) = store::journal::open(journal, config.journal).await.expect("the journal opens");
         let limits = Limits::new(&config.calls, config.rejections);
-        let context = Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits };
+        let context =
+            Context { registry: Arc::clone(&registry), journal: journal.clone(), clock, limits: limits.into() };
         let (health, nodes) = watch::channel(Vec::new());
-        let dispatcher = Dispatcher::new(Vec::new(), context, 100, health, left);
+        let dispatcher = Dispatcher::new(Vec::new(), context, Bounds::new(&config.calls).into(), health, left);
         let (_, faults) = watch::channel(Vec::new());
         let (_, read_only) = watch::channel(false);
         let sight = store::sight::load(&db).await.expect("it is read");
+        let in_force = InForce::from(config.clone());
         let state = State {
             registry: Arc::clone(&registry),
             journal,
@@ -120,17 +123,18 @@ impl Site {
             desk: dispatcher.desk(),
             metrics: Metrics::install().expect("nothing else measures"),
             db: db.clone(),
-            reports: store::reports::Reports::of(&db, config.limits),
+            reports: store::reports::Reports::of(&db, config.limits).into(),
             clock,
-            config: Arc::new(config.clone()),
+            realtime: config.realtime.clone(),
+            config: in_force.clone(),
             authority: Arc::new(Authority::new(&config).expect("a key is made")),
-            visits: Visits::new(db, clock, config.limits, stop.clone()),
+            visits: Visits::new(db, clock, in_force.clone(), stop.clone()),
             sight: Arc::new(ArcSwap::from_pointee(sight)),
-            screen: Arc::new(screen),
-            presence: Arc::new(Presence::new(Vec::new(), clock, config.calls.request_timeout)),
+            screen: screen.into(),
+            presence: Arc::new(Presence::new(Vec::new(), in_force, clock)),
         };
         let (_, events) = tokio::sync::mpsc::channel(1);
-        tokio::spawn(dispatcher.run(events, stop.clone(), config.calls.drain));
+        tokio::spawn(dispatcher.run(events, stop.clone()));
         let api = Arc::new(routes(state));
         let api = Box::new(move |request| -> Answered {
             let api = Arc::clone(&api);

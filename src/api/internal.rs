@@ -122,8 +122,8 @@ impl Internal {
         let received = state.clock.now().wall;
         let refused =
             |fault: legacy::Fault| ApiError::invalid(vec![FieldError::new(fault.field, fault.code, fault.detail)]);
-        let report = legacy::read(&fields, received, state.config.internal.legacy_time_zone).map_err(refused)?;
-        let answer = log(state, reported(report, &state.config.nodes), received).await?;
+        let report = legacy::read(&fields, received, state.config.now().internal.legacy_time_zone).map_err(refused)?;
+        let answer = log(state, reported(report, &state.config.now().nodes), received).await?;
         let outcome = if matches!(answer, LogAnswer::Recorded(_)) { "recorded" } else { "known" };
         metrics::counter!(name::REPORTS, "outcome" => outcome).increment(1);
         Ok(answer)
@@ -148,7 +148,7 @@ fn reported(mut report: Report, nodes: &[Node]) -> Reported {
 }
 
 async fn log(state: &State, call: Reported, received: DateTime<Utc>) -> Result<LogAnswer, ApiError> {
-    let index = state.config.nodes.iter().position(|known| known.name == call.node);
+    let index = state.config.now().nodes.iter().position(|known| known.name == call.node);
     // Asked in this order: the call that ends in between is found in the journal, the record that is written in between in the database.
     let live = index.and_then(|index| state.registry.to_be_recorded(index, &call.report.uniqueid));
     let here = match live {

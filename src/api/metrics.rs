@@ -32,7 +32,7 @@ pub(super) fn note_request(operation: Option<OperationId>, status: StatusCode, t
 /// On the API's listener: never without a token.
 #[handler]
 pub(super) fn beside_the_api(request: &Request, Data(state): Data<&State>) -> Result<String, ApiError> {
-    if state.config.api.metrics_token.is_none() {
+    if state.config.now().api.metrics_token.is_none() {
         return Err(ApiError::not_found());
     }
     alone(request, state)
@@ -45,7 +45,8 @@ pub(super) fn on_its_own(request: &Request, Data(state): Data<&State>) -> Result
 }
 
 fn alone(request: &Request, state: &State) -> Result<String, ApiError> {
-    let wanted = state.config.api.metrics_token.as_ref();
+    let config = state.config.now();
+    let wanted = config.api.metrics_token.as_ref();
     if wanted.is_some_and(|wanted| !security::bearer(request).is_some_and(|given| secrets::same(given, wanted))) {
         return Err(ApiError::unauthorized("credential", "Send api.metrics_token as a bearer token."));
     }

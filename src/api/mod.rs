@@ -69,7 +69,8 @@ use crate::calls::dispatcher::{Desk, NodeHealth};
 use crate::calls::registry::Registry;
 use crate::cdr::journal::Journal;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Realtime};
+use crate::in_force::InForce;
 use crate::inspect::NodeFault;
 use crate::presence::Presence;
 use crate::screen::Screen;
@@ -101,11 +102,13 @@ pub struct State {
     /// The main database.
     pub db: Db,
     /// The same for what reads much of it.
-    pub reports: Reports,
+    pub reports: InForce<Reports>,
     /// Time.
     pub clock: Clock,
-    /// As configured.
-    pub config: Arc<Config>,
+    /// Where Asterisk reads its PJSIP objects.
+    pub realtime: Realtime,
+    /// As configured; what may change while the process runs included.
+    pub config: InForce<Config>,
     /// Keys and limits of authentication.
     pub authority: Arc<Authority>,
     /// Answers that go on for long.
@@ -113,7 +116,7 @@ pub struct State {
     /// What sellers may see of clients, as of the last change.
     pub sight: Arc<ArcSwap<Sight>>,
     /// Where clients may be.
-    pub screen: Arc<Screen>,
+    pub screen: InForce<Screen>,
     /// What the nodes know of clients.
     pub presence: Arc<Presence>,
 }
@@ -121,7 +124,7 @@ pub struct State {
 impl State {
     /// Names of the Asterisk nodes, in the order of the configuration.
     fn node_names(&self) -> Vec<Arc<str>> {
-        self.config.nodes.iter().map(|node| Arc::from(node.name.as_str())).collect()
+        self.config.now().nodes.iter().map(|node| Arc::from(node.name.as_str())).collect()
     }
 }
 
@@ -210,7 +213,7 @@ pub async fn serve(
     state: State,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = std::io::Result<()>>, CannotListen> {
-    let (api, clock) = (Arc::clone(&state.config), state.clock);
+    let (api, clock) = (state.config.now(), state.clock);
     let scraped = match api.api.metrics_listen {
         Some(listen) => {
             let (listener, terms) =
@@ -242,7 +245,7 @@ async fn bind(key: &'static str, listen: std::net::SocketAddr) -> Result<TcpList
 }
 
 fn routes(state: State) -> impl Endpoint {
-    let rates = Arc::new(admission::Rates::new(&state.config.api));
+    let rates = Arc::new(admission::Rates::new(&state.config.now().api));
     Route::new()
         .at("/metrics", get(metrics::beside_the_api))
         .at("/openapi.json", get(docs::openapi_json))

@@ -11,7 +11,7 @@ use super::error::{ApiError, FieldError};
 use super::security::Auth;
 use super::{State, Tag};
 use crate::auth::roles::Operation;
-use crate::calls::dispatcher::{NodeView, NotReleased, Order};
+use crate::calls::dispatcher::{Emptying, NodeView, NotEmptied, NotReleased, Order};
 use crate::store::calls;
 
 /// Node endpoints.
@@ -25,8 +25,10 @@ struct Node {
     name: String,
     /// All of its sockets are connected.
     connected: bool,
-    /// Connected and compared with Asterisk's own lists: its calls are decided here. Otherwise its dialplan falls back.
+    /// Connected and compared with Asterisk's own lists, and not drained: its calls are decided here. Otherwise its dialplan falls back.
     ready: bool,
+    /// An operator empties it: new calls take the dialplan's fallback, talks go on. It is empty when `live_calls` is 0.
+    drained: bool,
     /// Since when it is connected, or is not.
     since: DateTime<Utc>,
     /// When it was last heard, whatever it said. Null before the first time.
@@ -55,6 +57,7 @@ impl From<NodeView> for Node {
             name: node.name,
             connected: node.connected,
             ready: node.ready,
+            drained: node.drained,
             since: node.since,
             last_heard_at: node.heard,
             version: node.version,
@@ -101,6 +104,34 @@ impl From<NotReleased> for ApiError {
     }
 }
 
+impl From<NotEmptied> for ApiError {
+    fn from(refusal: NotEmptied) -> Self {
+        match refusal {
+            NotEmptied::Unknown => Self::not_found(),
+            NotEmptied::Away => {
+                Self::conflict("node_away", "The node is not connected: it takes no calls, and cannot be told.")
+            }
+            NotEmptied::Taken => Self::conflict("node_taken", "Another controller has the node: ask that one."),
+            NotEmptied::Refused => Self::conflict(
+                "node_refused",
+                "The node did not take it: Asterisk's answer is in the controller's log.",
+            ),
+            NotEmptied::Ending => Self::conflict("ending", "The controller is ending. Ask again after its start."),
+        }
+    }
+}
+
+impl Nodes {
+    async fn empty(&self, auth: Auth, state: &State, node: String, drained: bool) -> Result<Json<Node>, ApiError> {
+        let (principal, _) = auth.may(if drained { Operation::DrainNode } else { Operation::EndNodeDrain })?;
+        let order = Emptying { node, drained };
+        state.desk.may_empty(order.clone()).await?;
+        let at = state.clock.now().wall;
+        calls::note_drain(&state.db, (&principal).into(), &order.node, drained, at).await?;
+        Ok(Json(state.desk.empty(order).await?.into()))
+    }
+}
+
 #[OpenApi(prefix_path = "/api/v1/nodes", tag = "Tag::Nodes")]
 impl Nodes {
     /// List the Asterisk nodes
@@ -136,5 +167,36 @@ impl Nodes {
         let at = state.clock.now().wall;
         calls::note_release(&state.db, (&principal).into(), &order.node, release.expected, at).await?;
         Ok(Json(state.desk.release(order).await?.into()))
+    }
+
+    /// Drain a node
+    ///
+    /// Empties it: from now on its new calls take the dialplan's fallback, callers who are not answered within `calls.drain_seconds` are refused
+    /// with 503 unless they hear a client already, talks go on until they end. It stays drained over restarts of the controller, until it takes calls again
+    /// (`DELETE`) or its Asterisk is started anew. Repeating it changes nothing. Admins only; noted in the audit.
+    /// 409 `node_away` while it is not connected.
+    #[oai(path = "/:name/drain", method = "post", operation_id = "drainNode")]
+    async fn drain(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// The node's name.
+        name: Path<String>,
+    ) -> Result<Json<Node>, ApiError> {
+        self.empty(auth, state, name.0, true).await
+    }
+
+    /// Let a drained node take calls again
+    ///
+    /// Of one that is not drained it changes nothing. Admins only; noted in the audit.
+    #[oai(path = "/:name/drain", method = "delete", operation_id = "endNodeDrain")]
+    async fn end_drain(
+        &self,
+        auth: Auth,
+        Data(state): Data<&State>,
+        /// The node's name.
+        name: Path<String>,
+    ) -> Result<Json<Node>, ApiError> {
+        self.empty(auth, state, name.0, false).await
     }
 }

@@ -30,6 +30,11 @@ impl<K: Hash + Eq> Buckets<K> {
         Self { rate, full_at: HashMap::new(), tidy_above: TIDY_ABOVE }
     }
 
+    /// From now on buckets fill, and hold, so much.
+    pub(super) fn keep_to(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Takes up to `wanted` tokens of `key`; how many there were.
     ///
     /// # Errors

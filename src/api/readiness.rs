@@ -92,7 +92,7 @@ impl Api {
         }
         let (no_node, mut warnings) = of_nodes(state);
         obstacles.extend(no_node);
-        warnings.extend(of_dids(stored.id, &snapshot, &state.config.readers()));
+        warnings.extend(of_dids(stored.id, &snapshot, &state.config.now().readers()));
         Ok(Json(CampaignReadiness {
             campaign_id: stored.id.0,
             ready: obstacles.is_empty(),

@@ -99,7 +99,8 @@ impl Api {
         if !storable(time) {
             return Err(ApiError::invalid(vec![FieldError::new("time", "range", "use a year from 1970 to 9999")]));
         }
-        let nodes = &state.config.nodes;
+        let config = state.config.now();
+        let nodes = &config.nodes;
         let named = |name: &String| nodes.iter().find(|node| node.name == *name);
         let Some(node) = asked.node.as_ref().map_or(nodes.first(), named) else {
             return Err(ApiError::invalid(vec![FieldError::new("node", "value", "name a configured node")]));

@@ -127,7 +127,7 @@ async fn principal(request: &Request, state: &State) -> Result<(Principal, Optio
         }
         (None, None) => return Err(ApiError::unauthorized("credential", "Log in, and send the access token.")),
     };
-    Ok((known(account, credential, client_address(request, &state.config.api.trusted_proxies)), until))
+    Ok((known(account, credential, client_address(request, &state.config.now().api.trusted_proxies)), until))
 }
 
 /// The principal that an account is with this credential.

@@ -95,7 +95,7 @@ impl Api {
         let secret = secrets::api_token();
         let hash = secrets::hash(&secret);
         let new = NewToken { user: principal.user, name, hash, scope: scope.into(), expires_at };
-        let at_most = state.config.auth.tokens_per_user;
+        let at_most = state.config.now().auth.tokens_per_user;
         let token = tokens::create(&state.db, Actor::from(&principal), new, at_most, now).await?;
         let made = NewlyMade { token: token.into(), secret: Some(secret.expose_secret().to_owned().into()) };
         Ok(Created::Made(Json(made)))

@@ -15,8 +15,9 @@ use uuid::Uuid;
 use super::error::ApiError;
 use crate::auth::principal::{Credential, Principal};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::id::UserId;
+use crate::in_force::InForce;
 use crate::store::standing::{self, Standing};
 use crate::store::{Db, StoreError};
 
@@ -37,7 +38,7 @@ pub(super) enum Kind {
 pub struct Visits {
     db: Db,
     clock: Clock,
-    limits: Limits,
+    config: InForce<Config>,
     shutdown: CancellationToken,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Open>>,
@@ -83,8 +84,8 @@ impl Drop for Visit {
 impl Visits {
     /// None yet. They all end with `shutdown`.
     #[must_use]
-    pub fn new(db: Db, clock: Clock, limits: Limits, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { db, clock, limits, shutdown, next: AtomicU64::new(0), open: Mutex::default() })
+    pub fn new(db: Db, clock: Clock, config: InForce<Config>, shutdown: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { db, clock, config, shutdown, next: AtomicU64::new(0), open: Mutex::default() })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
@@ -115,9 +116,10 @@ impl Visits {
     }
 
     fn has_room(&self, kind: Kind, user: UserId, open: &HashMap<u64, Open>) -> Result<(), ApiError> {
+        let limits = self.config.now().limits;
         let (most, most_of_user, code, what) = match kind {
-            Kind::Stream => (self.limits.streams, self.limits.streams_per_user, "too_many_streams", "event streams"),
-            Kind::Export => (self.limits.exports, self.limits.exports_per_user, "too_many_exports", "exports"),
+            Kind::Stream => (limits.streams, limits.streams_per_user, "too_many_streams", "event streams"),
+            Kind::Export => (limits.exports, limits.exports_per_user, "too_many_exports", "exports"),
         };
         let of_kind = || open.values().filter(|visit| visit.kind == kind);
         // As long as it takes to notice that the reader of an idle stream has gone: two comments.

@@ -4,7 +4,7 @@
 //! (ApplicationReplaced). The first application decides for the whole node; the others follow it. So that nobody asks for what another
 //! has, its holder writes a mark beside the heartbeat: who it is, and when by the node's own clock. Whoever finds a fresh mark of another
 //! waits. Whoever was replaced waits as long as anybody marks or beats: it does neither. A mark of one's own is no obstacle, so that a
-//! process that was killed starts again at once; a holder that drains writes `0`.
+//! process that was killed starts again at once; a holder that ends writes `0`.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -40,6 +40,11 @@ const BATCH: usize = 64;
 const CROWD: usize = 32;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// A connection that is to be opened anew waits for a moment without a request under way, so long at most.
+const RENEWED_AFTER: Duration = Duration::from_secs(1);
+/// How often it looks whether there is one.
+const LOOK_WHETHER_QUIET: Duration = Duration::from_millis(2);
 
 /// Why a connection was given up.
 #[derive(Debug)]
@@ -101,6 +106,10 @@ impl<'a> Inflight<'a> {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.with(|requests| requests.tickets.is_empty())
+    }
+
     fn drop_late(&self) {
         self.with(|requests| requests.tickets.retain(|_, ticket| !ticket.is_late()));
     }
@@ -157,7 +166,7 @@ impl Connection<'_> {
         queue: mpsc::UnboundedSender<Outgoing>,
     ) -> (DownReason, String) {
         let filter = Request::SetEventFilter { app: self.app.name(), disallowed: DISALLOWED_EVENTS }.render();
-        let mut filter_set = pin!(self.shared.http.call(&filter, self.shared.request_timeout));
+        let mut filter_set = pin!(self.shared.ask(&filter));
         let mut opening = Some((queue, found, Vec::new()));
         let mut heard = self.shared.clock.now().mono;
         let (mut lateness, mut turn) = (Lateness::new(heard), Turn::default());
@@ -288,8 +297,8 @@ impl Connection<'_> {
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
-        let mut next_id = 0_u64;
-        let one_by_one = self.shared.http.tls().is_some();
+        let (mut next_id, mut renewed_by) = (0_u64, None);
+        let one_by_one = self.shared.http.now().tls().is_some();
         loop {
             let written = tokio::select! {
                 biased;
@@ -297,6 +306,18 @@ impl Connection<'_> {
                     // The other side may be gone: its farewell is not waited for long.
                     drop(timeout(CLOSE_TIMEOUT, sink.close()).await);
                     return (DownReason::Shutdown, String::new());
+                }
+                () = self.app.renewal.notified(), if renewed_by.is_none() => {
+                    renewed_by = Some(self.shared.clock.now().mono + RENEWED_AFTER);
+                    Ok(())
+                }
+                () = sleep(LOOK_WHETHER_QUIET), if renewed_by.is_some() => {
+                    let now = self.shared.clock.now().mono;
+                    if inflight.is_empty() || renewed_by.is_some_and(|by| now >= by) {
+                        drop(timeout(CLOSE_TIMEOUT, sink.close()).await);
+                        return (DownReason::Renewed, String::new());
+                    }
+                    Ok(())
                 }
                 _ = ping.tick() => {
                     self.measure_depth();

@@ -22,6 +22,7 @@ use super::socket::{App, Socket};
 use super::ticket::{Outgoing, Pending, Response, Ticket};
 use crate::clock::{Clock, Now};
 use crate::config;
+use crate::in_force::InForce;
 
 /// A list may be long: it gets this many times a request's deadline.
 const LIST_PATIENCE: u32 = 5;
@@ -82,6 +83,8 @@ pub enum DownReason {
     Lagged,
     /// Another socket took the application over.
     Replaced,
+    /// It is opened anew with other credentials.
+    Renewed,
     /// This process is shutting down.
     Shutdown,
 }
@@ -95,6 +98,7 @@ impl DownReason {
             Self::Silent => "silent",
             Self::Lagged => "lagged",
             Self::Replaced => "replaced",
+            Self::Renewed => "renewed",
             Self::Shutdown => "shutdown",
         }
     }
@@ -106,9 +110,9 @@ pub(super) struct Shared {
     pub(super) index: usize,
     pub(super) name: Arc<str>,
     pub(super) meters: Arc<Meters>,
-    pub(super) http: Http,
+    pub(super) http: InForce<Http>,
     pub(super) clock: Clock,
-    pub(super) request_timeout: Duration,
+    pub(super) request_timeout: InForce<Duration>,
     pub(super) apps: Vec<Arc<App>>,
     /// Whether it is there for a moment only, beside the node's own: nothing of it is counted, nor told above DEBUG.
     pub(super) aside: bool,
@@ -121,9 +125,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// One request over HTTP.
+    pub(super) async fn ask(&self, request: &Rendered) -> Result<Response, Error> {
+        self.http.now().call(request, self.request_timeout.copy()).await
+    }
+
     /// A global variable, over HTTP; empty where it is not set.
     pub(super) async fn global(&self, variable: &str) -> Result<String, Error> {
-        let answer = self.http.call(&Request::GetGlobal { variable }.render(), self.request_timeout).await?;
+        let answer = self.ask(&Request::GetGlobal { variable }.render()).await?;
         answer.json::<Variable>().map(|variable| variable.value)
     }
 
@@ -136,6 +145,17 @@ impl Shared {
         };
         self.over_websocket.store(over_websocket, Ordering::Release);
     }
+}
+
+/// Why a node's new credentials are not used.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRenewed {
+    /// They cannot be used at all.
+    #[error(transparent)]
+    BadNode(#[from] BadNode),
+    /// It refused them, or was not reached.
+    #[error(transparent)]
+    Request(#[from] Error),
 }
 
 /// What a client is for.
@@ -202,6 +222,20 @@ impl Node {
         Self::start(index, node, request_timeout, events, clock, shutdown, Kind::Aside)
     }
 
+    /// A client without sockets, which asks over HTTP only and hears no events.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn over_http(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        clock: Clock,
+    ) -> Result<NodeHandle, BadNode> {
+        let shared = Self::shared(index, node, request_timeout, clock, Kind::Aside)?;
+        Ok(NodeHandle { shared, tasks: TaskTracker::new() })
+    }
+
     fn start(
         index: usize,
         node: &config::Node,
@@ -211,27 +245,37 @@ impl Node {
         shutdown: &CancellationToken,
         kind: Kind,
     ) -> Result<NodeHandle, BadNode> {
-        let apps = (1..=node.apps.max(1)).map(|n| Arc::new(App::new(n - 1, format!("{}-{n}", node.app)))).collect();
-        let shared = Arc::new(Shared {
-            index,
-            name: Arc::from(node.name.as_str()),
-            meters: Arc::new(Meters::new(&node.name)),
-            http: Http::new(node)?,
-            clock,
-            request_timeout,
-            apps,
-            aside: matches!(kind, Kind::Aside),
-            claim: if let Kind::Claiming(claim) = kind { claim } else { None },
-            holds: watch::Sender::new(false),
-            configured: node.transport,
-            over_websocket: AtomicBool::new(node.transport == config::Transport::Websocket),
-        });
+        let shared = Self::shared(index, node, request_timeout, clock, kind)?;
         let tasks = TaskTracker::new();
         for app in &shared.apps {
             tasks.spawn(Socket::new(&shared, app, events.clone(), shutdown.clone()).run());
         }
         tasks.close();
         Ok(NodeHandle { shared, tasks })
+    }
+
+    fn shared(
+        index: usize,
+        node: &config::Node,
+        request_timeout: Duration,
+        clock: Clock,
+        kind: Kind,
+    ) -> Result<Arc<Shared>, BadNode> {
+        let apps = (1..=node.apps.max(1)).map(|n| Arc::new(App::new(n - 1, format!("{}-{n}", node.app)))).collect();
+        Ok(Arc::new(Shared {
+            index,
+            name: Arc::from(node.name.as_str()),
+            meters: Arc::new(Meters::new(&node.name)),
+            http: Http::new(node)?.into(),
+            clock,
+            request_timeout: request_timeout.into(),
+            apps,
+            aside: matches!(kind, Kind::Aside),
+            claim: if let Kind::Claiming(claim) = kind { claim } else { None },
+            holds: watch::Sender::new(false),
+            configured: node.transport,
+            over_websocket: AtomicBool::new(node.transport == config::Transport::Websocket),
+        }))
     }
 }
 
@@ -250,9 +294,9 @@ impl Node {
             index,
             name: Arc::from(node.name.as_str()),
             meters: Arc::new(Meters::new(&node.name)),
-            http: http.client(node),
+            http: http.client(node).into(),
             clock,
-            request_timeout,
+            request_timeout: request_timeout.into(),
             apps: vec![Arc::clone(&app)],
             aside: false,
             claim: None,
@@ -326,7 +370,7 @@ impl NodeHandle {
     /// A new ordered way for requests; one per call. `app` counts from 0 and wraps around.
     #[must_use]
     pub fn lane(&self, app: u16) -> Lane {
-        let http = Arc::new(HttpLane::new(self.shared.http.clone()));
+        let http = Arc::new(HttpLane::new(Http::clone(&self.shared.http.now())));
         Lane { shared: Arc::clone(&self.shared), app: Arc::clone(self.app(app)), http }
     }
 
@@ -360,7 +404,7 @@ impl NodeHandle {
     /// # Errors
     /// Any [`Error`].
     pub async fn http(&self, request: Request<'_>) -> Result<Response, Error> {
-        self.shared.http.call(&request.render(), self.shared.request_timeout).await
+        self.shared.ask(&request.render()).await
     }
 
     /// A global variable, over HTTP; empty where it is not set.
@@ -385,6 +429,26 @@ impl NodeHandle {
     #[must_use]
     pub fn mark(&self, epoch: &str) -> Option<(String, String)> {
         self.shared.claim.as_ref().map(|claim| (claim.variable(), claim.mark(epoch)))
+    }
+
+    /// How long each request may take from now on.
+    pub fn set_request_timeout(&self, timeout: Duration) {
+        self.shared.request_timeout.put(timeout);
+    }
+
+    /// Uses the node's new credentials, should it take them: at once for HTTP, and every socket is opened anew, one after the other, each
+    /// when no request of it is under way (after a second in any case).
+    ///
+    /// # Errors
+    /// Where the node does not take them; then the old ones stay in use.
+    pub async fn renew(&self, node: &config::Node) -> Result<(), NotRenewed> {
+        let http = Http::new(node)?;
+        http.call(&Request::GetInfo.render(), self.shared.request_timeout.copy()).await?;
+        self.shared.http.put(http);
+        for app in &self.shared.apps {
+            app.renew().await;
+        }
+        Ok(())
     }
 
     /// Ready when, after shutdown, every socket is closed.
@@ -430,7 +494,7 @@ impl NodeHandle {
         }
         let ask = |id: String| async move {
             let request = Rendered::get("get_one", one_of(collection, &id));
-            let answer = self.shared.http.call(&request, self.shared.request_timeout).await;
+            let answer = self.shared.ask(&request).await;
             (id, answer)
         };
         let mut answers = stream::iter(ids).map(ask).buffered(ONE_BY_ONE_AT_ONCE);
@@ -451,8 +515,8 @@ impl NodeHandle {
     where
         T: serde::de::DeserializeOwned + Send + 'static,
     {
-        let timeout = self.shared.request_timeout * LIST_PATIENCE;
-        self.shared.http.list(&Rendered::get(kind, path.to_owned()), timeout).await
+        let timeout = self.shared.request_timeout.copy() * LIST_PATIENCE;
+        self.shared.http.now().list(&Rendered::get(kind, path.to_owned()), timeout).await
     }
 }
 
@@ -480,7 +544,8 @@ impl Lane {
     pub fn send(&self, request: Request<'_>) -> Pending {
         let shared = &self.shared;
         let request = request.render();
-        let (ticket, pending) = Ticket::issue(&shared.meters, request.kind, shared.clock, shared.request_timeout);
+        let (ticket, pending) =
+            Ticket::issue(&shared.meters, request.kind, shared.clock, shared.request_timeout.copy());
         let outgoing = Outgoing { request, ticket };
         if shared.over_websocket.load(Ordering::Acquire) {
             self.app.send(outgoing);

@@ -146,6 +146,11 @@ pub enum Request<'a> {
         /// Priority, from 1.
         priority: u32,
     },
+    /// Gives a channel back to the dialplan, behind the `Stasis()` that it is in.
+    GiveBack {
+        /// The channel.
+        channel_id: &'a str,
+    },
     /// Sets a channel variable or function.
     SetChannelVariable {
         /// The channel.
@@ -289,6 +294,7 @@ impl Request<'_> {
                 let onward = post("continue", channel(channel_id, "/continue"));
                 onward.query("context", context).query("extension", exten).query("priority", priority)
             }
+            Self::GiveBack { channel_id } => post("give_back", channel(channel_id, "/continue")),
             Self::SetChannelVariable { channel_id, variable, value } => {
                 post("set_variable", channel(channel_id, "/variable")).query("variable", variable).query("value", value)
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -36,6 +36,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 const REPLACED_PAUSE: Duration = Duration::from_secs(10);
 /// Wait before a node is tried again whose certificate could not be accepted: somebody must mend that, and Asterisk logs each try.
 const LASTING_PAUSE: Duration = Duration::from_secs(5);
+/// How long a socket that is opened anew may take to come up before the next one's turn.
+const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 /// How often a full queue is looked at again; the socket is closed meanwhile.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -50,11 +52,34 @@ pub(super) struct App {
     heard: AtomicU64,
     /// Monotonic time in microseconds at which the oldest request was queued that has no answer yet; 0 where few wait.
     waiting: AtomicU64,
+    /// Asks the socket to be opened anew.
+    pub(super) renewal: Notify,
+    /// How often it came up.
+    connections: watch::Sender<u64>,
 }
 
 impl App {
     pub(super) fn new(index: u16, name: String) -> Self {
-        Self { index, name, requests: Mutex::new(None), heard: AtomicU64::new(0), waiting: AtomicU64::new(0) }
+        Self {
+            index,
+            name,
+            requests: Mutex::new(None),
+            heard: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            renewal: Notify::new(),
+            connections: watch::Sender::new(0),
+        }
+    }
+
+    /// Has its socket opened anew, where it has one, and waits until that is up.
+    pub(super) async fn renew(&self) {
+        let mut connections = self.connections.subscribe();
+        connections.mark_unchanged();
+        if self.is_up() {
+            self.renewal.notify_one();
+            // Where it does not come up soon, the log says why.
+            drop(timeout(RENEWED_WITHIN, connections.changed()).await);
+        }
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -106,6 +131,9 @@ impl App {
 
     /// Opens (`Some`) or closes the way for requests.
     pub(super) fn set(&self, requests: Option<mpsc::UnboundedSender<Outgoing>>) {
+        if requests.is_some() {
+            self.connections.send_modify(|count| *count += 1);
+        }
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
     }
 }
@@ -178,6 +206,9 @@ impl Socket {
                     if self.shared.clock.now().mono.saturating_sub(since) >= GOOD_AFTER {
                         backoff.reset();
                         wait = backoff.next(clock::jitter());
+                    }
+                    if ended.reason == DownReason::Renewed {
+                        wait = Duration::ZERO;
                     }
                     if ended.reason == DownReason::Replaced {
                         replaced = true;
@@ -252,7 +283,7 @@ impl Socket {
                 // Who answers nothing cannot be connected to either, which is told there: one answer that is missing says nothing of who
                 // has the node. One that was replaced has been told.
                 Err(_) if !replaced => {
-                    if self.shared.http.call(&Request::GetInfo.render(), self.shared.request_timeout).await.is_err() {
+                    if self.shared.ask(&Request::GetInfo.render()).await.is_err() {
                         return;
                     }
                 }
@@ -292,8 +323,8 @@ impl Socket {
 
     /// Finds out what Asterisk it is, and opens the events' socket.
     async fn open(&self) -> Result<(ws::Stream, Info), Failure> {
-        let http = &self.shared.http;
-        let found = http.call(&Request::GetInfo.render(), self.shared.request_timeout).await;
+        let http = self.shared.http.now();
+        let found = self.shared.ask(&Request::GetInfo.render()).await;
         let found: Info = found.and_then(|answer| answer.json()).map_err(|error| Failure {
             text: format!("asterisk/info: {error}"),
             lasting: matches!(error, Error::Tls(_)),
@@ -316,8 +347,8 @@ impl Socket {
         if self.shared.aside {
             debug!(%node, app, reason, detail = %ended.detail, "disconnected from Asterisk");
         } else {
-            if ended.reason == DownReason::Shutdown {
-                info!(%node, app, "disconnected from Asterisk");
+            if matches!(ended.reason, DownReason::Shutdown | DownReason::Renewed) {
+                info!(%node, app, reason, "disconnected from Asterisk");
             } else {
                 warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
             }

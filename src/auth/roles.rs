@@ -115,6 +115,10 @@ operations! {
     ListNodes = "listNodes": look by token, [All, All, None];
     /// `POST /nodes/{name}/release`
     ReleaseNode = "releaseNode": change by token, [All, None, None];
+    /// `POST /nodes/{name}/drain`
+    DrainNode = "drainNode": change by token, [All, None, None];
+    /// `DELETE /nodes/{name}/drain`
+    EndNodeDrain = "endNodeDrain": change by token, [All, None, None];
     /// `POST /route`
     PreviewRoute = "previewRoute": look by token, [All, All, Own];
     /// `GET /audit`

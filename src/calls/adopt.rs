@@ -57,7 +57,7 @@ pub(super) async fn run(
     context: Context,
     mut inputs: mpsc::UnboundedReceiver<Input>,
 ) {
-    let mut heard = Vec::new();
+    let (mut heard, limits) = (Vec::new(), context.limits.copy());
     let snapshot = context.registry.snapshot().clone();
     let at = At { node: &facts.node, now: context.clock.now() };
     let mut decision = context.registry.book().decide(&snapshot, &facts.dialled, at);
@@ -65,7 +65,7 @@ pub(super) async fn run(
     decision.campaign = campaign.or(decision.campaign);
     // What is in force now may be another decision than the one that brought the call here.
     decision.trace = None;
-    let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(context.limits.max_duration);
+    let limit = decision.campaign.as_deref().and_then(|c| c.max_duration).unwrap_or(limits.max_duration);
     let offer = offer(&snapshot, decision.campaign.as_deref(), &adoption);
     let now = context.clock.now();
     let died = noted.as_ref().map(|noted| now.when(noted.arrived.mono + noted.lived));
@@ -93,7 +93,7 @@ pub(super) async fn run(
     let (times, met) = ((arrived, lived), (attempt, adoption.bridge));
     // What was heard meanwhile happened then.
     let adopted = heard.first().map_or_else(|| context.clock.now(), |(at, _): &(Now, Input)| *at);
-    let call = Call::adopt(facts, context.limits, times, decision, met, before, adopted);
+    let call = Call::adopt(facts, limits, times, decision, met, before, adopted);
     task::drive(call, heard, lane, context, inputs).await;
 }
 
@@ -174,7 +174,8 @@ pub(super) fn resume(facts: CallFacts, noted: Noted, earlier_attempts: u32, cont
         decision.campaign = Some(Arc::clone(campaign));
     }
     let before = Box::new(left::unanswered(noted.call).0);
-    Call::resume(facts, context.limits, noted.arrived, decision, before, plan, now).numbered_after(earlier_attempts)
+    Call::resume(facts, context.limits.copy(), noted.arrived, decision, before, plan, now)
+        .numbered_after(earlier_attempts)
 }
 
 /// The plan that an earlier run decided on, and where in it selection stood: at an attempt that was under way, else behind the last one.

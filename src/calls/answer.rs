@@ -59,7 +59,8 @@ impl Answer {
         let until = later(self.after, until);
         self.found = late.is_some() && self.before.is_none();
         self.before = Some(until);
-        let crossed = behind && late.is_none() && self.at.mono >= recent.mono;
+        // A request that is asked again is asked a second later.
+        let crossed = behind && late.is_none() && self.at.mono > recent.mono;
         let likely = if crossed { self.at } else { now };
         self.at = earlier(later(likely, self.after), until);
     }
@@ -124,6 +125,9 @@ mod tests {
         let mut answer = Answer::of_client(at(1_000), None);
         answer.caller_is_up(at(4_000), None, true);
         assert_eq!(told(answer, 9_000), (4_000, None), "but not for so long");
+        let mut answer = Answer::of_client(at(1_000), None);
+        answer.caller_is_up(at(2_000), None, true);
+        assert_eq!(told(answer, 9_000), (2_000, None), "the request was asked again then");
     }
 
     #[test]

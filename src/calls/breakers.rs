@@ -49,13 +49,23 @@ fn elapsed_ms(outage: Outage, now: Now) -> u64 {
 /// The breakers of all nodes, by name.
 #[derive(Debug, Default)]
 pub(super) struct NodeBreakers {
-    terms: Terms,
+    terms: Mutex<Terms>,
     nodes: Mutex<HashMap<Arc<str>, NodeBreaker>>,
 }
 
 impl NodeBreakers {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, nodes: Mutex::default() }
+        Self { terms: Mutex::new(terms), nodes: Mutex::default() }
+    }
+
+    /// From now on they open and close by these terms.
+    pub(super) fn keep_to(&self, terms: Terms) {
+        *self.terms() = terms;
+        self.lock().values_mut().for_each(|breaker| breaker.keep_to(terms));
+    }
+
+    fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, NodeBreaker>> {
@@ -89,7 +99,7 @@ impl NodeBreakers {
             if !reading.is_failure() && !nodes.contains_key(node) {
                 return;
             }
-            let breaker = nodes.entry(Arc::clone(node)).or_insert_with(|| NodeBreaker::new(self.terms));
+            let breaker = nodes.entry(Arc::clone(node)).or_insert_with(|| NodeBreaker::new(*self.terms()));
             breaker.note(kind, reading, now)
         };
         match turn {

@@ -6,21 +6,24 @@ mod arriving;
 mod callers;
 mod comparing;
 mod desk;
+mod draining;
 mod drift;
 mod leaving;
 mod left;
 mod node;
 mod orphans;
 mod overload;
+mod pulse;
 #[cfg(test)]
 mod recovering_test;
 mod stopping;
 mod visits;
 mod watching;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -28,8 +31,10 @@ use tracing::{debug, info, warn};
 use self::comparing::Found;
 use self::desk::Seen;
 pub use self::desk::{Desk, NodeView, NotReleased, Order};
+pub use self::draining::{Emptying, NotEmptied};
+pub(crate) use self::draining::{VARIABLE as DRAINED, drained_since};
 use self::node::{NodeState, Waiting};
-use self::stopping::Drain;
+use self::pulse::Pulse;
 use super::intake::Intake;
 use super::io::Input;
 use super::reconcile::{Belief, Sight};
@@ -40,14 +45,33 @@ use crate::ari::{
     Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
 };
 use crate::cdr::journal::{Alive, Left};
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp};
+use crate::config;
 use crate::id::CallId;
+use crate::in_force::InForce;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
 use crate::turns::Turn;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
+
+/// How much it takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Live calls at most, over all nodes.
+    pub max_live: usize,
+    /// How long callers on a node that is emptied may wait to be answered.
+    pub drain: Duration,
+}
+
+impl Bounds {
+    /// As configured.
+    #[must_use]
+    pub fn new(calls: &config::Calls) -> Self {
+        Self { max_live: calls.max_live, drain: calls.drain }
+    }
+}
 
 /// What the dispatcher's own errands bring back.
 #[derive(Debug)]
@@ -64,14 +88,22 @@ pub(super) enum Report {
     Again { node: usize, call: CallId },
     /// A node was told which part of the new calls to refuse, which took so long, or could not be.
     Shed { node: usize, took: Result<Duration, Error> },
-    /// The node's own time, in seconds since 1970.
-    Epoch { node: usize, epoch: String },
+    /// The node's own time, in seconds since 1970, and since when it is being emptied, if it is; unless it would not say.
+    Epoch { node: usize, epoch: String, drained: Option<Option<i64>> },
+    /// A node's heartbeat is withdrawn, as this process hands over.
+    Withdrawn { node: usize },
+    /// A node was told that it is emptied, or takes calls again, or could not be.
+    Emptied { node: usize, since: Option<i64>, told: Result<(), Error>, answer: draining::Answer },
+    /// For how long the node's dialplan holds calls while the controller starts anew; `None` where it knows no such thing.
+    Holds { node: usize, seconds: Option<u64> },
     /// The channels of a node that another controller has.
     Elsewhere { node: usize, channels: Result<Vec<Channel>, Error> },
     /// An operator asks how the nodes are.
     View(oneshot::Sender<Vec<Seen>>),
     /// An operator says that nothing of a silent node's calls lives any more; only asks whether that may be said unless `carry_out`.
     Release { order: Order, carry_out: bool, answer: oneshot::Sender<Result<Seen, NotReleased>> },
+    /// An operator empties a node, or lets it take calls again; likewise.
+    Empty { order: Emptying, carry_out: bool, answer: draining::Answer },
 }
 
 /// How things stood when a node's lists were asked for.
@@ -118,17 +150,19 @@ words! {
         Failing = "failing",
         /// Another controller has its applications.
         Taken = "taken",
-        /// This process is ending: running calls go on.
-        Draining = "draining",
+        /// An operator empties it: new calls take the dialplan's fallback, talks go on.
+        Drained = "drained",
+        /// This process is ending, and the next one goes on with its calls.
+        HandingOver = "handing_over",
     }
 }
 
-/// Consumes events until shutdown, then until the last call has ended or the drain time is over.
+/// Consumes events until shutdown, and hands over to the next process.
 #[derive(Debug)]
 pub struct Dispatcher {
     nodes: Vec<NodeState>,
     context: Context,
-    max_live: usize,
+    bounds: InForce<Bounds>,
     /// Lists of more things than this are long.
     long: usize,
     health: watch::Sender<Vec<NodeHealth>>,
@@ -136,10 +170,20 @@ pub struct Dispatcher {
     inbox: mpsc::UnboundedReceiver<Report>,
     /// When it was made.
     begun: Stamp,
+    pulse: Pulse,
     /// Set once and for ever by the shutdown: no new calls.
-    draining: bool,
+    handing_over: bool,
+    /// Monotonic time at which this process may end.
+    ends_at: Option<Duration>,
     /// The journal cannot keep what new calls commit to.
     refusing: bool,
+}
+
+/// Ready at this monotonic time.
+async fn until(clock: &Clock, mono: Option<Duration>) {
+    if let Some(mono) = mono {
+        tokio::time::sleep_until(clock.instant(mono)).await;
+    }
 }
 
 impl Dispatcher {
@@ -148,16 +192,30 @@ impl Dispatcher {
     pub(crate) fn new(
         nodes: Vec<(NodeHandle, Intake)>,
         context: Context,
-        max_live: usize,
+        bounds: InForce<Bounds>,
         health: watch::Sender<Vec<NodeHealth>>,
         left: Left,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         let (started, begun) = (context.clock.now().mono, context.clock.stamp());
         let nodes = nodes.into_iter().map(|(handle, intake)| NodeState::new(handle, intake, started)).collect();
-        let (draining, refusing) = (false, false);
+        let (handing_over, ends_at, refusing) = (false, None, false);
         let long = comparing::LONG;
-        let mut dispatcher = Self { nodes, context, max_live, long, health, reports, inbox, begun, draining, refusing };
+        let pulse = Pulse::default();
+        let mut dispatcher = Self {
+            nodes,
+            context,
+            bounds,
+            long,
+            health,
+            reports,
+            inbox,
+            begun,
+            pulse,
+            handing_over,
+            ends_at,
+            refusing,
+        };
         dispatcher.hold_left(left);
         dispatcher.tell_health();
         dispatcher
@@ -170,6 +228,12 @@ impl Dispatcher {
         self
     }
 
+    /// Told each second for as long as what comes is worked through.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<Notify> {
+        self.pulse.beat()
+    }
+
     fn tell_health(&self) {
         let health = self.nodes.iter().map(|node| {
             let standing = self.standing(node);
@@ -180,31 +244,31 @@ impl Dispatcher {
         (0..self.nodes.len()).for_each(|node| self.measure_shed(node));
     }
 
-    /// Runs until `shutdown`, then at most `drain` longer while calls are live.
-    pub async fn run(mut self, mut events: mpsc::Receiver<NodeEvent>, shutdown: CancellationToken, drain: Duration) {
+    /// Runs until `shutdown`, and a moment longer.
+    pub async fn run(mut self, mut events: mpsc::Receiver<NodeEvent>, shutdown: CancellationToken) {
         let mut second = interval(heartbeat::EVERY);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
         let mut shed = interval(shedding::EVERY);
         shed.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut draining, mut turn) = (None, Turn::default());
+        let mut turn = Turn::default();
         let mut journal = self.context.journal.standing();
         loop {
             tokio::select! {
                 // In a fixed order, so that a run can be replayed: what is rare first, so that a flood of events keeps nothing waiting.
                 biased;
-                () = shutdown.cancelled(), if draining.is_none() => {
-                    self.withdraw().await;
-                    second.reset();
-                    draining = Some(Drain { refuse_at: self.context.clock.now().mono + drain, refused: false });
+                () = shutdown.cancelled(), if !self.handing_over => self.hand_over(),
+                () = until(&self.context.clock, self.ends_at), if self.handing_over && !self.is_busy() => {
+                    // Channels of calls that are recorded already are in no journal.
+                    let ended = self.nodes.iter().all(|node| node.orphans.is_empty());
+                    return self.context.journal.alive(Alive { ended, ..self.alive() });
                 }
                 _ = second.tick() => {
+                    self.pulse.tick(events.len());
                     self.context.journal.alive(self.alive());
                     self.watch_taken();
-                    match &mut draining {
-                        None => self.every_second(),
-                        // Not at once: who passed the dialplan's check before the withdrawal still has to arrive.
-                        Some(drain) => if self.is_drained(drain) { return; }
+                    if !self.handing_over {
+                        self.every_second();
                     }
                 }
                 Ok(()) = journal.changed() => {
@@ -234,7 +298,7 @@ impl Dispatcher {
     fn alive(&self) -> Alive {
         let (now, at) = (self.context.clock.now().mono, self.context.clock.stamp());
         let heard = |node: &NodeState| (node.handle.name().to_owned(), at.before(now.saturating_sub(node.heard())));
-        Alive { at, heard: self.nodes.iter().map(heard).collect(), begun: Some(self.begun) }
+        Alive { at, heard: self.nodes.iter().map(heard).collect(), begun: Some(self.begun), ended: false }
     }
 
     fn every_second(&mut self) {
@@ -245,6 +309,7 @@ impl Dispatcher {
             self.look_for_late(node);
             self.expire_orphans(node);
             self.expire_left(node);
+            self.empty_further(node);
         }
     }
 
@@ -278,6 +343,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether no new call of a node's is taken.
+    fn sends_away(&self, node: usize) -> bool {
+        self.nodes[node].withdrawn || self.refusing || self.nodes[node].drain.is_some()
+    }
+
     /// Withdraws a node's heartbeat through whichever socket is there: the dialplan, which picks applications at random, shall fall back
     /// at once.
     fn stop_beating(&mut self, node: usize) {
@@ -302,7 +372,12 @@ impl Dispatcher {
         let facts = self.nodes[node].intake.facts(&channel, &args);
         if self.context.registry.has_ended(facts.call_id) && !on(Mistake::ArrivalTwice) {
             debug!(call = %facts.call_id, "arrived again: ended already");
-        } else if self.draining || self.refusing {
+        } else if self.is_live(node, &channel.id) {
+            debug!(call = %facts.call_id, "arrived again: known already");
+        } else if self.nodes[node].waits(&channel.id) {
+            // With what lists, and an earlier run, told of it; it is looked at in its turn.
+            debug!(call = %facts.call_id, "arrived again: waits already");
+        } else if self.sends_away(node) {
             self.fall_back(node, app, &channel.id);
         } else {
             let since = self.context.clock.now().mono;
@@ -377,9 +452,17 @@ impl Dispatcher {
             // Whoever asked may have gone.
             Report::View(answer) => drop(answer.send(self.view())),
             Report::Release { order, carry_out, answer } => self.release(&order, carry_out, answer),
-            Report::Epoch { node, epoch } => {
+            Report::Withdrawn { node } => self.withdrawn(node),
+            Report::Holds { node, seconds } => self.nodes[node].holds = seconds.map(Duration::from_secs),
+            Report::Empty { order, carry_out, answer } => self.empty(&order, carry_out, answer),
+            Report::Emptied { node, since, told, answer } => self.emptied(node, since, &told, answer),
+            Report::Epoch { node, epoch, drained } => {
+                self.nodes[node].note_epoch(&epoch, self.context.clock.now().mono);
+                if let Some(since) = drained {
+                    self.note_drained(node, since);
+                }
                 let state = &self.nodes[node];
-                if state.up[0] && !self.draining {
+                if state.up[0] && !self.handing_over {
                     heartbeat::mark(&state.handle, &epoch);
                 }
                 if state.beats() {

@@ -65,7 +65,7 @@ pub(super) async fn clear(remains: Remains, panic: Panic, mut inputs: mpsc::Unbo
     // A client that answered and was not brought together with its caller yet: the caller hears of a failure, not of an answer.
     call.withdraw_unjoined(AttemptOutcome::Failed);
     let answered = call.caller_leg() == CallerLeg::Up || call.attempts.iter().any(|attempt| attempt.answered.is_some());
-    let sip = if answered { 200 } else { rejection(Ending::Failed, &context.limits.rejections) };
+    let sip = if answered { 200 } else { rejection(Ending::Failed, &context.limits.copy().rejections) };
     call.end.get_or_insert(End { ending: Ending::Failed, by: HungUpBy::System, at, within: None, sip, cause: None });
     call.timeline.push(Moment { at, event: "failed inside the controller".to_owned() });
     context.registry.heed(id, Heed::Everything);
@@ -78,7 +78,7 @@ pub(super) async fn clear(remains: Remains, panic: Panic, mut inputs: mpsc::Unbo
 
 impl Clearing {
     async fn until_gone(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) {
-        let limits = self.context.limits;
+        let limits = self.context.limits.copy();
         let longest = self.at.mono + limits.setup_budget + limits.max_duration + MARGIN;
         let mut wait = RETRY_FIRST;
         let mut again = self.hang_up(wait);
@@ -124,7 +124,7 @@ impl Clearing {
         }
         if !self.caller_gone {
             let unanswered = self.call.caller_leg() != CallerLeg::Up;
-            let sip = unanswered.then(|| rejection(Ending::Failed, &self.context.limits.rejections));
+            let sip = unanswered.then(|| rejection(Ending::Failed, &self.context.limits.copy().rejections));
             self.ask(Op::HangUpCaller(sip));
         }
         self.context.clock.instant(self.context.clock.now().mono + wait)

@@ -5,27 +5,42 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::dispatcher::Report;
-use crate::ari::{Error, Lane, NodeHandle, Request, Variable};
+use super::dispatcher::{DRAINED, Report, drained_since};
+use crate::ari::{Error, Lane, NodeHandle, Request, Response, Variable};
 use crate::panics;
 
 /// How often. The dialplan falls back when the last beat is more than 3 s old.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// How long a node may take to answer when the heartbeat is withdrawn: after that it has expired.
-const FAREWELL_AT_MOST: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL_AT_MOST: Duration = Duration::from_secs(3);
 /// The global variable that `asterisk/etc/extensions.conf` checks.
 const VARIABLE: &str = "CAPCONDUIT_HEARTBEAT";
+/// The one that says when the controller handed over, in the node's own time.
+const HANDED_OVER: &str = "CAPCONDUIT_HANDOVER";
 
 /// Asks for the node's time; the beat itself is sent by the dispatcher, so that it proves the dispatcher alive. Should this panic, one
 /// beat is missing: the next second asks again.
 pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
     panics::trap(|| format!("the heartbeat of {node}"));
+    let drained = lane.send(Request::GetGlobal { variable: DRAINED });
     let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
+    let value = |response: Result<Response, Error>| Some(response.ok()?.json::<Variable>().ok()?.value);
+    let drained = value(drained.await).map(|value| drained_since(&value));
     // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
-    match answer.ok().and_then(|response| response.json::<Variable>().ok()) {
-        Some(variable) => drop(reports.send(Report::Epoch { node, epoch: variable.value })),
+    match value(answer) {
+        Some(epoch) => drop(reports.send(Report::Epoch { node, epoch, drained })),
         None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
     }
+}
+
+/// Asks for how long the dialplan holds calls while the controller starts anew. An older one, which does not tell, holds nobody.
+pub(super) async fn ask_hold(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
+    panics::trap(|| format!("asking {node} for how long it holds calls"));
+    let answer = lane.send(Request::GetGlobal { variable: "CAPCONDUIT_HOLD_SECONDS" }).await;
+    let seconds = answer.ok().and_then(|response| response.json::<Variable>().ok()).map(|variable| variable.value);
+    let seconds = seconds.and_then(|seconds| seconds.trim().parse().ok());
+    // The receiver lives as long as the dispatcher.
+    drop(reports.send(Report::Holds { node, seconds }));
 }
 
 /// Tells other controllers that this one has the node, whether it takes calls or not. On the first application's socket, so that a
@@ -36,10 +51,13 @@ pub(super) fn mark(node: &NodeHandle, epoch: &str) {
     }
 }
 
-/// This process takes no more calls: the dialplan falls back at once, and another controller may take the node over. In this order: a
-/// beat of the other's is not to be withdrawn. A node that does not answer is not waited for.
-pub(super) async fn farewell(node: NodeHandle, beats: bool) {
+/// This process takes no more calls, and another controller may take the node over. From `epoch`, the node's time in milliseconds, on the
+/// dialplan holds new calls for a moment; without it falls back at once. In this order: a beat of the other's is not to be withdrawn. A node that does not
+/// answer is not waited for.
+pub(super) async fn farewell(node: NodeHandle, beats: bool, epoch: Option<i64>) {
     let lane = node.lane(0);
+    let epoch = epoch.map_or_else(|| "0".to_owned(), |millis| format!("{}.{:03}", millis / 1_000, millis % 1_000));
+    drop(lane.send(Request::SetGlobal { variable: HANDED_OVER, value: &epoch }));
     let withdrawn = beats.then(|| lane.send(Request::SetGlobal { variable: VARIABLE, value: "0" }));
     // Whoever comes next may be one that does not know of it.
     drop(lane.send(Request::SetGlobal { variable: super::shedding::VARIABLE, value: "0" }));

@@ -107,8 +107,11 @@ pub enum Input {
         /// Likewise.
         heard_until: Now,
     },
-    /// The drain time is over: a caller who is not answered yet shall try elsewhere.
+    /// The node is being emptied, and the time for it is over: a caller who is not answered yet shall try elsewhere.
     Shed,
+    /// The process hands over to the next one: a caller who is not answered yet goes to the dialplan's fallback after this, unless that one
+    /// has come.
+    HandOver(Duration),
     /// An operator wants the call to end.
     Operator,
     /// Another controller has taken the node over, and the call with it: nothing more is done for it here, and nothing is recorded.
@@ -220,6 +223,7 @@ impl fmt::Display for Input {
             Self::LegAbsent { n, .. } => write!(f, "leg_absent({n})"),
             Self::CallerAbsent { .. } => f.write_str("caller_absent"),
             Self::Shed => f.write_str("shed"),
+            Self::HandOver(_) => f.write_str("hand_over"),
             Self::Operator => f.write_str("operator_hangs_up"),
             Self::Yield => f.write_str("yielded"),
             Self::NodeUp => f.write_str("node_up"),

@@ -370,6 +370,7 @@ impl Call {
             Input::LegAbsent { n, heard_until } => self.leg_not_found(n, heard_until, now, &mut effects),
             Input::CallerAbsent { heard_until } => self.caller_not_found(heard_until, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
+            Input::HandOver(within) => self.hand_over(within, &mut effects),
             Input::Operator => self.operator_hangs_up(now, &mut effects),
             Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),

@@ -122,6 +122,11 @@ impl NodeBreaker {
         Self { terms, runs: HashMap::new(), open: None }
     }
 
+    /// From now on it opens and closes by these terms.
+    pub fn keep_to(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
     /// Since when it is open; `None` where it is closed.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {

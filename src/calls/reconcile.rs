@@ -307,6 +307,15 @@ fn is_inbound(ours: Ours<'_>, channel: &Channel) -> bool {
     in_our_app(ours, channel) && first != LEG_ARG
 }
 
+/// Whether a listed channel is a caller in one of the Stasis applications `<app>-<n>`.
+#[must_use]
+pub(crate) fn is_caller_of(app: &str, channel: &Channel) -> bool {
+    let mut words = channel.app_data.split(',');
+    let number = words.next().and_then(|name| name.strip_prefix(app)?.strip_prefix('-'));
+    let numbered = number.is_some_and(|n| !n.is_empty() && n.bytes().all(|digit| digit.is_ascii_digit()));
+    channel.app_name == "Stasis" && numbered && words.next() != Some(LEG_ARG)
+}
+
 fn in_our_app(ours: Ours<'_>, channel: &Channel) -> bool {
     let app = channel.app_data.split(',').next().unwrap_or_default();
     channel.app_name == "Stasis" && ours.apps.iter().any(|ours| ours == app)
@@ -448,6 +457,27 @@ mod tests {
     fn a_caller_whose_client_hung_up_meanwhile_is_not_sold_again() {
         let findings = found(&Belief::default(), &[caller(ChannelState::Up)], &[bridge(&["1.1"])]);
         assert_eq!(findings, [hang_up("1.1")]);
+    }
+
+    #[test]
+    fn a_caller_of_ours_is_told_by_its_application() {
+        let listed = |app_name: &str, app_data: &str| {
+            let caller = caller(ChannelState::Up);
+            is_caller_of(
+                "capconduit",
+                &Channel { app_name: app_name.to_owned(), app_data: app_data.to_owned(), ..caller },
+            )
+        };
+        assert!(listed("Stasis", "capconduit-1,inbound,allowed,x,y") && listed("Stasis", "capconduit-12,inbound"));
+        for (app_name, app_data) in [
+            ("Stasis", "capconduit-1,leg,1,2,3"),
+            ("Stasis", "capconduit-doctor-1,inbound"),
+            ("Stasis", "capconduit2-1,inbound"),
+            ("Stasis", "capconduit-,inbound"),
+            ("Dial", "capconduit-1,inbound"),
+        ] {
+            assert!(!listed(app_name, app_data), "{app_name} {app_data}");
+        }
     }
 
     #[test]

@@ -151,6 +151,12 @@ impl Registry {
         Self { node_breakers: NodeBreakers::new(terms), ..self }
     }
 
+    /// When breakers of clients and of nodes open, and for how long, from now on.
+    pub fn guard(&self, clients: Terms, nodes: Terms) {
+        self.book().guard_clients(clients);
+        self.node_breakers.keep_to(nodes);
+    }
+
     /// An attempt of a call is yielded to another controller: its permit is held until its channel is gone, which that one sees to.
     pub(super) fn yield_permit(&self, key: PermitKey, counted: bool) {
         if let Some(live) = self.calls.get(&key.0) {

@@ -23,6 +23,7 @@ use crate::cdr::journal::Journal;
 use crate::cdr::open::OpenCall;
 use crate::cdr::record::CallRecord;
 use crate::clock::{Clock, Now};
+use crate::in_force::InForce;
 use crate::mistakes::{Mistake, on};
 use crate::panics::{self, Panic};
 use crate::routing::breaker::At;
@@ -36,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) registry: Arc<Registry>,
     pub(crate) journal: Journal,
     pub(crate) clock: Clock,
-    pub(crate) limits: Limits,
+    pub(crate) limits: InForce<Limits>,
 }
 
 /// What a call waits for, and what came of it.

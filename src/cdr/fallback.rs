@@ -21,6 +21,8 @@ pub const LAST_RESORT: &str = "dialled the last resort";
 
 /// Why nobody took a call that was in Stasis: the controller was away, or heard nothing.
 const UNSEEN: &str = "unseen";
+/// Reason of those whose time limit passed while nobody was there.
+const NOBODY_CAME: &str = "nobody_came";
 /// Why the dialplan refused a call of which ARI could tell nothing, or the controller sent there one that came into Stasis all the same.
 pub const MALFORMED: &str = "malformed";
 
@@ -155,6 +157,12 @@ impl Line {
     #[must_use]
     pub fn is_unseen(&self) -> bool {
         self.reason == UNSEEN
+    }
+
+    /// Whether a controller had it, perhaps: then the call's own record may still come.
+    #[must_use]
+    pub fn may_be_recorded(&self) -> bool {
+        self.is_unseen() || self.reason == NOBODY_CAME
     }
 
     /// Whether it was refused for what it said: an older dialplan sends it to the last resort, where there is one.

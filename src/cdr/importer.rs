@@ -53,7 +53,7 @@ impl Batch {
             match fallback::read(whole, now) {
                 Ok(line) if line.is_probe() => {}
                 Ok(line) => {
-                    batch.unseen |= line.is_unseen();
+                    batch.unseen |= line.may_be_recorded();
                     batch.records.push(fallback::record(&line, intake, snapshot));
                 }
                 Err(fault) => batch.faults.push((line.number, fault)),

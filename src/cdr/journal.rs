@@ -39,11 +39,14 @@ pub struct Alive {
     /// When it began. Of a call that an earlier run noted last, what it had heard says nothing: it had not taken that over yet.
     #[serde(default)]
     pub begun: Option<Stamp>,
+    /// It ended then, having handed over: all that it knew of channels on its nodes is in the journal.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 impl From<Stamp> for Alive {
     fn from(at: Stamp) -> Self {
-        Self { at, heard: BTreeMap::new(), begun: None }
+        Self { at, heard: BTreeMap::new(), begun: None, ended: false }
     }
 }
 
@@ -304,7 +307,7 @@ impl Journal {
         self.tell(Entry::SetAside(place, why));
     }
 
-    /// The call of this channel whose record waits for the database.
+    /// The call of this channel whose record waits for the database, or is certain to come: it is open and has attempts.
     pub async fn find(&self, node: &str, uniqueid: &str) -> Option<CallId> {
         let (node, uniqueid) = (node.to_owned(), uniqueid.to_owned());
         self.ask(|reply| Entry::Find { node, uniqueid, reply }).await

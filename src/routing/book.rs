@@ -94,6 +94,11 @@ impl Book {
         Usage { ledger: &self.ledger, rotation: self.rotations.get(&campaign), breakers: &self.breakers, at }
     }
 
+    /// When breakers open, and for how long, from now on.
+    pub fn guard_clients(&mut self, terms: Terms) {
+        self.breakers.keep_to(terms);
+    }
+
     /// How a client's breaker stands on a node.
     #[must_use]
     pub fn breaker(&self, client: ClientId, at: At<'_>) -> Standing {

@@ -120,6 +120,11 @@ impl Breakers {
         Self { terms, nodes: FxHashMap::default() }
     }
 
+    /// From now on they open and close by these terms; what is open stays so for as long as it was said.
+    pub fn keep_to(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
     /// How the client's breaker stands. A probe lasts as long as its permit is held, so that one whose call died is not waited for.
     #[must_use]
     pub fn standing(&self, at: At<'_>, client: ClientId, ledger: &Ledger) -> Standing {

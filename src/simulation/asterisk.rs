@@ -39,6 +39,8 @@ pub(super) enum Due {
     Answer(String),
     /// The client refuses.
     Refuse { channel: String, sip: i16, cause: i16 },
+    /// The dialplan looks again whether somebody takes the call.
+    LooksAgain(String),
     /// A party ends the talk: BYE.
     HangsUp(String),
     /// A party does not wait any longer: the caller for an answer, the client for a caller.
@@ -91,6 +93,8 @@ pub(super) struct Chan {
     exten: String,
     app_data: String,
     in_stasis: bool,
+    /// The dialplan holds the call, by its own clock since then: the controller starts anew.
+    held: Option<i64>,
     /// Its application gets its ChannelDestroyed.
     watched: bool,
     created: DateTime<Utc>,
@@ -117,6 +121,7 @@ impl Chan {
             exten: exten.to_owned(),
             app_data,
             in_stasis: false,
+            held: None,
             watched: false,
             created,
             bridge: None,
@@ -152,18 +157,30 @@ pub(super) struct Asterisk {
     channels: BTreeMap<String, Chan>,
     bridges: BTreeMap<String, Bridge>,
     heartbeat: Option<i64>,
+    /// When the controller handed over, in milliseconds.
+    handover: i64,
+    /// An operator empties it.
+    pub(super) drained: bool,
+    /// Its application has a socket, as far as it knows.
+    pub(super) registered: bool,
     pub(super) started: DateTime<Utc>,
     /// How far its wall clock is ahead.
     pub(super) ahead: chrono::Duration,
     serial: u64,
 }
 
-/// How the dialplan may send a caller on.
+/// Where the dialplan sends a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialplan {
     Stasis,
+    /// Nowhere yet.
+    Held,
     Fallback,
 }
+
+/// As `extensions.conf` has it.
+const HOLD_SECONDS: i64 = 3;
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 impl Asterisk {
     pub(super) fn new(name: &str, app: &str) -> Self {
@@ -173,6 +190,9 @@ impl Asterisk {
             channels: BTreeMap::new(),
             bridges: BTreeMap::new(),
             heartbeat: None,
+            handover: 0,
+            drained: false,
+            registered: false,
             started: epoch(),
             ahead: chrono::Duration::zero(),
             serial: 0,
@@ -190,29 +210,62 @@ impl Asterisk {
             self.remove(&id, Place::Asterisk, around);
         }
         self.bridges.clear();
-        self.heartbeat = None;
+        (self.heartbeat, self.handover, self.drained) = (None, 0, false);
     }
 
     /// A caller's INVITE arrives; what the dialplan does with it.
-    pub(super) fn invite(&mut self, call: usize, exten: &str, registered: bool, around: &mut Around<'_>) -> Dialplan {
+    pub(super) fn invite(&mut self, call: usize, exten: &str, around: &mut Around<'_>) -> Dialplan {
         self.serial += 1;
-        let id = format!("{}.{}", self.wall(around.now).timestamp(), self.serial);
-        let epoch = self.wall(around.now).timestamp();
-        let fresh = self.heartbeat.is_some_and(|beat| beat + 3 >= epoch);
         let created = self.wall(around.now);
-        if !(registered && fresh) {
-            return Dialplan::Fallback;
-        }
+        let id = format!("{}.{}", created.timestamp(), self.serial);
         let app_data = format!("{},inbound,allowed,", self.app);
-        let chan =
-            Chan { in_stasis: true, ..Chan::new(Role::Caller(call), ChannelState::Ring, exten, app_data, created) };
-        around.truth.entered(call, CallId::derive(created, &self.name, &id), &id, around.now);
+        let chan = Chan::new(Role::Caller(call), ChannelState::Ring, exten, app_data, created);
+        around.truth.comes(call, CallId::derive(created, &self.name, &id), &id);
         self.channels.insert(id.clone(), chan);
         self.limit(&id, Duration::from_secs(300), around);
-        self.tell_start(&id, around);
         let patience = around.truth.call(call).caller.patience;
-        around.later(patience, Due::GivesUp(id));
-        Dialplan::Stasis
+        around.later(patience, Due::GivesUp(id.clone()));
+        self.send_on(&id, around)
+    }
+
+    /// What the dialplan does with a caller that nobody has.
+    fn send_on(&mut self, id: &str, around: &mut Around<'_>) -> Dialplan {
+        let wall = self.wall(around.now);
+        let (epoch, now, beat) = (wall.timestamp(), wall.timestamp_millis(), self.heartbeat.unwrap_or_default());
+        let recent = |at: i64| at + HOLD_SECONDS * 1_000 > now && at <= now + 1_000;
+        let (registered, seen) = (self.registered, (beat * 1_000).max(self.handover));
+        let Some(chan) = self.channels.get_mut(id) else { return Dialplan::Fallback };
+        let Role::Caller(call) = chan.role else { return Dialplan::Fallback };
+        if self.drained {
+            self.fall_back(id, around);
+            return Dialplan::Fallback;
+        }
+        if registered && beat + 3 >= epoch && beat <= epoch + 1 {
+            (chan.in_stasis, chan.held) = (true, None);
+            around.truth.entered(call, around.now);
+            self.tell_start(id, around);
+            return Dialplan::Stasis;
+        }
+        let since = *chan.held.get_or_insert(now);
+        if recent(since) && recent(seen) {
+            around.later(LOOKS_EVERY, Due::LooksAgain(id.to_owned()));
+            return Dialplan::Held;
+        }
+        self.fall_back(id, around);
+        Dialplan::Fallback
+    }
+
+    /// From here on it is the fallback's call; the model follows it no further.
+    fn fall_back(&mut self, id: &str, around: &mut Around<'_>) {
+        if let Some(Role::Caller(call)) = self.channels.get(id).map(|chan| chan.role) {
+            around.truth.fell_back(call);
+            self.destroy(id, 0, None, Place::Asterisk, around);
+        }
+    }
+
+    /// Whether the dialplan has the caller.
+    fn is_held(&self, id: &str) -> bool {
+        self.channels.get(id).is_some_and(|chan| chan.held.is_some())
     }
 
     pub(super) fn due(&mut self, due: Due, around: &mut Around<'_>) {
@@ -237,6 +290,10 @@ impl Asterisk {
             }
             Due::Answer(id) => self.answered(&id, around),
             Due::Refuse { channel, sip, cause } => self.destroy(&channel, cause, Some(sip), Place::Party, around),
+            Due::LooksAgain(id) if self.is_held(&id) => drop(self.send_on(&id, around)),
+            Due::LooksAgain(_) => {}
+            // The dialplan's own line tells of it.
+            Due::HangsUp(id) | Due::GivesUp(id) if self.is_held(&id) => self.fall_back(&id, around),
             Due::HangsUp(id) => self.party_hangs_up(&id, around),
             Due::GivesUp(id) => self.party_gives_up(&id, around),
             Due::HearsNobody(id) => self.hears_nobody(&id, around),

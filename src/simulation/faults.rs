@@ -25,6 +25,8 @@ pub(super) enum Fault {
     DatabaseAway,
     /// The journal cannot be written for a while.
     JournalFails,
+    /// An operator empties the node, and lets it take calls again a while later.
+    Drains,
 }
 
 /// How many times as often as another request one for a list takes long.
@@ -68,6 +70,7 @@ impl Faults {
             F::ItsClockJumps,
             F::DatabaseAway,
             F::JournalFails,
+            F::Drains,
         ];
         // A world of few kinds lets one kind do its worst.
         let kinds = if chance.percent(60) { all.to_vec() } else { (0..2).map(|_| chance.one_of(&all)).collect() };

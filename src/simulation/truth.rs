@@ -182,12 +182,16 @@ impl Truth {
         }
     }
 
-    pub(super) fn entered(&mut self, call: usize, id: CallId, channel: &str, now: Duration) {
+    pub(super) fn comes(&mut self, call: usize, id: CallId, channel: &str) {
         self.by_id.insert(id, call);
         let call = &mut self.calls[call];
         call.id = Some(id);
         channel.clone_into(&mut call.channel);
-        call.entered = Some(now);
+    }
+
+    /// It enters the application, perhaps again.
+    pub(super) fn entered(&mut self, call: usize, now: Duration) {
+        self.calls[call].entered.get_or_insert(now);
     }
 
     pub(super) fn fell_back(&mut self, call: usize) {

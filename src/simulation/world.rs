@@ -26,6 +26,9 @@ use crate::cdr::journal::{Entry, LINGER};
 use crate::cdr::record::CallRecord;
 use crate::clock;
 
+/// From the end of one process to the start of the next (`RestartSec`).
+const RESTART: Duration = Duration::from_millis(500);
+
 /// How long a world may take to be quiet once its last caller has come and its faults have ended.
 const QUIET_WITHIN: Duration = Duration::from_secs(600);
 
@@ -51,6 +54,8 @@ enum What {
     Missed(usize, u64),
     /// Asterisk is there again.
     Restarted(usize),
+    /// A node that was drained takes calls again.
+    EndsDrain(usize),
     /// The journal commits what it was given.
     Commit,
     /// The writer brings a batch of records to the database.
@@ -206,8 +211,13 @@ impl World {
     pub(super) fn run(mut self) -> Report {
         let (seed, setting) = (self.seed, format!("{:?}", self.setting));
         self.say(|| format!("world {seed}: {setting}"));
-        while life::run(&mut self) == Passed::Killed {
-            self.without_controller();
+        loop {
+            match life::run(&mut self) {
+                Passed::Killed => self.without_controller(),
+                // systemd starts the next one as soon as this one has ended.
+                Passed::HandedOver => self.without_controller_for(RESTART),
+                Passed::Quiet | Passed::Wrong => break,
+            }
         }
         clock::simulated::set(None);
         for wrong in &self.truth.wrong {
@@ -285,6 +295,7 @@ impl World {
                 self.nodes[node].started = self.nodes[node].wall(self.now);
                 self.say(|| format!("node {node}: Asterisk is there again"));
             }
+            What::EndsDrain(node) => self.nodes[node].drained = false,
             What::Commit => self.commit(life),
             What::Write => self.write(),
             What::Quiet => self.look_whether_quiet(life),
@@ -298,13 +309,9 @@ impl World {
         let campaign = if self.chance.percent(1) { 9 } else { self.chance.between(1, campaigns) };
         let caller = Caller::draw(&mut self.chance);
         let call = self.truth.add(caller, node);
-        let registered = self.lines[node].registered && self.lines[node].alive;
         if self.lines[node].alive {
             let mut way = Dialplan::Fallback;
-            self.in_node(node, |asterisk, around| way = asterisk.invite(call, &number(campaign), registered, around));
-            if way == Dialplan::Fallback {
-                self.truth.fell_back(call);
-            }
+            self.in_node(node, |asterisk, around| way = asterisk.invite(call, &number(campaign), around));
             let id = self.truth.call(call).id.map(|id| id.to_string()).unwrap_or_default();
             self.say(|| format!("call {call} {id} comes to node {node} for campaign {campaign}: {way:?}"));
         }
@@ -320,7 +327,8 @@ impl World {
 
     /// One step in a node, and what follows from it.
     fn in_node<R>(&mut self, node: usize, step: impl FnOnce(&mut Asterisk, &mut Around<'_>) -> R) -> R {
-        let Self { now, chance, truth, nodes, .. } = self;
+        let Self { now, chance, truth, nodes, lines, .. } = self;
+        nodes[node].registered = lines[node].registered && lines[node].alive;
         let mut around = Around { now: *now, chance, truth, acts: Vec::new() };
         let result = step(&mut nodes[node], &mut around);
         for act in around.acts {
@@ -377,16 +385,26 @@ impl World {
                 let fails = self.chance.millis(20, 5_000);
                 self.journal.fail_until(self.now + fails);
             }
+            Fault::Drains => {
+                self.nodes[node].drained = true;
+                // Longer than callers who wait are given, or shorter.
+                let drains = self.chance.millis(500, 45_000);
+                self.later(drains, What::EndsDrain(node));
+            }
         }
     }
 
     /// The controller is dead for a while; the rest of the world goes on.
     fn without_controller(&mut self) {
+        let down = self.chance.millis(100, 6_000);
+        self.without_controller_for(down);
+    }
+
+    fn without_controller_for(&mut self, down: Duration) {
         self.controller_lives = false;
         for node in 0..self.lines.len() {
             self.disconnect(node, DownReason::Lost, None);
         }
-        let down = self.chance.millis(100, 6_000);
         // It does not start without the database.
         let until = (self.now + down).max(self.store.away_until);
         self.say(|| format!("the controller is dead for {down:?}"));

@@ -210,6 +210,23 @@ pub async fn note_release(
     Ok(transaction.commit().await?)
 }
 
+/// Notes that `actor` had a node drained, or had it take calls again, before that is carried out.
+///
+/// # Errors
+/// When the database cannot be written; then it must not be carried out either.
+pub async fn note_drain(
+    db: &Db,
+    actor: Actor<'_>,
+    node: &str,
+    drained: bool,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let transaction = db.write().await?;
+    let action = if drained { "node.drain" } else { "node.end_drain" };
+    audit::write(&transaction, at, actor, action, Object::new("node", node), None, None).await?;
+    Ok(transaction.commit().await?)
+}
+
 /// Notes that `actor` had a live call hung up, before it is.
 ///
 /// # Errors

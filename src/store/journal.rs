@@ -29,6 +29,12 @@ use crate::telemetry::name;
 /// Its name in `data.dir`.
 pub const FILE: &str = "journal.db";
 
+/// The call of a channel whose record waits, or will: one that is open and has attempts keeps its own, whatever else tells of it. The
+/// text is looked through first, as reading it is what takes long.
+const FIND: &str = "SELECT call FROM waiting WHERE node = ?1 AND uniqueid = ?2 UNION ALL
+    SELECT call FROM open_calls WHERE instr(body, ?2) > 0 AND json_extract(body, '$.record.uniqueid') = ?2
+        AND json_extract(body, '$.record.node') = ?1 AND json_array_length(body, '$.record.attempts') > 0 LIMIT 1";
+
 /// Entries in one commit at most.
 const BATCH: usize = 2_000;
 /// Records that are kept in memory besides, so that the writer need not have them read: as many as it has under way when it keeps up.
@@ -264,8 +270,7 @@ impl Keeper {
     }
 
     fn find(&self, node: &str, uniqueid: &str) -> rusqlite::Result<Option<CallId>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT call FROM waiting WHERE node = ?1 AND uniqueid = ?2")?;
+        let mut statement = self.connection.prepare_cached(FIND)?;
         let found: Option<Vec<u8>> = statement.query_row(params![node, uniqueid], |row| row.get(0)).optional()?;
         Ok(found.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok()).map(CallId))
     }

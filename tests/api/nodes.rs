@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fake_ari::Behaviour;
+use crate::fake_ari::{Behaviour, CallerEnd};
 use crate::on_both_databases;
 use crate::patience::PATIENCE;
 use crate::site::Site;
@@ -15,6 +15,7 @@ on_both_databases!(
     a_node_is_shown_as_it_is,
     readiness_tells_when_every_call_falls_back,
     a_silent_node_is_released_by_an_admin_who_knows_its_calls,
+    a_node_is_drained_by_an_admin_and_takes_calls_again,
 );
 
 async fn node(traffic: &Traffic) -> Value {
@@ -135,5 +136,50 @@ async fn a_silent_node_is_released_by_an_admin_who_knows_its_calls(site: Site) {
     until_connected(&traffic, true).await;
     call.ended().await;
     assert_eq!(traffic.records(1).await.len(), 1);
+    traffic.settle().await;
+}
+
+async fn a_node_is_drained_by_an_admin_and_takes_calls_again(site: Site) {
+    let traffic = Traffic::on(site).await;
+    traffic.clients(Behaviour::busy(), Behaviour::answers(0));
+    let call = traffic.call(OWN);
+    call.answered().await;
+    let order = async |who: &str, method: Method, name: &str| {
+        traffic.send(who, method, &format!("/nodes/{name}/drain"), None).await
+    };
+    for who in ["staff", "acme"] {
+        assert_eq!(order(who, Method::POST, "pbx").await.0, 403, "{who}");
+        assert_eq!(order(who, Method::DELETE, "pbx").await.0, 403, "{who}");
+    }
+    assert_eq!(order("admin", Method::POST, "nowhere").await.0, 404);
+
+    for _ in 0..2 {
+        let (status, drained) = order("admin", Method::POST, "pbx").await;
+        let told = ["drained", "ready", "live_calls"].map(|field| drained[field].clone());
+        assert_eq!((status, told), (200, [json!(true), json!(false), json!(1)]), "{drained}");
+    }
+    let mark = traffic.site.asterisk.global("CAPCONDUIT_DRAINED").expect("it stands in the node");
+    assert!(mark.parse::<i64>().is_ok_and(|epoch| epoch > 0), "{mark}");
+    assert!(matches!(traffic.call(OWN).ended().await, CallerEnd::Continued { exten, .. } if exten == "drained"));
+    assert_eq!(call.end(), None, "talks go on");
+
+    let (status, shown) = order("admin", Method::DELETE, "pbx").await;
+    assert_eq!((status, &shown["drained"]), (200, &json!(false)), "{shown}");
+    let next = traffic.call(OWN);
+    next.answered().await;
+    for call in [&call, &next] {
+        call.hang_up();
+    }
+    traffic.records(2).await;
+    let audit = traffic.get("admin", "/audit?action=node.drain").await;
+    assert_eq!(audit["items"].as_array().map(Vec::len), Some(2), "{audit}");
+
+    traffic.site.asterisk.refuse_connections(true);
+    traffic.site.asterisk.drop_sockets();
+    until_connected(&traffic, false).await;
+    let (status, problem) = order("admin", Method::POST, "pbx").await;
+    assert_eq!((status, &problem["code"]), (409, &json!("node_away")));
+    traffic.site.asterisk.refuse_connections(false);
+    until_connected(&traffic, true).await;
     traffic.settle().await;
 }

@@ -100,7 +100,7 @@ impl Site {
 
     async fn run(&mut self) {
         let stop = CancellationToken::new();
-        let ended = tokio::spawn(app::run_with(self.config.clone(), self.dns.resolver(), stop.clone()));
+        let ended = tokio::spawn(app::run_with(self.config.clone(), self.dns.resolver(), None, stop.clone()));
         self.running = Some((stop, ended));
         self.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
     }

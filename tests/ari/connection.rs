@@ -132,6 +132,24 @@ async fn a_taken_over_application_is_given_up_and_not_snatched_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_are_used_where_the_node_takes_them() {
+    let mut rig = Rig::up(Transport::Websocket).await;
+    let good = rig.fake.node("pbx", "cc", 1, Transport::Websocket);
+    let wrong = capconduit::config::Node { password: "of yesterday".into(), ..good.clone() };
+    let refused = rig.node.renew(&wrong).await.expect_err("it is another's");
+    assert!(refused.to_string().contains("401"), "{refused}");
+    assert!(rig.node.is_up(0) && rig.node.info().await.is_ok(), "the old ones stay in use");
+
+    let under_way = rig.node.lane(0).send(Request::GetGlobal { variable: "EPOCH" });
+    rig.node.renew(&good).await.expect("it takes them");
+    assert!(under_way.await.is_ok(), "no request is lost");
+    assert_eq!(rig.expect_down().await, DownReason::Renewed);
+    rig.expect_up().await;
+    assert_eq!(rig.fake.filter("cc-1").0, 2, "its socket was opened anew");
+    assert!(rig.node.is_up(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_asterisk_is_told_by_its_start_time_and_version() {
     let mut rig = Rig::over(FakeAri::start().await, Transport::Auto, REQUEST_TIMEOUT, 64);
     let before = rig.expect_up().await;

@@ -8,6 +8,7 @@ mod packaging;
 #[path = "../support/patience.rs"]
 mod patience;
 mod record;
+mod supervised;
 mod user;
 
 use std::path::Path;

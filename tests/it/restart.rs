@@ -1,5 +1,9 @@
 //! The controller stops, dies and starts again while calls are up.
 
+use std::time::Duration;
+
+use capconduit::config::Transport;
+
 use crate::fake_ari::{Behaviour, CallerEnd};
 use crate::on_both_databases;
 use crate::site::{DID, Database, Site, plan};
@@ -9,8 +13,9 @@ on_both_databases!(
     a_ringing_call_goes_on_where_it_stood,
     a_talk_that_ended_meanwhile_is_lost_and_counts,
     a_caller_who_gave_up_meanwhile_has_a_record,
-    a_stop_lets_calls_end,
-    a_drain_takes_no_new_calls
+    a_stop_leaves_talks_to_the_next_start,
+    a_stop_without_a_dialplan_that_holds_sends_callers_to_the_fallback,
+    a_drained_node_takes_no_new_calls
 );
 
 async fn a_talking_call_is_adopted_with_its_permit(database: Database) {
@@ -100,38 +105,73 @@ async fn a_caller_who_gave_up_meanwhile_has_a_record(database: Database) {
     site.settle().await;
 }
 
-async fn a_stop_lets_calls_end(database: Database) {
+async fn a_stop_leaves_talks_to_the_next_start(database: Database) {
     let mut site = Site::start(database, &plan("priority", &[("north", "")])).await;
-    site.clients(&[("north", Behaviour::answers(0).hanging_up_after(300))]);
+    site.clients(&[("north", Behaviour::answers(0))]);
     let call = site.call(DID);
     call.answered().await;
     site.stop().await;
     assert_eq!(site.asterisk.global("CAPCONDUIT_HEARTBEAT").as_deref(), Some("0"));
-    assert!(matches!(call.end(), Some(CallerEnd::Ended { sip: 200, .. })), "{:?}", call.end());
+    let handed_over = site.asterisk.global("CAPCONDUIT_HANDOVER");
+    assert!(handed_over.is_some_and(|epoch| epoch.parse::<f64>().is_ok_and(|at| at > 1.0)), "who comes now is held");
+    assert_eq!(call.end(), None, "the parties talk on");
+    site.run().await;
+    call.hang_up();
     assert_eq!(site.records(1).await[0].ending, "completed");
-    site.asterisk.until_empty().await;
+    site.settle().await;
 }
 
-async fn a_drain_takes_no_new_calls(database: Database) {
+async fn a_stop_without_a_dialplan_that_holds_sends_callers_to_the_fallback(database: Database) {
     let mut site = Site::start(database, &plan("priority", &[("north", "")])).await;
+    site.asterisk.set_global("CAPCONDUIT_HOLD_SECONDS", "0");
+    site.kill().await;
+    site.run().await;
+    site.stop().await;
+    assert_eq!(site.asterisk.global("CAPCONDUIT_HANDOVER").as_deref(), Some("0"), "nobody is held");
+    site.run().await;
+    site.settle().await;
+}
+
+/// The mark in the node empties it, whoever has set it; it outlives the controller.
+async fn a_drained_node_takes_no_new_calls(database: Database) {
+    let quickly = |config: &mut capconduit::config::Config| config.calls.drain = Duration::from_secs(1);
+    let mut site = Site::start_with(database, &plan("priority", &[("north", "")]), Transport::Auto, quickly).await;
     site.clients(&[("north", Behaviour::answers(0))]);
     let running = site.call(DID);
     running.answered().await;
-    site.ask_to_stop();
+    site.clients(&[("north", Behaviour::no_answer())]);
+    let ringing = site.call(DID);
+    ringing.ringing().await;
+    site.asterisk.set_global("CAPCONDUIT_DRAINED", "1796066891");
     site.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat == "0").await;
-    // Connecting again compares with Asterisk's lists, which must not make the node ready again.
+    let fallback =
+        CallerEnd::Continued { context: "capconduit-fallback".into(), exten: "drained".into(), priority: "1".into() };
+    assert_eq!(site.call(DID).ended().await, fallback);
+    assert!(!site.is_ready().await, "its only node takes no calls");
+    assert_eq!(ringing.ended().await, CallerEnd::Ended { sip: 503, cause: 34 }, "its time is over");
+    assert_eq!(running.end(), None, "talks go on");
+
+    // Neither connecting again nor another process makes it take calls.
     site.asterisk.drop_sockets();
     site.asterisk.until_filter_sets("capconduit-1", 2).await;
-    site.asterisk.until_listed(2).await;
-    let late = site.call(DID);
-    let fallback =
-        CallerEnd::Continued { context: "capconduit-fallback".into(), exten: "draining".into(), priority: "1".into() };
-    assert_eq!(late.ended().await, fallback);
-    running.hang_up();
+    site.asterisk.until_asked_for("CAPCONDUIT_DRAINED", 2).await;
+    assert_eq!(site.call(DID).ended().await, fallback);
     site.stop().await;
+    assert_eq!(site.asterisk.global("CAPCONDUIT_HANDOVER").as_deref(), Some("0"), "nobody is held for it");
+    site.launch();
+    site.asterisk.until_asked_for("CAPCONDUIT_DRAINED", 2).await;
+    assert_eq!(site.call(DID).ended().await, fallback);
     assert_eq!(site.asterisk.global("CAPCONDUIT_HEARTBEAT").as_deref(), Some("0"));
-    let records = site.records(1).await;
-    assert_eq!((records[0].uniqueid.as_str(), records[0].ending.as_str()), (running.id(), "completed"));
-    assert_eq!(site.asterisk.stats("north").dialled, 1);
-    site.asterisk.until_empty().await;
+
+    site.asterisk.set_global("CAPCONDUIT_DRAINED", "0");
+    site.until_ready().await;
+    site.clients(&[("north", Behaviour::answers(0))]);
+    let after = site.call(DID);
+    after.answered().await;
+    after.hang_up();
+    running.hang_up();
+    let mut endings: Vec<_> = site.records(3).await.into_iter().map(|record| record.ending).collect();
+    endings.sort();
+    assert_eq!(endings, ["completed", "completed", "overloaded"]);
+    site.settle().await;
 }

@@ -13,7 +13,7 @@ on_both_databases!(
     one_that_was_replaced_leaves_its_calls_and_stays_away,
     calls_that_a_killed_controller_left_to_another_are_each_recorded_once,
     a_killed_controller_starts_again_at_once,
-    one_that_drains_makes_room_at_once,
+    one_that_stops_makes_room_at_once,
     started_at_once_exactly_one_stays,
     with_several_applications_all_go_together,
     two_nodes_are_both_known_before_either_is_decided,
@@ -135,7 +135,7 @@ async fn a_killed_controller_starts_again_at_once(database: Database) {
     site.settle().await;
 }
 
-async fn one_that_drains_makes_room_at_once(database: Database) {
+async fn one_that_stops_makes_room_at_once(database: Database) {
     let mut first = site(database).await;
     let mut second = first.rival(&rival_plan()).await;
     let talking = first.call(DID);

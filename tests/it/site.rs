@@ -128,7 +128,7 @@ impl Site {
         self.running.as_ref().expect("it runs").stop.cancel();
     }
 
-    /// SIGTERM: it drains, and returns without an error.
+    /// SIGTERM: it hands over, and returns without an error.
     pub(crate) async fn stop(&mut self) {
         let Running { stop, ended, runtime } = self.running.take().expect("it runs");
         stop.cancel();

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::LIMIT;
 use crate::harness::plan::Plan;
 use crate::harness::sipp::{FOREVER_MS, carrier, centre};
-use crate::harness::site::{Backend, Preparation};
+use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::trace::Dialog;
+use crate::harness::{LIMIT, until};
 
-crate::on_both!(two_applications_over_http_by_the_to_header, talks_end_at_their_limit);
+crate::on_both!(
+    two_applications_over_http_by_the_to_header,
+    talks_end_at_their_limit,
+    a_configuration_is_read_anew_while_a_call_is_up,
+);
 
 const DID: &str = "+442079460001";
 const OTHER_DID: &str = "+442079460002";
@@ -85,5 +89,48 @@ async fn talks_end_at_their_limit(backend: Backend) {
         assert_eq!(leg.hung_up_here(), Some(false), "the call centre is told with BYE: {leg:?}");
     }
     assert_eq!(alpha.trace.answered(), 2);
+    site.finish().await;
+}
+
+/// SIGHUP: what may change does, a password that the node does not take is not used, and the talk goes on all the while.
+async fn a_configuration_is_read_anew_while_a_call_is_up(backend: Backend) {
+    let site = Preparation::new(backend);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let mut site = site.start(&plan).await;
+    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
+    talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
+    let unknown = || carrier::call().set("did", OTHER_DID);
+    assert_eq!(site.call("before", &unknown()).await.outcome(), Some(404));
+
+    let file = site.folder().join("capconduit.toml");
+    let before = std::fs::read_to_string(&file).expect("the configuration");
+    let mut read = 0;
+    let mut again = async |site: &mut Site, text: String, said: &str| {
+        std::fs::write(&file, text).expect("it is written");
+        site.controller.process().signal("HUP");
+        read += 1;
+        let log = || site.controller.log();
+        let told = |log: &str| {
+            log.matches("the configuration was read anew").count() + log.matches("nothing is changed").count()
+        };
+        until("it was read", || told(&log()) == read && log().contains(said)).await;
+    };
+    let other = format!("[rejections]\nunknown_did = 410\n{before}");
+    again(&mut site, other.clone(), "rejections.unknown_did").await;
+    assert_eq!(site.call("after", &unknown()).await.outcome(), Some(410));
+    again(&mut site, other.replace("password = \"", "password = \"not-"), "does not take its new password").await;
+    assert_eq!(
+        site.call("refused", &carrier::call().set("did", DID)).await.outcome(),
+        Some(200),
+        "the old one is used"
+    );
+    again(&mut site, "[calls]\nmax_live = 0\n".to_owned(), "calls.max_live = 0").await;
+    assert_eq!(site.call("still", &unknown()).await.outcome(), Some(410), "a faulty file changes nothing");
+    again(&mut site, before.clone(), "rejections.unknown_did").await;
+    assert_eq!(site.call("back", &unknown()).await.outcome(), Some(404));
+
+    talking.go_on().await;
+    assert_eq!(talking.finish(LIMIT).await.remove(0).hung_up_here(), Some(true), "the talk went on");
     site.finish().await;
 }

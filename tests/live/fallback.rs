@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::person::Person;
 use crate::harness::plan::Plan;
 use crate::harness::record::Record;
-use crate::harness::sipp::{FOREVER_MS, carrier, centre};
+use crate::harness::sipp::{carrier, centre};
 use crate::harness::site::{Backend, Preparation, Site};
 use crate::harness::{LIMIT, until};
 
@@ -154,30 +154,34 @@ async fn callers_who_gave_up_unseen_are_recorded(backend: Backend) {
     site.finish().await;
 }
 
-/// A controller that drains has callers who had passed the dialplan's check already: it sends them to the fallback itself.
+/// Callers who had passed the dialplan's check before the node was drained: the controller sends them to the fallback itself.
 async fn callers_whom_the_controller_sends_there_are_recorded(backend: Backend) {
     let site = Preparation::new(backend);
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
     let mut site = site.start(&plan).await;
-    let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
-    talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
-    site.controller.process().signal("TERM");
-    until("it drains", || site.controller.log().contains("draining: the heartbeat is withdrawn")).await;
-    // It says so before the node has taken it: a beat set by then would be withdrawn with it.
-    site.nodes[0].until_stale().await;
-    let mut sent = Vec::new();
-    for name in ["first", "second", "third"] {
-        // As fresh as before the withdrawal.
-        site.nodes[0].beat_from_the_future(0).await;
-        sent.push(site.call(name, &carrier::call().set("did", DID)).await);
-    }
+    site.controller.run(&["drain", "pbx-1"]).await;
+    until("the controller knows", || site.controller.log().contains("the node is being emptied")).await;
+    // Meanwhile it does not look whether the node is drained still.
+    site.controller.process().signal("STOP");
+    site.nodes[0].set("CAPCONDUIT_DRAINED", "0").await;
+    site.nodes[0].beat_from_the_future(0).await;
+    let callers = site.begin("callers", &carrier::call().set("did", DID), 3, 3);
+    let arrived = timeout(LIMIT, async {
+        loop {
+            let app = site.nodes[0].get("applications/capconduit-1").await.expect("the application is there");
+            if app["channel_ids"].as_array().map(Vec::len) == Some(3) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(arrived.await.is_ok(), "the dialplan hands them over");
+    site.nodes[0].set("CAPCONDUIT_DRAINED", "1").await;
+    site.controller.process().signal("CONT");
+    let sent = callers.finish(LIMIT).await;
     let reasons = site.nodes[0].spooled();
-    assert!(reasons.len() == 3 && reasons.iter().all(|line| line.contains(" reason=draining ")), "{reasons:?}");
-    talking.go_on().await;
-    assert_eq!(talking.finish(LIMIT).await.remove(0).hung_up_here(), Some(true));
-    assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
-    site.controller.serve(&site.nodes).await;
+    assert!(reasons.len() == 3 && reasons.iter().all(|line| line.contains(" reason=drained ")), "{reasons:?}");
     for call in &sent {
         assert_eq!(call.outcome(), Some(503), "{:?}", call.statuses());
         assert_eq!(fallen(&site, &call.call_id).await.number("sip_code"), Some(503));

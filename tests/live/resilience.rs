@@ -13,7 +13,7 @@ crate::on_both!(
     killed_while_a_call_rings,
     killed_and_away_while_a_talk_ends,
     stopped_controller_is_bypassed,
-    told_to_stop_while_a_call_is_up,
+    a_node_is_drained_while_a_call_is_up,
 );
 
 const DID: &str = "+442079460001";
@@ -160,8 +160,8 @@ async fn stopped_controller_is_bypassed(backend: Backend) {
     site.finish().await;
 }
 
-/// SIGTERM: new calls fall back at once, and stay so; the running call ends as ever, and then the process.
-async fn told_to_stop_while_a_call_is_up(backend: Backend) {
+/// `capconduit drain`: new calls fall back at once, and stay so whatever happens to the controller; talks end as ever.
+async fn a_node_is_drained_while_a_call_is_up(backend: Backend) {
     let site = Preparation::new(backend).wired();
     let alpha = site.centre("alpha", centre::answer()).await;
     let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
@@ -169,34 +169,50 @@ async fn told_to_stop_while_a_call_is_up(backend: Backend) {
     let mut talking = site.begin("talking", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 1, 1);
     talking.reach("the call is answered", |calls| calls.iter().any(|call| call.answered())).await;
 
-    site.controller.process().signal("TERM");
-    let draining = timeout(LIMIT, async {
-        while site.controller.readiness().await != Some(503) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(draining.await.is_ok(), "/readyz says that no calls are taken");
+    let told = site.controller.run(&["drain", "pbx-1", "--no-wait"]).await;
+    assert!(told.contains("drained, 1 call is left"), "{told}");
     let late = site.call("late", &carrier::call().set("did", DID)).await;
     assert_eq!(late.outcome(), Some(503), "the dialplan's fallback takes it: {:?}", late.statuses());
+    until("the controller knows", || site.controller.log().contains("the node is being emptied")).await;
     // Connecting anew compares Asterisk's lists with the controller's, which must not make it take calls again.
     site.wires[0].cut();
     until("the controller connects again", || site.controller.log().matches("node connected").count() == 2).await;
     let later = site.call("later", &carrier::call().set("did", DID)).await;
     assert_eq!(later.outcome(), Some(503), "and the next one as well: {:?}", later.statuses());
-    assert_eq!(site.nodes[0].spooled().len(), 2, "each leaves a line to import");
+    let reasons = site.nodes[0].spooled();
+    assert!(reasons.len() == 2 && reasons.iter().all(|line| line.contains(" reason=drained ")), "{reasons:?}");
     assert_eq!(site.controller.readiness().await, Some(503));
     assert_eq!(alpha.trace.dialogs()[0].ended_at(), None, "the parties talk on");
+
+    // A stop holds nobody for it, and the next start leaves it drained.
+    site.controller.process().signal("TERM");
+    assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
+    let between = site.call("between", &carrier::call().set("did", DID)).await;
+    assert_eq!(between.statuses(), [100, 503], "held for nobody");
+    site.controller.launch();
+    until("it is drained still", || site.controller.log().matches("the node is being emptied").count() == 2).await;
 
     talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
     assert_eq!(talked.hung_up_here(), Some(true), "the call lived until its caller hung up");
-    assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
+    let told = site.controller.run(&["drain"]).await;
+    assert!(told.ends_with("drained, no call is left\n"), "{told}");
     let record = site.record(&talked).await;
     assert_eq!((record.text("ending"), record.text("hung_up_by")), ("completed", "caller"), "{record:?}");
-    assert!(site.nodes[0].heartbeat_age().await.is_some_and(|age| age > 3600), "withdrawn, and never beaten again");
 
-    site.controller.serve(&site.nodes).await;
+    let told = site.controller.run(&["drain", "pbx-1", "--end"]).await;
+    assert!(told.contains("takes calls again"), "{told}");
+    until_ready(&site).await;
     let after = site.call("after", &carrier::call().set("did", DID)).await;
-    assert_eq!(after.outcome(), Some(200), "the next start takes calls");
+    assert_eq!(after.outcome(), Some(200), "{:?}", after.statuses());
     site.finish().await;
+}
+
+async fn until_ready(site: &Site) {
+    let ready = timeout(LIMIT, async {
+        while site.controller.readiness().await != Some(200) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(ready.await.is_ok(), "/readyz says that calls are taken");
 }

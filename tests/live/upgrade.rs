@@ -1,43 +1,135 @@
-//! Start, stop, start while calls come: who is not answered was told so by the fallback, and nobody is forgotten.
+//! The controller is stopped and started again while calls come: the next process goes on with everything, and nobody is refused. Where none
+//! comes, the fallback takes whoever is not answered.
 
-use tokio::time::{Duration, sleep};
+use std::collections::BTreeSet;
 
-use crate::harness::LIMIT;
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::harness::plan::Plan;
-use crate::harness::sipp::{carrier, centre};
-use crate::harness::site::{Backend, Preparation};
+use crate::harness::record::Record;
+use crate::harness::sipp::{FOREVER_MS, Sipp, carrier, centre};
+use crate::harness::site::{Backend, Preparation, Site};
+use crate::harness::trace::Dialog;
+use crate::harness::{LIMIT, until};
 
-crate::on_both!(no_call_fails_but_in_the_fallback);
+crate::on_both!(
+    three_restarts_refuse_nobody_and_drop_nobody,
+    where_nobody_comes_the_fallback_takes_whoever_is_not_answered,
+    an_older_dialplan_falls_back_meanwhile,
+    a_site_may_hold_nobody,
+);
 
 const DID: &str = "+442079460001";
+/// How many calls come over three restarts. `just upgrade`: 600.
+const CALLS: &str = "CAPCONDUIT_UPGRADE_CALLS";
 
-async fn no_call_fails_but_in_the_fallback(backend: Backend) {
-    let site = Preparation::new(backend).configured("", "drain_seconds = 2");
-    let alpha = site.centre("alpha", centre::answer().set("ring_ms", 100)).await;
-    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
-    let mut site = site.start(&plan).await;
+async fn site_of(preparation: Preparation, link: &str) -> (Site, Sipp) {
+    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", 100)).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", link);
+    (preparation.start(&plan).await, alpha)
+}
 
-    // Short talks and long ones: some end while it drains, some under nobody, some under the next start.
-    let short = site.begin("short", &carrier::call().set("did", DID).set("talk_ms", 400), 72, 8);
-    let long = site.begin("long", &carrier::call().set("did", DID).set("talk_ms", 5000), 18, 2);
-    sleep(Duration::from_secs(3)).await;
+async fn stop(site: &mut Site) {
     site.controller.process().signal("TERM");
     assert_eq!(site.controller.process().wait(LIMIT).await, Some(0), "{}", site.controller.log());
-    site.controller.serve(&site.nodes).await;
+}
 
-    let calls: Vec<_> = short.finish(LIMIT).await.into_iter().chain(long.finish(LIMIT).await).collect();
-    site.idle().await;
-    let records = site.controller.records().await;
-    let answered = calls.iter().filter(|call| call.outcome() == Some(200)).count();
-    let fallen: Vec<_> = calls.iter().filter(|call| call.outcome() == Some(503)).collect();
-    // Where the machine stood still for so long that Asterisk was taken for dead, a client may have been given up.
-    if !site.controller.stood_still() {
-        assert_eq!(answered + fallen.len(), calls.len(), "nobody heard anything else");
+/// From the INVITE to its 200, in milliseconds.
+fn set_up(call: &Dialog) -> i64 {
+    let answer = call.find(false, |message| message.status("INVITE") == Some(200)).expect("it is answered");
+    (answer.at - call.invite().at).num_milliseconds()
+}
+
+async fn three_restarts_refuse_nobody_and_drop_nobody(backend: Backend) {
+    let calls = std::env::var(CALLS).map_or(60, |text| text.parse().expect("a number"));
+    let (mut site, _alpha) = site_of(Preparation::new(backend), "max_concurrency = 40").await;
+    let mut talks = site.begin("talks", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 3, 3);
+    talks.reach("they talk", |calls| calls.iter().filter(|call| call.answered()).count() == 3).await;
+    let mut short = site.begin("short", &carrier::call().set("did", DID).set("talk_ms", 400), calls, 5);
+    for nth in 1..=3 {
+        let so_many = usize::try_from(calls).expect("some hundreds") * nth / 4;
+        short.reach("some calls came", |calls| calls.len() >= so_many).await;
+        stop(&mut site).await;
+        site.controller.serve(&site.nodes).await;
     }
-    let by_controller =
-        |call: &str| records.iter().any(|one| one["sip_call_id"] == call && one["ending"] != "fallback");
-    let refused: Vec<&str> = fallen.iter().map(|call| call.call_id.as_str()).filter(|id| by_controller(id)).collect();
-    assert_eq!(refused, Vec::<&str>::new(), "only the fallback refuses: {}", site.controller.log());
-    assert!(calls.iter().filter(|call| call.outcome() == Some(200)).all(|call| call.hung_up_here() == Some(true)));
+    let short = short.finish(LIMIT).await;
+    let refused: Vec<_> = short.iter().filter(|call| call.outcome() != Some(200)).map(Dialog::statuses).collect();
+    assert_eq!((short.len(), refused), (usize::try_from(calls).expect("some hundreds"), vec![]), "nobody is refused");
+    assert!(short.iter().all(|call| call.hung_up_here() == Some(true)), "nobody is dropped");
+    println!("upgrade | {calls} calls, 3 restarts | longest set-up {} ms", short.iter().map(set_up).max().unwrap_or(0));
+    talks.go_on().await;
+    let talks = talks.finish(LIMIT).await;
+    assert!(talks.iter().all(|call| call.hung_up_here() == Some(true)), "talks go on");
+    let records = site.records(short.len() + 3).await;
+    // A call that ended while nobody was there is lost, within the time that nobody was.
+    for record in records.iter().filter(|record| record.text("ending") != "completed") {
+        let at = |field: &str| record.0[field].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()).expect(field);
+        assert_eq!(record.text("ending"), "lost", "{record:?}");
+        assert!(at("ended_before") - at("ended_after") < TimeDelta::seconds(3), "{record:?}");
+    }
+    let ids: BTreeSet<&str> = talks.iter().map(|call| call.call_id.as_str()).collect();
+    let whole = |record: &&Record| record.0["sip_call_id"].as_str().is_some_and(|id| ids.contains(id));
+    let endings: Vec<&str> = records.iter().filter(whole).map(|record| record.text("ending")).collect();
+    assert_eq!(endings, ["completed"; 3], "who talked all the while");
+    site.finish().await;
+}
+
+async fn ringing(site: &Site, name: &str) -> Sipp {
+    let mut caller = site.begin(name, &carrier::call().set("did", DID), 1, 1);
+    caller.reach("it rings", |calls| calls.iter().any(|call| call.statuses().contains(&180))).await;
+    caller
+}
+
+async fn where_nobody_comes_the_fallback_takes_whoever_is_not_answered(backend: Backend) {
+    let preparation = Preparation::new(backend);
+    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", FOREVER_MS)).await;
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .campaign("Solar", DID, "dial_timeout_seconds = 60")
+        .link("alpha", "");
+    let mut site = preparation.start(&plan).await;
+    let dialled = ringing(&site, "dialled").await;
+    until("the client rings", || alpha.trace.dialogs().iter().any(|call| call.statuses().contains(&180))).await;
+    stop(&mut site).await;
+    // One that comes just after it is held, and then falls back, as does the one for whom the client rings.
+    let held = site.call("held", &carrier::call().set("did", DID)).await;
+    assert_eq!((held.outcome(), held.statuses()), (Some(503), vec![100, 180, 503]), "held for a moment");
+    assert_eq!(dialled.finish(LIMIT).await.remove(0).outcome(), Some(503));
+    let late = site.call("late", &carrier::call().set("did", DID)).await;
+    assert_eq!(late.statuses(), [100, 503], "nobody is held any more");
+    site.controller.serve(&site.nodes).await;
+    site.records(3).await;
+    site.finish().await;
+}
+
+/// Version 2 holds nobody: who comes meanwhile is refused, as before. Whoever is dialled for is the next process's all the same.
+async fn an_older_dialplan_falls_back_meanwhile(backend: Backend) {
+    let preparation = Preparation::new(backend).asterisk_file("extensions.conf", include_str!("dialplans/2.conf"));
+    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", FOREVER_MS)).await;
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .campaign("Solar", DID, "dial_timeout_seconds = 60")
+        .link("alpha", "");
+    let mut site = preparation.start(&plan).await;
+    let mut dialled = ringing(&site, "dialled").await;
+    stop(&mut site).await;
+    let refused = site.call("refused", &carrier::call().set("did", DID)).await;
+    assert_eq!(refused.statuses(), [100, 503]);
+    site.controller.serve(&site.nodes).await;
+    until("it is dialled anew", || alpha.trace.dialogs().len() == 2).await;
+    alpha.go_on().await;
+    dialled.reach("it is answered", |calls| calls.iter().any(|call| call.answered())).await;
+    assert_eq!(dialled.finish(LIMIT).await.remove(0).hung_up_here(), Some(true));
+    site.finish().await;
+}
+
+/// Where the dialplan is told to hold nobody.
+async fn a_site_may_hold_nobody(backend: Backend) {
+    let (mut site, _alpha) = site_of(Preparation::new(backend), "").await;
+    site.nodes[0].set("CAPCONDUIT_HOLD_SECONDS", "").await;
+    stop(&mut site).await;
+    let refused = site.call("refused", &carrier::call().set("did", DID)).await;
+    assert_eq!(refused.outcome(), Some(503));
+    site.controller.serve(&site.nodes).await;
     site.finish().await;
 }

@@ -75,7 +75,7 @@ async fn what_a_killed_process_had_committed_is_found_again() {
     let folder = TempDir::new().expect("a folder");
     let (journal, left) = open(&file(&folder)).await;
     assert!(left.calls.is_empty() && left.alive.is_none());
-    let alive = Alive { at: at(5), heard: [("pbx".to_owned(), at(3))].into(), begun: Some(at(1)) };
+    let alive = Alive { at: at(5), heard: [("pbx".to_owned(), at(3))].into(), begun: Some(at(1)), ended: false };
     journal.alive(alive.clone());
     journal.note(under_way(1), false);
     // Later notes come without the trace.
@@ -132,6 +132,13 @@ async fn records_wait_in_order_once_and_are_found_by_their_channel() {
     assert_eq!(journal.find("other", "17.2").await, None);
     journal.written(waiting.iter().map(|it| it.place).collect());
     assert_eq!(journal.find("pbx", "17.2").await, None);
+    // The record of a call that is under way is certain to come, unless nobody was dialled for it.
+    let undialled = OpenCall { record: record(5, Vec::new()), ..under_way(5) };
+    for call in [under_way(4), undialled] {
+        journal.note(call, false);
+    }
+    assert_eq!(journal.find("pbx", "17.4").await, Some(record(4, Vec::new()).call_id));
+    assert_eq!((journal.find("other", "17.4").await, journal.find("pbx", "17.5").await), (None, None));
     until(&journal, |standing| standing.waiting == 1).await;
 }
 

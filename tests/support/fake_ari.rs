@@ -129,7 +129,12 @@ impl FakeAri {
 
     /// The configuration of this node, with `apps` applications named `<app>-1`…
     pub fn node(&self, name: &str, app: &str, apps: u16, transport: Transport) -> config::Node {
-        let globals = [("APP", app.to_owned()), ("APPS", apps.to_string()), ("DIALPLAN", "2".to_owned())];
+        let globals = [
+            ("APP", app.to_owned()),
+            ("APPS", apps.to_string()),
+            ("DIALPLAN", "3".to_owned()),
+            ("HOLD_SECONDS", "3".to_owned()),
+        ];
         self.shared.with(|world| {
             world.dialplan = globals.map(|(name, value)| (format!("CAPCONDUIT_{name}"), value)).into();
             world.globals.extend(world.dialplan.clone());

@@ -42,9 +42,10 @@ impl<'a> ApiExtractor<'a> for InternalToken {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let state: &State = request.data().ok_or(ApiError::not_found())?;
-        let internal = &state.config.internal;
+        let config = state.config.now();
+        let internal = &config.internal;
         let Some(token) = &internal.log_call_token else { return Err(ApiError::not_found().into()) };
-        let address = client_address(request, &state.config.api.trusted_proxies);
+        let address = client_address(request, &config.api.trusted_proxies);
         let allowed = |address| internal.log_call_from.iter().any(|network| network.contains(address));
         if !address.is_some_and(allowed) {
             metrics::counter!(name::REPORTS, "outcome" => "address").increment(1);

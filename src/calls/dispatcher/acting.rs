@@ -9,6 +9,7 @@ use super::node::{Missed, Waiting};
 use super::orphans::Orphan;
 use crate::ari::{Late, Request};
 use crate::calls::io::Input;
+use crate::calls::machine::BEHIND;
 use crate::calls::reconcile::{Adoption, Finding, Sight};
 use crate::calls::{adopt, execute};
 use crate::clock::Now;
@@ -47,11 +48,17 @@ impl Dispatcher {
             Finding::Arrive { caller, .. } if self.nodes[node].waits(&caller.id) => {}
             // It was sent to the fallback since.
             Finding::Arrive { caller, .. } if self.nodes[node].leaving.contains(&caller.id) => {}
-            Finding::Arrive { caller, .. } if self.draining => {
+            // An earlier run has begun it: the next one goes on.
+            Finding::Arrive { caller, .. }
+                if self.nodes[node].withdrawn && self.nodes[node].left.call_of(&caller.id).is_some() => {}
+            Finding::Arrive { caller, earlier_attempts: 0 } if self.nodes[node].drain.is_some() => {
+                self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
+            }
+            Finding::Arrive { caller, .. } if self.nodes[node].withdrawn => {
                 self.fall_back(node, self.nodes[node].app_of(&caller), &caller.id);
             }
             // Talking on without us: the successor takes it over.
-            Finding::Adopt(_) if self.draining => {}
+            Finding::Adopt(_) if self.handing_over => {}
             Finding::Arrive { caller, earlier_attempts } => {
                 let facts = self.nodes[node].intake.facts_of_listed(&caller);
                 // It ended here, after the lists were asked for or because its hang-up was lost: it is not sold again.
@@ -60,6 +67,8 @@ impl Dispatcher {
                 }
                 let (app, since) = (self.nodes[node].app_of(&caller), self.context.clock.now().mono);
                 let noted = self.nodes[node].left.take(facts.call_id).map(Box::new);
+                // An earlier run may have lowered it when it handed over; the call itself may raise it further.
+                self.limit(node, app, &caller.id, self.context.limits.copy().setup_budget + BEHIND);
                 self.decide_or_wait(node, Waiting { app, facts, earlier_attempts, noted, since });
             }
             Finding::Adopt(adoption) => self.adopt(node, *adoption),
@@ -138,7 +147,7 @@ impl Dispatcher {
 
     /// Orphans of a node that does not come back: Asterisk's own timers must have ended them.
     pub(super) fn expire_orphans(&mut self, node: usize) {
-        let limits = &self.context.limits;
+        let limits = self.context.limits.copy();
         let longest = ORPHANS_FOR + limits.setup_budget + limits.max_duration;
         let now = self.context.clock.now().mono;
         let orphans = self.nodes[node].orphans.iter();

@@ -113,7 +113,15 @@ impl Report {
             | Self::Again { node, .. }
             | Self::Elsewhere { node, .. } => Some(*node),
             // What was found is what all else waits for. Beats go on meanwhile; the node of an operator's order is found by its name.
-            Self::Found { .. } | Self::Epoch { .. } | Self::Shed { .. } | Self::View(_) | Self::Release { .. } => None,
+            Self::Found { .. }
+            | Self::Holds { .. }
+            | Self::Epoch { .. }
+            | Self::Shed { .. }
+            | Self::View(_)
+            | Self::Release { .. }
+            | Self::Empty { .. }
+            | Self::Emptied { .. }
+            | Self::Withdrawn { .. } => None,
         }
     }
 }
@@ -124,6 +132,7 @@ impl Dispatcher {
         if matches!(report, Report::Listed { .. } | Report::Elsewhere { .. }) {
             // What was read before lists came is older than they are: an end among it was seen, and is not missed.
             for event in (0..events.len()).map_while(|_| events.try_recv().ok()) {
+                self.pulse.did();
                 self.nodes[event.node].agenda.push_back(Due::Event(Box::new(event)));
             }
         }
@@ -139,6 +148,7 @@ impl Dispatcher {
 
     /// Something happened.
     pub(super) fn hear(&mut self, event: NodeEvent) {
+        self.pulse.did();
         match &mut self.nodes[event.node] {
             node if node.is_busy() => node.agenda.push_back(Due::Event(Box::new(event))),
             _ => self.on_event(event),

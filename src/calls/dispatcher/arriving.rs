@@ -77,7 +77,7 @@ impl Dispatcher {
         if self.first_of(&caller).is_some() {
             return self.look_again(node, caller);
         }
-        let overloaded = self.context.registry.live() >= self.max_live;
+        let overloaded = self.context.registry.live() >= self.bounds.copy().max_live;
         self.begin(node, caller, Input::Arrived { overloaded });
     }
 
@@ -110,7 +110,7 @@ impl Dispatcher {
         // It may have left meanwhile.
         let Some(caller) = self.nodes[node].held.take(call) else { return };
         match self.first_of(&caller) {
-            _ if self.draining || self.refusing => self.fall_back(node, caller.app, &caller.facts.channel_id),
+            _ if self.sends_away(node) => self.fall_back(node, caller.app, &caller.facts.channel_id),
             Some(first) => self.begin(node, caller, Input::Merged { first }),
             None => self.decide_or_wait(node, caller),
         }
@@ -130,7 +130,7 @@ impl Dispatcher {
         let lane = self.nodes[node].handle.lane(app);
         let call = match noted {
             Some(noted) => adopt::resume(facts, *noted, earlier_attempts, &self.context),
-            None => Call::new(facts, self.context.limits, earlier_attempts, self.context.clock.now()),
+            None => Call::new(facts, self.context.limits.copy(), earlier_attempts, self.context.clock.now()),
         };
         tokio::spawn(task::run(call, first, lane, self.context.clone(), inputs));
     }

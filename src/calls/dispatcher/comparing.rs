@@ -378,7 +378,7 @@ impl Dispatcher {
         for state in &mut self.nodes {
             state.waits = state.waits.filter(|since| !all && now.saturating_sub(*since) < WAIT_FOR_OTHERS);
         }
-        if self.draining || self.refusing {
+        if self.handing_over || self.refusing {
             return;
         }
         let mut newly_ready = Vec::new();

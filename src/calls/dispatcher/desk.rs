@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 
 use super::agenda::Due;
+use super::draining::{Emptying, NotEmptied};
 use super::{Dispatcher, Report};
 use crate::calls::registry::Registry;
 use crate::id::CallId;
@@ -34,8 +35,10 @@ pub struct NodeView {
     pub name: String,
     /// All of its sockets are connected.
     pub connected: bool,
-    /// Connected and compared: its calls are decided here.
+    /// Connected and compared, and not being emptied: its calls are decided here.
     pub ready: bool,
+    /// An operator empties it: new calls take the dialplan's fallback.
+    pub drained: bool,
     /// Since when it is connected, or is not.
     pub since: DateTime<Utc>,
     /// When it was last heard, whatever it said; `None` before the first time.
@@ -128,6 +131,31 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Whether [`Desk::empty`] would do it now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn may_empty(&self, order: Emptying) -> Result<(), NotEmptied> {
+        self.emptying(order, false).await.map(drop)
+    }
+
+    /// Empties a node, or lets it take calls again: new calls take the dialplan's fallback, callers who are not answered within
+    /// `calls.drain_seconds` are refused, talks go on until they end.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn empty(&self, order: Emptying) -> Result<NodeView, NotEmptied> {
+        self.emptying(order, true).await
+    }
+
+    async fn emptying(&self, order: Emptying, carry_out: bool) -> Result<NodeView, NotEmptied> {
+        let (answer, answered) = oneshot::channel();
+        drop(self.reports.send(Report::Empty { order, carry_out, answer }));
+        answered.await.unwrap_or(Err(NotEmptied::Ending)).map(|seen| self.counted(seen))
+    }
+}
+
 impl Dispatcher {
     /// Where operators ask.
     #[must_use]
@@ -146,7 +174,8 @@ impl Dispatcher {
         let view = NodeView {
             name: state.handle.name().to_owned(),
             connected: state.is_up(),
-            ready: state.ready,
+            ready: state.ready && state.drain.is_none(),
+            drained: state.drain.is_some(),
             since: ago(state.since),
             heard: heard.map(ago),
             version: state.version.clone(),

@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::comparing::RETRY;
 use super::{Dispatcher, Report, Waiting};
-use crate::ari::{Error, Request};
+use crate::ari::{Error, Lane, Pending, Request};
 use crate::calls::adopt::Noted;
 use crate::calls::left;
 
@@ -26,13 +26,18 @@ impl Dispatcher {
         }
     }
 
-    /// Sends a caller that this process does not take to the dialplan's fallback.
+    /// Sends a caller that this process does not take to the dialplan's fallback, or lets it wait there for the next one.
     pub(super) fn fall_back(&mut self, node: usize, app: u16, channel_id: &str) {
         self.nodes[node].leave(channel_id);
         let lane = self.nodes[node].handle.lane(app);
         let failing = self.context.registry.node_breakers.outage(self.nodes[node].handle.name()).is_some();
-        let reason = match (self.draining, self.refusing) {
-            (true, _) => "draining",
+        let drained = self.nodes[node].drain.is_some();
+        if self.handing_over && self.nodes[node].keeps_callers() {
+            return self.give_back(node, &lane, channel_id);
+        }
+        let reason = match (self.handing_over, self.refusing) {
+            _ if drained => "drained",
+            (true, _) => "handing_over",
             (false, true) => "journal",
             (false, false) if failing && self.nodes[node].ready => "node_failing",
             (false, false) => "not_ready",
@@ -46,6 +51,16 @@ impl Dispatcher {
         // The extension says why: a variable set from here would keep Asterisk from writing the call's line (`live_dangerously`).
         let (context, exten) = ("capconduit-fallback", reason);
         let sent = lane.send(Request::ContinueInDialplan { channel_id, context, exten, priority: 1 });
+        self.watch_leave(node, channel_id, sent);
+    }
+
+    /// The dialplan keeps the caller until the next process takes calls.
+    fn give_back(&self, node: usize, lane: &Lane, channel_id: &str) {
+        info!(node = self.nodes[node].handle.name(), channel = channel_id, "the caller waits for the next process");
+        self.watch_leave(node, channel_id, lane.send(Request::GiveBack { channel_id }));
+    }
+
+    fn watch_leave(&self, node: usize, channel_id: &str, sent: Pending) {
         let (reports, channel_id) = (self.reports.clone(), channel_id.to_owned());
         tokio::spawn(async move {
             if let Err(error) = sent.await {
@@ -70,15 +85,22 @@ impl Dispatcher {
 
     /// A caller has left the application for the dialplan's fallback: where an earlier run had it, its line is the call's record now.
     pub(super) fn hand_over_left(&mut self, node: usize, channel_id: &str) {
-        let state = &mut self.nodes[node];
-        if let Some(noted) = state.left.take_by_channel(channel_id) {
-            self.hand_over(&noted);
+        match self.nodes[node].left.take_by_channel(channel_id) {
+            None => {}
+            Some(noted) if noted.handed_over => self.leave_to_fallback(&noted),
+            // It was answered before it went there.
+            Some(noted) => {
+                let (call, now) = (noted.call.record.call_id, self.context.clock.now());
+                for (n, counted) in self.close_as_lost(noted, now) {
+                    self.settle_leg(node, (call, n), counted);
+                }
+            }
         }
     }
 
     /// The fallback's line is the record of a call for which nobody was dialled yet. Attempts stand in no line, and some of them count: a
     /// call that has some keeps its own record, and its line is left out. So does one that had ended before, as far as an earlier run knew.
-    pub(super) fn hand_over(&self, noted: &Noted) {
+    pub(super) fn leave_to_fallback(&self, noted: &Noted) {
         let call = noted.call.record.call_id;
         if noted.call.record.attempts.is_empty() && !noted.call.ended {
             return self.context.journal.forget(call);

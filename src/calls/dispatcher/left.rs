@@ -15,13 +15,20 @@ use crate::clock::Now;
 use crate::id::CallId;
 use crate::mistakes::{Mistake, on};
 
+/// A process that starts so soon after another has handed over follows it: nobody else has had the nodes in between.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(30);
+
 impl Dispatcher {
     /// Holds every permit of the calls that were left, and counts what of them counts already. Before anything is decided.
     pub(super) fn hold_left(&mut self, left: Left) {
         let (now, stamp) = (self.context.clock.now(), self.context.clock.stamp());
         // How long ago everything of a node had been heard.
         let heard = |node: &str| left.alive.as_ref().map(|alive| left.ago(alive.heard_of(node), stamp));
+        // The run that handed over just now has noted the calls of all nodes: their permits are held.
+        let recent = |at| left.same_boot && left.ago(at, stamp) < FOLLOWED_WITHIN;
+        let followed = left.alive.as_ref().is_some_and(|alive| alive.ended && recent(alive.at));
         for node in &mut self.nodes {
+            node.waits = node.waits.filter(|_| !followed);
             let ago = heard(node.handle.name()).unwrap_or(Duration::MAX);
             node.known = now.mono.saturating_sub(ago);
         }
@@ -65,7 +72,7 @@ impl Dispatcher {
         let verdicts = match taken_over {
             Some(Some(n)) => left::all_but(noted.call.clone(), n).1,
             Some(None) => left::unanswered(noted.call.clone()).1,
-            None if noted.handed_over => return self.hand_over(&noted),
+            None if noted.handed_over => return self.leave_to_fallback(&noted),
             // Answered, and with nobody whom it could be left with: it is being hung up, and ends when it is gone.
             None if said.is_some_and(|said| said.hung_up.contains(&noted.call.record.uniqueid)) => {
                 let verdicts = noted.clone().lost(noted.lived).1;
@@ -87,7 +94,7 @@ impl Dispatcher {
         }
     }
 
-    fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool) {
+    pub(super) fn settle_leg(&mut self, node: usize, key: (CallId, u32), counted: bool) {
         let (channel_id, state) = (key.0.leg(key.1), &mut self.nodes[node]);
         if state.said.is_none() && state.orphans.set_counted(&channel_id, counted) {
             // No lists say that it is gone.
@@ -106,7 +113,7 @@ impl Dispatcher {
 
     /// Calls that were left on a node that does not come back: Asterisk's own timers must have ended them.
     pub(super) fn expire_left(&mut self, node: usize) {
-        let (now, limits) = (self.context.clock.now(), self.context.limits);
+        let (now, limits) = (self.context.clock.now(), self.context.limits.copy());
         let snapshot = self.context.registry.snapshot().clone();
         let longest = |noted: &Noted| {
             let campaign = noted.call.record.campaign_id.and_then(|id| snapshot.campaigns.get(&id));
@@ -135,7 +142,9 @@ impl Dispatcher {
     /// A caller who waits until a leg of an earlier run is hung up was answered by that leg: it is not sold again. Lists tell whether the
     /// two are together still.
     pub(super) fn waiting_caller_answered(&mut self, node: usize, channel_id: &str) {
-        let Some(caller) = self.nodes[node].waiting.take_by_channel(channel_id) else { return };
+        let Some(caller) = self.nodes[node].waiting.take_by_channel(channel_id) else {
+            return self.leaving_caller_answered(node, channel_id);
+        };
         let call = caller.facts.call_id;
         let state = &mut self.nodes[node];
         if let Some(noted) = caller.noted {
@@ -143,6 +152,18 @@ impl Dispatcher {
             state.left.keep(call, *noted);
         }
         self.start_comparing(node);
+    }
+
+    /// A caller who is on the way to the fallback was answered by such a leg: they talk until our requests take effect, for nobody knows how
+    /// long.
+    fn leaving_caller_answered(&mut self, node: usize, channel_id: &str) {
+        let state = &mut self.nodes[node];
+        let call = state.left.call_of(channel_id).filter(|_| state.leaving.contains(channel_id));
+        let Some((call, noted)) = call.and_then(|call| Some((call, state.left.get_mut(call)?))) else { return };
+        if !noted.call.legs.is_empty() {
+            noted.handed_over = false;
+            state.orphans.count(call, &noted.call.legs);
+        }
     }
 
     pub(super) fn close_as_lost(&self, noted: Noted, now: Now) -> Vec<left::Verdict> {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::agenda::{Due, Said};
 use super::callers::{Callers, OfCaller};
+use super::draining::Drain;
 use super::drift::Drift;
 use super::orphans::Orphans;
 use crate::ari::{Channel, Info, NodeHandle};
@@ -69,6 +70,10 @@ pub(super) struct NodeState {
     pub(super) ready: bool,
     /// They do: its heartbeat is withdrawn.
     pub(super) tripped: bool,
+    /// This process hands over, and its heart beats no more.
+    pub(super) withdrawn: bool,
+    /// An operator empties it.
+    pub(super) drain: Option<Drain>,
     /// Monotonic time since which another controller has it.
     pub(super) taken: Option<Duration>,
     /// The generation whose lists are on their way.
@@ -89,6 +94,11 @@ pub(super) struct NodeState {
     pub(super) version: Option<String>,
     /// When this Asterisk started, by its own clock.
     pub(super) startup_time: Option<DateTime<Utc>>,
+    /// Its own time in seconds since 1970, as it said last, and when.
+    epoch: Option<(i64, Duration)>,
+    /// For how long its dialplan holds calls while the controller starts anew; zero: not at all. `None`: it is an older one, which holds
+    /// nobody and sends nobody on whose time has passed; or has not said.
+    pub(super) holds: Option<Duration>,
     /// Monotonic time at which the lists of the last comparison were asked for.
     pub(super) compared_at: Duration,
     /// Monotonic time up to which everything of it was heard before it was compared in this generation.
@@ -131,6 +141,8 @@ impl NodeState {
             waits: Some(now),
             ready: false,
             tripped: false,
+            withdrawn: false,
+            drain: None,
             taken: None,
             comparing: None,
             ended: HashSet::new(),
@@ -141,6 +153,8 @@ impl NodeState {
             since: now,
             version: None,
             startup_time: None,
+            epoch: None,
+            holds: None,
             compared_at: Duration::ZERO,
             known: Duration::ZERO,
             heard_until,
@@ -178,9 +192,22 @@ impl NodeState {
         self.leaving.clear();
     }
 
+    /// It told its time.
+    pub(super) fn note_epoch(&mut self, epoch: &str, now: Duration) {
+        self.epoch = epoch.parse().ok().map(|epoch| (epoch, now)).or(self.epoch);
+    }
+
+    /// Its time now in milliseconds, half a second more or less, should its clock not have jumped since it told.
+    pub(super) fn epoch_at(&self, now: Duration) -> Option<i64> {
+        let (epoch, told) = self.epoch?;
+        let since = i64::try_from(now.saturating_sub(told).as_millis()).ok()?;
+        // It tells whole seconds.
+        epoch.checked_mul(1_000)?.checked_add(since + 500)
+    }
+
     /// Whether its heartbeat beats.
     pub(super) fn beats(&self) -> bool {
-        self.ready && !self.tripped
+        self.ready && !self.tripped && self.drain.is_none()
     }
 
     /// Notes when this Asterisk started. Returns whether it is another one than before: nothing of before lives.
@@ -214,6 +241,11 @@ impl NodeState {
         if let Some(noted) = self.left.call_of(channel_id).and_then(|call| self.left.get_mut(call)) {
             noted.handed_over = true;
         }
+    }
+
+    /// Whether its dialplan keeps callers for the next process.
+    pub(super) fn keeps_callers(&self) -> bool {
+        self.drain.is_none() && self.holds.is_some_and(|holds| !holds.is_zero())
     }
 
     /// Whether something of it is still to be done.

@@ -14,7 +14,7 @@ impl Dispatcher {
     /// Whether there is anything to look at.
     pub(super) fn may_shed(&self) -> bool {
         let mut nodes = self.nodes.iter().filter(|node| node.beats());
-        !self.draining && nodes.any(|node| !node.shedding.is_at_rest() || node.handle.waited() > NONE_BELOW)
+        !self.handing_over && nodes.any(|node| !node.shedding.is_at_rest() || node.handle.waited() > NONE_BELOW)
     }
 
     /// Looks at each node whose calls are decided here.

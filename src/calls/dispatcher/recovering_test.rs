@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Dispatcher, visits};
+use super::{Bounds, Dispatcher, visits};
 use crate::ari::simulated::{Asked, Side};
 use crate::ari::{ChannelState, Event, Info, Node, NodeEvent, NodeEventKind, Subject};
 use crate::calls::intake::Intake;
@@ -79,14 +79,20 @@ impl Recovery {
         let callers = calls.iter().map(|open| open.record.call_id).collect();
         let registry = Arc::new(Registry::new(Book::default(), bench.snapshot, 16));
         let (journal, inbox, standing) = Journal::new();
-        let context = Context { registry: Arc::clone(&registry), journal, clock, limits: limits() };
+        let context = Context { registry: Arc::clone(&registry), journal, clock, limits: limits().into() };
         let (events, queue) = mpsc::channel(65_536);
         let left = Left { calls, alive: None, same_boot: true };
         let (health, _) = watch::channel(Vec::new());
-        let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100_000, health, left);
+        let dispatcher = Dispatcher::new(
+            vec![(handle, Intake::new(&node))],
+            context,
+            Bounds { max_live: 100_000, drain: Duration::ZERO }.into(),
+            health,
+            left,
+        );
         // The probe leaves no time in which another thread could be waited for.
         let dispatcher = dispatcher.with_long_lists_from(usize::MAX);
-        tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));
+        tokio::spawn(dispatcher.run(queue, CancellationToken::new()));
         let (created, open) = (0, Vec::new());
         let mut this = Self { side, events, registry, clock, callers, created, open, _journal: (inbox, standing) };
         this.side.connect(clock.now().mono);

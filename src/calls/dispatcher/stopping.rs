@@ -1,56 +1,87 @@
-//! No new calls: because the process is to end, or for as long as the journal cannot keep what they commit to.
+//! No new calls: because the process hands over to the next one, or for as long as the journal cannot keep what they commit to.
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
-use super::Dispatcher;
+use super::node::Waiting;
+use super::{Dispatcher, Report};
+use crate::ari::Request;
 use crate::calls::heartbeat;
 use crate::calls::io::Input;
 
-/// How long calls that were refused at the end of the drain may take to be gone.
-const LAST_ENDINGS: Duration = Duration::from_secs(2);
-
-/// How far a drain has come.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Drain {
-    /// When calls that are not answered yet are refused.
-    pub(super) refuse_at: Duration,
-    pub(super) refused: bool,
-}
+/// How long it takes to arrive for who has passed the dialplan's check before the hand-over, and for the requests that were made last.
+const STRAGGLERS: Duration = Duration::from_millis(250);
+/// A caller for whom somebody is dialled is left to the next process for so long, also where the dialplan holds others more shortly.
+const HELD_AT_LEAST: Duration = Duration::from_secs(3);
 
 impl Dispatcher {
-    /// Whether the process may end. When the drain time is over, callers who are not answered are refused, so that their
-    /// carriers try elsewhere; those who talk are left to the next start.
-    pub(super) fn is_drained(&self, drain: &mut Drain) -> bool {
-        let (live, now) = (self.context.registry.live(), self.context.clock.now().mono);
-        if live > 0 && now >= drain.refuse_at && !drain.refused {
-            drain.refused = true;
-            for node in 0..self.nodes.len() {
-                for (call, _) in self.context.registry.calls_on(node) {
-                    self.context.registry.tell(call, Input::Shed);
+    /// The next process goes on with everything. Talks go on by themselves. A caller for whom a client is dialled is left to it, with a time
+    /// limit after which the dialplan's fallback takes the call, should nobody come. All others wait in the dialplan.
+    ///
+    /// No node is waited for with what happens on the others.
+    pub(super) fn hand_over(&mut self) {
+        self.handing_over = true;
+        info!(live = self.context.registry.live(), "handing over: new calls wait for the next process, talks go on");
+        let now = self.context.clock.now().mono;
+        self.ends_at = Some(now + heartbeat::FAREWELL_AT_MOST + STRAGGLERS);
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            let beats = std::mem::take(&mut node.ready);
+            if !node.up[0] {
+                self.withdrawn(index);
+                continue;
+            }
+            let epoch = node.epoch_at(now).filter(|_| node.keeps_callers());
+            let (handle, reports) = (node.handle.clone(), self.reports.clone());
+            tokio::spawn(async move {
+                heartbeat::farewell(handle, beats, epoch).await;
+                // The receiver lives as long as the dispatcher.
+                drop(reports.send(Report::Withdrawn { node: index }));
+            });
+        }
+        self.tell_health();
+    }
+
+    /// A node's heart beats no more, as far as that can be had. Whoever was given back before would find it beating still, and come again.
+    pub(super) fn withdrawn(&mut self, node: usize) {
+        self.nodes[node].withdrawn = true;
+        self.leave_behind(node);
+        if self.nodes.iter().all(|node| node.withdrawn) {
+            self.ends_at = Some(self.context.clock.now().mono + STRAGGLERS);
+        }
+    }
+
+    /// A node's callers. Those for whom somebody is dialled, now or by an earlier run, go to the dialplan's fallback when a moment has passed,
+    /// should nobody come. An older dialplan would end them then: there they are left as they are.
+    fn leave_behind(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        let within = state.holds.map(|holds| holds.max(HELD_AT_LEAST) + Duration::from_secs(1));
+        let callers: Vec<_> = state.waiting.take_all().chain(state.held.take_all()).collect();
+        if let Some(within) = within {
+            for (call, _) in self.context.registry.calls_on(node) {
+                self.context.registry.tell(call, Input::HandOver(within));
+            }
+        }
+        for Waiting { app, facts, noted, .. } in callers {
+            match noted {
+                None => self.fall_back(node, app, &facts.channel_id),
+                Some(noted) => {
+                    if let Some(within) = within {
+                        self.limit(node, app, &facts.channel_id, within);
+                    }
+                    // It is the next one's, whatever lists say meanwhile.
+                    self.nodes[node].left.keep(facts.call_id, *noted);
                 }
             }
         }
-        let over = drain.refused && now >= drain.refuse_at + LAST_ENDINGS;
-        if live > 0 && over {
-            warn!(live, "leaving calls to the next start: the drain time is over");
-        }
-        (live == 0 && !self.is_busy()) || over
     }
 
-    /// No new calls: the dialplan falls back at once.
-    pub(super) async fn withdraw(&mut self) {
-        self.draining = true;
-        info!(live = self.context.registry.live(), "draining: the heartbeat is withdrawn, running calls go on");
-        self.fall_back_waiting();
-        let farewells = self.nodes.iter_mut().filter(|node| node.up[0]).map(|node| {
-            let beats = std::mem::take(&mut node.ready);
-            heartbeat::farewell(node.handle.clone(), beats)
-        });
-        futures_util::future::join_all(farewells).await;
-        self.nodes.iter_mut().for_each(|node| node.ready = false);
-        self.tell_health();
+    /// How long a caller may go unanswered from now on. Should it not arrive, what was set before holds.
+    pub(super) fn limit(&self, node: usize, app: u16, channel_id: &str, within: Duration) {
+        let (variable, value) = ("TIMEOUT(absolute)", &within.as_secs().to_string());
+        let lane = self.nodes[node].handle.lane(app);
+        drop(lane.send(Request::SetChannelVariable { channel_id, variable, value }));
     }
 
     /// The journal's word: new calls take the dialplan's fallback while it cannot keep what they commit to.

@@ -25,7 +25,8 @@ impl Dispatcher {
         match () {
             () if node.taken.is_some() => NodeStanding::Taken,
             () if !node.is_up() => NodeStanding::Away,
-            () if self.draining => NodeStanding::Draining,
+            () if self.handing_over => NodeStanding::HandingOver,
+            () if node.drain.is_some() => NodeStanding::Drained,
             () if node.ready && failing => NodeStanding::Failing,
             () if node.ready => NodeStanding::Ready,
             () => NodeStanding::Comparing,
@@ -59,10 +60,11 @@ impl Dispatcher {
                 // The other may have had the other nodes, too: what their calls use is known when they are ours as well.
                 state.waits = Some(self.context.clock.now().mono);
             }
-            if !self.draining {
+            if !self.handing_over {
                 // At once: whoever looks now shall see that it is taken.
                 let (index, lane) = (state.handle.index(), state.handle.lane(0));
-                tokio::spawn(heartbeat::ask_epoch(index, lane, self.reports.clone()));
+                tokio::spawn(heartbeat::ask_epoch(index, lane.clone(), self.reports.clone()));
+                tokio::spawn(heartbeat::ask_hold(index, lane, self.reports.clone()));
             }
         }
     }
@@ -194,7 +196,7 @@ impl Dispatcher {
             let lived = noted.lived;
             noted.lost(lived).1
         } else if noted.handed_over {
-            return self.hand_over(&noted);
+            return self.leave_to_fallback(&noted);
         } else {
             self.close_as_lost(noted, now)
         };

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use self::fake_ari::{Behaviour, CallerEnd, FakeAri, FakeCall, Fault};
 use self::patience::PATIENCE;
 use crate::ari::Node;
-use crate::calls::dispatcher::Dispatcher;
+use crate::calls::dispatcher::{Bounds, Dispatcher};
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
@@ -66,12 +66,18 @@ impl Site {
             drop(standing);
         });
         let limits = Limits::new(&config.calls, config.rejections);
-        let context = Context { registry: Arc::clone(&registry), journal, clock, limits };
+        let context = Context { registry: Arc::clone(&registry), journal, clock, limits: limits.into() };
         let (events, queue) = mpsc::channel(1000);
         let handle = Node::spawn(0, &node, Duration::from_secs(2), &events, clock, &shutdown).expect("a good node");
         let (health, healths) = watch::channel(Vec::new());
-        let dispatcher = Dispatcher::new(vec![(handle, Intake::new(&node))], context, 100, health, Left::default());
-        tokio::spawn(dispatcher.run(queue, shutdown.clone(), Duration::from_secs(1)));
+        let dispatcher = Dispatcher::new(
+            vec![(handle, Intake::new(&node))],
+            context,
+            Bounds::new(&config.calls).into(),
+            health,
+            Left::default(),
+        );
+        tokio::spawn(dispatcher.run(queue, shutdown.clone()));
         asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
         Self { asterisk, registry, records, shutdown, _health: healths }
     }

@@ -86,6 +86,9 @@ impl Call {
             // Asterisk's channel was answered, but the INVITE had already been ended by the CANCEL: no 200 left.
             self.caller = CallerLeg::Waiting;
         }
+        if sip == Some(REQUEST_TERMINATED) && matches!(self.caller, CallerLeg::HangingUp(_)) {
+            self.had_cancelled(now);
+        }
         if matches!(self.caller, CallerLeg::Waiting | CallerLeg::Up) {
             self.caller_leaves(now, effects);
             self.caller = CallerLeg::HangingUp(None);
@@ -120,6 +123,19 @@ impl Call {
         let crossed = |at: Now| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING;
         if self.current().and_then(|attempt| attempt.answered).is_some_and(|answer| crossed(answer.at)) {
             self.was_not_answered();
+        }
+    }
+
+    /// The caller's CANCEL was faster than Asterisk's answer to it, and crossed our hanging up of both: the carrier heard 487.
+    fn had_cancelled(&mut self, now: Now) {
+        let crossed = |answer: Answer| now.mono.saturating_sub(answer.at.mono) < ANSWER_CROSSING;
+        let answered = |attempt: &&mut Attempt| attempt.answered.is_some_and(crossed);
+        let Some(attempt) = self.attempts.last_mut().filter(answered) else { return };
+        attempt.answered = None;
+        attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+        if let Some(end) = &mut self.end {
+            (end.ending, end.by, end.sip) = (Ending::CallerCancelled, HungUpBy::Caller, 487);
+            end.within = None;
         }
     }
 
@@ -211,8 +227,19 @@ impl Call {
     }
 
     pub(super) fn shed(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Selecting | Phase::Dialling) {
+        // Who hears the client already is left with it: its answer might be faster than our hanging up.
+        let hears = self.phase == Phase::Dialling && self.current().is_some_and(|attempt| attempt.early);
+        if matches!(self.phase, Phase::Selecting | Phase::Dialling) && !hears {
             self.reject(Ending::Overloaded, now, effects);
+        }
+    }
+
+    /// The next process raises the limit of a caller that it goes on with. Should none come, the dialplan does when this has passed.
+    pub(super) fn hand_over(&self, within: Duration, effects: &mut Vec<Effect>) {
+        // Where the two hear each other already the client's answer is the caller's: a talk may begin while nobody is there.
+        let together = self.attempts.last().is_some_and(|attempt| attempt.early);
+        if self.phase == Phase::Dialling && self.caller != CallerLeg::Up && !together {
+            effects.push(Effect::Ask(Op::LimitCaller(within)));
         }
     }
 

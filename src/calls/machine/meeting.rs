@@ -276,7 +276,13 @@ impl Call {
             (attempt.awaited, attempt.place) = (false, Place::Joining);
             // The caller is answered by request, and not before that.
             let before = attempt.answered.filter(|_| up);
-            attempt.answered = Some(before.map_or_else(|| Answer::of_client(now, None), |answer| answer.joins(now)));
+            // Only its answer can have brought the caller up meanwhile: they were together then, whatever became of the request.
+            let passed_on = |answer: &Answer| attempt.early && answer.before.is_some();
+            attempt.answered = Some(match before {
+                Some(answer) if passed_on(&answer) => answer,
+                Some(answer) => answer.joins(now),
+                None => Answer::of_client(now, None),
+            });
         }
         self.caller_in = Some(bridge);
         effects.push(Effect::Ask(Op::AnswerCaller));

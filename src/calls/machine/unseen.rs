@@ -179,9 +179,11 @@ impl Call {
     /// What is to be said of a client that was dialled and may have been answered while nobody looked.
     fn may_have_talked(&mut self) -> Option<AttemptOutcome> {
         let attempt = self.attempts.last_mut().filter(|attempt| attempt.answered.is_none())?;
-        let open = attempt.leg == Leg::Dialling || (attempt.hang_up_unsent && attempt.leg == Leg::HangingUp);
+        // One that was in the caller's bridge may have been answered before our hang-up.
+        let crossed = attempt.hang_up_unsent || attempt.early;
+        let open = attempt.leg == Leg::Dialling || (crossed && attempt.leg == Leg::HangingUp);
         let unseen = Some(AttemptOutcome::Unknown).filter(|_| open && attempt.dialled());
-        if attempt.hang_up_unsent {
+        if crossed {
             attempt.verdict = unseen.or(attempt.verdict);
         }
         unseen

@@ -362,6 +362,29 @@ fn an_answer_that_may_have_come_before_its_leg_into_the_bridge_is_given_to_the_c
     assert!(matches!(bench.give(Input::Joined(1))[..], [Op::AnswerCaller, Op::LimitCaller(_)]));
 }
 
+/// Whether the leg came into the bridge is not known. That its answer brought the caller up says so, and since when they talk.
+#[test]
+fn a_caller_who_comes_up_by_the_answer_was_together_with_the_client() {
+    let mut bench = early(&[link(1)]);
+    bench.give(Input::LegProgress(1));
+    bench.give(Input::LegSounds(1));
+    bench.give(Input::RequestFailed(proxied(1, true), Failure::Unknown));
+    bench.now.mono += Duration::from_secs(4);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::CallerUp);
+    bench.now.mono += Duration::from_secs(1);
+    assert!(
+        bench.give(Input::LegMedia { n: 1, usable: true }).contains(&proxied(1, false)),
+        "it is asked for all the same"
+    );
+    bench.give(Input::Joined(1));
+    bench.now.mono += Duration::from_secs(9);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.talk_ms, record.answered_after), (10_000, None));
+}
+
 #[test]
 fn an_answer_without_usable_media_is_none() {
     for early_media in [true, false] {
@@ -441,6 +464,22 @@ fn a_caller_that_asterisk_fails_to_answer_has_cancelled_as_its_events_say() {
     let record = bench.record();
     assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), ("caller_cancelled", Some(487), None));
     assert_eq!(bench.released, [(1, false)]);
+}
+
+/// Both are being hung up, as they could not be brought together, when the caller's CANCEL is told.
+#[test]
+fn a_caller_who_had_cancelled_was_not_answered_whatever_was_done_meanwhile() {
+    let mut bench = dialled(&[link(1)]);
+    bench.give(Input::LegAnswered(1));
+    bench.give(Input::LegMedia { n: 1, usable: true });
+    assert!(bench.give(Input::RequestFailed(JOIN_1, Failure::Rejected(500))).contains(&Op::HangUpLeg(1)));
+    assert_eq!(bench.give(Input::CallerHangup { cause: Some(127), sip: Some(487) }), []);
+    bench.give(Input::CallerUp);
+    bench.give(Input::CallerGone);
+    bench.gone(1, 16, 0);
+    let record = bench.record();
+    assert_eq!((record.ending.as_str(), record.sip_code, record.answered_at), ("caller_cancelled", Some(487), None));
+    assert_eq!(record.attempts[0].outcome, AttemptOutcome::AnsweredLate);
 }
 
 #[test]

@@ -75,6 +75,24 @@ fn a_talk_whose_end_nobody_saw_is_lost_between_the_last_sign_of_life_and_the_fir
     assert_eq!(bench.released, [(1, true)]);
 }
 
+/// The two heard each other when the client was to be hung up, and nobody heard what became of that.
+#[test]
+fn a_client_in_the_caller_s_bridge_may_have_been_answered_before_our_hang_up() {
+    let mut bench = Bench::new(&[link(1)]);
+    bench.give(Input::LegReady(1));
+    bench.give(Input::LegProgress(1));
+    bench.give(Input::LegSounds(1));
+    bench.give(Input::Joined(1));
+    let proxied = BridgeKind::Proxied;
+    bench.give(Input::RequestFailed(Op::CreateBridge(proxied), Failure::Unknown));
+    bench.give(Input::RequestFailed(Op::HangUpLeg(1), Failure::Unknown));
+    bench.caller_missing();
+    bench.leg_missing(1);
+    let record = bench.record();
+    assert_eq!((record.attempts[0].outcome, record.attempts[0].counted), (AttemptOutcome::Unknown, true));
+    assert_eq!(answer(&record), (40, 60), "it may have talked");
+}
+
 #[test]
 fn the_calls_own_last_event_is_a_sign_of_life() {
     let mut bench = ringing();

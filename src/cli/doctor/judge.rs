@@ -3,6 +3,7 @@
 use super::probe::{Dialplan, Facts, Globals, NoAnswer, Reach, is_fresh};
 use super::report::Check;
 use crate::ari::{Error, Info};
+use crate::calls::dispatcher::drained_since;
 use crate::config::{Node, Realtime};
 use crate::descriptors::{self, MEND, Share};
 use crate::inspect;
@@ -168,16 +169,24 @@ fn dialplan_settings(subject: &str, index: usize, node: &Node, globals: &Globals
 }
 
 /// What each version of `extensions.conf` brought that an older copy lacks, the oldest first. The first had no number.
-const DIALPLANS: &[(u32, &[&str])] = &[(
-    2,
-    &[
-        "it refuses calls whose number, Call-ID or caller is no UTF-8, of which ARI cannot tell (now such a caller hears nothing for up to \
-         half a minute, and Asterisk lists no channel meanwhile)",
-        "it tells From tag and CSeq, by which the same INVITE by two paths is one call (now it is two, and both count)",
-        "it reads every Privacy and Remote-Party-ID header, and From beside P-Asserted-Identity (now callers who ask for privacy there are \
-         shown)",
-    ],
-)];
+const DIALPLANS: &[(u32, &[&str])] = &[
+    (
+        2,
+        &[
+            "it refuses calls whose number, Call-ID or caller is no UTF-8, of which ARI cannot tell (now such a caller hears nothing for up \
+             to half a minute, and Asterisk lists no channel meanwhile)",
+            "it tells From tag and CSeq, by which the same INVITE by two paths is one call (now it is two, and both count)",
+            "it reads every Privacy and Remote-Party-ID header, and From beside P-Asserted-Identity (now callers who ask for privacy there \
+             are shown)",
+        ],
+    ),
+    (
+        3,
+        &[
+            "it holds new calls while the controller starts anew (now they take the fallback, and carriers hear 503, at each restart)",
+        ],
+    ),
+];
 
 /// Whether the copy of `extensions.conf` is as old as it may be.
 fn dialplan_version(subject: &str, globals: &Globals) -> Check {
@@ -255,9 +264,13 @@ fn controller(subject: &str, node: &Node, facts: &Facts) -> Check {
         let mend = "see the log of `capconduit serve`: its sockets to this node do not come up";
         return Check::failed(subject, format!("applications not registered: {}", missing.join(", ")), mend);
     }
+    if drained_since(&facts.globals.drained).is_some() {
+        let found = "it is drained: new calls go to the fallback".to_owned();
+        return Check::warning(subject, found, format!("`capconduit drain {} --end` takes calls again", node.name));
+    }
     if !fresh {
         let mend = format!(
-            "see the log of `capconduit serve`: it hangs, drains, or may not write (ari.conf: read_only = no for {})",
+            "see the log of `capconduit serve`: it hangs, or may not write (ari.conf: read_only = no for {})",
             node.user
         );
         return Check::failed(

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::judge::INBOUND;
 use crate::ari::{BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::calls::dispatcher::DRAINED;
 use crate::calls::heartbeat;
 use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
@@ -104,6 +105,7 @@ pub(super) struct Globals {
     pub(super) last_resort: String,
     pub(super) spool: String,
     pub(super) dialplan: String,
+    pub(super) drained: String,
 }
 
 /// What came of dialling into the contexts: the Q.850 cause each gave, or why there is none.
@@ -183,6 +185,7 @@ impl Probe {
             last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
             spool: self.global("CAPCONDUIT_SPOOL").await,
             dialplan: self.global("CAPCONDUIT_DIALPLAN").await,
+            drained: self.global(DRAINED).await,
         };
         let now: DateTime<Utc> = self.clock.now().wall;
         let clock_skew = globals.epoch.parse::<i64>().ok().map(|theirs| theirs - now.timestamp());

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Around, Asterisk, Bridge, Chan, Due, Role, permit_in};
-use crate::ari::ChannelState;
 use crate::ari::simulated::Asked;
+use crate::ari::{ChannelState, Event};
+use crate::calls::dispatcher::DRAINED;
 use crate::id::CallId;
 
 /// Status and body.
@@ -32,7 +33,7 @@ impl Asterisk {
             ("POST", ["channels", id, "ring" | "progress" | "mute"])
             | ("DELETE", ["channels", id, "ring" | "mute"]) => self.in_stasis(id).map_or_else(|no| no, |_| done()),
             ("POST", ["channels", id, "answer"]) => self.ask_answer(id, around),
-            ("POST", ["channels", id, "continue"]) => self.go_on(id, around),
+            ("POST", ["channels", id, "continue"]) => self.go_on(id, asked, around),
             ("POST", ["channels", id, "variable"]) => self.set_variable(id, asked, around),
             ("GET", ["channels", id, "variable"]) => self.variable(id, asked, around),
             ("DELETE", ["channels", id]) => self.hang_up(id, asked, around),
@@ -51,11 +52,20 @@ impl Asterisk {
             ("GET", ["channels", id]) => one_of(&self.list_channels(), id),
             ("GET", ["bridges", id]) => one_of(&self.list_bridges(), id),
             ("GET", ["asterisk", "variable"]) => {
-                (200, json!({ "value": self.wall(around.now).timestamp().to_string() }).to_string())
+                let value = match asked.parameter("variable") {
+                    "CAPCONDUIT_HOLD_SECONDS" => super::HOLD_SECONDS,
+                    DRAINED => i64::from(self.drained),
+                    _ => self.wall(around.now).timestamp(),
+                };
+                (200, json!({ "value": value.to_string() }).to_string())
             }
             ("POST", ["asterisk", "variable"]) => {
-                if asked.parameter("variable") == "CAPCONDUIT_HEARTBEAT" {
-                    self.heartbeat = asked.parameter("value").parse().ok();
+                let value = asked.parameter("value");
+                match asked.parameter("variable") {
+                    "CAPCONDUIT_HEARTBEAT" => self.heartbeat = value.parse().ok(),
+                    // With three digits behind the point, or 0.
+                    "CAPCONDUIT_HANDOVER" => self.handover = value.replace('.', "").parse().unwrap_or_default(),
+                    _ => {}
                 }
                 done()
             }
@@ -121,15 +131,25 @@ impl Asterisk {
         done()
     }
 
-    fn go_on(&mut self, id: &str, around: &mut Around<'_>) -> Answer {
+    fn go_on(&mut self, id: &str, asked: &Asked, around: &mut Around<'_>) -> Answer {
         let chan = match self.in_stasis(id) {
             Ok(chan) => chan,
             Err(no) => return no,
         };
-        let Role::Caller(call) = chan.role else { return refused(400, "not a caller") };
-        around.truth.fell_back(call);
-        // From here on it is the fallback's call; the model follows it no further.
-        self.destroy(id, 0, None, super::Place::Asterisk, around);
+        if !matches!(chan.role, Role::Caller(_)) {
+            return refused(400, "not a caller");
+        }
+        if !asked.parameter("context").is_empty() {
+            self.fall_back(id, around);
+            return done();
+        }
+        // Given back. What is in a bridge leaves it.
+        let channel = self.view(id).into();
+        around.acts.push(super::Act::Tell(Event::StasisEnd { timestamp: self.wall(around.now), channel }));
+        if let Some(chan) = self.channels.get_mut(id) {
+            chan.in_stasis = false;
+        }
+        self.send_on(id, around);
         done()
     }
 

@@ -14,7 +14,7 @@ use super::line::Parcel;
 use super::{What, World};
 use crate::ari::simulated::{Asked, Side};
 use crate::ari::{DownReason, Event, Info, Late, Node, NodeEvent, NodeEventKind};
-use crate::calls::dispatcher::Dispatcher;
+use crate::calls::dispatcher::{Bounds, Dispatcher};
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
 use crate::calls::task::Context;
@@ -32,6 +32,8 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passed {
     Killed,
+    /// It was told to end, and did.
+    HandedOver,
     /// All is over, and was right.
     Quiet,
     Wrong,
@@ -48,6 +50,8 @@ pub(super) struct Life {
     began: Duration,
     pub(super) registry: Arc<Registry>,
     pub(super) over: bool,
+    shutdown: CancellationToken,
+    dispatching: tokio::task::JoinHandle<()>,
 }
 
 /// What the controller gives out.
@@ -67,9 +71,9 @@ pub(super) fn run(world: &mut World) -> Passed {
     runtime.block_on(async {
         let mut life = start(world);
         let passed = live(world, &mut life).await;
-        if passed == Passed::Killed {
+        if matches!(passed, Passed::Killed | Passed::HandedOver) {
             world.visits.extend(life.registry.take_visits());
-            killed(world, &mut life);
+            ended(world, &mut life, passed);
         }
         passed
     })
@@ -97,10 +101,12 @@ fn start(world: &mut World) -> Life {
     let registry = Registry::new(book, world.setting.snapshot.clone(), 16).guarding_nodes(config.breaker.node);
     let registry = Arc::new(registry);
     let (journal, entries, standing) = Journal::new();
-    let context = Context { registry: Arc::clone(&registry), journal, clock, limits: world.setting.limits };
+    let context = Context { registry: Arc::clone(&registry), journal, clock, limits: world.setting.limits.into() };
     let (health, _) = watch::channel(Vec::new());
-    let dispatcher = Dispatcher::new(nodes, context, config.calls.max_live, health, left).with_long_lists_from(16);
-    tokio::spawn(dispatcher.run(queue, CancellationToken::new(), Duration::ZERO));
+    let dispatcher =
+        Dispatcher::new(nodes, context, Bounds::new(&config.calls).into(), health, left).with_long_lists_from(16);
+    let shutdown = CancellationToken::new();
+    let dispatching = tokio::spawn(dispatcher.run(queue, shutdown.clone()));
     for node in 0..world.nodes.len() {
         world.lines[node].alive |= world.lives == 1;
         let after = world.chance.millis(5, 60);
@@ -113,7 +119,7 @@ fn start(world: &mut World) -> Life {
     }
     world.write();
     let beginning = began.saturating_sub(world.now);
-    Life { sides, events, entries, standing, clock, beginning, began, registry, over: false }
+    Life { sides, events, entries, standing, clock, beginning, began, registry, over: false, shutdown, dispatching }
 }
 
 /// Lets world and controller go on, until the life or the world is over.
@@ -124,6 +130,9 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
         }
         if life.over {
             return Passed::Quiet;
+        }
+        if life.dispatching.is_finished() {
+            return Passed::HandedOver;
         }
         let next = world.calendar.peek().map_or(world.now, |Reverse(next)| next.at);
         let got = life.wait_until(next).await;
@@ -144,17 +153,24 @@ async fn live(world: &mut World, life: &mut Life) -> Passed {
                 }
             }
         }
-        if dies {
+        if dies && !life.shutdown.is_cancelled() && world.chance.percent(40) {
+            world.say(|| "the controller is told to end".to_owned());
+            life.shutdown.cancel();
+        } else if dies {
             return Passed::Killed;
         }
     }
 }
 
 /// Nobody is left to hear an answer; what was on its way to Asterisk still arrives.
-fn killed(world: &mut World, life: &mut Life) {
-    world.say(|| "the controller is killed".to_owned());
+fn ended(world: &mut World, life: &mut Life, passed: Passed) {
+    world.say(|| format!("the controller is gone: {passed:?}"));
     while let Some(entry) = life.entries.try_recv() {
         world.journal.give(entry);
+    }
+    if passed == Passed::HandedOver {
+        // Where it can be written, it is waited for.
+        world.journal.commit(world.now);
     }
     world.journal.forget_given();
     world.truth.forget(&world.journal);

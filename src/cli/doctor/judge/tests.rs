@@ -30,7 +30,8 @@ fn healthy() -> Facts {
             epoch: "1002".into(),
             last_resort: String::new(),
             spool: String::new(),
-            dialplan: "2".into(),
+            dialplan: "3".into(),
+            drained: String::new(),
         },
         clock_skew: Some(0),
         apps: vec![("capconduit-1".into(), true)],
@@ -137,13 +138,12 @@ fn an_older_dialplan_is_told_what_it_lacks_and_how_to_update_it() {
             assert!(text.contains(told), "nothing of {told} in {text}");
         }
     }
-    for current in ["2", "3"] {
-        facts.globals.dialplan = current.into();
-        assert!(
-            judged(&facts).iter().all(|check| matches!(check.outcome, Outcome::Ok | Outcome::Skipped)),
-            "{current}"
-        );
-    }
+    facts.globals.dialplan = "2".into();
+    let (outcome, text) = fault(&facts);
+    assert_eq!(outcome, Outcome::Warning, "{text}");
+    assert!(text.contains("starts anew") && !text.contains("no UTF-8"), "{text}");
+    facts.globals.dialplan = "3".into();
+    assert!(judged(&facts).iter().all(|check| matches!(check.outcome, Outcome::Ok | Outcome::Skipped)));
     facts.globals.dialplan = "two".into();
     assert_eq!(fault(&facts).0, Outcome::Warning);
 }
@@ -170,6 +170,10 @@ fn a_controller_that_hangs_or_is_half_there_fails() {
     let mut hung = healthy();
     hung.globals.heartbeat = "998".into();
     assert!(fault(&hung).1.contains("heartbeat is old"));
+    let mut drained = hung;
+    drained.globals.drained = "990".into();
+    let told = fault(&drained);
+    assert!(told.1.contains("drained"), "{told:?}");
     let mut half = healthy();
     half.apps.push(("capconduit-2".into(), false));
     assert!(fault(&half).1.contains("not registered: capconduit-2"));
