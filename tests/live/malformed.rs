@@ -141,6 +141,12 @@ async fn a_caller_whom_no_list_shows_keeps_no_node_closed(backend: Backend) {
     // 100 is sent before the channel is made.
     let unlisted = timeout(LIMIT, async { while site.nodes[0].get("channels").await.is_some() {} });
     assert!(unlisted.await.is_ok(), "Asterisk lists them");
+    let arrived = timeout(LIMIT, async {
+        // The two who talk, and these.
+        let there = |app: &serde_json::Value| app["channel_ids"].as_array().map(Vec::len) == Some(4);
+        while !site.nodes[0].get("applications/capconduit-1").await.as_ref().is_some_and(there) {}
+    });
+    assert!(arrived.await.is_ok(), "both come into the application");
     site.controller.process().kill();
     site.controller.serve(&site.nodes).await;
     for (call, invite) in calls.iter_mut().zip(&invites) {
