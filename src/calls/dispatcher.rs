@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::comparing::Found;
-use self::desk::Seen;
+use self::desk::{Answer, Seen};
 pub use self::desk::{Desk, NodeView, NotReleased, Order};
 pub use self::draining::{Emptying, NotEmptied};
 pub(crate) use self::draining::{VARIABLE as DRAINED, drained_since};
@@ -93,7 +93,7 @@ pub(super) enum Report {
     /// A node's heartbeat is withdrawn, as this process hands over.
     Withdrawn { node: usize },
     /// A node was told that it is emptied, or takes calls again, or could not be.
-    Emptied { node: usize, since: Option<i64>, told: Result<(), Error>, answer: draining::Answer },
+    Emptied { node: usize, since: Option<i64>, told: Result<(), Error>, answer: Answer<NotEmptied> },
     /// For how long the node's dialplan holds calls while the controller starts anew; `None` where it knows no such thing.
     Holds { node: usize, seconds: Option<u64> },
     /// The channels of a node that another controller has.
@@ -101,9 +101,9 @@ pub(super) enum Report {
     /// An operator asks how the nodes are.
     View(oneshot::Sender<Vec<Seen>>),
     /// An operator says that nothing of a silent node's calls lives any more; only asks whether that may be said unless `carry_out`.
-    Release { order: Order, carry_out: bool, answer: oneshot::Sender<Result<Seen, NotReleased>> },
+    Release { order: Order, carry_out: bool, answer: Answer<NotReleased> },
     /// An operator empties a node, or lets it take calls again; likewise.
-    Empty { order: Emptying, carry_out: bool, answer: draining::Answer },
+    Empty { order: Emptying, carry_out: bool, answer: Answer<NotEmptied> },
 }
 
 /// How things stood when a node's lists were asked for.

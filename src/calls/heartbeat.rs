@@ -24,7 +24,6 @@ pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedS
     panics::trap(|| format!("the heartbeat of {node}"));
     let drained = lane.send(Request::GetGlobal { variable: DRAINED });
     let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
-    let value = |response: Result<Response, Error>| Some(response.ok()?.json::<Variable>().ok()?.value);
     let drained = value(drained.await).map(|value| drained_since(&value));
     // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
     match value(answer) {
@@ -33,12 +32,16 @@ pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedS
     }
 }
 
+/// The value that a node has told, if it has.
+fn value(response: Result<Response, Error>) -> Option<String> {
+    Some(response.ok()?.json::<Variable>().ok()?.value)
+}
+
 /// Asks for how long the dialplan holds calls while the controller starts anew. An older one, which does not tell, holds nobody.
 pub(super) async fn ask_hold(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
     panics::trap(|| format!("asking {node} for how long it holds calls"));
     let answer = lane.send(Request::GetGlobal { variable: "CAPCONDUIT_HOLD_SECONDS" }).await;
-    let seconds = answer.ok().and_then(|response| response.json::<Variable>().ok()).map(|variable| variable.value);
-    let seconds = seconds.and_then(|seconds| seconds.trim().parse().ok());
+    let seconds = value(answer).and_then(|seconds| seconds.trim().parse().ok());
     // The receiver lives as long as the dispatcher.
     drop(reports.send(Report::Holds { node, seconds }));
 }

@@ -204,10 +204,8 @@ pub async fn note_release(
     calls: u64,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let transaction = db.write().await?;
     let before = Some(serde_json::json!({ "live_calls": calls }));
-    audit::write(&transaction, at, actor, "node.release", Object::new("node", node), before, None).await?;
-    Ok(transaction.commit().await?)
+    note(db, actor, "node.release", Object::new("node", node), before, at).await
 }
 
 /// Notes that `actor` had a node drained, or had it take calls again, before that is carried out.
@@ -221,10 +219,8 @@ pub async fn note_drain(
     drained: bool,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let transaction = db.write().await?;
     let action = if drained { "node.drain" } else { "node.end_drain" };
-    audit::write(&transaction, at, actor, action, Object::new("node", node), None, None).await?;
-    Ok(transaction.commit().await?)
+    note(db, actor, action, Object::new("node", node), None, at).await
 }
 
 /// Notes that `actor` had a live call hung up, before it is.
@@ -232,7 +228,18 @@ pub async fn note_drain(
 /// # Errors
 /// When the database cannot be written; then the call must not be hung up either.
 pub async fn note_hang_up(db: &Db, actor: Actor<'_>, call: CallId, at: DateTime<Utc>) -> Result<(), StoreError> {
+    note(db, actor, "call.hang_up", Object::new("call", call), None, at).await
+}
+
+async fn note(
+    db: &Db,
+    actor: Actor<'_>,
+    action: &'static str,
+    object: Object,
+    before: Option<serde_json::Value>,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let transaction = db.write().await?;
-    audit::write(&transaction, at, actor, "call.hang_up", Object::new("call", call), None, None).await?;
+    audit::write(&transaction, at, actor, action, object, before, None).await?;
     Ok(transaction.commit().await?)
 }

@@ -21,9 +21,12 @@ const DID: &str = "+442079460001";
 /// How many calls come over three restarts. `just upgrade`: 600.
 const CALLS: &str = "CAPCONDUIT_UPGRADE_CALLS";
 
-async fn site_of(preparation: Preparation, link: &str) -> (Site, Sipp) {
-    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", 100)).await;
-    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", link);
+async fn site_of(preparation: Preparation, ring_ms: u32, link: &str) -> (Site, Sipp) {
+    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", ring_ms)).await;
+    let plan = Plan::new()
+        .client("alpha", &alpha, ("", ""))
+        .campaign("Solar", DID, "dial_timeout_seconds = 60")
+        .link("alpha", link);
     (preparation.start(&plan).await, alpha)
 }
 
@@ -48,7 +51,7 @@ fn set_up(call: &Dialog) -> i64 {
 
 async fn three_restarts_refuse_nobody_and_drop_nobody(backend: Backend) {
     let calls = std::env::var(CALLS).map_or(60, |text| text.parse().expect("a number"));
-    let (mut site, _alpha) = site_of(holding(backend, 120), "max_concurrency = 40").await;
+    let (mut site, _alpha) = site_of(holding(backend, 120), 100, "max_concurrency = 40").await;
     let mut talks = site.begin("talks", &carrier::call().set("did", DID).set("talk_ms", FOREVER_MS), 3, 3);
     talks.reach("they talk", |calls| calls.iter().filter(|call| call.answered()).count() == 3).await;
     let mut short = site.begin("short", &carrier::call().set("did", DID).set("talk_ms", 400), calls, 5);
@@ -85,12 +88,7 @@ async fn ringing(site: &Site, name: &str) -> Sipp {
 
 async fn where_nobody_comes_the_fallback_takes_whoever_is_not_answered(backend: Backend) {
     let preparation = holding(backend, 15);
-    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", FOREVER_MS)).await;
-    let plan = Plan::new()
-        .client("alpha", &alpha, ("", ""))
-        .campaign("Solar", DID, "dial_timeout_seconds = 60")
-        .link("alpha", "");
-    let mut site = preparation.start(&plan).await;
+    let (mut site, alpha) = site_of(preparation, FOREVER_MS, "").await;
     let dialled = ringing(&site, "dialled").await;
     until("the client rings", || alpha.trace.dialogs().iter().any(|call| call.statuses().contains(&180))).await;
     stop(&mut site).await;
@@ -108,12 +106,7 @@ async fn where_nobody_comes_the_fallback_takes_whoever_is_not_answered(backend: 
 /// Version 2 holds nobody: who comes meanwhile is refused, as before. Whoever is dialled for is the next process's all the same.
 async fn an_older_dialplan_falls_back_meanwhile(backend: Backend) {
     let preparation = Preparation::new(backend).asterisk_file("extensions.conf", include_str!("dialplans/2.conf"));
-    let alpha = preparation.centre("alpha", centre::answer().set("ring_ms", FOREVER_MS)).await;
-    let plan = Plan::new()
-        .client("alpha", &alpha, ("", ""))
-        .campaign("Solar", DID, "dial_timeout_seconds = 60")
-        .link("alpha", "");
-    let mut site = preparation.start(&plan).await;
+    let (mut site, alpha) = site_of(preparation, FOREVER_MS, "").await;
     let mut dialled = ringing(&site, "dialled").await;
     stop(&mut site).await;
     let refused = site.call("refused", &carrier::call().set("did", DID)).await;
@@ -128,7 +121,7 @@ async fn an_older_dialplan_falls_back_meanwhile(backend: Backend) {
 
 /// Where the dialplan is told to hold nobody.
 async fn a_site_may_hold_nobody(backend: Backend) {
-    let (mut site, _alpha) = site_of(Preparation::new(backend), "").await;
+    let (mut site, _alpha) = site_of(Preparation::new(backend), 100, "").await;
     site.nodes[0].set("CAPCONDUIT_HOLD_SECONDS", "").await;
     stop(&mut site).await;
     let refused = site.call("refused", &carrier::call().set("did", DID)).await;

@@ -28,6 +28,9 @@ pub(in crate::calls) struct Seen {
     others: Vec<CallId>,
 }
 
+/// Where what came of an order is told.
+pub(in crate::calls) type Answer<E> = oneshot::Sender<Result<Seen, E>>;
+
 /// One node as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeView {
@@ -112,7 +115,7 @@ impl Desk {
     /// # Errors
     /// Why not.
     pub async fn may_release(&self, order: Order) -> Result<(), NotReleased> {
-        self.order(order, false).await.map(drop)
+        self.order(NotReleased::Ending, |answer| Report::Release { order, carry_out: false, answer }).await.map(drop)
     }
 
     /// Says that nothing of the node's calls lives any more: they end as `lost` and their permits are free. Should one live all the same,
@@ -121,23 +124,15 @@ impl Desk {
     /// # Errors
     /// Why it was not done.
     pub async fn release(&self, order: Order) -> Result<NodeView, NotReleased> {
-        self.order(order, true).await
+        self.order(NotReleased::Ending, |answer| Report::Release { order, carry_out: true, answer }).await
     }
 
-    async fn order(&self, order: Order, carry_out: bool) -> Result<NodeView, NotReleased> {
-        let (answer, answered) = oneshot::channel();
-        drop(self.reports.send(Report::Release { order, carry_out, answer }));
-        answered.await.unwrap_or(Err(NotReleased::Ending)).map(|seen| self.counted(seen))
-    }
-}
-
-impl Desk {
     /// Whether [`Desk::empty`] would do it now.
     ///
     /// # Errors
     /// Why not.
     pub async fn may_empty(&self, order: Emptying) -> Result<(), NotEmptied> {
-        self.emptying(order, false).await.map(drop)
+        self.order(NotEmptied::Ending, |answer| Report::Empty { order, carry_out: false, answer }).await.map(drop)
     }
 
     /// Empties a node, or lets it take calls again: new calls take the dialplan's fallback, callers who are not answered within
@@ -146,13 +141,14 @@ impl Desk {
     /// # Errors
     /// Why it was not done.
     pub async fn empty(&self, order: Emptying) -> Result<NodeView, NotEmptied> {
-        self.emptying(order, true).await
+        self.order(NotEmptied::Ending, |answer| Report::Empty { order, carry_out: true, answer }).await
     }
 
-    async fn emptying(&self, order: Emptying, carry_out: bool) -> Result<NodeView, NotEmptied> {
+    /// Gives an order to the dispatcher; `ending` where there is none any more.
+    async fn order<E>(&self, ending: E, order: impl FnOnce(Answer<E>) -> Report) -> Result<NodeView, E> {
         let (answer, answered) = oneshot::channel();
-        drop(self.reports.send(Report::Empty { order, carry_out, answer }));
-        answered.await.unwrap_or(Err(NotEmptied::Ending)).map(|seen| self.counted(seen))
+        drop(self.reports.send(order(answer)));
+        answered.await.unwrap_or(Err(ending)).map(|seen| self.counted(seen))
     }
 }
 
@@ -202,12 +198,7 @@ impl Dispatcher {
         state.left.calls().chain(waiting).chain(orphans)
     }
 
-    pub(super) fn release(
-        &mut self,
-        order: &Order,
-        carry_out: bool,
-        answer: oneshot::Sender<Result<Seen, NotReleased>>,
-    ) {
+    pub(super) fn release(&mut self, order: &Order, carry_out: bool, answer: Answer<NotReleased>) {
         match self.may_release(order) {
             Ok((node, calls)) if carry_out => {
                 let mut ends = self.end_all(node, "released by an operator");
@@ -220,10 +211,13 @@ impl Dispatcher {
         }
     }
 
+    pub(super) fn node_named(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|state| state.handle.name() == name)
+    }
+
     /// The node, and its calls.
     fn may_release(&self, order: &Order) -> Result<(usize, HashSet<CallId>), NotReleased> {
-        let node = self.nodes.iter().position(|state| state.handle.name() == order.node);
-        let node = node.ok_or(NotReleased::Unknown)?;
+        let node = self.node_named(&order.node).ok_or(NotReleased::Unknown)?;
         if self.nodes[node].up.iter().any(|up| *up) {
             return Err(NotReleased::Connected);
         }

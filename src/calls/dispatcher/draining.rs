@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::desk::Seen;
+use super::desk::Answer;
 use super::{Dispatcher, Report};
 use crate::ari::{Error, Request};
 use crate::calls::io::Input;
@@ -44,8 +43,6 @@ pub enum NotEmptied {
     Ending,
 }
 
-pub(in crate::calls) type Answer = oneshot::Sender<Result<Seen, NotEmptied>>;
-
 /// A node that is being emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drain {
@@ -64,7 +61,7 @@ pub(crate) fn drained_since(value: &str) -> Option<i64> {
 
 impl Dispatcher {
     /// An operator's order. Only asks whether it may be given unless `carry_out`.
-    pub(super) fn empty(&self, order: &Emptying, carry_out: bool, answer: Answer) {
+    pub(super) fn empty(&self, order: &Emptying, carry_out: bool, answer: Answer<NotEmptied>) {
         let node = match self.may_empty(order) {
             Ok(node) if carry_out => node,
             // Whoever asked may have gone.
@@ -82,8 +79,7 @@ impl Dispatcher {
     }
 
     fn may_empty(&self, order: &Emptying) -> Result<usize, NotEmptied> {
-        let node = self.nodes.iter().position(|state| state.handle.name() == order.node);
-        let node = node.ok_or(NotEmptied::Unknown)?;
+        let node = self.node_named(&order.node).ok_or(NotEmptied::Unknown)?;
         match &self.nodes[node] {
             _ if self.handing_over => Err(NotEmptied::Ending),
             state if state.taken.is_some() => Err(NotEmptied::Taken),
@@ -93,7 +89,13 @@ impl Dispatcher {
     }
 
     /// The node was told, or could not be.
-    pub(super) fn emptied(&mut self, node: usize, since: Option<i64>, told: &Result<(), Error>, answer: Answer) {
+    pub(super) fn emptied(
+        &mut self,
+        node: usize,
+        since: Option<i64>,
+        told: &Result<(), Error>,
+        answer: Answer<NotEmptied>,
+    ) {
         let done = match told {
             Ok(()) => {
                 self.note_drained(node, since);

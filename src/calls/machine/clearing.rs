@@ -120,19 +120,15 @@ impl Call {
         if self.phase != Phase::Talking || self.withdraw_unjoined(AttemptOutcome::AnsweredLate) {
             return;
         }
-        let crossed = |at: Now| now.mono.saturating_sub(at.mono) < ANSWER_CROSSING;
-        if self.current().and_then(|attempt| attempt.answered).is_some_and(|answer| crossed(answer.at)) {
+        if self.current().is_some_and(|attempt| crossed(attempt, now)) {
             self.was_not_answered();
         }
     }
 
     /// The caller's CANCEL was faster than Asterisk's answer to it, and crossed our hanging up of both: the carrier heard 487.
     fn had_cancelled(&mut self, now: Now) {
-        let crossed = |answer: Answer| now.mono.saturating_sub(answer.at.mono) < ANSWER_CROSSING;
-        let answered = |attempt: &&mut Attempt| attempt.answered.is_some_and(crossed);
-        let Some(attempt) = self.attempts.last_mut().filter(answered) else { return };
-        attempt.answered = None;
-        attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+        let Some(attempt) = self.attempts.last_mut().filter(|attempt| crossed(attempt, now)) else { return };
+        answered_late(attempt);
         if let Some(end) = &mut self.end {
             (end.ending, end.by, end.sip) = (Ending::CallerCancelled, HungUpBy::Caller, 487);
             end.within = None;
@@ -142,8 +138,7 @@ impl Call {
     /// The client answered, and it is known that the caller was not.
     pub(super) fn was_not_answered(&mut self) {
         if let Some(attempt) = self.attempts.last_mut().filter(|_| self.phase == Phase::Talking) {
-            attempt.answered = None;
-            attempt.verdict = Some(AttemptOutcome::AnsweredLate);
+            answered_late(attempt);
             self.phase = Phase::Dialling;
         }
     }
@@ -363,4 +358,15 @@ impl Call {
             effects.push(Effect::Finish);
         }
     }
+}
+
+/// Whether it was answered just now: a CANCEL may have crossed that.
+fn crossed(attempt: &Attempt, now: Now) -> bool {
+    attempt.answered.is_some_and(|answer| now.mono.saturating_sub(answer.at.mono) < ANSWER_CROSSING)
+}
+
+/// The client's answer did not reach the caller.
+fn answered_late(attempt: &mut Attempt) {
+    attempt.answered = None;
+    attempt.verdict = Some(AttemptOutcome::AnsweredLate);
 }
