@@ -191,6 +191,7 @@ async fn a_node_is_drained_while_a_call_is_up(backend: Backend) {
     assert_eq!(between.statuses(), [100, 503], "held for nobody");
     site.controller.launch();
     until("it is drained still", || site.controller.log().matches("the node is being emptied").count() == 2).await;
+    until("the talk is taken over", || site.controller.log().contains("adopted: its parties were bridged")).await;
 
     talking.go_on().await;
     let talked = talking.finish(LIMIT).await.remove(0);
