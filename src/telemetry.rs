@@ -21,15 +21,16 @@
 //!
 //! Never logged: passwords, tokens, the database URL, a withheld caller's number.
 
+pub mod catalogue;
+mod process;
+
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, reload};
 
-use crate::calls::ending::Ending;
-use crate::cdr::record::AttemptOutcome;
+pub use self::catalogue::{begin_at_zero_on, name};
 use crate::config::{Log, LogFormat};
 
 /// What is quieter than the configured filter unless that names it: every SQL statement would be a line.
@@ -136,8 +137,10 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
             .map_err(|error| failed(&error))?;
         let handle = builder.install_recorder().map_err(|error| failed(&error))?;
-        describe();
-        begin_at_zero();
+        catalogue::describe();
+        catalogue::begin_at_zero();
+        metrics::gauge!(name::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        process::began();
         *installed = Some(handle.clone());
         Ok(Self(handle))
     }
@@ -145,6 +148,7 @@ impl Metrics {
     /// Everything measured so far, for `GET /metrics`.
     #[must_use]
     pub fn render(&self) -> String {
+        process::measure();
         self.0.render()
     }
 
@@ -152,165 +156,6 @@ impl Metrics {
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
-}
-
-/// Names of all metrics. Labels are in braces; the values of each come from a closed set or from the configuration.
-pub mod name {
-    /// Counter `{ending}`: calls that ended.
-    pub const CALLS: &str = "capconduit_calls_total";
-    /// Gauge `{node}`: live calls.
-    pub const CALLS_LIVE: &str = "capconduit_calls_live";
-    /// Counter `{outcome}`: attempts that ended.
-    pub const ATTEMPTS: &str = "capconduit_attempts_total";
-    /// Gauge: permits held.
-    pub const PERMITS_HELD: &str = "capconduit_permits_held";
-    /// Gauge `{node}`: part of its new calls that its dialplan refuses because requests wait for Asterisk, in percent.
-    pub const SHED_PERCENT: &str = "capconduit_shed_percent";
-    /// Gauge `{node}`: channels that did not agree with their permits at the last comparison; 0 in a correct run.
-    pub const DRIFT: &str = "capconduit_drift";
-    /// Counter `{node}`: such channels found, and repaired.
-    pub const DRIFT_REPAIRED: &str = "capconduit_drift_repaired_total";
-    /// Gauge: clients suspended because their host leads where no client may be.
-    pub const CLIENTS_SUSPENDED: &str = "capconduit_clients_suspended";
-    /// Gauge `{cap, id}`: slots in use of a cap that has a limit; `cap` is `link`, `link_total`, `client` or `campaign`, `id` its row.
-    pub const CAP_USED: &str = "capconduit_cap_used";
-    /// Gauge `{cap, id}`: slots of that cap.
-    pub const CAP_LIMIT: &str = "capconduit_cap_limit";
-    /// Gauge `{node, client}`: 1 for each client whose breaker on the node is open.
-    pub const CLIENT_BREAKER_OPEN: &str = "capconduit_client_breaker_open";
-    /// Counter `{node, client}`: times that a client's breaker on a node has opened.
-    pub const CLIENT_BREAKER_OPENINGS: &str = "capconduit_client_breaker_openings_total";
-    /// Gauge `{node}`: 1 while the node's breaker is open, else 0.
-    pub const NODE_BREAKER_OPEN: &str = "capconduit_node_breaker_open";
-    /// Counter `{node}`: times that a node's breaker has opened.
-    pub const NODE_BREAKER_OPENINGS: &str = "capconduit_node_breaker_openings_total";
-    /// Gauge `{node}`: 1 while another controller has the node's applications, else 0.
-    pub const NODE_TAKEN: &str = "capconduit_node_taken";
-    /// Gauge: the longest that anything due had to wait for the calls' thread, within the last 15 to 30 s; 1 to 2 ms where nothing holds it.
-    pub const CALLS_THREAD_WAIT: &str = "capconduit_calls_thread_wait_seconds";
-    /// Histogram: from a call's arrival to its first dial request.
-    pub const ROUTE_SECONDS: &str = "capconduit_route_seconds";
-    /// Histogram: from a call's arrival to its answer.
-    pub const SETUP_SECONDS: &str = "capconduit_setup_seconds";
-    /// Counter `{node, request, outcome}`: ARI requests.
-    pub const ARI_REQUESTS: &str = "capconduit_ari_requests_total";
-    /// Histogram `{node, request}`: from an ARI request to its answer.
-    pub const ARI_REQUEST_SECONDS: &str = "capconduit_ari_request_seconds";
-    /// Counter `{node, type}`: ARI events read.
-    pub const ARI_EVENTS: &str = "capconduit_ari_events_total";
-    /// Counter `{node}`: ARI frames that could not be read.
-    pub const ARI_UNDECODABLE: &str = "capconduit_ari_undecodable_total";
-    /// Gauge `{node}`: events waiting for the dispatcher.
-    pub const ARI_EVENT_QUEUE_DEPTH: &str = "capconduit_ari_event_queue_depth";
-    /// Counter `{node, reason}`: ARI sockets lost.
-    pub const ARI_DISCONNECTS: &str = "capconduit_ari_disconnects_total";
-    /// Counter `{node}`: tries to connect an ARI socket again.
-    pub const ARI_RECONNECTS: &str = "capconduit_ari_reconnects_total";
-    /// Counter `{node}`: heartbeats that did not reach the node.
-    pub const HEARTBEAT_FAILURES: &str = "capconduit_heartbeat_failures_total";
-    /// Counter: records written to the database.
-    pub const RECORDS_WRITTEN: &str = "capconduit_records_written_total";
-    /// Counter: failed tries to write a batch of records.
-    pub const RECORD_FAILURES: &str = "capconduit_record_failures_total";
-    /// Counter: records that the database will never take; they stand in the journal's table `set_aside`.
-    pub const RECORDS_SET_ASIDE: &str = "capconduit_records_set_aside_total";
-    /// Counter: failed tries to write to the journal.
-    pub const JOURNAL_FAILURES: &str = "capconduit_journal_failures_total";
-    /// Gauge: records of ended calls that wait in the journal, until the database takes them.
-    pub const RECORDS_WAITING: &str = "capconduit_records_waiting";
-    /// Gauge: seconds since the end of the oldest call whose record is not in the database; 0 when all are.
-    pub const RECORD_LAG: &str = "capconduit_record_lag_seconds";
-    /// Histogram `{operation, status}`: from an API request to its answer; `operation` is its `operationId` or `none`, `status` its class.
-    pub const API_REQUEST_SECONDS: &str = "capconduit_api_request_seconds";
-    /// Gauge: connections of the API, those to the metrics' own listener included.
-    pub const API_CONNECTIONS: &str = "capconduit_api_connections";
-    /// Counter `{reason}`: connections of the API that ended: `closed` by either side; because their peer was late with a `header`, a
-    /// `body` or the next request (`idle`), or took nothing (`stalled`); to make room (`gave_way`); refused at once because there were
-    /// too many in all (`full`) or of their `address`.
-    pub const API_CONNECTIONS_ENDED: &str = "capconduit_api_connections_ended_total";
-    /// Counter `{outcome}`: calls that the old dialplan reported.
-    pub const REPORTS: &str = "capconduit_legacy_reports_total";
-    /// Counter `{node, outcome}`: lines of the fallback's spool that were read: `imported`, `known` (their call has a record) or `unreadable`.
-    pub const FALLBACK_LINES: &str = "capconduit_fallback_lines_total";
-    /// Gauge: routing revision in use.
-    pub const ROUTING_REVISION: &str = "capconduit_routing_revision";
-}
-
-fn describe() {
-    use name::*;
-    describe_counter!(CALLS, "Calls that ended, by ending");
-    describe_gauge!(CALLS_LIVE, "Live calls, by node");
-    describe_counter!(ATTEMPTS, "Attempts that ended, by outcome");
-    describe_gauge!(PERMITS_HELD, "Permits held");
-    describe_gauge!(
-        DRIFT,
-        "Channels that did not agree with their permits at the last comparison, by node; 0 in a correct run"
-    );
-    describe_counter!(DRIFT_REPAIRED, "Channels that did not agree with their permits, found and repaired, by node");
-    describe_gauge!(CLIENTS_SUSPENDED, "Clients suspended because their host leads where no client may be");
-    describe_counter!(CLIENT_BREAKER_OPENINGS, "Times that a client's breaker on a node has opened");
-    describe_gauge!(NODE_BREAKER_OPEN, "Whether the node's requests fail for everybody");
-    describe_counter!(NODE_BREAKER_OPENINGS, "Times that a node's breaker has opened");
-    describe_gauge!(NODE_TAKEN, "Whether another controller has the node's applications");
-    describe_gauge!(
-        CALLS_THREAD_WAIT,
-        Unit::Seconds,
-        "The longest that anything due had to wait for the calls' thread, within the last 15 to 30 s"
-    );
-    describe_histogram!(ROUTE_SECONDS, Unit::Seconds, "From a call's arrival to its first dial request");
-    describe_histogram!(SETUP_SECONDS, Unit::Seconds, "From a call's arrival to its answer");
-    describe_counter!(ARI_REQUESTS, "ARI requests, by node, request and outcome");
-    describe_histogram!(ARI_REQUEST_SECONDS, Unit::Seconds, "From an ARI request to its answer, by node and request");
-    describe_counter!(ARI_EVENTS, "ARI events read, by node and type");
-    describe_counter!(ARI_UNDECODABLE, "ARI frames that could not be read, by node");
-    describe_gauge!(ARI_EVENT_QUEUE_DEPTH, "Events waiting for the dispatcher, by node");
-    describe_counter!(ARI_DISCONNECTS, "ARI sockets lost, by node and reason");
-    describe_counter!(ARI_RECONNECTS, "Tries to connect an ARI socket again, by node");
-    describe_counter!(HEARTBEAT_FAILURES, "Heartbeats that did not reach the node");
-    describe_counter!(RECORDS_WRITTEN, "Records written to the database");
-    describe_counter!(RECORD_FAILURES, "Failed tries to write a batch of records");
-    describe_counter!(RECORDS_SET_ASIDE, "Records that the database refuses, kept apart in the journal");
-    describe_counter!(JOURNAL_FAILURES, "Failed tries to write to the journal");
-    describe_gauge!(RECORDS_WAITING, "Records of ended calls that wait in the journal, until the database takes them");
-    describe_gauge!(
-        RECORD_LAG,
-        Unit::Seconds,
-        "Age of the oldest ended call whose record is not in the database; 0 when all are"
-    );
-    describe_histogram!(
-        API_REQUEST_SECONDS,
-        Unit::Seconds,
-        "From an API request to its answer, by operation and status class"
-    );
-    describe_gauge!(API_CONNECTIONS, "Connections of the API");
-    describe_counter!(API_CONNECTIONS_ENDED, "Connections of the API that ended, by why");
-    describe_counter!(REPORTS, "Calls that the old dialplan reported, by what became of the report");
-    describe_counter!(FALLBACK_LINES, "Lines of the fallback's spool that were read, by node and what became of them");
-    describe_gauge!(ROUTING_REVISION, "Routing revision in use");
-}
-
-/// A counter that first shows when it counts looks like one that never grew: those of closed sets are there from the start.
-fn begin_at_zero() {
-    for ending in Ending::ALL {
-        metrics::counter!(name::CALLS, "ending" => ending.as_str()).increment(0);
-    }
-    for outcome in AttemptOutcome::ALL {
-        metrics::counter!(name::ATTEMPTS, "outcome" => outcome.as_str()).increment(0);
-    }
-    for counter in [
-        name::HEARTBEAT_FAILURES,
-        name::RECORDS_WRITTEN,
-        name::RECORD_FAILURES,
-        name::RECORDS_SET_ASIDE,
-        name::JOURNAL_FAILURES,
-    ] {
-        metrics::counter!(counter).increment(0);
-    }
-    for reason in API_CONNECTION_ENDS {
-        metrics::counter!(name::API_CONNECTIONS_ENDED, "reason" => reason).increment(0);
-    }
-    metrics::gauge!(name::RECORDS_WAITING).set(0.0);
-    metrics::gauge!(name::RECORD_LAG).set(0.0);
 }
 
 /// An error with what caused it, each told once: many an error has its cause's text in its own.
@@ -338,7 +183,10 @@ mod tests {
         counter!(name::CALLS, "ending" => "x").increment(2);
         histogram!(name::SETUP_SECONDS).record(0.003);
         let text = second.render();
-        let sorted = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        // What the process has in use is another each time.
+        let own = |line: &&str| line.starts_with("capconduit_");
+        let sorted =
+            |text: &str| text.lines().filter(own).map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
         assert_eq!(sorted(&text), sorted(&first.render()));
         for line in [
             "# HELP capconduit_calls_total Calls that ended, by ending",

@@ -11,7 +11,7 @@ use poem_openapi::OperationId;
 
 use super::State;
 use super::error::ApiError;
-use super::security;
+use super::{health, security};
 use crate::auth::secrets;
 use crate::calls::dispatcher::NodeStanding as Standing;
 use crate::calls::registry::Registry;
@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::routing::breaker::{At, Standing as Breaker};
 use crate::routing::snapshot::{Campaign, Client, Link};
 use crate::routing::uses::Capped;
-use crate::telemetry::name;
+use crate::telemetry::{catalogue, name};
 
 /// Notes how long an answer took. Labels are from closed sets: the operations, and the class of the status.
 pub(super) fn note_request(operation: Option<OperationId>, status: StatusCode, took: Duration) {
@@ -56,11 +56,16 @@ fn alone(request: &Request, state: &State) -> Result<String, ApiError> {
 /// Prometheus' text format. What is a matter of the moment is read at the moment.
 fn render(state: &State) -> String {
     // Not while the dispatcher, which tells of its nodes, would have to wait for it.
-    let nodes = state.nodes.borrow().clone();
+    let (nodes, faults) = (state.nodes.borrow().clone(), state.faults.borrow().clone());
     for (index, node) in nodes.iter().enumerate() {
         let live = state.registry.ids_on(index).len();
-        for (gauge, standing) in [(name::NODE_BREAKER_OPEN, Standing::Failing), (name::NODE_TAKEN, Standing::Taken)] {
-            metrics::gauge!(gauge, "node" => node.name.clone()).set(f64::from(u8::from(node.standing == standing)));
+        for (gauge, is_so) in [
+            (name::NODE_READY, health::is_ready(node, faults.get(index).map(Vec::as_slice).unwrap_or_default())),
+            (name::NODE_BREAKER_OPEN, node.standing == Standing::Failing),
+            (name::NODE_TAKEN, node.standing == Standing::Taken),
+            (name::NODE_DRAINED, node.standing == Standing::Drained),
+        ] {
+            metrics::gauge!(gauge, "node" => node.name.clone()).set(f64::from(u8::from(is_so)));
         }
         metrics::gauge!(name::CALLS_LIVE, "node" => node.name.clone()).set(f64::from(u32::try_from(live).unwrap_or(0)));
     }
@@ -72,14 +77,21 @@ fn render(state: &State) -> String {
     text
 }
 
+/// What stands before the samples of a gauge.
+fn write_head(name: &str, text: &mut String) {
+    let help = catalogue::find(name).map(catalogue::Metric::help).unwrap_or_default();
+    // Writing into a text cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
 /// Clients whose breaker on a node is open: like caps written here, so that one that is closed or gone does not stay.
 fn write_breakers(state: &State, text: &mut String) {
     let mut open = open_breakers(&state.registry, &state.node_names(), state.clock.now());
     open.sort_unstable();
     let name = name::CLIENT_BREAKER_OPEN;
-    // Writing into a text cannot fail.
-    let _ = writeln!(text, "# HELP {name} Clients that cannot be reached from a node\n# TYPE {name} gauge");
+    write_head(name, text);
     for (node, client) in open {
+        // Writing into a text cannot fail.
         let _ = writeln!(text, "{name}{{node=\"{node}\",client=\"{client}\"}} 1");
     }
 }
@@ -117,17 +129,18 @@ fn caps(registry: &Registry) -> Vec<CapUse> {
     }
     let uses = registry.read(&limited, |book, of| book.ledger.use_of(of.capped()));
     let mut found = Vec::new();
+    let [of_link, of_total, of_client, of_campaign] = catalogue::CAPS;
     let mut note = |cap, id, used: u64, limit: Option<u64>| {
         found.extend(limit.map(|limit| CapUse { cap, id, used, limit }));
     };
     for (of, used) in limited.iter().zip(uses) {
         let live = u64::from(used.live);
         match of {
-            Limited::Client(client) => note("client", client.id.0, live, client.max_concurrency.map(Into::into)),
-            Limited::Campaign(it) => note("campaign", it.id.0, live, it.max_concurrency.map(Into::into)),
+            Limited::Client(client) => note(of_client, client.id.0, live, client.max_concurrency.map(Into::into)),
+            Limited::Campaign(it) => note(of_campaign, it.id.0, live, it.max_concurrency.map(Into::into)),
             Limited::Link(link) => {
-                note("link", link.id.0, live, link.max_concurrency.map(Into::into));
-                note("link_total", link.id.0, link.counted(used).saturating_add(live), link.total_calls_allowed);
+                note(of_link, link.id.0, live, link.max_concurrency.map(Into::into));
+                note(of_total, link.id.0, link.counted(used).saturating_add(live), link.total_calls_allowed);
             }
         }
     }
@@ -155,14 +168,11 @@ impl Limited<'_> {
 /// Written here and not kept as gauges: a cap that is gone must not stay with its last value.
 fn write_caps(caps: &[CapUse], text: &mut String) {
     type Value = fn(&CapUse) -> u64;
-    let gauges: [(&str, &str, Value); 2] = [
-        (name::CAP_USED, "Slots of a cap in use, calls in flight included", |it| it.used),
-        (name::CAP_LIMIT, "Slots of a cap", |it| it.limit),
-    ];
-    for (name, help, value) in gauges {
-        // Writing into a text cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    let gauges: [(&str, Value); 2] = [(name::CAP_USED, |it| it.used), (name::CAP_LIMIT, |it| it.limit)];
+    for (name, value) in gauges {
+        write_head(name, text);
         for it in caps {
+            // Writing into a text cannot fail.
             let _ = writeln!(text, "{name}{{cap=\"{}\",id=\"{}\"}} {}", it.cap, it.id, value(it));
         }
     }

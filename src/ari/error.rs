@@ -58,6 +58,9 @@ impl Error {
     }
 }
 
+/// How requests come out, for metrics: [`Error::kind`], and what is none.
+pub const REQUEST_OUTCOMES: &[&str] = &["ok", "rejected", "not_sent", "outcome_unknown", "protocol"];
+
 /// The deadline passed before the request was sent.
 pub(super) const LATE_IN_QUEUE: &str = "its deadline passed before its turn came";
 /// The deadline passed after it.

@@ -96,6 +96,19 @@ pub enum Event {
     },
 }
 
+/// What [`Event::kind`] can say.
+pub const EVENT_KINDS: &[&str] = &[
+    "StasisStart",
+    "StasisEnd",
+    "ChannelStateChange",
+    "ChannelHangupRequest",
+    "ChannelDestroyed",
+    "Dial",
+    "ChannelTalkingStarted",
+    "ApplicationReplaced",
+    "other",
+];
+
 impl Event {
     /// The event's type, or `other`: a closed set, fit for a metric's label.
     #[must_use]

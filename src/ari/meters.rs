@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
+use super::{EVENT_KINDS, REQUEST_KINDS, REQUEST_OUTCOMES};
 use crate::telemetry::name;
 
 /// One node's meters.
@@ -24,12 +25,15 @@ impl Meters {
 
     /// An event of this type was read.
     pub(super) fn event(&self, kind: &'static str) {
+        debug_assert!(EVENT_KINDS.contains(&kind), "{kind} is not in EVENT_KINDS");
         let make = || metrics::counter!(name::ARI_EVENTS, "node" => self.node.clone(), "type" => kind);
         self.events.with(kind, make, |counter| counter.increment(1));
     }
 
     /// A request of this kind came out so, after this time.
     pub(super) fn request(&self, kind: &'static str, outcome: &'static str, took: Duration) {
+        debug_assert!(REQUEST_KINDS.contains(&kind), "{kind} is not in REQUEST_KINDS");
+        debug_assert!(REQUEST_OUTCOMES.contains(&outcome), "{outcome} is not in REQUEST_OUTCOMES");
         let node = || self.node.clone();
         let make = || metrics::counter!(name::ARI_REQUESTS, "node" => node(), "request" => kind, "outcome" => outcome);
         self.outcomes.with((kind, outcome), make, |counter| counter.increment(1));

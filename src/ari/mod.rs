@@ -33,11 +33,11 @@ mod ticket;
 mod tls;
 mod ws;
 
-pub use error::{BadNode, Error};
-pub use event::Event;
+pub use error::{BadNode, Error, REQUEST_OUTCOMES};
+pub use event::{EVENT_KINDS, Event};
 pub(crate) use http::AT_ONCE as REQUESTS_AT_ONCE;
 pub use late::Late;
 pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Subject, Variable};
 pub use node::{DownReason, Lane, Listing, Node, NodeEvent, NodeEventKind, NodeHandle};
-pub use request::{DISALLOWED_EVENTS, HangUpReason, Request};
+pub use request::{DISALLOWED_EVENTS, HangUpReason, REQUEST_KINDS, Request};
 pub use ticket::{Pending, Response};

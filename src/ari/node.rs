@@ -90,6 +90,9 @@ pub enum DownReason {
 }
 
 impl DownReason {
+    /// Every one.
+    pub const ALL: &'static [Self] = &[Self::Lost, Self::Silent, Self::Lagged, Self::Replaced, Self::Shutdown];
+
     /// A word for metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -211,10 +211,42 @@ pub enum HangUpReason {
     Word(&'static str),
 }
 
+/// Words for requests, in metrics and logs.
+pub const REQUEST_KINDS: &[&str] = &[
+    "create_channel",
+    "create_probe",
+    "subscribe",
+    "dial",
+    "ring",
+    "stop_ringing",
+    "progress",
+    "mute",
+    "unmute",
+    "answer",
+    "create_bridge",
+    "add_channel",
+    "delete_bridge",
+    "hang_up",
+    "continue",
+    "give_back",
+    "set_variable",
+    "get_variable",
+    "set_global",
+    "get_global",
+    "list_modules",
+    "get_info",
+    "set_event_filter",
+    "get_application",
+    "get_endpoint",
+    "list_channels",
+    "list_bridges",
+    "get_one",
+];
+
 /// A request as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rendered {
-    /// A word for metrics and logs.
+    /// A word for metrics and logs, one of [`REQUEST_KINDS`].
     pub(super) kind: &'static str,
     /// HTTP method.
     pub(super) method: &'static str,

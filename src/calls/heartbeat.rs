@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::dispatcher::{DRAINED, Report, drained_since};
+use super::dispatcher::{DRAINED, Report};
 use crate::ari::{Error, Lane, NodeHandle, Request, Response, Variable};
 use crate::panics;
+use crate::telemetry::name;
 
 /// How often. The dialplan falls back when the last beat is more than 3 s old.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -20,15 +21,17 @@ const HANDED_OVER: &str = "CAPCONDUIT_HANDOVER";
 
 /// Asks for the node's time; the beat itself is sent by the dispatcher, so that it proves the dispatcher alive. Should this panic, one
 /// beat is missing: the next second asks again.
-pub(super) async fn ask_epoch(node: usize, lane: Lane, reports: mpsc::UnboundedSender<Report>) {
+pub(super) async fn ask_epoch(handle: NodeHandle, reports: mpsc::UnboundedSender<Report>) {
+    let node = handle.index();
     panics::trap(|| format!("the heartbeat of {node}"));
+    let lane = handle.lane(0);
     let drained = lane.send(Request::GetGlobal { variable: DRAINED });
     let answer = lane.send(Request::GetGlobal { variable: "EPOCH" }).await;
-    let drained = value(drained.await).map(|value| drained_since(&value));
+    let drained = value(drained.await);
     // A node that does not answer gets no beat, which is what tells its dialplan to fall back; the socket's ping reports it.
     match value(answer) {
         Some(epoch) => drop(reports.send(Report::Epoch { node, epoch, drained })),
-        None => metrics::counter!(crate::telemetry::name::HEARTBEAT_FAILURES).increment(1),
+        None => metrics::counter!(name::HEARTBEAT_FAILURES, "node" => handle.name().to_owned()).increment(1),
     }
 }
 

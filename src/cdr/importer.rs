@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// What becomes of lines, as metrics name it: recorded, of a call that has a record, or not to be read.
+pub const LINE_OUTCOMES: [&str; 3] = ["imported", "known", "unreadable"];
 
 /// What lines turned out to be.
 #[derive(Debug, Default)]
@@ -206,7 +208,7 @@ impl Follower {
         for ending in endings {
             metrics::counter!(name::CALLS, "ending" => ending).increment(1);
         }
-        for (outcome, lines) in [("imported", new), ("known", read - new), ("unreadable", batch.faults.len())] {
+        for (outcome, lines) in LINE_OUTCOMES.into_iter().zip([new, read - new, batch.faults.len()]) {
             let labels = [("node", node.to_owned()), ("outcome", outcome.to_owned())];
             metrics::counter!(name::FALLBACK_LINES, &labels).increment(count(lines));
         }
@@ -260,7 +262,7 @@ impl Follower {
 
 /// Says at once, with zeros, which lines will be counted.
 pub fn begin_at_zero(node: &str) {
-    for outcome in ["imported", "known", "unreadable"] {
+    for outcome in LINE_OUTCOMES {
         let labels = [("node", node.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!(name::FALLBACK_LINES, &labels).increment(0);
     }

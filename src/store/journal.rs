@@ -4,6 +4,7 @@
 //! machine can cost the last moments, never the file (SQLite, `PRAGMA synchronous`).
 
 pub mod aside;
+pub mod copied;
 mod layout;
 mod tables;
 
@@ -15,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+pub use self::layout::LAYOUT;
 use self::layout::bring_up;
 use self::tables::{Changed, carry_out, read_left, set_aside, up_to_date};
 use super::connect::create_file;
@@ -294,6 +296,12 @@ impl Keeper {
         *looked = now;
         let Ok(disk) = rustix::fs::statvfs(&self.folder) else { return };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        metrics::gauge!(name::JOURNAL_FREE_BYTES).set(as_gauge(free));
+        metrics::gauge!(name::JOURNAL_MIN_FREE_BYTES).set(as_gauge(self.limits.min_free_bytes));
+        // Where it cannot be read, whoever writes next says what is wrong.
+        if let Ok(count) = self.connection.query_row("SELECT count(*) FROM set_aside", [], |row| row.get::<_, u32>(0)) {
+            metrics::gauge!(name::RECORDS_SET_ASIDE_NOW).set(f64::from(count));
+        }
         let low = free < self.limits.min_free_bytes;
         if low != std::mem::replace(&mut self.disk_low, low) {
             if low {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::panic, reason = "tests fail by panicking")]
 
+#[allow(dead_code, reason = "tests/watch uses all of it")]
+#[path = "../support/exposition.rs"]
+mod exposition;
 #[path = "../support/fake_ari.rs"]
 mod fake_ari;
 #[path = "../support/patience.rs"]

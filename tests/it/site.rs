@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::exposition::strangers;
 use crate::fake_ari::{Behaviour, FakeAri, FakeCall};
 use crate::patience::PATIENCE;
 use crate::ports::Ports;
@@ -198,10 +199,14 @@ impl Site {
     /// What the metrics say of this gauge now; `None` where they do not.
     #[allow(dead_code, reason = "`just bench-recovery` needs it")]
     pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
+        self.metrics().await?.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// All that is measured.
+    async fn metrics(&self) -> Option<String> {
         let url = format!("http://{}/metrics", self.config.api.listen);
         let answer = reqwest::Client::new().get(url).bearer_auth(METRICS_TOKEN).send().await.ok()?;
-        let text = answer.text().await.ok()?;
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        answer.text().await.ok()
     }
 
     async fn until(&self, path: &str, satisfied: impl Fn(&str) -> bool) {
@@ -233,6 +238,8 @@ impl Site {
     /// No channel, no bridge left; and the application stops cleanly.
     pub(crate) async fn settle(mut self) {
         self.asterisk.until_empty().await;
+        let unknown = self.metrics().await.map(|text| strangers(&text)).unwrap_or_default();
+        assert_eq!(unknown, Vec::<String>::new(), "what is measured is in the catalogue");
         self.stop().await;
         drop(self.dir);
     }

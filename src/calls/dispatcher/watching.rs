@@ -62,8 +62,8 @@ impl Dispatcher {
             }
             if !self.handing_over {
                 // At once: whoever looks now shall see that it is taken.
+                tokio::spawn(heartbeat::ask_epoch(state.handle.clone(), self.reports.clone()));
                 let (index, lane) = (state.handle.index(), state.handle.lane(0));
-                tokio::spawn(heartbeat::ask_epoch(index, lane.clone(), self.reports.clone()));
                 tokio::spawn(heartbeat::ask_hold(index, lane, self.reports.clone()));
             }
         }
