@@ -5,6 +5,7 @@ mod housekeeping;
 mod looking;
 mod reloading;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::api;
 use crate::ari::{Node, NodeEvent, NodeHandle};
 use crate::auth::authority::Authority;
 use crate::auth::first_admin;
+use crate::backup;
 use crate::calls::dispatcher::{Dispatcher, NodeHealth};
 use crate::calls::intake::Intake;
 use crate::calls::meter;
@@ -218,6 +220,7 @@ fn follow(
     let (db, clock) = (routing.db.clone(), routing.clock);
     let (registry, heard) = (Arc::clone(&routing.registry), Arc::clone(&routing.heard));
     let audit_kept = routing.config.auth.audit_kept;
+    let stamp = backup::stamp::path(&routing.config.data_dir);
     for (index, node) in routing.config.nodes.iter().enumerate() {
         let Some(path) = node.fallback_spool.clone() else { continue };
         importer::begin_at_zero(&node.name);
@@ -247,7 +250,8 @@ fn follow(
     let meter = move || meter::run(Arc::clone(&registry), stop.clone());
     tasks.spawn(restarted("the meter of caps", ends(), meter));
     let stop = ends();
-    tasks.spawn(restarted("the upkeep of metrics", ends(), move || keep_up(metrics.clone(), stop.clone())));
+    let keep = move || keep_up(metrics.clone(), stamp.clone(), clock, stop.clone());
+    tasks.spawn(restarted("the upkeep of metrics", ends(), keep));
     tasks.close();
     tasks
 }
@@ -326,7 +330,8 @@ fn connect_nodes(
     let calls = CallsThread::start(clock).context("cannot start the calls' thread")?;
     let on_it = calls.runtime().enter();
     let instance = config::instance(&config.data_dir)?;
-    let spawn = |(index, node)| {
+    let spawn = |(index, node): (usize, &config::Node)| {
+        telemetry::begin_at_zero_on(&node.name);
         let timeout = config.calls.request_timeout;
         let handle = Node::spawn_claiming(index, node, timeout, &events, clock, sockets, &instance)?;
         Ok((handle, Intake::new(node)))
@@ -390,10 +395,13 @@ async fn watch_configuration(routing: Arc<Routing>, shutdown: CancellationToken)
     }
 }
 
-async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
+/// Folds samples, and looks when the last backup was, which another process makes.
+async fn keep_up(metrics: Metrics, stamp: PathBuf, clock: Clock, shutdown: CancellationToken) {
     let mut upkeep = interval(UPKEEP_EVERY);
     while shutdown.run_until_cancelled(upkeep.tick()).await.is_some() {
         metrics.upkeep();
+        let noted = tokio::fs::read_to_string(&stamp).await.ok();
+        metrics::gauge!(name::BACKUP_AGE).set(backup::stamp::age(noted.as_deref(), clock.now().wall));
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::api;
 use crate::ari;
-use crate::config::{Config, Realtime};
+use crate::config::{Config, Realtime, serving};
 use crate::screen;
 use crate::store;
 
@@ -103,11 +103,7 @@ pub fn take(needs: Needs) -> Share {
 /// The hard limit of the `serve` that holds this data directory, else the one that a `serve` started from here would have; `None` = none.
 #[must_use]
 pub fn hard_limit(data_dir: &Path) -> Option<u64> {
-    let serving = std::fs::read_to_string(data_dir.join("lock")).ok().and_then(|pid| {
-        let process = Path::new("/proc").join(pid.trim().parse::<u32>().ok()?.to_string());
-        let name = std::fs::read_to_string(process.join("comm")).ok()?;
-        (name.trim() == env!("CARGO_PKG_NAME")).then(|| std::fs::read_to_string(process.join("limits")).ok())?
-    });
+    let serving = serving(data_dir).and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/limits")).ok());
     match serving {
         Some(limits) => hard_of(&limits),
         None => getrlimit(Resource::Nofile).maximum,

@@ -42,6 +42,12 @@ pub(super) fn of_process(pid: u32) -> anyhow::Result<Sources> {
     Ok(Sources::read_with(file.as_deref(), environment)?)
 }
 
+/// The variables in what `/proc/PID/environ` holds.
+pub(super) fn variables(environment: &[u8]) -> impl Iterator<Item = (OsString, OsString)> {
+    let texts = environment.split(|byte| *byte == 0).filter(|text| !text.is_empty());
+    texts.filter_map(|text| variable(OsString::from_vec(text.to_vec())))
+}
+
 fn variable(text: OsString) -> Option<(OsString, OsString)> {
     let bytes = text.into_vec();
     let at = bytes.iter().position(|byte| *byte == b'=')?;

@@ -63,19 +63,22 @@ fn turn(folder: Option<Folder>, service: Option<Account>) -> Turn {
     }
 }
 
-/// Becomes whom this command shall work as: to be called before any thread is started and any file is made. `Some` with the new user's name
+/// Becomes whom this command shall work as, whose data folder is `dir`: to be called before any thread is started and any file is made. `Some` with the new user's name
 /// where that is another than the caller.
 ///
 /// # Errors
 /// Where the folder cannot be given away or the user not be taken on.
-pub(super) fn become_owner(sources: &Sources, makes: Makes) -> anyhow::Result<Option<String>> {
-    let Some(dir) = sources.data_dir().filter(|_| geteuid().is_root()) else { return Ok(None) };
-    let account = match turn(look(&dir), service(sources, &dir)) {
+pub(super) fn become_owner(sources: &Sources, dir: &Path, makes: Makes) -> anyhow::Result<Option<String>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let account = match turn(look(dir), service(sources, dir)) {
         Turn::Stay => return Ok(None),
         Turn::StayAgainst => {
             super::warn(&format!(
-                "data.dir = {dir:?} is root's, but the service runs as {SERVICE}, which may be unable to write what is made now: \
+                "the data folder {} is root's, but the service runs as {SERVICE}, which may be unable to write what is made now: \
                  chown -R {SERVICE}: {}",
+                dir.display(),
                 dir.display()
             ));
             return Ok(None);
@@ -83,7 +86,8 @@ pub(super) fn become_owner(sources: &Sources, makes: Makes) -> anyhow::Result<Op
         Turn::Into(account) => account,
         Turn::Give(account) => {
             if makes == Makes::DataDir {
-                give(&dir, account).with_context(|| format!("data.dir = {dir:?} cannot be made for user {SERVICE}"))?;
+                give(dir, account)
+                    .with_context(|| format!("the data folder {} cannot be made for user {SERVICE}", dir.display()))?;
             }
             account
         }
@@ -128,7 +132,7 @@ fn take_on(Account { uid, gid }: Account) -> anyhow::Result<String> {
         None => setgroups(&[gid]),
     };
     if let Err(error) = groups.and_then(|()| setgid(gid)).and_then(|()| setuid(uid)) {
-        bail!("this command must work as {name}, who owns data.dir, and cannot: {error}; run it as that user");
+        bail!("this command must work as {name}, who owns the data folder, and cannot: {error}; run it as that user");
     }
     Ok(name)
 }

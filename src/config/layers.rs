@@ -147,7 +147,7 @@ impl Sources {
         Ok((config, found))
     }
 
-    fn tree(&self, found: &mut Found) -> Result<Map<String, Value>, Faults> {
+    pub(super) fn tree(&self, found: &mut Found) -> Result<Map<String, Value>, Faults> {
         let text = self.file.as_ref().map_or("", |(_, text)| text);
         merge(&self.name(), text, self.environment.iter().cloned(), &mut found.faults)
     }
@@ -232,7 +232,7 @@ pub fn unread_variables(environment: impl IntoIterator<Item = OsString>) -> Vec<
     sentences
 }
 
-fn merge(
+pub(super) fn merge(
     name: &str,
     text: &str,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -21,6 +21,12 @@ pub enum LockError {
         /// The other process, where it has said so.
         pid: Option<u32>,
     },
+    /// A restore into it was broken off.
+    #[error("data.dir = {dir:?} holds a part of a backup, for `capconduit restore` was broken off: repeat it")]
+    Unfinished {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// It cannot be created or written.
     #[error("data.dir = {dir:?} cannot be used: {source}; it must be a directory this user may write")]
     Unusable {
@@ -41,6 +47,16 @@ impl DataLock {
     /// # Errors
     /// [`LockError::Held`] names the process that has it.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let lock = Self::take_any(dir)?;
+        whole(dir)?;
+        Ok(lock)
+    }
+
+    /// The same of a directory that a restore may have left half made: for the next one.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] names the process that has it.
+    pub(crate) fn take_any(dir: &Path) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(unusable)?;
         // Not truncated on opening: until we hold the lock, the text is the holder's.
@@ -61,9 +77,26 @@ impl DataLock {
     }
 }
 
+/// Stands in a data directory while a restore puts everything in its place.
+pub(crate) const RESTORING: &str = "restoring";
+
+/// Refuses what a restore has left half made.
+pub(super) fn whole(dir: &Path) -> Result<(), LockError> {
+    if dir.join(RESTORING).exists() { Err(LockError::Unfinished { dir: dir.to_owned() }) } else { Ok(()) }
+}
+
+/// The `serve` that has this data directory, by its process id, if one lives.
+#[must_use]
+pub fn serving(dir: &Path) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(dir.join("lock")).ok()?.trim().parse().ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (name.trim() == env!("CARGO_PKG_NAME") && pid != std::process::id()).then_some(pid)
+}
+
 /// Makes `dir` where it is missing, and a file in it, which is removed again: rights on paper say little about read-only or special
 /// file systems.
 pub(super) fn require_writable(dir: &Path) -> Result<(), LockError> {
+    whole(dir)?;
     let probe = dir.join(format!(".capconduit-{}", std::process::id()));
     let tried =
         std::fs::create_dir_all(dir).and_then(|()| File::create(&probe)).and_then(|_| std::fs::remove_file(&probe));

@@ -15,7 +15,7 @@ use crate::config;
 use crate::tls::{self, TlsFault};
 
 /// How long a look at a file that is not the main database waits for another process's write, or for its connection.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// Readers beside the one writer that SQLite allows.
 pub(crate) const SQLITE_CONNECTIONS: u32 = 4;
 

@@ -59,6 +59,25 @@ pub async fn pending(db: &Db, realtime: &Realtime) -> Result<Vec<String>, StoreE
     Ok(steps.iter().map(|step| step.name().to_owned()).collect())
 }
 
+/// Name of the newest step that the main tables have; `None` where there are no tables yet.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_step(db: &Db) -> Result<Option<String>, StoreError> {
+    // Of a newer version's steps the names alone: the steps' library refuses them.
+    let table = Migrator::migration_table_name().to_string();
+    if !SchemaManager::new(&db.connection).has_table(&table).await? {
+        return Ok(None);
+    }
+    Ok(texts(db, &format!("SELECT version FROM {table} ORDER BY version DESC LIMIT 1")).await?.into_iter().next())
+}
+
+/// Whether this version knows the main tables' step of this name.
+#[must_use]
+pub fn knows_step(name: &str) -> bool {
+    names(Migrator::migrations()).iter().any(|step| step == name)
+}
+
 /// Refuses tables that have a step which this version does not know, before anything is written.
 async fn refuse_newer(db: &Db, realtime: &Realtime) -> Result<(), StoreError> {
     let mut sets = vec![(Migrator::migration_table_name(), names(Migrator::migrations()))];

@@ -7,7 +7,9 @@ pub mod campaigns;
 pub mod change;
 pub mod clients;
 mod connect;
+pub mod copy;
 pub mod dids;
+pub mod dump;
 pub mod idempotency;
 pub mod journal;
 pub mod later;
@@ -42,7 +44,7 @@ use sea_orm::{
 };
 
 pub(crate) use connect::SQLITE_CONNECTIONS;
-pub use migrate::{migrate, pending};
+pub use migrate::{knows_step, migrate, newest_step, pending};
 
 /// The main database: a pool of connections; cheap to clone.
 #[derive(Debug, Clone)]
@@ -102,6 +104,24 @@ pub enum StoreError {
         known: usize,
         /// What sets it aside.
         command: &'static str,
+    },
+    /// A file of ours cannot be copied.
+    #[error("cannot copy {path}: {reason}", path = path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A program of PostgreSQL's did not do what it was asked.
+    #[error("{program}: {reason}; {mend}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What it said.
+        reason: String,
+        /// What to do.
+        mend: &'static str,
     },
     /// Tables that a newer version has made.
     #[error(

@@ -22,6 +22,7 @@ mod site;
 mod accounts;
 mod attacks;
 mod audit;
+mod backup;
 mod calls;
 mod campaigns;
 mod clients;

@@ -91,6 +91,23 @@ impl Site {
         if postgres.is_none() {
             templates::sqlite(&dir.path().join("capconduit.db"));
         }
+        Self::begin(asterisk, config, (dir, ports, postgres)).await
+    }
+
+    /// The application on a data folder and a database that are there already, with an Asterisk of its own, where no call is.
+    pub(crate) async fn on(dir: TempDir, postgres: Option<Postgres>, adjust: impl FnOnce(&mut Config)) -> Self {
+        let (asterisk, ports) = (FakeAri::start().await, Ports::take());
+        let mut config = configuration(dir.path(), ports.one(), postgres.as_ref());
+        config.nodes = vec![asterisk.node("pbx", "capconduit", 1, Transport::Auto)];
+        adjust(&mut config);
+        Self::begin(asterisk, config, (dir, ports, postgres)).await
+    }
+
+    async fn begin(
+        asterisk: FakeAri,
+        config: Config,
+        (dir, ports, postgres): (TempDir, Ports, Option<Postgres>),
+    ) -> Self {
         let db = Db::connect(&config.database).await.expect("the database opens");
         store::migrate(&db, &config.realtime).await.expect("the schema is made");
         let mut site = Self { asterisk, db, config, dns: Dns::default(), running: None, postgres, _ports: ports, dir };

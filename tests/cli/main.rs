@@ -1,5 +1,6 @@
 //! The built program, as a person or a script meets it: arguments and environment in, output, exit code and files out.
 
+mod backup;
 mod config;
 mod descriptors;
 mod health;

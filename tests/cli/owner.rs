@@ -62,7 +62,7 @@ fn what_the_owner_cannot_read_is_a_fault_for_root_too() {
         .expect("written");
     let check = || capconduit(folder.path(), &[], &["config", "check"]);
     let (code, _, error) = check();
-    assert!(code == 1 && error.contains(&format!("as user {SERVICE}, who owns data.dir: ")), "{error}");
+    assert!(code == 1 && error.contains(&format!("as user {SERVICE}, who owns the data folder: ")), "{error}");
     assert!(error.contains("asterisk[0].password_file") && error.contains("Permission denied"), "{error}");
     chown(&secret, Some(SERVICE), None).expect("root may");
     let (code, out, error) = check();
@@ -79,6 +79,45 @@ fn in_a_folder_of_its_own_root_stays_root() {
     let (code, _, error) = capconduit(folder.path(), &[], &["migrate"]);
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(owners(folder.path()).iter().all(|(_, user, _)| *user == 0), "{:?}", owners(folder.path()));
+}
+
+/// A package has made the new folder, with one in it that Asterisk's group may read; the archive came with whoever is root.
+#[test]
+fn a_backup_is_made_by_the_owner_of_the_data_and_restored_as_the_owner_of_the_new_folder() {
+    const ASTERISK: u32 = 54_322;
+    let Some(folder) = site() else { return };
+    let run = |args: &[&str]| capconduit(folder.path(), &[], args);
+    assert_eq!(run(&["migrate"]).0, 0);
+    // Root's own folder is not the service's, and the sentence says whose it must be.
+    let (code, _, error) = run(&["backup", "one.tar.gz"]);
+    assert!(code == 1 && error.contains(&format!("as user {SERVICE}")) && error.contains("install -d"), "{error}");
+    let backups = folder.path().join("backups");
+    std::fs::create_dir(&backups).expect("made");
+    chown(&backups, Some(SERVICE), None).expect("root may");
+    let (code, out, error) = run(&["backup", "backups/one.tar.gz"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let archive = folder.path().join("one.tar.gz");
+    std::fs::copy(backups.join("one.tar.gz"), &archive).expect("root may");
+    std::fs::set_permissions(&archive, std::fs::Permissions::from_mode(0o600)).expect("one's own file");
+
+    let new = folder.path().join("new");
+    let realtime = new.join("realtime");
+    std::fs::create_dir_all(&realtime).expect("made");
+    chown(&new, Some(SERVICE), Some(SERVICE)).expect("root may");
+    chown(&realtime, Some(SERVICE), Some(ASTERISK)).expect("root may");
+    std::fs::set_permissions(&realtime, std::fs::Permissions::from_mode(0o2770)).expect("root may");
+    let (code, out, error) = run(&["restore", "one.tar.gz", "--into", "new"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let found = owners(&new);
+    assert!(found.iter().any(|(path, ..)| path.ends_with("realtime/realtime.db")), "{found:?}");
+    for (path, user, group) in found {
+        let its = if path.contains("/realtime") { ASTERISK } else { SERVICE };
+        assert_eq!((user, group), (SERVICE, its), "{path}");
+    }
+    std::fs::remove_file(realtime.join("realtime.db")).expect("root may");
+    std::fs::write(realtime.join("other"), "").expect("root may");
+    let (code, _, error) = run(&["restore", "one.tar.gz", "--into", "new"]);
+    assert!(code == 1 && error.contains("new is not empty"), "{error}");
 }
 
 /// Root may be anywhere, such as in /tmp.

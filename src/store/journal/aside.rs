@@ -56,12 +56,18 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(ASIDE) && name.ends_with(".db") {
+        if is_aside(name) {
             asides.push(path);
         }
     }
     asides.sort();
     Ok(std::iter::once(folder.join(FILE)).filter(|path| path.exists()).chain(asides).collect())
+}
+
+/// Whether a file of this name is a journal that was set aside.
+#[must_use]
+pub fn is_aside(name: &str) -> bool {
+    name.starts_with(ASIDE) && name.ends_with(".db")
 }
 
 /// What is set aside in one journal's table, the first so many.
@@ -158,7 +164,7 @@ pub async fn restore(db: &Db, folder: &Path, file: &Path) -> Result<Restored, St
 }
 
 /// Opens a journal to change it, brought to the present layout.
-fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         let source = std::io::ErrorKind::NotFound.into();
         return Err(StoreError::File { action: "open the journal", path: path.to_owned(), source });

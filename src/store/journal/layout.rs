@@ -19,7 +19,7 @@ const STEPS: &[&str] = &["
     CREATE TABLE IF NOT EXISTS set_aside (call BLOB PRIMARY KEY, why TEXT NOT NULL, body TEXT NOT NULL) STRICT;"];
 
 /// The layout of this version.
-pub(super) const LAYOUT: usize = STEPS.len();
+pub const LAYOUT: usize = STEPS.len();
 
 /// What to run where the file is a newer version's.
 const SET_ASIDE: &str = "capconduit journal set-aside";
