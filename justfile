@@ -53,6 +53,16 @@ chaos-ringing: (_set-up "tests")
     @cargo build --quiet --release --bin capconduit --example chaos
     @target/release/examples/chaos ringing 300
 
+# Backups beside 10 calls a second and 200,000 records: calls are answered at most 5 ms later in the middle, none is lost
+chaos-backup seconds="120": (_set-up "tests")
+    @cargo build --quiet --release --bin capconduit --example chaos
+    @target/release/examples/chaos backup {{ seconds }}
+
+# Each alert that can be caused fires in a real Prometheus while there is reason for it, and ends: an hour and a quarter; `just chaos-alerts quick` in 3 minutes
+chaos-alerts *pace: (_set-up "tests")
+    @cargo build --quiet --bin capconduit --example chaos
+    @target/debug/examples/chaos alerts {{ pace }}
+
 # PostgreSQL away for 5 minutes at 10 calls a second, stopped and silent (how quickly a backlog of records is written: `just bench records`)
 chaos-database: (_set-up "tests")
     @cargo build --quiet --release --bin capconduit --example chaos

@@ -13,7 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chaos::adoption::adopt;
+use chaos::alerts::watch;
+use chaos::beside::beside;
 use chaos::outage::{Away, outage};
+use chaos::prometheus::Pace;
 use chaos::ringing::ring;
 use chaos::run::{Wanted, run};
 use chaos::scene::{Realtime, Scene};
@@ -21,6 +24,8 @@ use chaos::scene::{Realtime, Scene};
 const USAGE: &str = "usage: chaos [SEED] [MINUTES]              everything at once, drawn from the seed
        chaos adoption [CALLS]              kill -9 while so many talk (300)
        chaos ringing [CALLS]               kill -9 while so many ring (300)
+       chaos alerts [quick]                each alert fires in a real Prometheus while there is reason for it, and ends
+       chaos backup [SECONDS]              backups beside calls (120 s), with 200,000 records
        chaos database [SECONDS] [realtime] PostgreSQL away (300 s), stopped and silent; realtime: Asterisk's tables in it, too";
 
 #[tokio::main(flavor = "current_thread")]
@@ -33,6 +38,10 @@ async fn main() -> ExitCode {
         ["adoption", calls] => with(calls, adoption).await,
         ["ringing"] => ringing(300).await,
         ["ringing", calls] => with(calls, ringing).await,
+        ["alerts"] => alerts(Pace::Real).await,
+        ["alerts", "quick"] => alerts(Pace::Quick).await,
+        ["backup"] => backup(120).await,
+        ["backup", seconds] => with(seconds, backup).await,
         ["database"] => database(300, Realtime::File).await,
         ["database", seconds] => with(seconds, |seconds| database(seconds, Realtime::File)).await,
         ["database", seconds, "realtime"] => with(seconds, |seconds| database(seconds, Realtime::Postgres)).await,
@@ -74,6 +83,18 @@ async fn ringing(calls: u32) -> ExitCode {
     println!("chaos: {calls} calls ring, the controller is killed and started again");
     let (rang, scene) = ring(calls).await;
     end(scene, &rang.report(), rang.is_clean())
+}
+
+async fn alerts(pace: Pace) -> ExitCode {
+    println!("chaos: each alert that can be caused, in turn");
+    let (watched, scene) = watch(pace).await;
+    end(scene, &watched.report(), watched.is_clean())
+}
+
+async fn backup(seconds: u64) -> ExitCode {
+    println!("chaos: calls come, and for half of the time there is a backup under way");
+    let (beside, scene) = beside(Duration::from_secs(seconds), 200_000).await;
+    end(scene, &beside.report(), beside.is_clean())
 }
 
 async fn database(seconds: u64, realtime: Realtime) -> ExitCode {

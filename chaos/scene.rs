@@ -57,6 +57,8 @@ pub(crate) struct Scene {
     pub(crate) centres: Vec<(&'static str, Sipp)>,
     /// When Asterisk was killed.
     pub(crate) deaths: Vec<DateTime<Utc>>,
+    /// What its configuration is made of.
+    configuration: (Settings, Address),
     ports: Ports,
     dir: TempDir,
 }
@@ -121,12 +123,14 @@ impl Stage {
         };
         let url = format!("http://127.0.0.1:{ari_port}");
         let address = Address { name: node.name.clone(), url, keys: String::new(), spool: node.spool() };
-        let mut controller = Controller::new(dir.path(), api_port, &settings, &[address]);
+        let configuration = (settings, address);
+        let mut controller =
+            Controller::new(dir.path(), api_port, &configuration.0, std::slice::from_ref(&configuration.1));
         controller.run(&["migrate"]).await;
         controller.apply(&plan.toml()).await;
         node.ready().await;
         controller.serve(std::slice::from_ref(&node)).await;
-        Scene { controller, node, ari, sql, database, centres, deaths: Vec::new(), ports, dir }
+        Scene { controller, node, ari, sql, database, centres, deaths: Vec::new(), configuration, ports, dir }
     }
 }
 
@@ -155,6 +159,17 @@ impl Scene {
     pub(crate) fn keep(&mut self) -> PathBuf {
         self.dir.disable_cleanup(true);
         self.dir.path().to_owned()
+    }
+
+    /// Another controller of the same node and database, with a folder of its own; it does not run yet.
+    pub(crate) fn rival(&self) -> Controller {
+        let (settings, address) = &self.configuration;
+        Controller::new(&self.dir.path().join("rival"), self.ports.one(), settings, std::slice::from_ref(address))
+    }
+
+    /// A TCP port that nobody else uses.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports.one()
     }
 
     /// kill -9 of Asterisk; it starts again at once or when told to.
