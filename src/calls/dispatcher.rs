@@ -89,7 +89,7 @@ pub(super) enum Report {
     /// A node was told which part of the new calls to refuse, which took so long, or could not be.
     Shed { node: usize, took: Result<Duration, Error> },
     /// The node's own time, in seconds since 1970, and since when it is being emptied, if it is; unless it would not say.
-    Epoch { node: usize, epoch: String, drained: Option<Option<i64>> },
+    Epoch { node: usize, epoch: String, drained: Option<String> },
     /// A node's heartbeat is withdrawn, as this process hands over.
     Withdrawn { node: usize },
     /// A node was told that it is emptied, or takes calls again, or could not be.
@@ -319,6 +319,7 @@ impl Dispatcher {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");
                 if self.nodes[node].is_anew(&info) {
+                    self.note_drained(node, None);
                     let ends = self.end_all(node, "Asterisk started anew");
                     self.first(node, ends);
                 }
@@ -337,6 +338,9 @@ impl Dispatcher {
                 self.note_interrupted(node);
                 self.stop_beating(node);
                 self.tell_health();
+            }
+            NodeEventKind::Event(Event::StasisStart { channel, replaced: Some(replaced), .. }) => {
+                self.took_the_place(node, &channel.id, &replaced);
             }
             NodeEventKind::Event(Event::StasisStart { channel, args, .. }) => self.on_start(node, app, channel, args),
             NodeEventKind::Event(event) => self.on_channel_event(node, &event, late),
@@ -382,6 +386,18 @@ impl Dispatcher {
         } else {
             let since = self.context.clock.now().mono;
             self.decide_or_wait(node, Waiting { app, facts, earlier_attempts: 0, noted: None, since });
+        }
+    }
+
+    /// A channel that took another's place in a bridge (an INVITE with Replaces, where `res_pjsip_refer` is loaded) is in our application
+    /// without a call of its own, and the other is out of its bridge and hears nothing. No cap knows the one: it is hung up, and the call ends.
+    fn took_the_place(&mut self, node: usize, channel_id: &str, replaced: &str) {
+        self.hang_up(node, channel_id, "a channel that took another's place");
+        let leg = CallId::parse_leg(replaced);
+        let call = leg.map(|(call, _)| call).or_else(|| self.context.registry.call_of(node, replaced));
+        if let Some(call) = call {
+            warn!(%call, node = self.nodes[node].handle.name(), channel = channel_id, replaced, "a party was replaced: the call ends");
+            self.context.registry.tell(call, Input::Replaced(leg.map(|(_, n)| n)));
         }
     }
 
@@ -458,8 +474,8 @@ impl Dispatcher {
             Report::Emptied { node, since, told, answer } => self.emptied(node, since, &told, answer),
             Report::Epoch { node, epoch, drained } => {
                 self.nodes[node].note_epoch(&epoch, self.context.clock.now().mono);
-                if let Some(since) = drained {
-                    self.note_drained(node, since);
+                if let Some(value) = drained {
+                    self.heard_drained(node, &value);
                 }
                 let state = &self.nodes[node];
                 if state.up[0] && !self.handing_over {
@@ -477,8 +493,7 @@ impl Dispatcher {
 
     fn ask_epochs(&self) {
         for state in self.nodes.iter().filter(|state| state.up[0]) {
-            let node = state.handle.index();
-            tokio::spawn(heartbeat::ask_epoch(node, state.handle.lane(0), self.reports.clone()));
+            tokio::spawn(heartbeat::ask_epoch(state.handle.clone(), self.reports.clone()));
         }
     }
 }

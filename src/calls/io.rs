@@ -114,6 +114,9 @@ pub enum Input {
     HandOver(Duration),
     /// An operator wants the call to end.
     Operator,
+    /// Another channel has taken the place of one of this call's (an INVITE with Replaces), and is being hung up: of the caller's, or of
+    /// attempt n's.
+    Replaced(Option<u32>),
     /// Another controller has taken the node over, and the call with it: nothing more is done for it here, and nothing is recorded.
     Yield,
     /// The node can be reached again: what is being torn down is asked for once more.
@@ -225,6 +228,8 @@ impl fmt::Display for Input {
             Self::Shed => f.write_str("shed"),
             Self::HandOver(_) => f.write_str("hand_over"),
             Self::Operator => f.write_str("operator_hangs_up"),
+            Self::Replaced(None) => f.write_str("caller_replaced"),
+            Self::Replaced(Some(n)) => write!(f, "leg_replaced({n})"),
             Self::Yield => f.write_str("yielded"),
             Self::NodeUp => f.write_str("node_up"),
             Self::Tick => f.write_str("tick"),

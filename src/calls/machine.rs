@@ -371,7 +371,9 @@ impl Call {
             Input::CallerAbsent { heard_until } => self.caller_not_found(heard_until, now, &mut effects),
             Input::Shed => self.shed(now, &mut effects),
             Input::HandOver(within) => self.hand_over(within, &mut effects),
-            Input::Operator => self.operator_hangs_up(now, &mut effects),
+            Input::Operator => self.end_from_here((Ending::Operator, Ending::Operator), now, &mut effects),
+            // Who talks now is not known; the parties that are left hear nothing.
+            Input::Replaced(_) => self.end_from_here((Ending::Completed, Ending::Failed), now, &mut effects),
             Input::Yield => self.leave(&mut effects),
             Input::NodeUp => self.ask_again(true, now, &mut effects),
             Input::Tick => self.tick(now, &mut effects),

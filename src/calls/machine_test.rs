@@ -488,6 +488,31 @@ fn an_operator_ends_a_talk_normally_and_an_unanswered_call_with_the_configured_s
 }
 
 #[test]
+fn a_call_of_which_a_party_was_replaced_ends_and_says_so() {
+    let mut talking = Bench::new(&[link(1)]);
+    talking.give(Input::LegReady(1));
+    talking.give(Input::LegAnswered(1));
+    talking.give(Input::CallerUp);
+    talking.now.mono += Duration::from_secs(8);
+    assert_eq!(talking.give(Input::Replaced(Some(1))), [Op::HangUpLeg(1), Op::HangUpCaller(None)]);
+    assert!(!talking.book.ledger.is_empty(), "the permit stays until the leg is gone");
+    talking.gone(1, 16, 0);
+    talking.give(Input::CallerGone);
+    let record = talking.record();
+    assert_eq!((record.ending.as_str(), record.hung_up_by), ("completed", HungUpBy::System));
+    assert_eq!((record.dialstatus, record.talk_ms), (DialStatus::Answer, 8_000));
+
+    let mut ringing = Bench::new(&[link(1)]);
+    ringing.give(Input::LegReady(1));
+    ringing.give(Input::LegRinging(1));
+    assert_eq!(ringing.give(Input::Replaced(None)), [Op::HangUpLeg(1), Op::HangUpCaller(Some(503))]);
+    ringing.gone(1, 16, 0);
+    ringing.give(Input::CallerGone);
+    assert_eq!((ringing.record().ending.as_str(), ringing.released.as_slice()), ("failed", &[(1, false)][..]));
+    assert_eq!(Input::Replaced(Some(1)).to_string(), "leg_replaced(1)");
+}
+
+#[test]
 fn a_node_that_never_answers_again_gives_its_permits_back_when_asterisk_must_have_ended_all() {
     let mut bench = Bench::new(&[link(1)]);
     bench.give(Input::LegReady(1));

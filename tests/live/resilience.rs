@@ -179,6 +179,18 @@ async fn a_node_is_drained_while_a_call_is_up(backend: Backend) {
     until("the controller connects again", || site.controller.log().matches("node connected").count() == 2).await;
     let later = site.call("later", &carrier::call().set("did", DID)).await;
     assert_eq!(later.outcome(), Some(503), "and the next one as well: {:?}", later.statuses());
+    // A reload of the dialplan with `clearglobalvars = yes` takes the mark away, without anybody's having said so.
+    site.nodes[0].set("CAPCONDUIT_DRAINED", "").await;
+    let mark = async || -> Option<i64> {
+        site.nodes[0].get("asterisk/variable?variable=CAPCONDUIT_DRAINED").await?["value"].as_str()?.parse().ok()
+    };
+    let again = timeout(LIMIT, async {
+        while mark().await.is_none_or(|since| since <= 1) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(again.await.is_ok(), "it says again since when it is emptied");
+    assert!(!site.controller.log().contains("takes calls again"), "{}", site.controller.log());
     let reasons = site.nodes[0].spooled();
     assert!(reasons.len() == 2 && reasons.iter().all(|line| line.contains(" reason=drained ")), "{reasons:?}");
     assert_eq!(site.controller.readiness().await, Some(503));

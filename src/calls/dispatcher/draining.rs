@@ -46,6 +46,8 @@ pub enum NotEmptied {
 /// A node that is being emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drain {
+    /// The mark's value.
+    since: i64,
     /// Monotonic time from which calls that are not answered are refused.
     refuse_at: Duration,
 }
@@ -110,7 +112,19 @@ impl Dispatcher {
         drop(answer.send(done));
     }
 
-    /// The node says since when it is emptied, if it is; somebody may have told it by another path.
+    /// The node says what its mark is; somebody may have told it by another path. A mark that is lost without a word (`dialplan reload` with
+    /// `clearglobalvars = yes`) is set again.
+    pub(super) fn heard_drained(&mut self, node: usize, value: &str) {
+        let state = &self.nodes[node];
+        let lost = state.drain.filter(|_| value.trim().is_empty());
+        let Some(Drain { since, .. }) = lost else { return self.note_drained(node, drained_since(value)) };
+        warn!(node = state.handle.name(), "the node has lost the mark that it is emptied, and gets it again");
+        let value = since.to_string();
+        // Should it not arrive, the next second tells.
+        drop(state.handle.lane(0).send(Request::SetGlobal { variable: VARIABLE, value: &value }));
+    }
+
+    /// Since when the node is emptied, if it is.
     pub(super) fn note_drained(&mut self, node: usize, since: Option<i64>) {
         let now = self.context.clock.now().mono;
         let state = &mut self.nodes[node];
@@ -127,7 +141,7 @@ impl Dispatcher {
         let ago = state.epoch_at(now).map_or(0, |millis| (millis / 1_000).saturating_sub(since));
         let ago = Duration::from_secs(u64::try_from(ago).unwrap_or_default());
         let refuse_at = now + self.bounds.copy().drain.saturating_sub(ago);
-        state.drain = Some(Drain { refuse_at });
+        state.drain = Some(Drain { since, refuse_at });
         info!(node = name, "the node is being emptied: new calls take the fallback, talks go on");
         // What an earlier run has begun goes on.
         let (begun, new): (Vec<_>, Vec<_>) =

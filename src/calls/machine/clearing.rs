@@ -246,11 +246,12 @@ impl Call {
         self.hang_up_caller(None, now, effects);
     }
 
-    pub(super) fn operator_hangs_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    /// Ends the call whatever it is at; `endings` say how it ended, answered and not.
+    pub(super) fn end_from_here(&mut self, endings: (Ending, Ending), now: Now, effects: &mut Vec<Effect>) {
         self.withdraw_unjoined(AttemptOutcome::Cancelled);
         match self.phase {
-            Phase::Talking => self.end_talk(Ending::Operator, now, effects),
-            Phase::Selecting | Phase::Dialling => self.reject(Ending::Operator, now, effects),
+            Phase::Talking => self.end_talk(endings.0, now, effects),
+            Phase::Selecting | Phase::Dialling => self.reject(endings.1, now, effects),
             Phase::New | Phase::Clearing | Phase::Done => {}
         }
     }

@@ -70,6 +70,7 @@ fn any_input() -> impl Generator<Value = (Input, u64)> {
         1 => Just(Input::NodeUp),
         1 => Just(Input::Shed),
         1 => Just(Input::Operator),
+        1 => Just(Input::Replaced(None)),
         3 => Just(Input::Tick),
         2 => (op, failure).prop_map(|(op, failure)| Input::RequestFailed(op, failure)),
     ];
