@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capconduit::needs::DIALPLAN;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -16,6 +17,7 @@ crate::on_both!(
     refused_calls_are_recorded_for_their_seller,
     calls_of_the_last_resort_are_recorded,
     callers_who_gave_up_unseen_are_recorded,
+    a_caller_who_gives_up_before_its_headers_are_read_is_recorded,
     callers_whom_the_controller_sends_there_are_recorded,
     calls_that_are_too_many_are_refused_by_the_dialplan_and_recorded,
 );
@@ -151,6 +153,23 @@ async fn callers_who_gave_up_unseen_are_recorded(backend: Backend) {
     }
     assert_eq!((record.number("sip_code"), record.attempts()), (Some(487), vec![]), "{record:?}");
     assert!(record.0["timeline"].to_string().contains("nobody took it"), "{record:?}");
+    site.finish().await;
+}
+
+/// A machine that stands still for a moment: the caller has gone before the dialplan comes to look at its headers.
+async fn a_caller_who_gives_up_before_its_headers_are_read_is_recorded(backend: Backend) {
+    let slow = DIALPLAN.replacen("; Who asks for privacy", " same => n,Wait(5)\n; Who asks for privacy", 1);
+    assert_ne!(slow, DIALPLAN);
+    let site = Preparation::new(backend).asterisk_file("extensions.conf", &slow);
+    let alpha = site.centre("alpha", centre::answer()).await;
+    let plan = Plan::new().client("alpha", &alpha, ("", "")).campaign("Solar", DID, "").link("alpha", "");
+    let site = site.start(&plan).await;
+    let gone = site.call("gone", &carrier::impatient().set("did", DID).set("cancel_ms", 400)).await;
+    assert_eq!(gone.outcome(), Some(487), "{:?}", gone.statuses());
+    let record = recorded(&site, &gone.call_id).await;
+    assert_eq!((record.text("ending"), record.text("campaign_name")), ("caller_cancelled", "Solar"), "{record:?}");
+    // What it asked for nobody had read.
+    assert_eq!(record.text("caller_presentation"), "withheld", "{record:?}");
     site.finish().await;
 }
 

@@ -122,7 +122,7 @@ async fn an_older_dialplan_falls_back_meanwhile(backend: Backend) {
 /// Where the dialplan is told to hold nobody.
 async fn a_site_may_hold_nobody(backend: Backend) {
     let (mut site, _alpha) = site_of(Preparation::new(backend), 100, "").await;
-    site.nodes[0].set("CAPCONDUIT_HOLD_SECONDS", "").await;
+    site.nodes[0].set("CAPCONDUIT_HOLD_SECONDS", "0").await;
     stop(&mut site).await;
     let refused = site.call("refused", &carrier::call().set("did", DID)).await;
     assert_eq!(refused.outcome(), Some(503));
