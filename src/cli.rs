@@ -4,6 +4,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "standard output and error belong to the command line")]
 
+mod asterisk;
+mod backup;
 mod calls;
 mod config;
 pub mod doctor;
@@ -28,6 +30,7 @@ use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret;
 
 use crate::auth::roles::Role;
+use crate::backup::archive::Archive;
 use crate::clock::Clock;
 use crate::config::{self as configuration, Config, Log, Sources};
 use crate::plan::Document;
@@ -42,10 +45,12 @@ Examples:
   capconduit apply plan.toml                   make it so; what it does not name is kept
   capconduit apply plan.toml --prune           the same, and remove what it does not name
   CAPCONDUIT__ASTERISK__0__PASSWORD=… capconduit doctor
+  capconduit asterisk preview                  what it would add to an Asterisk that is in use
   capconduit serve                             route calls until SIGTERM or Ctrl-C, then hand over
   capconduit drain pbx-2                       empty a node: no new calls there, wait for the last to end
   capconduit calls --limit 20
   capconduit why 0199a8b0-4f3a                 the start of a call id is enough
+  capconduit backup /var/backups               all that a new machine needs, in one file
   capconduit import-fallback --node pbx-2 f.log  record what a distant node's fallback took
   capconduit user add ann --role staff         who may use the API
   capconduit config show                       what is in force, and where it comes from
@@ -53,7 +58,7 @@ Examples:
 Configuration: defaults, then a file (--config FILE, else ./capconduit.toml, else /etc/capconduit/capconduit.toml), then
 CAPCONDUIT__SECTION__KEY from the environment. capconduit.example.toml lists every key.
 
-A command that root runs works as the owner of data.dir, so that what it makes is the service's.";
+A command that root runs works as the owner of data.dir, so that what it makes is the service's; `asterisk` stays root.";
 
 /// Routes sellers' inbound calls to call centres under strict caps, over Asterisk's ARI.
 #[derive(Debug, Parser)]
@@ -94,6 +99,9 @@ enum Command {
     },
     /// Print what is configured as TOML that `apply` takes. SIP passwords are not in it: it names a file for each, which you fill in where they are not stored.
     Export,
+    /// Put what CapConduit needs beside an Asterisk that is in use, see what it makes of it, and take it out again.
+    #[command(subcommand)]
+    Asterisk(asterisk::AsteriskCommand),
     /// Check the real set-up (database, Asterisk, realtime, dialplan) and say how to mend each fault; exit code 1 when there is one.
     Doctor,
     /// Empty a node: its new calls take the dialplan's fallback, talks go on; wait until none is left.
@@ -136,6 +144,14 @@ enum Command {
         #[command(subcommand)]
         command: Option<journal::JournalCommand>,
     },
+    /// Put all that a new machine needs to go on into one file: journal, database, keys, configuration. Beside a running `serve`.
+    ///
+    /// It holds secrets, and is readable by its owner only. Records that there were when it began are in it, and calls under way as the journal has them. Either the whole archive is made, or nothing. `capconduit_backup_age_seconds` says how long ago that was.
+    Backup(backup::BackupArguments),
+    /// Read a backup back into a new data.dir, or nothing of it.
+    ///
+    /// PostgreSQL's database goes into the one that database.url names, which must be empty. Calls that had not ended are taken over by the next `serve`, or recorded as lost.
+    Restore(backup::RestoreArguments),
     /// Make realtime.db anew, where a newer version has made it.
     #[command(subcommand)]
     Realtime(journal::RealtimeCommand),
@@ -166,6 +182,7 @@ pub struct Prepared {
     command: Command,
     sources: Option<Sources>,
     document: Option<(String, Document)>,
+    archive: Option<Archive>,
     /// Whom it works as, where that is not the caller.
     user: Option<String>,
 }
@@ -175,7 +192,7 @@ pub struct Prepared {
 /// # Errors
 /// Whatever cannot be read, to be shown by [`fail`].
 pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
-    let mut prepared = Prepared { command, sources: None, document: None, user: None };
+    let mut prepared = Prepared { command, sources: None, document: None, archive: None, user: None };
     let sources = match &prepared.command {
         Command::Openapi { .. } | Command::Generate(_) => return Ok(prepared),
         Command::Config(config::ConfigCommand::Check { of_process: Some(pid) }) => config::of_process(*pid)?,
@@ -185,14 +202,17 @@ pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
     if let Command::Apply { file, allow_empty, .. } = &prepared.command {
         prepared.document = Some(plan::read(file, *allow_empty)?);
     }
-    let makes = match &prepared.command {
-        Command::Serve | Command::Migrate => owner::Makes::DataDir,
-        _ => owner::Makes::Nothing,
+    if let Command::Restore(arguments) = &prepared.command {
+        prepared.archive = Some(arguments.open()?);
+    }
+    let (folder, makes) = match &prepared.command {
+        // It asks nothing but the network, or changes what is Asterisk's.
+        Command::Health | Command::Asterisk(_) => (None, owner::Makes::Nothing),
+        Command::Restore(arguments) => (Some(arguments.folder()?), owner::Makes::DataDir),
+        Command::Serve | Command::Migrate => (sources.data_dir(), owner::Makes::DataDir),
+        _ => (sources.data_dir(), owner::Makes::Nothing),
     };
-    prepared.user = match &prepared.command {
-        Command::Health => None,
-        _ => owner::become_owner(&sources, makes)?,
-    };
+    prepared.user = folder.map(|folder| owner::become_owner(&sources, &folder, makes)).transpose()?.flatten();
     // What it could not read itself is not its configuration.
     let again = prepared.user.as_deref().map(|user| sources.again().with_context(|| as_user(user))).transpose()?;
     prepared.sources = Some(again.unwrap_or(sources));
@@ -200,7 +220,7 @@ pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
 }
 
 fn as_user(user: &str) -> String {
-    format!("as {user}, who owns data.dir")
+    format!("as {user}, who owns the data folder")
 }
 
 /// Carries out one command.
@@ -208,11 +228,11 @@ fn as_user(user: &str) -> String {
 /// # Errors
 /// Whatever kept it from being done, to be shown by [`fail`].
 pub async fn run(prepared: Prepared) -> anyhow::Result<ExitCode> {
-    let Prepared { command, sources, document, user } = prepared;
+    let Prepared { command, sources, document, archive, user } = prepared;
     let done = match (command, sources) {
         (Command::Openapi { role }, _) => print(&api::spec(role)?),
         (Command::Generate(command), _) => generate::run(&command),
-        (command, Some(sources)) => carry_out(command, &sources, document).await,
+        (command, Some(sources)) => carry_out(command, &sources, document, archive).await,
         (_, None) => Err(anyhow::anyhow!("no configuration was read")),
     };
     done.map_err(|error| if let Some(user) = user { error.context(as_user(&user)) } else { error })
@@ -222,6 +242,7 @@ async fn carry_out(
     command: Command,
     sources: &Sources,
     document: Option<(String, Document)>,
+    archive: Option<Archive>,
 ) -> anyhow::Result<ExitCode> {
     for sentence in configuration::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
         warn(&sentence);
@@ -248,11 +269,16 @@ async fn carry_out(
             print(&doctor::render(&checks))?;
             Ok(if doctor::failures(&checks) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Asterisk(command) => asterisk::run(&config, sources.file().map(Into::into), command).await,
         Command::Drain(command) => drain::run(&config, command).await,
         Command::Calls { limit, json } => print(&calls::recent(&open(&config).await?, limit, json).await?),
         Command::Why { call_id, json } => print(&calls::why(&open(&config).await?, &call_id, json).await?),
         Command::ImportFallback { node, file } => fallback::import(&config, &node, &file).await,
         Command::Journal { command } => journal::run(&config, command).await,
+        Command::Backup(arguments) => backup::backup(&config, sources, &arguments).await,
+        Command::Restore(arguments) => {
+            backup::run_restore(&config, archive.context("no archive was read")?, &arguments).await
+        }
         Command::Realtime(journal::RealtimeCommand::SetAside) => journal::set_realtime_aside(&config).await,
         Command::User(command) => print(&user::run(&open(&config).await?, command).await?),
         // Done before there was a configuration.
@@ -356,12 +382,15 @@ mod tests {
             "migrate",
             "apply",
             "export",
+            "asterisk",
             "doctor",
             "drain",
             "calls",
             "why",
             "import-fallback",
             "journal",
+            "backup",
+            "restore",
             "realtime",
             "user",
             "config",
@@ -385,6 +414,9 @@ mod tests {
             "capconduit why",
             "capconduit apply",
             "capconduit import-fallback spool.log",
+            "capconduit backup",
+            "capconduit backup x --keep 0",
+            "capconduit restore x",
             "capconduit dial",
             "capconduit config",
             "capconduit config check --of-process x",
@@ -393,6 +425,9 @@ mod tests {
             "capconduit user add ann",
             "capconduit user add ann --role king",
             "capconduit user disable acme --stop-routing --keep-routing",
+            "capconduit asterisk",
+            "capconduit asterisk install --restart later",
+            "capconduit asterisk preview --force",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 pub const DIALPLAN: &str = include_str!("../asterisk/etc/extensions.conf");
 /// The modules as delivered.
 pub const MODULES: &str = include_str!("../asterisk/etc/modules.conf");
+/// These, and what else our dialplan may use beside a site's.
+pub const MODULES_BESIDE: &str =
+    concat!(include_str!("../asterisk/etc/modules.conf"), include_str!("../asterisk/beside/modules.conf"));
 
 /// How a comment of `modules.conf` begins that names applications without a module.
 const BUILT_IN: &str = "; Built in:";
@@ -15,15 +18,15 @@ const OPTIONAL: &str = "optional";
 
 /// A module, and what is said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Module {
+pub(crate) struct Module {
     /// Such as `func_rand.so`.
-    name: String,
+    pub(crate) name: String,
     /// The comment behind it.
-    comment: String,
+    pub(crate) comment: String,
 }
 
 impl Module {
-    fn is_optional(&self) -> bool {
+    pub(crate) fn is_optional(&self) -> bool {
         self.comment.starts_with(OPTIONAL)
     }
 
@@ -64,7 +67,7 @@ impl Needs {
         let built_in = modules.lines().filter_map(|line| line.strip_prefix(BUILT_IN));
         let built_in = built_in.flat_map(|words| words.split_whitespace().map(str::to_owned)).collect();
         let uses = dialplan.lines().flat_map(|line| used(uncommented(line))).collect();
-        Self { modules: modules.lines().filter_map(module).collect(), built_in, uses }
+        Self { modules: self::modules(modules).collect(), built_in, uses }
     }
 
     /// Functions that no module of these is said to bring and none that runs is named after: whether they are there shows only when one is
@@ -112,6 +115,11 @@ impl Needs {
     fn bringer(&self, word: &str) -> Option<&Module> {
         self.modules.iter().find(|module| module.brings(word))
     }
+}
+
+/// The modules of a `modules.conf`, in its order.
+pub(crate) fn modules(text: &str) -> impl Iterator<Item = Module> {
+    text.lines().filter_map(module)
 }
 
 /// `load = func_rand.so ; what is said of it`

@@ -31,9 +31,13 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
     for (index, node) in config.nodes.iter().enumerate() {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
-        let folder = facts.copy.as_ref().and_then(|copy| copy.path.parent());
+        let folder = facts.copy.as_ref().map(|copy| copy.folder.as_path());
         if let Some(transports) = folder.and_then(inspect::transports) {
             checks.extend(judge::transports(&format!("{}: transports", node.name), &transports, &addresses));
+        }
+        if let Some(folder) = folder.filter(|_| !facts.globals.beside.is_empty()) {
+            let clients = clients.iter().map(|client| client.identifier.to_string()).collect();
+            checks.extend(super::asterisk::beside(config, node, folder, clients, clock).await);
         }
         checks.push(spool::check(index, node, &facts.globals.spool));
     }

@@ -7,8 +7,7 @@ use crate::calls::dispatcher::drained_since;
 use crate::config::{Node, Realtime};
 use crate::descriptors::{self, MEND, Share};
 use crate::inspect;
-use crate::needs::{DIALPLAN, Lack, MODULES, Needs};
-use crate::routing::snapshot::ClientIdentifier;
+use crate::needs::{DIALPLAN, Lack, MODULES_BESIDE, Needs};
 use crate::store::plan::Address;
 use crate::tls::TlsFault;
 use crate::transports::Transports;
@@ -63,7 +62,7 @@ pub(super) fn node(index: usize, node: &Node, realtime: &Realtime, facts: &Facts
         )),
         Ok(dialplan) => checks.extend(dialplan_checks(&named, facts, dialplan)),
     }
-    checks.extend(endpoints(&named("endpoints"), realtime, &facts.endpoints));
+    checks.extend(endpoints(&named("endpoints"), realtime, facts));
     checks
 }
 
@@ -203,10 +202,14 @@ fn dialplan_version(subject: &str, globals: &Globals) -> Check {
         "extensions.conf is an older copy (version {version}); what the present one does: {}",
         lacks.join("; ")
     );
-    let mend = format!(
-        "copy asterisk/etc/extensions.conf of this release over the node's (what you set stands in capconduit_site_globals.conf) and run \
-         `asterisk -rx 'dialplan reload'`; calls go on meanwhile ({README}, \"An older extensions.conf\")"
-    );
+    let mend = if globals.beside.is_empty() {
+        format!(
+            "copy asterisk/etc/extensions.conf of this release over the node's (what you set stands in capconduit_site_globals.conf) and \
+             run `asterisk -rx 'dialplan reload'`; calls go on meanwhile ({README}, \"An older extensions.conf\")"
+        )
+    } else {
+        "run `capconduit asterisk install` on the node; calls go on meanwhile".to_owned()
+    };
     Check::warning(subject, found, mend)
 }
 
@@ -221,7 +224,7 @@ fn modules(subject: &str, facts: &Facts) -> Vec<Check> {
         Some(copy) => (copy.text.as_str(), copy.path.display().to_string()),
         None => (DIALPLAN, "extensions.conf of this release".to_owned()),
     };
-    let lacks = Needs::of(text, MODULES).lacks(running, &facts.unreadable);
+    let lacks = Needs::of(text, MODULES_BESIDE).lacks(running, &facts.unreadable);
     let needed: Vec<&Lack> = lacks.iter().filter(|lack| !lack.optional).collect();
     if needed.is_empty() {
         return vec![Check::ok(subject, format!("all that {whose} and the controller need is there"))];
@@ -301,8 +304,14 @@ fn dialplan_checks(named: &dyn Fn(&str) -> String, facts: &Facts, dialplan: &Dia
         ("fallback context", "capconduit-fallback", &dialplan.fallback, FALLBACK),
         ("clients' context", "capconduit-clients", &dialplan.clients, CLIENTS),
     ];
-    let contexts =
-        contexts.map(|(what, context, cause, expected)| self::context(&named(what), context, cause, expected));
+    let is_empty = !facts.globals.beside.is_empty();
+    let contexts = contexts.map(|(what, context, cause, expected)| match cause {
+        // Beside a site's calls those of clients shall find no extension.
+        Ok(0 | 16) if is_empty && expected == CLIENTS => {
+            Check::ok(&named(what), format!("[{context}] has no extension, as it should be beside a site's calls"))
+        }
+        _ => self::context(&named(what), context, cause, expected),
+    });
     let falling_back = falling_back(&named("falling back"), facts, dialplan);
     round_trip.into_iter().chain(contexts).chain([falling_back]).collect()
 }
@@ -352,11 +361,8 @@ fn falling_back(subject: &str, facts: &Facts, dialplan: &Dialplan) -> Check {
 }
 
 /// One line for all that are well, and one for each that is not.
-fn endpoints(
-    subject: &str,
-    realtime: &Realtime,
-    endpoints: &[(ClientIdentifier, Result<Reach, String>)],
-) -> Vec<Check> {
+fn endpoints(subject: &str, realtime: &Realtime, facts: &Facts) -> Vec<Check> {
+    let endpoints = &facts.endpoints;
     if endpoints.is_empty() {
         return vec![Check::skipped(
             subject,
@@ -377,7 +383,12 @@ fn endpoints(
                 "it has not registered with this node, or does not answer OPTIONS: until then calls go to the next client",
             )),
             Ok(Reach::Unknown) => {
-                checks.push(Check::failed(subject, format!("Asterisk does not know {client}"), mend_realtime(realtime)));
+                let mend = if facts.globals.beside.is_empty() {
+                    mend_realtime(realtime)
+                } else {
+                    "`capconduit asterisk check` says why; Asterisk may have to be restarted, for sorcery.conf".to_owned()
+                };
+                checks.push(Check::failed(subject, format!("Asterisk does not know {client}"), mend));
             }
             Err(reason) => checks.push(Check::failed(
                 subject,

@@ -23,7 +23,7 @@ use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
 use crate::config;
 use crate::inspect;
-use crate::needs::{DIALPLAN, MODULES, Needs};
+use crate::needs::{DIALPLAN, MODULES_BESIDE, Needs};
 use crate::routing::snapshot::{Client, ClientIdentifier};
 
 /// How long the socket and each event may take.
@@ -80,7 +80,9 @@ pub(super) enum Reach {
 /// A copy of `extensions.conf`.
 #[derive(Debug, Clone)]
 pub(super) struct Copy {
-    /// Where it is.
+    /// Asterisk's configuration folder.
+    pub(super) folder: PathBuf,
+    /// Where it is: there, or in a folder of ours below.
     pub(super) path: PathBuf,
     /// What it says.
     pub(super) text: String,
@@ -89,9 +91,12 @@ pub(super) struct Copy {
 impl Copy {
     /// In the folder that a node on this host says that its configuration is in; `None` where that is not ours to read, or somebody else's.
     fn of(folder: &str) -> Option<Self> {
-        let path = Path::new(folder).join("extensions.conf");
-        let text = std::fs::read_to_string(&path).ok().filter(|_| !folder.is_empty())?;
-        text.contains("[capconduit-inbound]").then_some(Self { path, text })
+        let folder = Path::new(folder).to_owned();
+        let ours = [folder.join("capconduit.d/extensions.conf"), folder.join("extensions.conf")];
+        ours.into_iter().filter(|_| !folder.as_os_str().is_empty()).find_map(|path| {
+            let text = std::fs::read_to_string(&path).ok().filter(|text| text.contains("[capconduit-inbound]"))?;
+            Some(Self { folder: folder.clone(), path, text })
+        })
     }
 }
 
@@ -105,6 +110,8 @@ pub(super) struct Globals {
     pub(super) last_resort: String,
     pub(super) spool: String,
     pub(super) dialplan: String,
+    /// Set where the node has a site's calls as well.
+    pub(super) beside: String,
     pub(super) drained: String,
 }
 
@@ -185,6 +192,7 @@ impl Probe {
             last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
             spool: self.global("CAPCONDUIT_SPOOL").await,
             dialplan: self.global("CAPCONDUIT_DIALPLAN").await,
+            beside: self.global("CAPCONDUIT_BESIDE").await,
             drained: self.global(DRAINED).await,
         };
         let now: DateTime<Utc> = self.clock.now().wall;
@@ -241,7 +249,7 @@ impl Probe {
 
     /// Functions that the dialplan uses, that no module is known to bring, and that a channel cannot read.
     async fn unreadable(&mut self, dialplan: &str, running: &BTreeSet<String>) -> Vec<String> {
-        let needs = Needs::of(dialplan, MODULES);
+        let needs = Needs::of(dialplan, MODULES_BESIDE);
         let unknown = needs.unknown_functions(running);
         if unknown.is_empty() {
             return Vec::new();

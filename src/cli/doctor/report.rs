@@ -31,19 +31,19 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn ok(subject: &str, found: String) -> Self {
+    pub(crate) fn ok(subject: &str, found: String) -> Self {
         Self { subject: subject.to_owned(), outcome: Outcome::Ok, found, mend: None }
     }
 
-    pub(super) fn skipped(subject: &str, found: String) -> Self {
+    pub(crate) fn skipped(subject: &str, found: String) -> Self {
         Self { outcome: Outcome::Skipped, ..Self::ok(subject, found) }
     }
 
-    pub(super) fn warning(subject: &str, found: String, mend: impl Into<String>) -> Self {
+    pub(crate) fn warning(subject: &str, found: String, mend: impl Into<String>) -> Self {
         Self { outcome: Outcome::Warning, mend: Some(mend.into()), ..Self::ok(subject, found) }
     }
 
-    pub(super) fn failed(subject: &str, found: String, mend: impl Into<String>) -> Self {
+    pub(crate) fn failed(subject: &str, found: String, mend: impl Into<String>) -> Self {
         Self { outcome: Outcome::Failed, mend: Some(mend.into()), ..Self::ok(subject, found) }
     }
 }

@@ -78,7 +78,8 @@ fn patience(calls: &str) -> String {
     unsaid.map(|(key, value)| format!("{key} = {value}\n")).collect()
 }
 
-const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
+/// What `/metrics` asks for.
+pub(crate) const METRICS_TOKEN: &str = "thirty-two bytes of a metrics token";
 
 impl Controller {
     /// Writes the configuration.

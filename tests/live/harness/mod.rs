@@ -9,6 +9,9 @@ pub(crate) mod certificate;
 #[path = "../../support/child.rs"]
 pub(crate) mod child;
 pub(crate) mod controller;
+#[allow(dead_code, reason = "tests/watch uses all of it")]
+#[path = "../../support/exposition.rs"]
+pub(crate) mod exposition;
 #[allow(dead_code, reason = "tests and bench read different things")]
 pub(crate) mod message;
 pub(crate) mod node;

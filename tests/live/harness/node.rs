@@ -205,7 +205,8 @@ impl Node {
     pub(crate) fn realtime_complaints(&self) -> Vec<String> {
         let messages = self.messages();
         let text = String::from_utf8_lossy(&messages[self.preamble..]);
-        let about_tables = |line: &&str| line.contains("ps_") && (line.contains("WARNING") || line.contains("ERROR"));
+        let of_ours = |line: &str| line.contains("ps_") || line.contains("capconduit_");
+        let about_tables = |line: &&str| of_ours(line) && (line.contains("WARNING") || line.contains("ERROR"));
         text.lines().filter(about_tables).map(str::to_owned).collect()
     }
 }

@@ -198,6 +198,19 @@ impl Sipp {
         self.trace.dialogs()
     }
 
+    /// No further calls; those that are up may end, within ten seconds.
+    #[allow(dead_code, reason = "only chaos has enough of them")]
+    pub(crate) async fn enough(mut self) {
+        // sipp takes it for `q`.
+        self.child.signal("USR1");
+        let ended = async {
+            while self.child.ended().is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let _in_time = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    }
+
     /// Waits until at least `n` calls have an outcome that `wanted` accepts, and returns all calls.
     pub(crate) async fn reach(&mut self, what: &str, wanted: impl Fn(&[Dialog]) -> bool) -> Vec<Dialog> {
         let mut dialogs = Vec::new();

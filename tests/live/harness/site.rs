@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::LIMIT;
 use super::accounts::Accounts;
 use super::controller::{Address, Controller, Settings};
+use super::exposition::strangers;
 use super::node::Node;
 use super::plan::Plan;
 use super::ports::Ports;
@@ -311,7 +312,8 @@ impl Preparation {
 }
 
 /// Asterisk's own role, which sees the realtime tables and nothing else. Roles belong to the server, which tests share.
-const ROLE: &str = "DO $$ BEGIN CREATE ROLE asterisk LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
+pub(crate) const ROLE: &str =
+    "DO $$ BEGIN CREATE ROLE asterisk LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
 
 /// How the sandbox is told where Asterisk finds its tables.
 fn sandbox_spec(database: &Postgres) -> String {
@@ -467,6 +469,8 @@ impl Site {
         let drift = self.controller.gauge("capconduit_drift_repaired_total").await;
         let agreed = drift == 0.0 || self.controller.stood_still();
         assert!(agreed, "{drift} permits and channels did not agree:\n{}", self.controller.log());
+        let metrics = self.controller.metrics().await.expect("metrics answer");
+        assert_eq!(strangers(&metrics), Vec::<String>::new(), "what is measured is in the catalogue");
         // It writes what it still holds before it ends: what is not there now, will never be, and what is, all is seen.
         self.controller.process().signal("TERM");
         let stopped = self.controller.process().wait(LIMIT).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::super::report::{Outcome, failures, render};
 use super::*;
 use crate::config::Config;
+use crate::needs::MODULES;
 
 fn configured() -> Node {
     Config::from_layers(None, []).expect("the defaults").nodes.remove(0)
@@ -32,6 +33,7 @@ fn healthy() -> Facts {
             spool: String::new(),
             dialplan: "3".into(),
             drained: String::new(),
+            beside: String::new(),
         },
         clock_skew: Some(0),
         apps: vec![("capconduit-1".into(), true)],
@@ -117,6 +119,17 @@ fn an_unreachable_node_has_one_fault_that_names_the_key() {
     }
 }
 
+/// There it has no extension on purpose.
+#[test]
+fn beside_a_site_the_clients_context_is_empty() {
+    let mut facts = healthy();
+    let Ok(dialplan) = &mut facts.dialplan else { panic!("healthy") };
+    dialplan.clients = Ok(16);
+    assert!(fault(&facts).1.contains("[capconduit-clients] is missing"));
+    facts.globals.beside = "yes".into();
+    assert!(render(&judged(&facts)).contains("no extension, as it should be"));
+}
+
 #[test]
 fn a_dialplan_of_other_applications_fails() {
     let mut facts = healthy();
@@ -160,7 +173,11 @@ fn what_the_dialplan_needs_and_the_node_has_not_is_told() {
     // The node's own copy, which somebody has changed.
     facts.modules = Ok(all_modules());
     let text = DIALPLAN.replace("Set(CAPCONDUIT_N=1)", "Set(CAPCONDUIT_N=${NOWHERE(1)})");
-    facts.copy = Some(super::super::probe::Copy { path: "/etc/asterisk/extensions.conf".into(), text });
+    facts.copy = Some(super::super::probe::Copy {
+        folder: "/etc/asterisk".into(),
+        path: "/etc/asterisk/extensions.conf".into(),
+        text,
+    });
     facts.unreadable = vec!["NOWHERE".to_owned()];
     assert!(fault(&facts).1.contains("function NOWHERE() is missing"));
 }
