@@ -188,12 +188,17 @@ async fn ask<F: Future<Output = Result<(), String>>>(
 /// With a new connection, as everybody has who comes now.
 async fn log_in(api: SocketAddr) -> Result<(), String> {
     let body = json!({ "username": "admin", "password": ADMIN_PASSWORD });
-    let request = reqwest::Client::new().post(format!("http://{api}/api/v1/auth/login")).json(&body);
+    let request = client().post(format!("http://{api}/api/v1/auth/login")).json(&body);
     is_200(request).await
 }
 
 async fn ready(api: SocketAddr) -> Result<(), String> {
-    is_200(reqwest::Client::new().get(format!("http://{api}/readyz"))).await
+    is_200(client().get(format!("http://{api}/readyz"))).await
+}
+
+/// Somebody who waits: how long they had to is told apart, and a machine that is busy otherwise is no fault of the API's.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().tcp_user_timeout(PATIENCE).build().expect("a client without anything special")
 }
 
 async fn is_200(request: reqwest::RequestBuilder) -> Result<(), String> {

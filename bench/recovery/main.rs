@@ -6,6 +6,9 @@
 #![allow(clippy::panic, reason = "what cannot be measured is no result")]
 #![allow(clippy::print_stdout, reason = "the figures are for people")]
 
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../tests/support/exposition.rs"]
+mod exposition;
 #[path = "../../tests/support/fake_ari.rs"]
 mod fake_ari;
 #[path = "../../tests/support/patience.rs"]

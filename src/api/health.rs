@@ -9,7 +9,8 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::{State, Tag, security};
 use crate::auth::roles::Role;
-use crate::calls::dispatcher::NodeStanding;
+use crate::calls::dispatcher::{NodeHealth, NodeStanding};
+use crate::inspect::NodeFault;
 
 /// A database that has not answered for so long is away; it is asked twice a second.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
@@ -112,6 +113,11 @@ impl Health {
     }
 }
 
+/// Whether the node's calls are decided here: it is connected and compared, and nothing on it keeps them from us.
+pub(super) fn is_ready(node: &NodeHealth, faults: &[NodeFault]) -> bool {
+    node.ready && !faults.iter().any(|fault| fault.stops)
+}
+
 /// A node that is drained is as its operator wants it, as long as another takes calls.
 fn takes_calls(nodes: &[NodeReadiness]) -> bool {
     let drained = NodeStanding::Drained.as_str();
@@ -126,7 +132,7 @@ fn details(state: &State) -> ReadinessDetails {
         let faults = faults.get(index).map(Vec::as_slice).unwrap_or_default();
         NodeReadiness {
             name: node.name.clone(),
-            ready: node.ready && !faults.iter().any(|fault| fault.stops),
+            ready: is_ready(node, faults),
             standing: node.standing.to_string(),
             faults: faults.iter().map(|fault| fault.text.clone()).collect(),
         }

@@ -7,6 +7,8 @@ use tokio::time::Duration;
 mod program;
 
 use program::adoption::adopt;
+use program::alerts::watch;
+use program::prometheus::Pace;
 use program::ringing::ring;
 use program::run::{Wanted, run};
 
@@ -38,6 +40,16 @@ async fn thirty_ringing_calls_go_on() {
     let (rang, mut scene) = ring(30).await;
     println!("{}", rang.report());
     if !rang.is_clean() {
+        panic!("not all is well; the logs are kept in {}", scene.keep().display());
+    }
+}
+
+/// Prometheus, with the rules that are shipped (their minutes are short here), tells of each fault while it lasts, and no longer.
+#[tokio::test]
+async fn each_alert_fires_while_there_is_reason_for_it() {
+    let (watched, mut scene) = watch(Pace::Quick).await;
+    println!("{}", watched.report());
+    if !watched.is_clean() {
         panic!("not all is well; the logs are kept in {}", scene.keep().display());
     }
 }

@@ -50,13 +50,17 @@ async fn every_refusal_leads_to_the_next_client(backend: Backend) {
     let site = site.start(&plan).await;
 
     let call = |n: usize, name: &str| site.begin(&format!("to-{name}"), &carrier::call().set("did", did(n)), 1, 1);
-    let callers: Vec<Sipp> = failures.iter().enumerate().map(|(n, (name, ..))| call(n, name)).collect();
-    for ((name, _, outcome), caller) in failures.iter().zip(callers) {
-        let dialogs = caller.finish(LIMIT).await;
-        assert_eq!(dialogs[0].outcome(), Some(200), "{name}: {:?}", dialogs[0].statuses());
-        let record = site.record(&dialogs[0]).await;
-        assert_eq!(record.attempts(), [format!("{name} {outcome}"), "good answered".to_owned()], "{record:?}");
-        assert_eq!(record.text("answered_client_name"), "Centre good");
+    // A few at once: a busy machine whose Asterisk asks a database for each client has to answer within SIP's half a minute.
+    let numbered: Vec<_> = failures.iter().enumerate().collect();
+    for some in numbered.chunks(3) {
+        let callers: Vec<Sipp> = some.iter().map(|(n, (name, ..))| call(*n, name)).collect();
+        for ((_, (name, _, outcome)), caller) in some.iter().zip(callers) {
+            let dialogs = caller.finish(LIMIT).await;
+            assert_eq!(dialogs[0].outcome(), Some(200), "{name}: {:?}", dialogs[0].statuses());
+            let record = site.record(&dialogs[0]).await;
+            assert_eq!(record.attempts(), [format!("{name} {outcome}"), "good answered".to_owned()], "{record:?}");
+            assert_eq!(record.text("answered_client_name"), "Centre good");
+        }
     }
     assert_eq!(good.trace.answered(), failures.len());
     for (centre, (name, ..)) in centres.iter().zip(&failures) {
