@@ -1,8 +1,7 @@
 //! PURE: which files change, and in which order, so that Asterisk would start whenever the work is broken off.
 
 use super::folder::{Entry, File, Folder};
-use super::kind::Kind;
-use super::ours::is_below;
+use super::kind::{Kind, is_below};
 use super::reading::{Reading, Section};
 use super::site::Site;
 use super::sorcery::{both, without_family};

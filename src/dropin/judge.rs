@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answers::{self, Running};
-use super::kind::Kind;
-use super::ours::{is_below, ours};
+use super::kind::{Kind, is_below};
+use super::ours::ours;
 use super::plan::{Plan, RELOAD_PJSIP, Survey};
 use super::reading::Reading;
 use super::site::Site;

@@ -19,6 +19,11 @@ pub(super) const FOLDER: &str = "capconduit.d";
 /// There while an installation or a removal is under way.
 pub(super) const UNFINISHED: &str = "capconduit.d/unfinished";
 
+/// Whether a file is in our folder.
+pub(super) fn is_below(name: &str) -> bool {
+    name.strip_prefix(FOLDER).is_some_and(|rest| rest.starts_with('/'))
+}
+
 impl Kind {
     /// In the order in which they are brought in. Sorcery's mappings name realtime's families: with a family that is not there `res_pjsip`
     /// does not load, and the node has no SIP.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use secrecy::ExposeSecret;
 
 use super::blocks::{blocks, settings};
-use super::kind::{FOLDER, Kind};
+use super::kind::Kind;
 use super::modules::Modules;
 use super::notes::has_cdr;
 use super::site::{Place, Site};
@@ -211,11 +211,6 @@ pub(super) fn is_true(value: &str) -> bool {
 /// Whether a section of ours, of this name, would be one that the site has.
 pub(super) fn taken(site: &Site, kind: Kind, section: &str) -> bool {
     site.place(kind, section) != Place::Nowhere
-}
-
-/// Whether a file is one of ours.
-pub(super) fn is_below(name: &str) -> bool {
-    name.strip_prefix(FOLDER).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]

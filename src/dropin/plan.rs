@@ -13,7 +13,7 @@ use super::ours::{SITE_FILES, ours};
 use super::reading::Reading;
 use super::sharing::{Machine, Share};
 use super::site::Site;
-use super::target::{Owner, has_line, hosts, installed, removed};
+use super::target::{BEFORE, Owner, has_line, hosts, installed, removed};
 use super::{Program, Wanted};
 
 /// What was found before anything is decided.
@@ -247,7 +247,7 @@ pub(super) fn after(folder: &Folder, changes: &[Change]) -> Folder {
 
 /// Changes without what is kept of the old.
 pub(super) fn told(changes: &[Change]) -> impl Iterator<Item = &Change> {
-    changes.iter().filter(|change| !change.name().contains("/before/"))
+    changes.iter().filter(|change| !change.name().starts_with(BEFORE))
 }
 
 /// By which file each kind's line is written, for what is told.

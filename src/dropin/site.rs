@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::folder::{Entry, Folder};
-use super::kind::{FOLDER, Kind, is_ours};
+use super::kind::{FOLDER, Kind, is_below, is_ours};
 use super::reading::{Reading, Section};
 
 /// The site's own configuration.
@@ -82,7 +82,7 @@ fn host(kind: Kind, freepbx: bool) -> &'static str {
 /// The folder as it would be without us.
 fn bare(folder: &Folder) -> Folder {
     let mut folder = folder.clone();
-    folder.entries.retain(|name, _| name != FOLDER && !name.starts_with("capconduit.d/"));
+    folder.entries.retain(|name, _| name != FOLDER && !is_below(name));
     for entry in folder.entries.values_mut() {
         if let Entry::File { file, .. } | Entry::Link { file: Some(file), .. } = entry {
             file.bytes = without_ours(&file.bytes);

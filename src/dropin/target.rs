@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::Change;
 use super::folder::{Entry, File, Folder};
-use super::kind::{FOLDER, Kind, is_ours};
-use super::ours::{SITE_FILES, is_below, site_file};
+use super::kind::{FOLDER, Kind, is_below, is_ours};
+use super::ours::{SITE_FILES, site_file};
 use super::site::{Site, without_ours};
 
 /// Where the files are kept that a line was added to, as they were.
