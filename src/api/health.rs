@@ -66,7 +66,7 @@ struct NodeReadiness {
     /// dialplan falls back.
     ready: bool,
     /// `ready`; `away` (not connected); `comparing` (connected, its channels are being compared); `failing` (its requests fail for
-    /// everybody: running calls go on, new ones take the fallback until a try succeeds); `taken` (another controller has its Stasis
+    /// everybody: running calls go on, new ones take the fallback; after a pause the node is `ready` again, and the next call shows whether it is); `taken` (another controller has its Stasis
     /// applications: this one waits until it leaves); `drained` (an operator empties it); `handing_over` (the process is ending, and the next one goes
     /// on).
     standing: String,

@@ -77,6 +77,11 @@ impl NodeBreakers {
         self.lock().get_mut(node).is_none_or(|breaker| breaker.admits(now.mono))
     }
 
+    /// Whether a call that arrived now would take the fallback.
+    pub(super) fn keeps_out(&self, node: &str, now: Now) -> bool {
+        self.lock().get(node).is_some_and(|breaker| breaker.keeps_out(now.mono))
+    }
+
     /// Since when the node fails, and until when it gets no calls; `None` where it works.
     pub(super) fn outage(&self, node: &str) -> Option<Outage> {
         self.lock().get(node).and_then(NodeBreaker::outage)

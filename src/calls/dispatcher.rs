@@ -146,7 +146,7 @@ words! {
         Away = "away",
         /// It is connected; what Asterisk lists is being compared with what is known.
         Comparing = "comparing",
-        /// Its requests fail for everybody: new calls take the dialplan's fallback.
+        /// Its requests fail for everybody: new calls take the dialplan's fallback, until one may try whether they succeed again.
         Failing = "failing",
         /// Another controller has its applications.
         Taken = "taken",

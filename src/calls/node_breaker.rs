@@ -115,6 +115,13 @@ struct Open {
     trial: Option<Duration>,
 }
 
+impl Open {
+    /// Whether a trial call may be let in.
+    fn is_due(&self, mono: Duration) -> bool {
+        mono >= self.outage.until.mono && self.trial.is_none_or(|began| mono >= began + TRIAL)
+    }
+}
+
 impl NodeBreaker {
     /// A closed one.
     #[must_use]
@@ -122,9 +129,13 @@ impl NodeBreaker {
         Self { terms, runs: HashMap::new(), open: None }
     }
 
-    /// From now on it opens and closes by these terms.
+    /// From now on it opens and closes by these terms. Without any (no failure opens it) it is closed.
     pub fn keep_to(&mut self, terms: Terms) {
         self.terms = terms;
+        if terms.failures == 0 {
+            self.runs.clear();
+            self.open = None;
+        }
     }
 
     /// Since when it is open; `None` where it is closed.
@@ -133,11 +144,18 @@ impl NodeBreaker {
         self.open.map(|open| open.outage)
     }
 
+    /// Whether a call that arrived at this monotonic time would take the fallback. Once the pause is over none would, until a trial
+    /// call is under way: in a night without calls nothing else shows that the node works again.
+    #[must_use]
+    pub fn keeps_out(&self, mono: Duration) -> bool {
+        self.open.is_some_and(|open| !open.is_due(mono))
+    }
+
     /// Whether a call that arrives at this monotonic time may be decided; after the pause one call after the other is, until one shows
     /// whether the node works again.
     pub fn admits(&mut self, mono: Duration) -> bool {
         let Some(open) = &mut self.open else { return true };
-        let due = mono >= open.outage.until.mono && open.trial.is_none_or(|began| mono >= began + TRIAL);
+        let due = open.is_due(mono);
         if due {
             open.trial = Some(mono);
         }
@@ -282,6 +300,27 @@ mod tests {
         assert!(matches!(breaker.note(Kind::Bridge, Reading::Works, second(33)), Some(Turn::Closed(_))));
         assert!(breaker.admits(second(33).mono) && breaker.admits(second(33).mono));
         assert_eq!(breaker.note(Kind::Bridge, Reading::Fails, second(33)), None, "the count starts anew");
+    }
+
+    #[test]
+    fn it_keeps_calls_out_during_its_pause_and_while_one_call_tries() {
+        let mut breaker = opened();
+        assert!(breaker.keeps_out(second(4).mono));
+        assert!(!breaker.keeps_out(second(5).mono) && !breaker.keeps_out(second(9_000).mono), "nobody calls");
+        assert!(breaker.admits(second(9_000).mono));
+        assert!(breaker.keeps_out(second(9_001).mono), "one tries");
+        breaker.note(Kind::Bridge, Reading::Fails, second(9_001));
+        assert!(breaker.keeps_out(second(9_010).mono) && !breaker.keeps_out(second(9_011).mono), "twice the pause");
+        assert!(breaker.admits(second(9_011).mono));
+        breaker.note(Kind::Bridge, Reading::Works, second(9_012));
+        assert!(!breaker.keeps_out(second(9_012).mono));
+    }
+
+    #[test]
+    fn terms_that_switch_it_off_close_it() {
+        let mut breaker = opened();
+        breaker.keep_to(Terms::default());
+        assert!(!breaker.keeps_out(second(0).mono) && breaker.admits(second(0).mono) && breaker.admits(second(0).mono));
     }
 
     #[test]

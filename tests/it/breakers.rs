@@ -144,7 +144,13 @@ async fn the_only_call_centre_is_tried_whatever_happened(database: Database) {
 }
 
 async fn a_node_that_makes_no_bridges_sends_new_calls_to_the_fallback_until_it_does(database: Database) {
-    let site = site(database, &[("north", "")]).await;
+    // Its pauses are looked at from outside, which takes time.
+    let unhurried = |config: &mut Config| {
+        brisk(config);
+        config.breaker.node.pause = Duration::from_secs(10);
+        config.breaker.node.pause_max = Duration::from_secs(10);
+    };
+    let site = Site::start_with(database, &plan("priority", &[("north", "")]), Transport::Auto, unhurried).await;
     site.clients(&[("north", Behaviour::answers(0))]);
     let running = site.call(DID);
     running.answered().await;
@@ -164,6 +170,13 @@ async fn a_node_that_makes_no_bridges_sends_new_calls_to_the_fallback_until_it_d
     site.until_metric("capconduit_node_breaker_open{node=\"pbx\"} 1").await;
     assert!(!site.is_ready().await);
     assert_eq!(running.end(), None, "running calls go on");
+    // Nobody calls: once the pause is over nothing says that it fails, and the next one who calls shows that it does.
+    site.until_ready().await;
+    site.until_metric("capconduit_node_breaker_open{node=\"pbx\"} 0").await;
+    assert!(matches!(site.call(DID).ended().await, CallerEnd::Ended { sip: 503, .. }));
+    failed += 1;
+    site.until_metric("capconduit_node_breaker_open{node=\"pbx\"} 1").await;
+    assert!(!site.is_ready().await);
     site.asterisk.mend();
     site.asterisk.until_global("CAPCONDUIT_HEARTBEAT", |beat| beat != "0").await;
     let trial = site.call(DID);

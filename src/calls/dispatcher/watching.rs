@@ -21,7 +21,8 @@ use super::comparing::MISSING_FOR;
 impl Dispatcher {
     /// How a node stands, for people.
     pub(super) fn standing(&self, node: &NodeState) -> NodeStanding {
-        let failing = self.context.registry.node_breakers.outage(node.handle.name()).is_some();
+        let now = self.context.clock.now();
+        let failing = self.context.registry.node_breakers.keeps_out(node.handle.name(), now);
         match () {
             () if node.taken.is_some() => NodeStanding::Taken,
             () if !node.is_up() => NodeStanding::Away,
