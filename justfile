@@ -111,6 +111,10 @@ package: (_set-up "package")
 package-test: (_set-up "package-test")
     @packaging/try
 
+# Calls through the .deb that is in target/package/out, beside an Asterisk in use: README's lines, upgrades, a hung process, removal (as root)
+package-calls calls="600" suites="bookworm trixie": (_set-up "package-test")
+    @for suite in {{ suites }}; do packaging/try-calls target/package/out/capconduit_*.deb "$suite" {{ calls }}; done
+
 # Licences, sources, banned and vulnerable crates (the list of vulnerabilities is fetched), unused dependencies
 deny:
     @command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny

@@ -181,10 +181,18 @@ enum Command {
 pub struct Prepared {
     command: Command,
     sources: Option<Sources>,
-    document: Option<(String, Document)>,
-    archive: Option<Archive>,
+    before: Before,
     /// Whom it works as, where that is not the caller.
     user: Option<String>,
+}
+
+/// What only the caller may be able to read.
+#[derive(Debug, Default)]
+struct Before {
+    document: Option<(String, Document)>,
+    archive: Option<Archive>,
+    /// What root's `doctor` found beside a site's Asterisk.
+    beside: Option<Vec<doctor::Check>>,
 }
 
 /// Reads what the caller names, and becomes whom the command works as: to be called while there is one thread.
@@ -192,7 +200,7 @@ pub struct Prepared {
 /// # Errors
 /// Whatever cannot be read, to be shown by [`fail`].
 pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
-    let mut prepared = Prepared { command, sources: None, document: None, archive: None, user: None };
+    let mut prepared = Prepared { command, sources: None, before: Before::default(), user: None };
     let sources = match &prepared.command {
         Command::Openapi { .. } | Command::Generate(_) => return Ok(prepared),
         Command::Config(config::ConfigCommand::Check { of_process: Some(pid) }) => config::of_process(*pid)?,
@@ -200,10 +208,13 @@ pub fn prepare(Cli { config: file, command }: Cli) -> anyhow::Result<Prepared> {
     };
     // Root's own files, which the owner of data.dir may be unable to read.
     if let Command::Apply { file, allow_empty, .. } = &prepared.command {
-        prepared.document = Some(plan::read(file, *allow_empty)?);
+        prepared.before.document = Some(plan::read(file, *allow_empty)?);
     }
     if let Command::Restore(arguments) = &prepared.command {
-        prepared.archive = Some(arguments.open()?);
+        prepared.before.archive = Some(arguments.open()?);
+    }
+    if let Command::Doctor = &prepared.command {
+        prepared.before.beside = asterisk::beside_as_root(file.as_deref());
     }
     let (folder, makes) = match &prepared.command {
         // It asks nothing but the network, or changes what is Asterisk's.
@@ -228,11 +239,11 @@ fn as_user(user: &str) -> String {
 /// # Errors
 /// Whatever kept it from being done, to be shown by [`fail`].
 pub async fn run(prepared: Prepared) -> anyhow::Result<ExitCode> {
-    let Prepared { command, sources, document, archive, user } = prepared;
+    let Prepared { command, sources, before, user } = prepared;
     let done = match (command, sources) {
         (Command::Openapi { role }, _) => print(&api::spec(role)?),
         (Command::Generate(command), _) => generate::run(&command),
-        (command, Some(sources)) => carry_out(command, &sources, document, archive).await,
+        (command, Some(sources)) => carry_out(command, &sources, before).await,
         (_, None) => Err(anyhow::anyhow!("no configuration was read")),
     };
     done.map_err(|error| if let Some(user) = user { error.context(as_user(&user)) } else { error })
@@ -241,8 +252,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<ExitCode> {
 async fn carry_out(
     command: Command,
     sources: &Sources,
-    document: Option<(String, Document)>,
-    archive: Option<Archive>,
+    Before { document, archive, beside }: Before,
 ) -> anyhow::Result<ExitCode> {
     for sentence in configuration::unread_variables(std::env::vars_os().map(|(name, _)| name)) {
         warn(&sentence);
@@ -265,7 +275,7 @@ async fn carry_out(
         Command::Export => print(&plan::export(&open(&config).await?).await?),
         Command::Doctor => {
             config.require_ari()?;
-            let checks = doctor::examine(&config, Clock::start()).await;
+            let checks = doctor::examine(&config, beside, Clock::start()).await;
             print(&doctor::render(&checks))?;
             Ok(if doctor::failures(&checks) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

@@ -8,20 +8,26 @@ before=
 
 fail() {
   printf '%s: FAILED: %s\n' "${0##*/}" "$*" >&2
+  if [[ -n ${CAPCONDUIT_TRY_STAYS:-} && -n ${root:-} ]]; then
+    printf '%s: stays as it is until Ctrl-C: %s\n' "${0##*/}" "$root${process:+, booted as process $(pgrep --parent "$process" --oldest || true)}" >&2
+    sleep infinity
+  fi
   exit 1
 }
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 passed() { checks=$((checks + 1)); }
 
-# A Debian with these packages besides the smallest set, kept in the cache folder, copied to $root.
+# A Debian with these packages besides the smallest set, kept in the cache folder, copied to $root. What a function `furnish` does to a root is
+# kept as well.
 lay_root() { # suite name packages…
   local suite=$1 cache=${CAPCONDUIT_CACHE:-/var/cache/capconduit}/debian-$1-$2
   shift 2
   ((EUID == 0)) || fail 'run this as root: it makes a system of its own'
   if [[ ! -e $cache/etc/debian_version ]]; then
-    say "getting Debian $suite, once"
+    say "getting $suite, once"
     rm -rf "$cache.new"
-    debootstrap --variant=minbase ${1:+--include="$(IFS=, && printf '%s' "$*")"} "$suite" "$cache.new" >/dev/null
+    bootstrap "$suite" "$cache.new" ${1:+--include="$(IFS=, && printf '%s' "$*")"} >/dev/null
+    if declare -F furnish >/dev/null; then furnish "$cache.new"; fi
     mv "$cache.new" "$cache"
   fi
   work=$(mktemp -d)
@@ -30,6 +36,22 @@ lay_root() { # suite name packages…
   chmod 755 "$work"
   cp -a "$cache" "$root"
   mount -t proc proc "$root/proc"
+}
+
+bootstrap() { # suite folder options…
+  local suite=$1 folder=$2 keys=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+  shift 2
+  case $suite in
+    noble)
+      [[ -r $keys ]] || fail "Ubuntu's archive keys are missing: put them into $keys (package ubuntu-keyring)"
+      # Debian 12 does not know this one, whose script is that of all Ubuntus.
+      debootstrap --variant=minbase --components=main,universe --keyring="$keys" "$@" "$suite" "$folder" \
+        http://archive.ubuntu.com/ubuntu /usr/share/debootstrap/scripts/gutsy
+      ;;
+    # Nor this one, which it makes as it makes sid.
+    forky) debootstrap --variant=minbase "$@" "$suite" "$folder" http://deb.debian.org/debian /usr/share/debootstrap/scripts/sid ;;
+    *) debootstrap --variant=minbase "$@" "$suite" "$folder" ;;
+  esac
 }
 
 finish() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -33,7 +33,13 @@ pub(super) enum AsteriskCommand {
         restart: Option<When>,
     },
     /// Ask the running Asterisk whether all that CapConduit needs is in force; exit code 1 when something is wrong.
-    Check(Which),
+    Check {
+        #[command(flatten)]
+        which: Which,
+        /// Print the checks as a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take out what `install` added: each file is as it was before, or keeps what was changed in it since.
     Remove {
         #[command(flatten)]
@@ -96,9 +102,9 @@ pub(super) async fn run(config: &Config, file: Option<PathBuf>, command: Asteris
             dropin::install(&setup(config, file, &which, clock).await?, restart, &mut say).await?;
             Ok(ExitCode::SUCCESS)
         }
-        AsteriskCommand::Check(which) => {
-            let checks = checks("", dropin::check(&setup(config, file, &which, clock).await?).await?);
-            super::print(&doctor::render(&checks))?;
+        AsteriskCommand::Check { which, json } => {
+            let checks = checks(dropin::check(&setup(config, file, &which, clock).await?).await?);
+            super::print(&if json { serde_json::to_string_pretty(&checks)? + "\n" } else { doctor::render(&checks) })?;
             Ok(if doctor::failures(&checks) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         AsteriskCommand::Remove { which, force } => {
@@ -108,43 +114,63 @@ pub(super) async fn run(config: &Config, file: Option<PathBuf>, command: Asteris
     }
 }
 
-/// What was found, as `doctor` tells it; `prefix` names the node.
-fn checks(prefix: &str, findings: Vec<Finding>) -> Vec<Check> {
-    let check = |Finding { subject, state, found, mend }| {
-        let subject = format!("{prefix}{subject}");
-        match state {
-            State::Well => Check::ok(&subject, found),
-            State::Due => Check::warning(&subject, found, mend),
-            State::Wrong => Check::failed(&subject, found, mend),
-            State::Unknown => Check::skipped(&subject, found),
-        }
+/// What was found, as `doctor` tells it.
+fn checks(findings: Vec<Finding>) -> Vec<Check> {
+    let check = |Finding { subject, state, found, mend }: Finding| match state {
+        State::Well => Check::ok(&subject, found),
+        State::Due => Check::warning(&subject, found, mend),
+        State::Wrong => Check::failed(&subject, found, mend),
+        State::Unknown => Check::skipped(&subject, found),
     };
     findings.into_iter().map(check).collect()
 }
 
-/// The checks of a node on this host that has ours beside its own, for `doctor`; none where there is nothing of ours, or nobody to ask.
+/// For root's `doctor`, which works as another user: what `check` finds, by a process that stays root's. `None` where the caller is not root, or
+/// there is nothing to check.
+pub(super) fn beside_as_root(config: Option<&Path>) -> Option<Vec<Check>> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let mut check = std::process::Command::new(std::env::current_exe().ok()?);
+    check.args(["asterisk", "check", "--json"]);
+    if let Some(file) = config {
+        check.arg("--config").arg(file);
+    }
+    // What it cannot do `doctor` says of itself.
+    serde_json::from_slice(&check.stderr(Stdio::null()).output().ok()?.stdout).ok()
+}
+
+/// The checks of a node on this host that has ours beside its own, for `doctor`; none where there is nothing of ours. `found`: what root has
+/// found already.
 pub(super) async fn beside(
     config: &Config,
     node: &Node,
     folder: &Path,
     clients: Vec<String>,
+    found: Option<Vec<Check>>,
     clock: Clock,
 ) -> Vec<Check> {
-    let named = format!("{}: beside its site, ", node.name);
+    let named = |mut check: Check| {
+        check.subject = format!("{}: beside its site, {}", node.name, check.subject);
+        check
+    };
+    if let Some(found) = found {
+        return found.into_iter().map(named).collect();
+    }
     let look = async {
         let wanted = wanted(config, node, clients, None, None)?;
         let data = (config.data_dir.clone(), None);
         let setup = Setup::of(Some(folder.to_owned()), program(None), wanted, data, clock).await?;
         anyhow::Ok(if setup.may_ask().await { Some(dropin::check(&setup).await?) } else { None })
     };
+    let subject = format!("{}: beside its site", node.name);
     match look.await {
-        Ok(Some(findings)) => checks(&named, findings),
+        Ok(Some(findings)) => checks(findings).into_iter().map(named).collect(),
         Ok(None) => {
-            let found =
-                "not asked: its console is for root and Asterisk's user (`capconduit asterisk check`)".to_owned();
-            vec![Check::skipped(named.trim_end_matches(", "), found)]
+            let found = "not asked: its console is for root and Asterisk's user; run this as root".to_owned();
+            vec![Check::skipped(&subject, found)]
         }
-        Err(error) => vec![Check::skipped(named.trim_end_matches(", "), error.to_string())],
+        Err(error) => vec![Check::skipped(&subject, error.to_string())],
     }
 }
 
@@ -268,9 +294,13 @@ mod tests {
     fn findings_are_told_as_doctor_tells_them() {
         let finding = |state| Finding { subject: "x".to_owned(), state, found: "y".to_owned(), mend: "z".to_owned() };
         let states = [State::Well, State::Due, State::Wrong, State::Unknown].map(finding);
-        let text = doctor::render(&checks("pbx: ", states.into()));
-        for line in ["ok    pbx: x  y", "warn  pbx: x  y", "FAIL  pbx: x  y", "skip  pbx: x  y"] {
+        let checks = checks(states.into());
+        let text = doctor::render(&checks);
+        for line in ["ok    x  y", "warn  x  y", "FAIL  x  y", "skip  x  y"] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        // As root's `doctor` has them from another process.
+        let passed: Vec<Check> = serde_json::from_str(&serde_json::to_string(&checks).unwrap()).unwrap();
+        assert_eq!(passed, checks);
     }
 }

@@ -3,6 +3,7 @@
 
 mod judge;
 mod numbers;
+mod own_name;
 mod probe;
 mod report;
 mod spool;
@@ -22,8 +23,9 @@ use crate::store::{self, Db, StoreError};
 
 pub use report::{Check, Outcome, failures, render};
 
-/// Makes every check, the database first, then each node in the order of the configuration.
-pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
+/// Makes every check, the database first, then each node in the order of the configuration. `beside`: what root has found already beside
+/// the Asterisk of this host.
+pub async fn examine(config: &Config, mut beside: Option<Vec<Check>>, clock: Clock) -> Vec<Check> {
     let (mut checks, clients, addresses) = database(config).await;
     checks.push(realtime_file(&config.realtime).await);
     checks.push(journal(config).await);
@@ -32,12 +34,15 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Check> {
         let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
         let folder = facts.copy.as_ref().map(|copy| copy.folder.as_path());
+        if folder.is_some() {
+            checks.push(own_name::check(&node.name, clock).await);
+        }
         if let Some(transports) = folder.and_then(inspect::transports) {
             checks.extend(judge::transports(&format!("{}: transports", node.name), &transports, &addresses));
         }
         if let Some(folder) = folder.filter(|_| !facts.globals.beside.is_empty()) {
             let clients = clients.iter().map(|client| client.identifier.to_string()).collect();
-            checks.extend(super::asterisk::beside(config, node, folder, clients, clock).await);
+            checks.extend(super::asterisk::beside(config, node, folder, clients, beside.take(), clock).await);
         }
         checks.push(spool::check(index, node, &facts.globals.spool));
     }

@@ -37,6 +37,13 @@ pub(super) fn named(user: &str) -> Option<Person> {
     Some(person(uid, gid))
 }
 
+/// Who has this folder for a home; not root.
+pub(super) fn whose_home(folder: &Path) -> Option<Person> {
+    let users = fs::read_to_string(USERS).ok()?;
+    let (uid, gid) = numbers_at(&users, folder.to_str()?)?;
+    Some(person(uid, gid))
+}
+
 /// Whether somebody is a member of a group beside their own.
 pub(super) fn is_member(person: &Person, group: u32) -> bool {
     let groups = fs::read_to_string(GROUPS).unwrap_or_default();
@@ -56,6 +63,11 @@ fn numbers(users: &str, name: &str) -> Option<(u32, u32)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
+fn numbers_at(users: &str, home: &str) -> Option<(u32, u32)> {
+    let at_home = |line: &&str| line.split(':').nth(5) == Some(home) && line.split(':').nth(2) != Some("0");
+    numbers(users, users.lines().find(at_home)?.split(':').next()?)
+}
+
 fn members(groups: &str, group: u32) -> impl Iterator<Item = &str> {
     let wanted = group.to_string();
     let lines = groups.lines().filter(move |line| line.split(':').nth(2) == Some(&wanted));
@@ -71,6 +83,8 @@ mod tests {
         let users = "root:x:0:0:root:/root:/bin/sh\nasterisk:x:110:112:Asterisk:/var/lib/asterisk:/usr/sbin/nologin\n";
         assert_eq!((name_of(users, 110), name_of(users, 7)), ("asterisk".to_owned(), "7".to_owned()));
         assert_eq!((numbers(users, "asterisk"), numbers(users, "aster")), (Some((110, 112)), None));
+        assert_eq!(numbers_at(users, "/var/lib/asterisk"), Some((110, 112)));
+        assert_eq!((numbers_at(users, "/root"), numbers_at(users, "/var")), (None, None));
         let groups = "audio:x:29:asterisk,pulse\nasterisk:x:112:\n";
         assert_eq!(members(groups, 29).collect::<Vec<_>>(), ["asterisk", "pulse"]);
         assert_eq!(members(groups, 1).next(), None);

@@ -78,6 +78,10 @@ impl Machine {
         if let Some((path, found)) = &self.data {
             match found {
                 None => shares.push(Share::Folder { path: path.clone(), uid, gid, mode: PASS }),
+                // Root has put it there. At the service's first start systemd would give all of it to the service, and the tables with it.
+                Some(found) if found.uid == 0 && uid != 0 => {
+                    shares.push(Share::Own { path: path.clone(), uid, gid, mode: PASS });
+                }
                 Some(found) if self.tables.is_some() && !self.passes(*found) => {
                     let mode = found.mode | 0o001;
                     shares.push(Share::Own { path: path.clone(), uid: found.uid, gid: found.gid, mode });
@@ -222,6 +226,16 @@ mod tests {
                 Share::Folder { path: "/var/spool/asterisk/capconduit".to_owned(), uid: 110, gid: 110, mode: 0o2750 },
             ]
         );
+    }
+
+    #[test]
+    fn a_data_folder_that_root_has_put_there_becomes_the_controllers() {
+        let mut machine = fresh();
+        machine.data = Some(("/var/lib/capconduit".to_owned(), found(0, 0, 0o755)));
+        let first = Share::Own { path: "/var/lib/capconduit".to_owned(), uid: 999, gid: 999, mode: PASS };
+        assert_eq!(machine.shares().first(), Some(&first));
+        machine.controller.uid = 0;
+        assert_ne!(machine.shares().first(), Some(&first), "whose controller is root's");
     }
 
     #[test]

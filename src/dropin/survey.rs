@@ -90,7 +90,11 @@ fn machine(setup: &Setup, running: Option<&Running>, user: Option<&str>) -> Mach
     let asterisk = asterisk.or_else(|| accounts::named(user.unwrap_or("asterisk")));
     let owner = |path: &Path| disk::look(path).map(|found| accounts::person(found.uid, found.gid));
     let asterisk = asterisk.or_else(|| owner(&setup.folder)).unwrap_or_default();
-    let controller = controller(setup);
+    let controller = controller(
+        disk::look(&setup.data_dir).map(|found| accounts::person(found.uid, found.gid)),
+        accounts::whose_home(&setup.data_dir),
+        accounts::named("capconduit"),
+    );
     let joined = accounts::is_member(&controller, asterisk.gid);
     let tables = match &setup.wanted.tables {
         Tables::Sqlite { path } => Some(shared(Path::new(path), &["-wal", "-shm"])),
@@ -102,10 +106,14 @@ fn machine(setup: &Setup, running: Option<&Running>, user: Option<&str>) -> Mach
     Machine { asterisk, controller, joined, data, tables, spool: Some(spool) }
 }
 
-/// Whose the data is, or would be.
-fn controller(setup: &Setup) -> Person {
-    let owner = disk::look(&setup.data_dir).map(|found| accounts::person(found.uid, found.gid));
-    owner.or_else(|| accounts::named("capconduit")).unwrap_or_else(accounts::ourselves)
+/// PURE: who serves from the folder of data: its owner; where it is root's or not there, who has it for a home; else the user that packages
+/// make, for a folder that is not there.
+fn controller(owner: Option<Person>, at_home: Option<Person>, service: Option<Person>) -> Person {
+    match owner {
+        Some(owner) if owner.uid != 0 => owner,
+        Some(root) => at_home.unwrap_or(root),
+        None => at_home.or(service).unwrap_or_else(accounts::ourselves),
+    }
 }
 
 fn shared(path: &Path, beside: &[&str]) -> Shared {
@@ -117,5 +125,20 @@ fn shared(path: &Path, beside: &[&str]) -> Shared {
         file: disk::look(path),
         beside: beside.collect(),
         above: above.map(|above| (above.display().to_string(), disk::look(above))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_serves_owns_the_data_or_is_at_home_there() {
+        let one = |uid: u32| Some(Person { uid, gid: uid, ..Person::default() });
+        assert_eq!(Some(controller(one(1000), one(997), one(997))), one(1000), "a developer's");
+        assert_eq!(Some(controller(one(0), one(997), one(997))), one(997), "root has put it there");
+        assert_eq!(Some(controller(one(0), None, one(997))), one(0), "another folder of root's");
+        assert_eq!(Some(controller(None, None, one(997))), one(997), "not there yet");
+        assert_eq!(controller(None, None, None).uid, accounts::ourselves().uid);
     }
 }
