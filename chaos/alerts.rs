@@ -182,7 +182,7 @@ impl Watch {
         let row = self.begin("CapConduitTotalNearlyUsed", "19 of 20 calls are used", 0).await;
         let call = carrier::call().set("did", TOTAL).set("talk_ms", 200);
         let most = self.scene.begin("total", &call, 19, 5);
-        self.told(&[row], Duration::ZERO).await;
+        self.told(&[row], self.minutes(5)).await;
         most.enough().await;
         let last = self.scene.begin("last", &call, 1, 1);
         self.over(&[row]);
@@ -243,7 +243,6 @@ impl Watch {
         self.told(&[beat, open], self.minutes(3)).await;
         self.scene.ari.set(Condition::Sound);
         self.over(&[beat, open]);
-        // A call that tries it closes the breaker: without any it would stay open.
         self.prometheus.until("CapConduitNodeBreakerOpen", false, SLACK).await;
         calls.enough().await;
         self.scene.until_ready().await;
@@ -281,7 +280,7 @@ impl Watch {
 
     /// kill -9 of the controller, which starts again.
     async fn down(&mut self) {
-        let row = self.begin("CapConduitDown", "kill -9 of the controller", 0).await;
+        let row = self.begin("CapConduitDown", "kill -9 of the controller", 3).await;
         self.scene.controller.process().kill();
         self.told(&[row], self.minutes(1)).await;
         self.scene.controller.launch();

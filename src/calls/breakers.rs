@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -77,9 +78,9 @@ impl NodeBreakers {
         self.lock().get_mut(node).is_none_or(|breaker| breaker.admits(now.mono))
     }
 
-    /// Whether a call that arrived now would take the fallback.
-    pub(super) fn keeps_out(&self, node: &str, now: Now) -> bool {
-        self.lock().get(node).is_some_and(|breaker| breaker.keeps_out(now.mono))
+    /// Whether a call that arrived now would take the fallback; `answered`: when the node did last.
+    pub(super) fn keeps_out(&self, node: &str, now: Now, answered: Option<Duration>) -> bool {
+        self.lock().get(node).is_some_and(|breaker| breaker.keeps_out(now.mono, answered))
     }
 
     /// Since when the node fails, and until when it gets no calls; `None` where it works.

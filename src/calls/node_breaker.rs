@@ -144,11 +144,12 @@ impl NodeBreaker {
         self.open.map(|open| open.outage)
     }
 
-    /// Whether a call that arrived at this monotonic time would take the fallback. Once the pause is over none would, until a trial
-    /// call is under way: in a night without calls nothing else shows that the node works again.
+    /// Whether a call that arrived at this monotonic time would take the fallback. Once the pause is over, and the node has `answered` a
+    /// heartbeat since then, none would until a trial call is under way: in a night without calls nothing else shows that it works again.
     #[must_use]
-    pub fn keeps_out(&self, mono: Duration) -> bool {
-        self.open.is_some_and(|open| !open.is_due(mono))
+    pub fn keeps_out(&self, mono: Duration, answered: Option<Duration>) -> bool {
+        let answers = |open: &Open| answered.is_some_and(|answered| answered >= open.outage.until.mono);
+        self.open.is_some_and(|open| !open.is_due(mono) || !answers(&open))
     }
 
     /// Whether a call that arrives at this monotonic time may be decided; after the pause one call after the other is, until one shows
@@ -305,22 +306,38 @@ mod tests {
     #[test]
     fn it_keeps_calls_out_during_its_pause_and_while_one_call_tries() {
         let mut breaker = opened();
-        assert!(breaker.keeps_out(second(4).mono));
-        assert!(!breaker.keeps_out(second(5).mono) && !breaker.keeps_out(second(9_000).mono), "nobody calls");
+        // The node answers all the while.
+        let out = |breaker: &NodeBreaker, at: u64| breaker.keeps_out(second(at).mono, Some(second(at).mono));
+        assert!(out(&breaker, 4));
+        assert!(!out(&breaker, 5) && !out(&breaker, 9_000), "nobody calls");
         assert!(breaker.admits(second(9_000).mono));
-        assert!(breaker.keeps_out(second(9_001).mono), "one tries");
+        assert!(out(&breaker, 9_001), "one tries");
         breaker.note(Kind::Bridge, Reading::Fails, second(9_001));
-        assert!(breaker.keeps_out(second(9_010).mono) && !breaker.keeps_out(second(9_011).mono), "twice the pause");
+        assert!(out(&breaker, 9_010) && !out(&breaker, 9_011), "twice the pause");
         assert!(breaker.admits(second(9_011).mono));
         breaker.note(Kind::Bridge, Reading::Works, second(9_012));
-        assert!(!breaker.keeps_out(second(9_012).mono));
+        assert!(!out(&breaker, 9_012));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_after_the_pause_fails_still() {
+        let breaker = opened();
+        for answered in [None, Some(second(4).mono)] {
+            assert!(breaker.keeps_out(second(60).mono, answered), "{answered:?}");
+        }
+        assert!(!breaker.keeps_out(second(60).mono, Some(second(5).mono)));
+        assert!(!NodeBreaker::new(TERMS).keeps_out(second(60).mono, None), "one that is closed");
     }
 
     #[test]
     fn terms_that_switch_it_off_close_it() {
         let mut breaker = opened();
         breaker.keep_to(Terms::default());
-        assert!(!breaker.keeps_out(second(0).mono) && breaker.admits(second(0).mono) && breaker.admits(second(0).mono));
+        assert!(
+            !breaker.keeps_out(second(0).mono, None)
+                && breaker.admits(second(0).mono)
+                && breaker.admits(second(0).mono)
+        );
     }
 
     #[test]

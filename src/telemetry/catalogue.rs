@@ -110,8 +110,8 @@ catalogue! {
     /// 1 while calls of the node are taken here (what `/readyz` asks of a node), else 0: then its dialplan falls back, or another
     /// controller has it.
     NODE_READY = Gauge "capconduit_node_ready" { node: Node };
-    /// 1 while the node's requests fail for everybody and its breaker keeps new calls out, else 0; also 0 once a call may try the node
-    /// again, until that one fails.
+    /// 1 while the node's requests fail for everybody and its breaker keeps new calls out, else 0; also 0 once the node answers and a call may try it again,
+    /// until that one fails.
     NODE_BREAKER_OPEN = Gauge "capconduit_node_breaker_open" { node: Node };
     /// Times that a node's breaker has opened.
     NODE_BREAKER_OPENINGS = Counter "capconduit_node_breaker_openings_total" { node: Node };

@@ -205,6 +205,11 @@ impl NodeState {
         epoch.checked_mul(1_000)?.checked_add(since + 500)
     }
 
+    /// When it last told its time, as it is asked to each second.
+    pub(super) fn answered(&self) -> Option<Duration> {
+        self.epoch.map(|(_, told)| told)
+    }
+
     /// Whether its heartbeat beats.
     pub(super) fn beats(&self) -> bool {
         self.ready && !self.tripped && self.drain.is_none()

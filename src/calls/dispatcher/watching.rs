@@ -22,7 +22,7 @@ impl Dispatcher {
     /// How a node stands, for people.
     pub(super) fn standing(&self, node: &NodeState) -> NodeStanding {
         let now = self.context.clock.now();
-        let failing = self.context.registry.node_breakers.keeps_out(node.handle.name(), now);
+        let failing = self.context.registry.node_breakers.keeps_out(node.handle.name(), now, node.answered());
         match () {
             () if node.taken.is_some() => NodeStanding::Taken,
             () if !node.is_up() => NodeStanding::Away,
