@@ -4,7 +4,7 @@
 //! 1. the journal: records that wait for the database, and calls under way;
 //! 2. the database. A record that moves from the one to the other in between is in both, and is written once (`store/journal/copied.rs`);
 //!    in the other order it could be in neither;
-//! 3. what does not change by itself: keys, the configuration and the files that it names, and the fallback's spools.
+//! 3. what does not change by itself: keys, the configuration and the files that it names, and the fallback's spools, rotated ones too.
 //!
 //! Of the rest (`realtime.db`, locks) all is made anew.
 

@@ -12,15 +12,16 @@ use secrecy::ExposeSecret as _;
 
 use super::manifest::{Database, FORMAT, Manifest, Part};
 use super::{CONFIGURATION, DUMP, KEPT, SPOOLS, SQLITE, Work, archive, stamp};
+use crate::cdr::spool;
 use crate::config::{Config, Origins};
 use crate::store::journal::{self, aside};
 use crate::store::{self, Db};
 
 /// How the folder begins that an archive is made in, beside where it will be.
 const WORK: &str = ".capconduit-backup-";
-/// How the names of archives begin and end that get a name here; the time lies in between.
-const NAME: (&str, &str) = ("capconduit-", ".tar.gz");
+/// How the time is written in an archive's name, and how that ends.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
+const END: &str = ".tar.gz";
 
 /// What is to be backed up, and to where.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ pub async fn make(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<Made>
             order.config.data_dir.display()
         ));
     }
-    let removed = order.keep.map_or(0, |keep| thin_out(&path, keep, &mut remarks));
+    let removed = order.keep.map_or(0, |keep| thin_out(&path, &series(order), keep, &mut remarks));
     Ok(Made { path, bytes, removed, remarks })
 }
 
@@ -88,8 +89,7 @@ fn target(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
     let Order { target, keep, .. } = order;
     let shown = target.display();
     if target.is_dir() {
-        let (begin, end) = NAME;
-        let path = target.join(format!("{begin}{}{end}", now.format(TIME)));
+        let path = target.join(format!("{}{}{END}", series(order), now.format(TIME)));
         ensure!(!path.exists(), "{} exists already: try again in a second", path.display());
         return Ok(path);
     }
@@ -97,6 +97,17 @@ fn target(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
     // A link that leads nowhere is in the way, too.
     ensure!(target.symlink_metadata().is_err(), "{shown} exists already: name another file, or a folder");
     Ok(target.to_path_buf())
+}
+
+/// How the names of archives begin that take each other's place: of this controller, for others may use the folder, and of the same kind, for
+/// one without the database replaces none that has it.
+fn series(order: &Order<'_>) -> String {
+    // None where `serve` has never run here.
+    let instance = std::fs::read_to_string(order.config.data_dir.join("instance")).unwrap_or_default();
+    let instance: String = instance.chars().take_while(char::is_ascii_alphanumeric).take(8).collect();
+    let instance = if instance.is_empty() { "new" } else { &instance };
+    let without = if order.without_database { "without-database-" } else { "" };
+    format!("capconduit-{instance}-{without}")
 }
 
 /// Puts everything into an archive in the work folder.
@@ -263,13 +274,25 @@ fn files(order: &Order<'_>, work: &Work, parts: &mut Vec<Part>, remarks: &mut Ve
     }
     for node in &config.nodes {
         let Some(path) = node.fallback_spool.as_ref() else { continue };
-        let name = format!("{SPOOLS}/{}.log", node.name);
-        match copy(path, &name, work) {
-            Ok(()) => parts.push(Part { path: of_configuration(path), of: Some(node.name.clone()), ..part(name) }),
-            // Nobody has fallen back yet.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // Most of what is in it has its record already.
-            Err(error) => remarks.push(format!("{} is not in it: {error}", path.display())),
+        // Most of what is in them has its record already.
+        let absent = |path: &Path, error| format!("{} is not in it: {error}", path.display());
+        let files = match spool::files(path) {
+            Ok(files) => files,
+            Err(error) => {
+                remarks.push(absent(path, error));
+                continue;
+            }
+        };
+        for file in files {
+            // What rotation has put behind the name.
+            let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (name, own) = (named(&file), named(path));
+            let behind = name.strip_prefix(&own).unwrap_or_default();
+            let name = format!("{SPOOLS}/{}.log{behind}", node.name);
+            match copy(&file, &name, work) {
+                Ok(()) => parts.push(Part { path: of_configuration(&file), of: Some(node.name.clone()), ..part(name) }),
+                Err(error) => remarks.push(absent(&file, error)),
+            }
         }
     }
     Ok(())
@@ -299,14 +322,14 @@ fn publish(archive: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::File::open(parent)?.sync_all()
 }
 
-/// Removes all but the newest `keep` archives of the folder that one was just made in; how many.
-fn thin_out(made: &Path, keep: usize, remarks: &mut Vec<String>) -> usize {
+/// Removes all but the newest `keep` archives of a series in the folder that one was just made in; how many.
+fn thin_out(made: &Path, series: &str, keep: usize, remarks: &mut Vec<String>) -> usize {
     let (Some(folder), Some(made)) = (made.parent(), made.file_name()) else { return 0 };
     let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let mut removed = 0;
     // Whatever the clock said when the others were made.
     let others = names.filter(|name| name != made).filter_map(|name| name.into_string().ok());
-    for name in superfluous(others.collect(), keep - 1) {
+    for name in superfluous(others.collect(), series, keep - 1) {
         match std::fs::remove_file(folder.join(&name)) {
             Ok(()) => removed += 1,
             Err(error) => remarks.push(format!("{name} could not be removed: {error}")),
@@ -315,11 +338,10 @@ fn thin_out(made: &Path, keep: usize, remarks: &mut Vec<String>) -> usize {
     removed
 }
 
-/// Of these names in a folder those of archives that got them here, but for the newest `keep`.
-fn superfluous(names: Vec<String>, keep: usize) -> Vec<String> {
-    let (begin, end) = NAME;
+/// Of these names in a folder those of archives of a series, but for the newest `keep`.
+fn superfluous(names: Vec<String>, series: &str, keep: usize) -> Vec<String> {
     let is_ours = |name: &String| {
-        let time = name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+        let time = name.strip_prefix(series).and_then(|rest| rest.strip_suffix(END));
         time.is_some_and(|time| chrono::NaiveDateTime::parse_from_str(time, TIME).is_ok())
     };
     let mut ours: Vec<String> = names.into_iter().filter(is_ours).collect();
@@ -333,18 +355,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_go_first_and_what_has_another_name_stays() {
+    fn the_oldest_of_a_series_go_first_and_what_has_another_name_stays() {
         let names = [
-            "capconduit-20261130T030000Z.tar.gz",
-            "capconduit-20261129T030000Z.tar.gz",
+            "capconduit-0199a8b0-20261130T030000Z.tar.gz",
+            "capconduit-0199a8b0-20261129T030000Z.tar.gz",
             "capconduit.tar.gz",
-            "capconduit-20261128T030000Z.tar.gz",
+            "capconduit-0199a8b0-20261128T030000Z.tar.gz",
             "capconduit-before-the-upgrade.tar.gz",
-            "capconduit-20261127T030000Z.tar.gz.old",
+            "capconduit-0199a8b0-20261127T030000Z.tar.gz.old",
+            // Another controller's, and one without the database.
+            "capconduit-77777777-20261120T030000Z.tar.gz",
+            "capconduit-0199a8b0-without-database-20261121T030000Z.tar.gz",
         ];
-        let gone = |keep| superfluous(names.map(str::to_owned).to_vec(), keep);
-        assert_eq!(gone(2), ["capconduit-20261128T030000Z.tar.gz"]);
-        assert_eq!(gone(1), ["capconduit-20261128T030000Z.tar.gz", "capconduit-20261129T030000Z.tar.gz"]);
+        let gone = |keep| superfluous(names.map(str::to_owned).to_vec(), "capconduit-0199a8b0-", keep);
+        let oldest = "capconduit-0199a8b0-20261128T030000Z.tar.gz";
+        assert_eq!(gone(2), [oldest]);
+        assert_eq!(gone(1), [oldest, "capconduit-0199a8b0-20261129T030000Z.tar.gz"]);
         assert!(gone(3).is_empty() && gone(30).is_empty());
+        let partial = superfluous(names.map(str::to_owned).to_vec(), "capconduit-0199a8b0-without-database-", 0);
+        assert_eq!(partial, ["capconduit-0199a8b0-without-database-20261121T030000Z.tar.gz"]);
     }
 }

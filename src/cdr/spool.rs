@@ -187,6 +187,16 @@ fn continues(path: &Path, file: &Metadata, position: Position) -> io::Result<boo
     line_ends_at(&mut File::open(path)?, position.bytes)
 }
 
+/// The spool and the files that it once was, the oldest first, all that [`look`] may read.
+///
+/// # Errors
+/// When their folder cannot be read.
+pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = rotated(path)?.into_iter().map(|(_, file)| file).collect();
+    files.extend(metadata(path)?.map(|_| path.to_owned()));
+    Ok(files)
+}
+
 /// The files that the spool once was, by the time of their last line.
 fn rotated(path: &Path) -> io::Result<Vec<(Metadata, PathBuf)>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };

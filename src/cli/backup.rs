@@ -20,12 +20,12 @@ use crate::config::{Config, Origins, Sources, serving};
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArguments {
-    /// The archive to make, which must not be there; of a folder: one in it, named by the time.
+    /// The archive to make, which must not be there; of a folder: one in it, named by the controller (the first 8 characters of `instance` in data.dir) and the time.
     file: PathBuf,
     /// Leave PostgreSQL's database out, where it is backed up by other means.
     #[arg(long)]
     without_database: bool,
-    /// Keep so many of the archives in the folder FILE, this one included, and remove older ones.
+    /// Keep so many of this controller's archives in the folder FILE, this one included, and remove older ones; those with and without the database are counted apart.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     keep: Option<u32>,
 }

@@ -21,6 +21,8 @@ impl Home {
         let layouts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/layouts");
         home.write("ari-password", "hunter2\n");
         home.write("fallback.log", "a line\n");
+        home.write("fallback.log.1", "an older line\n");
+        home.write("fallback.log.2.gz", "read long ago");
         let node =
             "[[asterisk]]\nname = \"pbx-1\"\npassword_file = \"ari-password\"\nfallback_spool = \"fallback.log\"\n";
         home.write("capconduit.toml", node);
@@ -44,6 +46,11 @@ impl Home {
 
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// How the names of its archives begin in a folder.
+    fn series(&self) -> String {
+        format!("capconduit-{}-", &self.read("data/instance")[..8])
     }
 
     /// Runs the program; it must end with this code. What it said.
@@ -100,6 +107,7 @@ fn all_that_a_new_machine_needs_is_in_one_file_for_its_owner_alone() {
         "instance",
         "configuration/capconduit.toml",
         "configuration/files/0-ari-password",
+        "spool/pbx-1.log.1",
         "spool/pbx-1.log",
     ];
     assert_eq!(names, expected, "the journal before the database");
@@ -140,8 +148,11 @@ fn all_that_a_new_machine_needs_is_in_one_file_for_its_owner_alone() {
 #[test]
 fn in_a_folder_they_are_named_by_the_time_and_the_oldest_go() {
     let home = Home::new();
-    home.write("backups/capconduit-20200101T000000Z.tar.gz", "old");
-    home.write("backups/capconduit-20210101T000000Z.tar.gz", "younger");
+    let own = home.series();
+    home.write(&format!("backups/{own}20200101T000000Z.tar.gz"), "old");
+    home.write(&format!("backups/{own}20210101T000000Z.tar.gz"), "younger");
+    home.write("backups/capconduit-another1-20190101T000000Z.tar.gz", "another controller's");
+    home.write(&format!("backups/{own}without-database-20190101T000000Z.tar.gz"), "not a whole one");
     home.write("backups/notes.txt", "mine");
     // What a process that was killed has left.
     std::fs::create_dir(home.path("backups/.capconduit-backup-0")).expect("a folder");
@@ -149,9 +160,19 @@ fn in_a_folder_they_are_named_by_the_time_and_the_oldest_go() {
     let said = home.said(0, &["backup", "backups", "--keep", "2"]);
     assert!(said.contains("1 older one removed"), "{said}");
     let names = home.names("backups");
-    assert_eq!((names.len(), &names[0][..], &names[2][..]), (3, "capconduit-20210101T000000Z.tar.gz", "notes.txt"));
-    let made = names[1].strip_prefix("capconduit-20").and_then(|rest| rest.strip_suffix("Z.tar.gz"));
-    assert!(made.is_some_and(|time| time.len() == 13), "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
+    let is_there = |name: &str| names.iter().any(|there| there == name);
+    assert!(!is_there(&format!("{own}20200101T000000Z.tar.gz")), "{names:?}");
+    for kept in [
+        &format!("{own}20210101T000000Z.tar.gz"),
+        "capconduit-another1-20190101T000000Z.tar.gz",
+        &format!("{own}without-database-20190101T000000Z.tar.gz"),
+        "notes.txt",
+    ] {
+        assert!(is_there(kept), "{kept}: {names:?}");
+    }
+    let made = |name: &String| name.strip_prefix(&format!("{own}202")).is_some_and(|rest| rest.len() == 20);
+    assert_eq!(names.iter().filter(|name| made(name)).count(), 2, "{names:?}");
     assert!(home.read("data/last-backup").starts_with("20"));
 }
 
@@ -240,12 +261,13 @@ fn what_keeps_a_backup_from_being_restored_is_one_sentence_and_nothing_is_left()
 #[test]
 fn the_one_that_was_just_made_is_never_the_one_that_goes() {
     let home = Home::new();
-    for name in ["capconduit-20990101T000000Z.tar.gz", "capconduit-20990102T000000Z.tar.gz"] {
-        home.write(&format!("backups/{name}"), "of a time to come");
+    let own = home.series();
+    for time in ["20990101T000000Z", "20990102T000000Z"] {
+        home.write(&format!("backups/{own}{time}.tar.gz"), "of a time to come");
     }
     home.said(0, &["backup", "backups", "--keep", "1"]);
     let names = home.names("backups");
-    assert!(names.len() == 1 && names[0].starts_with("capconduit-20") && !names[0].contains("2099"), "{names:?}");
+    assert!(names.len() == 1 && names[0].starts_with(&own) && !names[0].contains("2099"), "{names:?}");
 }
 
 /// Why it was set aside, perhaps.
