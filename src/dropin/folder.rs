@@ -1,7 +1,7 @@
 //! PURE: the files of Asterisk's configuration folder, and which of them a name means.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// A file, with what must not change of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,15 +65,24 @@ impl Folder {
         self.entries.insert(name.to_owned(), Entry::File { file, names: 1 });
     }
 
-    /// The name of a file as it is known here, from how a file includes it.
-    pub(super) fn name<'a>(&self, written: &'a str) -> &'a str {
-        let below = Path::new(written).strip_prefix(&self.path).ok().filter(|_| !self.path.is_empty());
-        below.and_then(Path::to_str).unwrap_or(written)
+    /// The names as they are known here of what an include says: alternatives in braces each by itself, without `.` and `..`, from this
+    /// folder on where they are below it.
+    fn names(&self, written: &str) -> Vec<String> {
+        let name = |alternative: String| {
+            let whole = Path::new(&self.path).join(&alternative);
+            let clean = clean(&whole);
+            let below = clean.strip_prefix(clean_folder(&self.path)).ok().filter(|_| !self.path.is_empty());
+            below.unwrap_or(&clean).display().to_string()
+        };
+        alternatives(written).into_iter().map(name).collect()
     }
 
     /// The files that an include means; a pattern means all that fit, in their order.
     pub(super) fn meant(&self, written: &str) -> Vec<&str> {
-        let name = self.name(written);
+        self.names(written).iter().flat_map(|name| self.known(name)).collect()
+    }
+
+    fn known(&self, name: &str) -> Vec<&str> {
         let known = self.entries.iter().filter(|(_, entry)| entry.file().is_some()).map(|(name, _)| name.as_str());
         if is_pattern(name) {
             return known.filter(|known| fits(name, known)).collect();
@@ -89,8 +98,60 @@ impl Folder {
             super::text::Piece::Include { file, .. } => Some(file),
             _ => None,
         });
-        included.filter(|file| self.name(file).starts_with('/') && self.meant(file).is_empty()).collect()
+        let names = included.flat_map(|file| self.names(&file));
+        names.filter(|name| name.starts_with('/') && self.known(name).is_empty()).collect()
     }
+}
+
+/// Without `.`, and without `..` and what is before it, as far as the path alone tells: links are not followed.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if clean.file_name().is_some() => drop(clean.pop()),
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+fn clean_folder(path: &str) -> PathBuf {
+    clean(Path::new(path))
+}
+
+/// `a{b,c}` is `ab` and `ac`: Asterisk looks for included files with `GLOB_BRACE`. Of more braces than anybody writes none is taken apart.
+fn alternatives(written: &str) -> Vec<String> {
+    const MOST: usize = 8;
+    let parts = written.find('{').filter(|_| written.matches('{').count() <= MOST).and_then(|begin| {
+        let (parts, length) = in_braces(&written[begin + 1..])?;
+        Some((&written[..begin], parts, &written[begin + 1 + length..]))
+    });
+    let Some((before, parts, behind)) = parts else { return vec![written.to_owned()] };
+    parts.into_iter().flat_map(|part| alternatives(&format!("{before}{part}{behind}"))).collect()
+}
+
+/// What commas part in braces, of which the first is open already, and how long it is with the last; `None` where nothing closes them, or
+/// nothing is in them.
+fn in_braces(text: &str) -> Option<(Vec<&str>, usize)> {
+    let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' if at == 0 => return None,
+            '}' => {
+                parts.push(&text[begin..at]);
+                return Some((parts, at + 1));
+            }
+            ',' if depth == 0 => {
+                parts.push(&text[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 pub(super) fn is_pattern(name: &str) -> bool {
@@ -169,12 +230,23 @@ mod tests {
     fn an_include_means_files_below_the_folder_and_elsewhere() {
         let mut folder = folder(&[
             ("a.conf", "#include \"/opt/x.conf\"\n#include /opt/d/*.conf\n#include b.conf"),
-            ("d/b.conf", ""),
+            ("d/b.conf", "#include ../shared/{y,z}.conf\n"),
         ]);
         folder.path = "/etc/asterisk".to_owned();
         assert_eq!(folder.meant("/etc/asterisk/a.conf"), ["a.conf"]);
         assert_eq!(folder.meant("d/*.conf"), ["d/b.conf"]);
         assert!(folder.meant("b.conf").is_empty());
-        assert_eq!(folder.elsewhere(), BTreeSet::from(["/opt/x.conf".to_owned(), "/opt/d/*.conf".to_owned()]));
+        for (written, meant) in [
+            ("./a.conf", vec!["a.conf"]),
+            ("d/../a.conf", vec!["a.conf"]),
+            ("../asterisk/d/b.conf", vec!["d/b.conf"]),
+            ("{a,d/b}.conf", vec!["a.conf", "d/b.conf"]),
+            ("{d/*,{x,a}}.conf", vec!["d/b.conf", "a.conf"]),
+            ("{}.conf", vec![]),
+        ] {
+            assert_eq!(folder.meant(written), meant, "{written}");
+        }
+        let elsewhere = ["/opt/x.conf", "/opt/d/*.conf", "/etc/shared/y.conf", "/etc/shared/z.conf"];
+        assert_eq!(folder.elsewhere(), elsewhere.map(str::to_owned).into());
     }
 }

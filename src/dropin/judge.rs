@@ -49,6 +49,8 @@ const LOG: &str = "Asterisk's log says why";
 struct Ours {
     contexts: Vec<String>,
     carriers: Vec<String>,
+    /// The names of all PJSIP objects in our folder.
+    objects: BTreeSet<String>,
     families: BTreeSet<String>,
     /// The family of the endpoints: ours, or the site's which ours joins.
     endpoints: String,
@@ -74,6 +76,7 @@ impl Ours {
         let theirs = mappings.taken().find(|(object, _)| *object == "endpoint").map(|(_, family)| family.to_owned());
         Self {
             contexts: contexts.filter(|name| name != "globals").collect(),
+            objects: carriers.real().map(|section| section.name.clone()).collect(),
             carriers: carriers.real().filter(endpoint).map(|section| section.name.clone()).collect(),
             endpoints: theirs.unwrap_or_else(|| "capconduit_endpoints".to_owned()),
             families,
@@ -143,21 +146,7 @@ pub(super) fn judge(survey: &Survey, wanted: &Wanted, running: &Running, answers
     findings.add("ARI user", answers::users(answer("ari show users")).contains(user), user.to_owned(), || {
         (format!("{user} is not known"), format!("run `asterisk -rx 'module reload res_ari.so'`; {LOG}"))
     });
-    if !wanted.listen.tls {
-        let bound = answers::http(answer("http show status"));
-        let port = format!(":{}", wanted.listen.port);
-        findings.add(
-            "HTTP server",
-            bound.is_some_and(|bound| bound.ends_with(&port)),
-            bound.unwrap_or_default().to_owned(),
-            || {
-                let found = bound.map_or("does not run".to_owned(), |bound| {
-                    format!("listens on {bound}, not on port {}", wanted.listen.port)
-                });
-                (found, format!("see http.conf; `asterisk -rx 'module reload http'`; {LOG}"))
-            },
-        );
-    }
+    http(wanted, &answer, &mut findings);
     let unknown: Vec<&str> = ours
         .carriers
         .iter()
@@ -177,6 +166,7 @@ pub(super) fn judge(survey: &Survey, wanted: &Wanted, running: &Running, answers
     });
     sorcery(survey, &mut findings);
     clients(survey, wanted, &ours, &answer, &mut findings);
+    names(&site, wanted, &ours, &mut findings);
     sites(&site, &answer, &mut findings);
     let lacks = Needs::of("", MODULES).lacks(&running.modules, &[]);
     let lacks: Vec<String> = lacks.into_iter().filter(|lack| !lack.optional).map(|lack| lack.what).collect();
@@ -256,6 +246,42 @@ fn sorcery(survey: &Survey, findings: &mut Findings) {
     } else {
         findings.push("sorcery.conf", State::Well, "was there when Asterisk was started", "");
     }
+}
+
+/// Whether Asterisk listens where the controller looks for ARI; by TLS the console does not tell.
+fn http<'a>(wanted: &Wanted, answer: &impl Fn(&str) -> &'a str, findings: &mut Findings) {
+    if wanted.listen.tls {
+        return;
+    }
+    let bound = answers::http(answer("http show status"));
+    let port = format!(":{}", wanted.listen.port);
+    findings.add(
+        "HTTP server",
+        bound.is_some_and(|bound| bound.ends_with(&port)),
+        bound.unwrap_or_default().to_owned(),
+        || {
+            let found = bound.map_or("does not run".to_owned(), |bound| {
+                format!("listens on {bound}, not on port {}", wanted.listen.port)
+            });
+            (found, format!("see http.conf; `asterisk -rx 'module reload http'`; {LOG}"))
+        },
+    );
+}
+
+/// Clients of whose name there is something in Asterisk's files, which PJSIP finds first.
+fn names(site: &Site, wanted: &Wanted, ours: &Ours, findings: &mut Findings) {
+    let mut namesakes = super::obstacles::namesakes(site, wanted);
+    namesakes.extend(wanted.clients.iter().filter(|client| ours.objects.contains(*client)).map(String::as_str));
+    let namesakes = namesakes.join(", ");
+    findings.add(
+        "names",
+        namesakes.is_empty(),
+        "Asterisk's files have no object of a client's name".to_owned(),
+        || {
+            let found = format!("calls to {namesakes} go to the object of that name in Asterisk's PJSIP files");
+            (found, "give the client another identifier, or the object another name".to_owned())
+        },
+    );
 }
 
 /// An endpoint of ours from the tables.

@@ -386,24 +386,23 @@ fn pjsip(case: &Case<'_>, found: &mut Found) {
             "add a section with type = transport to pjsip.conf",
         );
     }
-    let wizards = site.other("pjsip_wizard.conf");
-    // A client's authentication, address and registrations have its name as well.
-    let objects = ["endpoint", "aor", "auth", "identify"].into_iter().flat_map(|kind| site.objects(kind));
-    let endpoints: BTreeSet<&str> = objects
-        .map(|section| section.name.as_str())
-        .chain(
-            wizards
-                .real()
-                .filter(|section| section.value("type") == Some("wizard"))
-                .map(|section| section.name.as_str()),
-        )
-        .collect();
-    for client in case.wanted.clients.iter().filter(|client| endpoints.contains(client.as_str())) {
+    for client in namesakes(site, case.wanted) {
         found.add(
             format!("the site has [{client}] in its PJSIP configuration, which would be taken for client {client}'s"),
             "give the client another identifier",
         );
     }
+}
+
+/// Clients of whose name there is an object in Asterisk's files, where PJSIP looks first.
+pub(super) fn namesakes<'a>(site: &Site, wanted: &'a Wanted) -> Vec<&'a str> {
+    // A client's authentication, address and registrations have its name as well.
+    let objects = ["endpoint", "aor", "auth", "identify"].into_iter().flat_map(|kind| site.objects(kind));
+    let mut names: BTreeSet<String> = objects.map(|section| section.name.clone()).collect();
+    let wizards = site.other("pjsip_wizard.conf");
+    let wizards = wizards.real().filter(|section| section.value("type") == Some("wizard"));
+    names.extend(wizards.map(|section| section.name.clone()));
+    wanted.clients.iter().map(String::as_str).filter(|client| names.contains(*client)).collect()
 }
 
 #[cfg(test)]

@@ -94,8 +94,13 @@ impl Plan {
         let kinds = kinds(&changes, survey.unfinished);
         let shares = survey.machine.shares();
         // A reload opens no file of which nothing is changed in its configuration, but says that it was successful.
-        let given = |share: &Share| matches!(share, Share::Own { path, .. } if survey.machine.is_of_tables(path));
-        let opens_anew = !kinds.contains(&Kind::Sqlite3) && shares.iter().any(given);
+        let another = |share: &Share| match share {
+            Share::Own { path, .. } => survey.machine.is_of_tables(path),
+            // The one that was removed may still be open.
+            Share::Tables { .. } => true,
+            Share::Folder { .. } | Share::Join { .. } => false,
+        };
+        let opens_anew = !kinds.contains(&Kind::Sqlite3) && shares.iter().any(another);
         Self {
             obstacles,
             console: console(
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_asterisk_could_not_open_is_opened_anew() {
+    fn a_file_that_asterisk_could_not_open_or_that_was_removed_is_opened_anew() {
         use super::super::sharing::{Found, Shared};
         let mut there = survey(debian());
         (there.machine.asterisk.uid, there.machine.asterisk.gid) = (110, 110);
@@ -315,6 +320,8 @@ mod tests {
         there.machine.tables = Some(Shared { path, file: found, beside: Vec::new(), above });
         let plan = Plan::install(&there, &wanted());
         assert_eq!(plan.console, ["module refresh res_config_sqlite3.so"]);
+        there.machine.tables.as_mut().unwrap().file = None;
+        assert_eq!(Plan::install(&there, &wanted()).console, ["module refresh res_config_sqlite3.so"]);
     }
 
     #[test]

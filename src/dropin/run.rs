@@ -403,6 +403,8 @@ pub async fn remove(setup: &Setup, force: bool, say: &mut impl FnMut(&str)) -> R
     let before = survey(setup).await?;
     let plan = Plan::remove(&before, &setup.wanted);
     if plan.changes.is_empty() && !before.unfinished {
+        // A run that was killed at its first or last step has left an empty folder.
+        disk::finish(&setup.folder)?;
         say("nothing to do: there is nothing of CapConduit's");
         return Ok(());
     }

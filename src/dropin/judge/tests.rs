@@ -53,6 +53,16 @@ fn where_all_is_well_nothing_else_is_said() {
     assert!(judge(&survey, &wanted(), &running, &answers).len() >= 9);
 }
 
+/// A carrier in the file that is the site's to fill.
+#[test]
+fn a_carrier_of_a_clients_name_is_told() {
+    let carrier = "[north](capconduit-carrier)\n[carrier-1](capconduit-carrier)\n";
+    let found = judged(|survey, _, _| survey.folder.write("capconduit.d/site_pjsip.conf", file(carrier)));
+    let names: Vec<_> = found.iter().filter(|finding| finding.subject == "names").collect();
+    let [one] = &names[..] else { panic!("{found:#?}") };
+    assert!(one.state == State::Wrong && one.found.contains("calls to north go"), "{one:?}");
+}
+
 #[test]
 fn each_thing_that_is_wrong_is_told() {
     let set = |question: &str, answer: &str| {
