@@ -19,12 +19,15 @@ lay_site() { # suite
     noble) furnish() { chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends asterisk >/dev/null 2>&1; } ;;
     *) fail "SUITE is '$1': trixie, bookworm or noble" ;;
   esac
-  lay_root "$1" calls systemd systemd-sysv dbus procps iproute2 ca-certificates
+  lay_root "$1" calls systemd systemd-sysv dbus procps iproute2 ca-certificates strace
   if [[ $1 == bookworm ]]; then
     local folder
     for folder in "${beneath[@]}" var/lib/capconduit; do binds+=(--bind="$root/$folder:/srv/asterisk/$folder"); done
     binds+=(--bind="$root/srv/run:/srv/asterisk/run/asterisk")
   fi
+  # What the distribution does by itself once a day holds dpkg's lock.
+  local timer
+  for timer in apt-daily apt-daily-upgrade; do ln -sf /dev/null "$root/etc/systemd/system/$timer.timer"; done
   site_files
 }
 
@@ -81,6 +84,8 @@ WantedBy=multi-user.target
 UNIT
   ln -s /etc/systemd/system/asterisk.service "$1/etc/systemd/system/multi-user.target.wants/asterisk.service"
 }
+
+booted() { until_so 'Asterisk is up' sh -c "asterisk -rx 'core waitfullybooted' | grep -q 'fully booted'"; }
 
 # Names the machine, as an installer does.
 named() {

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{Config, Realtime};
+use crate::config::{self, Config, Realtime};
 use crate::descriptors::{self, Needs};
 use crate::inspect;
 use crate::routing::snapshot::{Client, Status};
@@ -30,8 +30,9 @@ pub async fn examine(config: &Config, mut beside: Option<Vec<Check>>, clock: Clo
     checks.push(realtime_file(&config.realtime).await);
     checks.push(journal(config).await);
     checks.push(judge::descriptors(Needs::of(config), descriptors::hard_limit(&config.data_dir)));
+    let serving = config::serving(&config.data_dir).is_some();
     for (index, node) in config.nodes.iter().enumerate() {
-        let facts = probe::node(index, node, config.calls.request_timeout, &clients, clock).await;
+        let facts = probe::node(index, node, config.calls.request_timeout, serving, &clients, clock).await;
         checks.extend(judge::node(index, node, &config.realtime, &facts));
         let folder = facts.copy.as_ref().map(|copy| copy.folder.as_path());
         if folder.is_some() {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::judge::INBOUND;
 use crate::ari::{BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request};
-use crate::calls::dispatcher::DRAINED;
+use crate::calls::dispatcher::{DRAINED, drained_since};
 use crate::calls::heartbeat;
 use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
@@ -28,6 +28,10 @@ use crate::routing::snapshot::{Client, ClientIdentifier};
 
 /// How long the socket and each event may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a controller may take to be there that has just been started, and how soon it is looked for again.
+const STARTS: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Value of `CAPCONDUIT_REASON` for probes that shall leave no trace.
 const SEEN: &str = "doctor";
@@ -127,6 +131,15 @@ pub(super) struct Dialplan {
     pub(super) falling_back: Option<Result<i16, String>>,
 }
 
+/// PURE: whether a controller is about to be there, or to be gone: `serve` runs and does not take the node's calls yet, or only part of what it leaves
+/// there is there.
+fn is_starting(serving: bool, globals: &Globals, apps: &[(String, bool)]) -> bool {
+    let registered = apps.iter().filter(|(_, registered)| *registered).count();
+    let (all, fresh) = (registered == apps.len(), is_fresh(globals));
+    let part = registered > 0 && !all || all != fresh;
+    drained_since(&globals.drained).is_none() && (part || serving && !all)
+}
+
 /// Whether the heartbeat, in the node's own seconds, is one that the dialplan accepts.
 pub(super) fn is_fresh(globals: &Globals) -> bool {
     heartbeat::is_fresh(&globals.heartbeat, &globals.epoch)
@@ -137,6 +150,7 @@ pub(super) async fn node(
     index: usize,
     node: &config::Node,
     request_timeout: Duration,
+    serving: bool,
     clients: &[Arc<Client>],
     clock: Clock,
 ) -> Facts {
@@ -148,7 +162,7 @@ pub(super) async fn node(
         Err(error) => return Facts::unreachable(error.into()),
     };
     let mut probe = Probe { handle, queue, clock, made: 0 };
-    let facts = probe.examine(node, clients).await;
+    let facts = probe.examine(node, serving, clients).await;
     stop.cancel();
     // Closed properly, so that Asterisk logs no broken socket.
     let _ = tokio::time::timeout(PATIENCE, probe.handle.closed()).await;
@@ -179,30 +193,19 @@ struct Probe {
 }
 
 impl Probe {
-    async fn examine(&mut self, node: &config::Node, clients: &[Arc<Client>]) -> Facts {
+    async fn examine(&mut self, node: &config::Node, serving: bool, clients: &[Arc<Client>]) -> Facts {
         let info = match self.handle.info().await {
             Ok(info) => info,
             Err(error) => return Facts::unreachable(error.into()),
         };
-        let globals = Globals {
-            app: self.global("CAPCONDUIT_APP").await,
-            apps: self.global("CAPCONDUIT_APPS").await,
-            heartbeat: self.global("CAPCONDUIT_HEARTBEAT").await,
-            epoch: self.global("EPOCH").await,
-            last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
-            spool: self.global("CAPCONDUIT_SPOOL").await,
-            dialplan: self.global("CAPCONDUIT_DIALPLAN").await,
-            beside: self.global("CAPCONDUIT_BESIDE").await,
-            drained: self.global(DRAINED).await,
-        };
+        let (mut globals, mut apps) = (self.globals().await, self.apps(node).await);
+        let until = self.clock.now().mono + STARTS;
+        while is_starting(serving, &globals, &apps) && self.clock.now().mono < until {
+            tokio::time::sleep(AGAIN).await;
+            (globals, apps) = (self.globals().await, self.apps(node).await);
+        }
         let now: DateTime<Utc> = self.clock.now().wall;
         let clock_skew = globals.epoch.parse::<i64>().ok().map(|theirs| theirs - now.timestamp());
-        let mut apps = Vec::new();
-        for n in 1..=node.apps {
-            let app = format!("{}-{n}", node.app);
-            let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
-            apps.push((app, registered));
-        }
         let modules = self.handle.running_modules().await.map_err(|error| error.to_string());
         let copy = if inspect::is_local(node) { Copy::of(&self.global("ASTETCDIR").await) } else { None };
         let dialplan = self.dialplan(&globals).await;
@@ -215,6 +218,31 @@ impl Probe {
             endpoints.push((client.identifier.clone(), self.reach(&client.identifier).await));
         }
         Facts { info: Ok(info), globals, clock_skew, apps, modules, copy, unreadable, dialplan, endpoints }
+    }
+
+    async fn globals(&mut self) -> Globals {
+        Globals {
+            app: self.global("CAPCONDUIT_APP").await,
+            apps: self.global("CAPCONDUIT_APPS").await,
+            heartbeat: self.global("CAPCONDUIT_HEARTBEAT").await,
+            epoch: self.global("EPOCH").await,
+            last_resort: self.global("CAPCONDUIT_LAST_RESORT").await,
+            spool: self.global("CAPCONDUIT_SPOOL").await,
+            dialplan: self.global("CAPCONDUIT_DIALPLAN").await,
+            beside: self.global("CAPCONDUIT_BESIDE").await,
+            drained: self.global(DRAINED).await,
+        }
+    }
+
+    /// The controller's applications, and whether each is registered.
+    async fn apps(&mut self, node: &config::Node) -> Vec<(String, bool)> {
+        let mut apps = Vec::new();
+        for n in 1..=node.apps {
+            let app = format!("{}-{n}", node.app);
+            let registered = self.handle.http(Request::GetApplication { app: &app }).await.is_ok();
+            apps.push((app, registered));
+        }
+        apps
     }
 
     /// Makes a channel to the client without dialling it (nothing is sent over SIP), and takes it away again. ARI's list of
@@ -365,5 +393,34 @@ impl Probe {
             None
         };
         tokio::time::timeout(PATIENCE, found).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_is_about_to_be_there_is_waited_for() {
+        let globals = |heartbeat: &str, drained: &str| Globals {
+            heartbeat: heartbeat.to_owned(),
+            epoch: "1000".to_owned(),
+            drained: drained.to_owned(),
+            ..Globals::default()
+        };
+        let (fresh, old) = (globals("1000", ""), globals("900", ""));
+        let apps = |registered: [bool; 2]| registered.map(|registered| ("app".to_owned(), registered)).to_vec();
+        let starting = |serving, globals: &Globals, registered| is_starting(serving, globals, &apps(registered));
+        for serving in [true, false] {
+            assert!(!starting(serving, &fresh, [true, true]), "all is there");
+            assert!(starting(serving, &fresh, [false, false]), "the one before has just left");
+            assert!(
+                starting(serving, &old, [true, false]) && starting(serving, &old, [true, true]),
+                "its sockets come up"
+            );
+            assert!(!starting(serving, &globals("0", "999"), [true, true]), "a drained node has no heartbeat");
+        }
+        assert!(starting(true, &old, [false, false]), "it was started just now");
+        assert!(!starting(false, &old, [false, false]), "nobody is there");
     }
 }
