@@ -56,7 +56,8 @@ pub struct Made {
 /// # Errors
 /// Whatever kept it from being made, in a sentence.
 pub async fn make(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<Made> {
-    let path = target(order, now)?;
+    let series = series(order);
+    let path = target(order, &series, now)?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -80,16 +81,16 @@ pub async fn make(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<Made>
             order.config.data_dir.display()
         ));
     }
-    let removed = order.keep.map_or(0, |keep| thin_out(&path, &series(order), keep, &mut remarks));
+    let removed = order.keep.map_or(0, |keep| thin_out(&path, &series, keep, &mut remarks));
     Ok(Made { path, bytes, removed, remarks })
 }
 
 /// The archive's path.
-fn target(order: &Order<'_>, now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
+fn target(order: &Order<'_>, series: &str, now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
     let Order { target, keep, .. } = order;
     let shown = target.display();
     if target.is_dir() {
-        let path = target.join(format!("{}{}{END}", series(order), now.format(TIME)));
+        let path = target.join(format!("{series}{}{END}", now.format(TIME)));
         ensure!(!path.exists(), "{} exists already: try again in a second", path.display());
         return Ok(path);
     }

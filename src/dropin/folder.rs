@@ -68,11 +68,11 @@ impl Folder {
     /// The names as they are known here of what an include says: alternatives in braces each by itself, without `.` and `..`, from this
     /// folder on where they are below it.
     fn names(&self, written: &str) -> Vec<String> {
+        let folder = clean(Path::new(&self.path));
         let name = |alternative: String| {
-            let whole = Path::new(&self.path).join(&alternative);
-            let clean = clean(&whole);
-            let below = clean.strip_prefix(clean_folder(&self.path)).ok().filter(|_| !self.path.is_empty());
-            below.unwrap_or(&clean).display().to_string()
+            let whole = clean(&folder.join(alternative));
+            let below = whole.strip_prefix(&folder).ok().filter(|_| !self.path.is_empty());
+            below.unwrap_or(&whole).display().to_string()
         };
         alternatives(written).into_iter().map(name).collect()
     }
@@ -114,10 +114,6 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
-}
-
-fn clean_folder(path: &str) -> PathBuf {
-    clean(Path::new(path))
 }
 
 /// `a{b,c}` is `ab` and `ac`: Asterisk looks for included files with `GLOB_BRACE`. Of more braces than anybody writes none is taken apart.
