@@ -332,8 +332,8 @@ fn connect_nodes(
     let instance = config::instance(&config.data_dir)?;
     let spawn = |(index, node): (usize, &config::Node)| {
         telemetry::begin_at_zero_on(&node.name);
-        let timeout = config.calls.request_timeout;
-        let handle = Node::spawn_claiming(index, node, timeout, &events, clock, sockets, &instance)?;
+        let (settings, claim) = (node.ari(config.calls.request_timeout), node.claim(&instance));
+        let handle = Node::spawn_claiming(index, &settings, &events, clock.ari(), sockets, claim)?;
         Ok((handle, Intake::new(node)))
     };
     let nodes = config.nodes.iter().enumerate().map(spawn).collect::<anyhow::Result<Nodes>>()?;

@@ -36,6 +36,12 @@ impl Now {
     }
 }
 
+impl From<crate::ari::Moment> for Now {
+    fn from(crate::ari::Moment { mono, wall }: crate::ari::Moment) -> Self {
+        Self { mono, wall }
+    }
+}
+
 /// A moment that another process on this machine can compare with its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stamp {
@@ -97,6 +103,12 @@ impl Clock {
             return Stamp { since_boot, wall: self.now().wall };
         }
         Stamp { since_boot: self.since_boot + self.origin.elapsed(), wall: self.now().wall }
+    }
+
+    /// These clocks, as ARI's client uses them: on the same axis.
+    #[must_use]
+    pub fn ari(&self) -> crate::ari::Clock {
+        crate::ari::Clock::on_axis(self.origin, HEADROOM)
     }
 
     /// The tokio instant of a monotonic moment, for `sleep_until`.

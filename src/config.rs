@@ -34,6 +34,7 @@ pub(crate) use reload::{Changes, changes};
 pub use sections::REJECTION_CODES;
 pub use settings::{Setting, render};
 
+use crate::ari;
 use crate::routing::breaker::Terms;
 use crate::routing::number::Normaliser;
 use crate::routing::number::readers::Readers;
@@ -273,6 +274,33 @@ impl Node {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+
+    /// How it is reached, for ARI's client.
+    #[must_use]
+    pub fn ari(&self, request_timeout: Duration) -> ari::Settings {
+        ari::Settings {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            ca_file: self.ca_file.clone(),
+            user: self.user.clone(),
+            password: self.password.clone(),
+            apps: (1..=self.apps.max(1)).map(|n| format!("{}-{n}", self.app)).collect(),
+            transport: match self.transport {
+                Transport::Auto => ari::Transport::Auto,
+                Transport::Websocket => ari::Transport::Websocket,
+                Transport::Http => ari::Transport::Http,
+            },
+            request_timeout,
+            metrics_prefix: "capconduit_",
+        }
+    }
+
+    /// How its applications are marked as those of the controller of this name.
+    #[must_use]
+    pub fn claim(&self, instance: &str) -> ari::Claim {
+        let mark = format!("CAPCONDUIT_OWNER_{}", self.app);
+        ari::Claim { instance: instance.to_owned(), mark, heartbeat: "CAPCONDUIT_HEARTBEAT".to_owned() }
     }
 
     /// What its carriers send, as E.164.

@@ -38,6 +38,5 @@ pub mod store;
 mod supervisor;
 pub mod telemetry;
 pub mod text;
-pub mod tls;
 pub mod transports;
 mod turns;

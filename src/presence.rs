@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::looks::Looks;
-use crate::ari::{Endpoint, Error, HangUpReason, Node, NodeEventKind, NodeHandle, Request, Variable};
+use crate::ari::{EndpointState, Error, HangUpReason, Node, NodeEventKind, NodeHandle, Request, Variable};
+use crate::calls::execute::endpoint;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::in_force::InForce;
@@ -85,7 +86,7 @@ impl Presence {
     pub async fn node_with(&self, identifier: &ClientIdentifier) -> Option<&str> {
         let connected = self.nodes.iter().filter(|node| node.is_up(0));
         let asked = connected.map(async |node| {
-            let found = node.http(Request::GetEndpoint { endpoint: identifier }).await;
+            let found = node.http(Request::GetEndpoint { endpoint: endpoint(identifier) }).await;
             found.is_ok().then(|| node.name())
         });
         join_all(asked).await.into_iter().flatten().next()
@@ -120,10 +121,10 @@ impl Presence {
             true => self.contacts(node.index(), config, client, channel).await,
             false => None,
         };
-        let answer = node.http(Request::GetEndpoint { endpoint: client.identifier }).await;
+        let answer = node.http(Request::GetEndpoint { endpoint: endpoint(client.identifier) }).await;
         let mut seen =
             Seen { node: node.name().to_owned(), endpoint: None, state: String::new(), channels: 0, contacts };
-        match answer.and_then(|answer| answer.json::<Endpoint>()) {
+        match answer.and_then(|answer| answer.json::<EndpointState>()) {
             Ok(endpoint) => {
                 let channels = endpoint.channel_ids.iter().filter(|id| !id.starts_with(PROBE)).count();
                 seen.channels = u32::try_from(channels).unwrap_or(u32::MAX);
@@ -142,7 +143,7 @@ impl Presence {
         let (events, mut queue) = mpsc::channel(256);
         let stop = CancellationToken::new();
         let _closing = stop.clone().drop_guard();
-        let handle = Node::spawn_aside(index, &own, request_timeout, &events, self.clock, &stop).ok()?;
+        let handle = Node::spawn_aside(index, &own.ari(request_timeout), &events, self.clock.ari(), &stop).ok()?;
         let up = timeout(request_timeout, async {
             while !matches!(queue.recv().await?.kind, NodeEventKind::Up(_)) {}
             Some(())
@@ -163,7 +164,8 @@ async fn through(handle: &NodeHandle, client: Client<'_>, channel: &str, patienc
     let limit = [("TIMEOUT(absolute)".to_owned(), PROBE_SECONDS.to_string())];
     let create = Request::CreateChannel {
         channel_id: channel,
-        endpoint: client.identifier,
+        endpoint: endpoint(client.identifier),
+        far_id: None,
         app: handle.app_name(0),
         app_args: "state",
         originator: None,

@@ -122,9 +122,10 @@ impl Reloading {
     async fn take(&self, new: &Config) {
         let before = self.parts.config.now();
         let mut now = before.reloaded(new);
+        let timeout = now.calls.request_timeout;
         for (node, (old, new)) in self.nodes.iter().zip(before.nodes.iter().zip(&mut now.nodes)) {
             if old.password.expose_secret() != new.password.expose_secret()
-                && let Err(error) = node.renew(new).await
+                && let Err(error) = node.renew(&new.ari(timeout)).await
             {
                 error!(node = node.name(), %error, "the node does not take its new password: the old one stays in use");
                 new.password = old.password.clone();

@@ -15,13 +15,16 @@ pub(super) const YIELD: Duration = Duration::from_millis(4500);
 /// How often one that waits looks again.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who this process is, for one node.
+/// How a controller marks a node's applications as its own, so that others wait until it leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Claim {
-    /// Stays the same over restarts.
-    pub(super) instance: String,
-    /// The node's applications, without their numbers.
-    pub(super) app: String,
+pub struct Claim {
+    /// Who this controller is; the same over restarts, without `@`.
+    pub instance: String,
+    /// Name of the global variable that holds the mark: one for all who may want these applications.
+    pub mark: String,
+    /// Name of the global variable that whoever has the applications sets every second to the node's `EPOCH`, so that the dialplan knows
+    /// whether it is there.
+    pub heartbeat: String,
 }
 
 /// What a node's global variables say.
@@ -36,13 +39,8 @@ pub(super) struct Globals {
 }
 
 impl Claim {
-    /// Name of the global variable with the mark.
-    pub(super) fn variable(&self) -> String {
-        format!("CAPCONDUIT_OWNER_{}", self.app)
-    }
-
     /// The mark to write at this time of the node's.
-    pub(super) fn mark(&self, epoch: &str) -> String {
+    pub(super) fn mark_at(&self, epoch: &str) -> String {
         format!("{}@{epoch}", self.instance)
     }
 
@@ -69,7 +67,7 @@ mod tests {
     use super::*;
 
     fn holder(mark: &str, beat: &str, replaced: bool) -> Option<String> {
-        let claim = Claim { instance: "me".into(), app: "capconduit".into() };
+        let claim = Claim { instance: "me".into(), mark: "OWNER".into(), heartbeat: "BEAT".into() };
         claim.holder(&Globals { mark: mark.into(), beat: beat.into(), epoch: "1000".into() }, replaced)
     }
 

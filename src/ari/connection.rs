@@ -13,18 +13,17 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::app::App;
+use super::clock::Moment;
 use super::error::Error;
 use super::event::{Event, Frame, RestResponse, decode};
 use super::late::{Late, Lateness};
 use super::model::Info;
-use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
+use super::node_event::{DownReason, NodeEvent, NodeEventKind};
 use super::request::{DISALLOWED_EVENTS, Request};
-use super::socket::App;
+use super::shared::Shared;
 use super::ticket::{Outgoing, Response, Ticket};
 use super::ws;
-use crate::clock::Now;
-use crate::telemetry::name;
-use crate::turns::Turn;
 
 /// How often the peer is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_millis(500);
@@ -38,6 +37,9 @@ const HELD_MAX: usize = 10_000;
 const BATCH: usize = 64;
 /// Fewer requests than this that wait are no queue: one of them may take its time.
 const CROWD: usize = 32;
+/// Frames read before the other tasks of the thread have their turns: each takes some ten microseconds, and so does whoever it wakes. A
+/// count and no time, so that a run can be replayed.
+const FRAMES_IN_A_ROW: usize = 16;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -168,8 +170,8 @@ impl Connection<'_> {
         let filter = Request::SetEventFilter { app: self.app.name(), disallowed: DISALLOWED_EVENTS }.render();
         let mut filter_set = pin!(self.shared.ask(&filter));
         let mut opening = Some((queue, found, Vec::new()));
-        let mut heard = self.shared.clock.now().mono;
-        let (mut lateness, mut turn) = (Lateness::new(heard), Turn::default());
+        let mut heard = self.shared.clock.mono();
+        let (mut lateness, mut in_a_row) = (Lateness::new(heard), 0);
         loop {
             let dead_at = self.shared.clock.instant(heard + DEAD_AFTER);
             let step = tokio::select! {
@@ -196,8 +198,12 @@ impl Connection<'_> {
             if let Err(ended) = step {
                 return ended;
             }
-            // What was read at once may be hundreds of frames, each of which wakes a call.
-            turn.did().await;
+            // What was read at once may be hundreds of frames, each of which wakes somebody on the same thread: the others have their turns.
+            in_a_row += 1;
+            if in_a_row >= FRAMES_IN_A_ROW {
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -207,7 +213,7 @@ impl Connection<'_> {
         answer: Result<Response, Error>,
         queue: mpsc::UnboundedSender<Outgoing>,
         found: Info,
-        held: Vec<(Now, Event)>,
+        held: Vec<(Moment, Event)>,
     ) -> Step {
         if let Err(error) = answer {
             return Err((DownReason::Lost, format!("the event filter could not be set: {error}")));
@@ -230,10 +236,10 @@ impl Connection<'_> {
     fn take(
         &self,
         frame: Result<Option<Result<Message, tungstenite::Error>>, ()>,
-        at: Now,
+        at: Moment,
         lateness: &mut Lateness,
         inflight: &Inflight<'_>,
-        held: Option<&mut Vec<(Now, Event)>>,
+        held: Option<&mut Vec<(Moment, Event)>>,
     ) -> Step {
         let text = match frame {
             Err(()) => return Err((DownReason::Silent, format!("nothing heard for {DEAD_AFTER:?}"))),
@@ -252,7 +258,7 @@ impl Connection<'_> {
             }
             (Ok(Frame::Event(event)), Some(held)) => held.push((at, event)),
             (Err(error), _) => {
-                metrics::counter!(name::ARI_UNDECODABLE, "node" => self.shared.name.to_string()).increment(1);
+                self.shared.meters.undecodable();
                 warn!(node = %self.shared.name, app = self.app.name(), %error, "an event could not be read; it is skipped");
             }
         }
@@ -260,7 +266,7 @@ impl Connection<'_> {
     }
 
     /// Passes an event on; the one that says the application was taken over is the connection's last.
-    fn publish(&self, at: Now, late: Option<Late>, event: Event) -> Step {
+    fn publish(&self, at: Moment, late: Option<Late>, event: Event) -> Step {
         self.shared.meters.event(event.kind());
         let replaced =
             matches!(&event, Event::ApplicationReplaced { application, .. } if application == self.app.name());
@@ -272,7 +278,7 @@ impl Connection<'_> {
     }
 
     /// Never waits: a full queue ends the connection.
-    fn tell(&self, at: Now, late: Option<Late>, kind: NodeEventKind) -> Step {
+    fn tell(&self, at: Moment, late: Option<Late>, kind: NodeEventKind) -> Step {
         let event = NodeEvent { node: self.shared.index, app: self.app.index(), at, late, kind };
         let told = self.events.try_send(event).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => (DownReason::Lagged, "the event queue is full".to_owned()),
@@ -298,7 +304,7 @@ impl Connection<'_> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         let (mut next_id, mut renewed_by) = (0_u64, None);
-        let one_by_one = self.shared.http.now().tls().is_some();
+        let one_by_one = self.shared.http().tls().is_some();
         loop {
             let written = tokio::select! {
                 biased;
@@ -308,11 +314,11 @@ impl Connection<'_> {
                     return (DownReason::Shutdown, String::new());
                 }
                 () = self.app.renewal.notified(), if renewed_by.is_none() => {
-                    renewed_by = Some(self.shared.clock.now().mono + RENEWED_AFTER);
+                    renewed_by = Some(self.shared.clock.mono() + RENEWED_AFTER);
                     Ok(())
                 }
                 () = sleep(LOOK_WHETHER_QUIET), if renewed_by.is_some() => {
-                    let now = self.shared.clock.now().mono;
+                    let now = self.shared.clock.mono();
                     if inflight.is_empty() || renewed_by.is_some_and(|by| now >= by) {
                         drop(timeout(CLOSE_TIMEOUT, sink.close()).await);
                         return (DownReason::Renewed, String::new());

@@ -1,6 +1,6 @@
 //! What can go wrong with a request, told apart by what the caller may do next.
 
-use crate::tls::TlsFault;
+use super::tls::TlsFault;
 
 /// Failure of one ARI request.
 ///
@@ -66,13 +66,13 @@ pub(super) const LATE_IN_QUEUE: &str = "its deadline passed before its turn came
 /// The deadline passed after it.
 pub(super) const NO_ANSWER: &str = "no answer came before the deadline";
 
-/// A node's configuration from which no client can be made.
+/// [`Settings`](super::Settings) from which no client can be made.
 #[derive(Debug, thiserror::Error)]
 #[error("asterisk node {node:?}: {field} {value:?} cannot be used: {reason}")]
 pub struct BadNode {
-    /// The node's configured name.
+    /// The node's name.
     pub node: String,
-    /// The configuration key.
+    /// Which of the settings.
     pub field: &'static str,
     /// Its value; the password is never shown.
     pub value: String,

@@ -4,7 +4,6 @@ use std::io::{self, BufReader};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, Url};
@@ -12,18 +11,18 @@ use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::body::Chunks;
 use super::error::{BadNode, Error, NO_ANSWER};
 use super::request::Rendered;
+use super::settings::Settings;
 use super::ticket::{Outgoing, Response};
-use super::tls;
-use crate::{config, panics};
+use super::{tls, tls_client};
 
 /// Below Asterisk's `session_keep_alive` of 15 s, so that no request is written into a connection Asterisk closes.
 const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Requests at once; Asterisk's `sessionlimit` is 100 by default, and the events' sockets count as well.
-pub(crate) const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 /// Longest wait for a TCP connection and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -44,12 +43,12 @@ pub(super) struct Http {
     slots: Arc<Semaphore>,
     /// Who answers in place of Asterisk.
     #[cfg(test)]
-    pub(super) simulated: Option<super::simulated::Http>,
+    pub(super) stand_in: Option<StandIn>,
 }
 
 impl Http {
     /// Checks the node's URL and credentials.
-    pub(super) fn new(node: &config::Node) -> Result<Self, BadNode> {
+    pub(super) fn new(node: &Settings) -> Result<Self, BadNode> {
         let bad = |field, value: &str, reason: String| BadNode {
             node: node.name.clone(),
             field,
@@ -66,8 +65,8 @@ impl Http {
             (Some(path), "ca_file") => path.display().to_string(),
             _ => node.url.clone(),
         };
-        let tls = tls::client(node).map_err(|(field, reason)| bad(field, &shown(field), reason))?;
-        let configured = tls.as_deref().map_or_else(tls::unused, |tls| Ok(tls.clone()));
+        let tls = tls_client::client(node).map_err(|(field, reason)| bad(field, &shown(field), reason))?;
+        let configured = tls.as_deref().map_or_else(tls_client::unused, |tls| Ok(tls.clone()));
         // Asterisk runs nearby: a proxy from the environment, or a redirect, would carry the credentials elsewhere.
         let client = Client::builder()
             .tls_backend_preconfigured(configured.map_err(|reason| bad("url", &node.url, reason))?)
@@ -94,7 +93,7 @@ impl Http {
             tls,
             slots,
             #[cfg(test)]
-            simulated: None,
+            stand_in: None,
         })
     }
 
@@ -120,8 +119,8 @@ impl Http {
     /// One request and its answer.
     pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
         #[cfg(test)]
-        if let Some(simulated) = &self.simulated {
-            return simulated.call(request, timeout).await;
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.call(request, timeout).await;
         }
         read(self.send(request, timeout).await?).await
     }
@@ -133,19 +132,18 @@ impl Http {
         T: DeserializeOwned + Send + 'static,
     {
         #[cfg(test)]
-        if let Some(simulated) = &self.simulated {
-            return simulated.call(request, timeout).await?.json();
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.call(request, timeout).await?.json();
         }
         let answer = self.send(request, timeout).await?;
         if !answer.status().is_success() || answer.content_length().is_some_and(|length| length < LONG) {
             return read(answer).await?.json();
         }
-        let text = answer.bytes_stream().map_err(io::Error::other);
-        let text = BufReader::new(SyncIoBridge::new(StreamReader::new(text)));
-        // At the process's end tokio's timer panics under a read that is under way: nobody waits for the list any more.
-        let reading = move || panics::caught_now(|| serde_json::from_reader(text)).map_err(|panic| panic.to_string());
-        let list = tokio::task::spawn_blocking(reading).await.unwrap_or_else(|died| Err(died.to_string()));
-        list.map_err(Error::Protocol)?.map_err(|error| {
+        let (feed, text) = Chunks::new();
+        let reading = tokio::task::spawn_blocking(move || serde_json::from_reader(BufReader::new(text)));
+        feed.all_of(answer.bytes_stream()).await;
+        let list: Result<Vec<T>, _> = reading.await.map_err(|died| Error::Protocol(died.to_string()))?;
+        list.map_err(|error| {
             if !error.is_io() {
                 return Error::Protocol(error.to_string());
             }
@@ -190,7 +188,7 @@ async fn read(answer: reqwest::Response) -> Result<Response, Error> {
 /// Only a connection that never came about is certain not to have carried the request.
 fn unsent_or_unknown(error: &reqwest::Error) -> Error {
     if error.is_connect() {
-        if let Some(fault) = crate::tls::fault(error) {
+        if let Some(fault) = tls::fault(error) {
             return Error::Tls(fault);
         }
         Error::NotSent("no connection could be made")
@@ -229,5 +227,23 @@ impl HttpLane {
         });
         // A worker that is gone (runtime shutting down) gives the request back, and its ticket says NotSent.
         drop(queue.send(outgoing));
+    }
+}
+
+/// Answers requests in place of a node's HTTP server, in a simulated world.
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(super) struct StandIn {
+    pub(super) meters: Arc<super::meters::Meters>,
+    pub(super) clock: super::clock::Clock,
+    pub(super) queue: mpsc::UnboundedSender<Outgoing>,
+}
+
+#[cfg(test)]
+impl StandIn {
+    async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
+        let (ticket, pending) = super::ticket::Ticket::issue(&self.meters, request.kind, self.clock, timeout);
+        drop(self.queue.send(Outgoing { request: request.clone(), ticket }));
+        pending.await
     }
 }

@@ -1,6 +1,6 @@
 //! PURE: which events were read late, because nothing came through their socket for a while, and when they are likely to have happened.
 //!
-//! A half-open connection that heals brings in one burst what happened while it was silent. By our clock all of it happens at once; that it
+//! A half-open connection that heals brings in one burst what happened while it was silent. By this side's clock all of it happens at once; that it
 //! happened since the last frame before the silence is certain. Within that the node's own time of the event says more, by how much it
 //! was off when the last event came in time: a clock that jumps meanwhile bends it by no more than the silence.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::clock::Now;
+use super::clock::Moment;
 
 /// A node answers a ping twice a second: nothing for so long is silence. Less is less than a second, by which no record is off.
 const SILENT: Duration = Duration::from_millis(700);
@@ -26,9 +26,9 @@ pub(super) fn silent_since(heard: Duration, now: Duration) -> Option<Duration> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
     /// Not before then: the last frame before the silence.
-    pub since: Now,
+    pub since: Moment,
     /// Most likely then; `None`: nothing says when within that time.
-    pub likely: Option<Now>,
+    pub likely: Option<Moment>,
 }
 
 /// What one socket has brought so far.
@@ -38,7 +38,7 @@ pub(super) struct Lateness {
     heard: Duration,
     /// Monotonic times of the last frame before the silence whose burst is being read, and of the burst's first frame.
     burst: Option<(Duration, Duration)>,
-    /// Our monotonic time less the node's, in microseconds, of the last event that came in time.
+    /// This side's monotonic time less the node's, in microseconds, of the last event that came in time.
     ahead: Option<i64>,
 }
 
@@ -64,7 +64,7 @@ impl Lateness {
     }
 
     /// The last frame is an event of this time by the node's clock. `None`: it came in time.
-    pub(super) fn of(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
+    pub(super) fn of(&mut self, at: Moment, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
         let theirs = timestamp.map(|timestamp| timestamp.timestamp_micros());
         let behind = theirs.zip(self.ahead).map(|(theirs, ahead)| micros(at.mono) - theirs.saturating_add(ahead));
         // What was held back for long takes long to read; whoever reads what has just happened has caught up.
@@ -93,9 +93,9 @@ mod tests {
 
     const START: i64 = 100_000;
 
-    fn now(millis: i64) -> Now {
+    fn now(millis: i64) -> Moment {
         let mono = Duration::from_millis(u64::try_from(START + millis).expect("no time before the start"));
-        Now { mono, wall: node_time(millis) }
+        Moment { mono, wall: node_time(millis) }
     }
 
     /// What a node's clock says that is right.
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(lateness.of(now(10), Some(node_time(9))), None);
         frames.iter().for_each(|at| lateness.hear(now(*at).mono));
         let at = now(*frames.last().expect("a frame"));
-        let millis = |then: Now| i64::try_from(then.mono.as_millis()).expect("small") - START;
+        let millis = |then: Moment| i64::try_from(then.mono.as_millis()).expect("small") - START;
         lateness.of(at, Some(node_time(happened))).map(|late| (millis(late.since), late.likely.map_or(-1, millis)))
     }
 

@@ -15,29 +15,50 @@
 //! in between. A request whose deadline passes in the queue is never sent (`NotSent`); one that was handed to the
 //! socket and got no answer is `OutcomeUnknown`. Dropping a [`Pending`] does not cancel its request.
 
+mod app;
 mod backoff;
+mod body;
 mod claim;
+mod clock;
 mod connection;
+mod endpoint;
 mod error;
 mod event;
 mod http;
+mod lane;
 mod late;
+mod listing;
 mod meters;
 mod model;
 mod node;
+mod node_event;
 mod request;
+mod settings;
+mod shared;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
 mod ticket;
 mod tls;
+mod tls_client;
 mod ws;
 
+pub use claim::Claim;
+pub use clock::{Clock, Moment};
+pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{BadNode, Error, REQUEST_OUTCOMES};
 pub use event::{EVENT_KINDS, Event};
-pub(crate) use http::AT_ONCE as REQUESTS_AT_ONCE;
+pub use http::AT_ONCE as REQUESTS_AT_ONCE;
+pub use lane::Lane;
 pub use late::Late;
-pub use model::{Application, Bridge, CallerId, Channel, ChannelState, Endpoint, Info, Subject, Variable};
-pub use node::{DownReason, Lane, Listing, Node, NodeEvent, NodeEventKind, NodeHandle};
+pub use listing::Listing;
+pub use meters::metric;
+pub use model::{Application, Bridge, CallerId, Channel, ChannelState, EndpointState, Info, Subject, Variable};
+pub use node::{Node, NodeHandle, NotRenewed};
+pub use node_event::{DownReason, NodeEvent, NodeEventKind};
 pub use request::{DISALLOWED_EVENTS, HangUpReason, REQUEST_KINDS, Request};
+pub use settings::{Settings, Transport};
 pub use ticket::{Pending, Response};
+pub use tls::{TlsFault, fault as tls_fault};

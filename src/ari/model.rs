@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "RawChannel")]
 pub struct Channel {
-    /// Asterisk's unique id; for our legs the id we chose.
+    /// Asterisk's unique id, or the one that was chosen at its creation.
     pub id: String,
     /// Such as `PJSIP/acme-00000001`.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Channel {
     pub exten: String,
     /// The running dialplan application, such as `Stasis`.
     pub app_name: String,
-    /// Its arguments, such as `capconduit-1,inbound,…`.
+    /// Its arguments, such as `myapp-1,inbound`.
     pub app_data: String,
     /// When Asterisk made the channel (millisecond precision).
     pub creationtime: DateTime<Utc>,
@@ -96,9 +96,9 @@ impl From<std::borrow::Cow<'_, str>> for ChannelState {
 /// A bridge and who is in it (ARI `Bridge`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Bridge {
-    /// Asterisk's unique id; for ours `br-<call>`.
+    /// Asterisk's unique id, or the one that was chosen at its creation.
     pub id: String,
-    /// Given at creation; for ours the name of the application.
+    /// Given at creation.
     #[serde(default)]
     pub name: String,
     /// The mixing technology in use, such as `native_rtp`.
@@ -124,10 +124,10 @@ pub struct Application {
 
 /// A configured endpoint (ARI `Endpoint`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Endpoint {
+pub struct EndpointState {
     /// Such as `PJSIP`.
     pub technology: String,
-    /// Its name: our client identifier.
+    /// Its name, as in `pjsip.conf`.
     pub resource: String,
     /// `online`, `offline` or `unknown`.
     #[serde(default)]

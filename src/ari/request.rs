@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::routing::snapshot::ClientIdentifier;
+use super::endpoint::Endpoint;
 
 /// Everything but RFC 3986's unreserved characters is encoded, so that a token cannot become a path or a query.
 const TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -34,8 +34,10 @@ pub enum Request<'a> {
     CreateChannel {
         /// The id it shall have.
         channel_id: &'a str,
-        /// Who will be dialled, as `PJSIP/<identifier>`.
-        endpoint: &'a ClientIdentifier,
+        /// Who will be dialled.
+        endpoint: Endpoint<'a>,
+        /// The id of a `Local` channel's far half; Asterisk chooses one otherwise.
+        far_id: Option<&'a str>,
         /// The application it enters.
         app: &'a str,
         /// Arguments of its `StasisStart`, separated by commas.
@@ -44,20 +46,6 @@ pub enum Request<'a> {
         originator: Option<&'a str>,
         /// Channel variables set at creation, such as `PJSIP_HEADER(add,X-…)`.
         variables: &'a [(String, String)],
-    },
-    /// Makes a channel that, once dialled, runs an extension of our own dialplan: how `doctor` sees whether it is there. The texts
-    /// are constants, so that nothing a caller or an operator writes becomes part of a dial string.
-    CreateProbe {
-        /// The id it shall have; its far half gets the same with `-far`.
-        channel_id: &'a str,
-        /// Dialplan context.
-        context: &'static str,
-        /// Extension in it.
-        exten: &'static str,
-        /// Value of `CAPCONDUIT_REASON`, by which the dialplan knows a call that has been there; empty = not set.
-        reason: &'static str,
-        /// The application it enters.
-        app: &'a str,
     },
     /// Subscribes an application to the events of a channel that is not in it.
     Subscribe {
@@ -195,10 +183,10 @@ pub enum Request<'a> {
         /// The application.
         app: &'a str,
     },
-    /// Reads an endpoint; 404 when Asterisk does not know it. The answer is a [`super::Endpoint`].
+    /// Reads an endpoint; 404 when Asterisk does not know it. The answer is a [`super::EndpointState`].
     GetEndpoint {
-        /// The client.
-        endpoint: &'a ClientIdentifier,
+        /// Of PJSIP; a `Local` one is not known to Asterisk before it is dialled.
+        endpoint: Endpoint<'a>,
     },
 }
 
@@ -214,7 +202,6 @@ pub enum HangUpReason {
 /// Words for requests, in metrics and logs.
 pub const REQUEST_KINDS: &[&str] = &[
     "create_channel",
-    "create_probe",
     "subscribe",
     "dial",
     "ring",
@@ -299,13 +286,19 @@ impl Request<'_> {
         let bridge = |id, verb: &str| format!("bridges/{}{verb}", token(id));
         let global = "asterisk/variable".to_owned();
         match *self {
-            Self::CreateChannel { channel_id, endpoint, app, app_args, originator, variables } => {
-                let ids = json!({"channelId": channel_id, "app": app, "appArgs": app_args});
-                post("create_channel", "channels/create".to_owned())
-                    .body(create_body(ids, endpoint, originator, variables))
-            }
-            Self::CreateProbe { channel_id, context, exten, reason, app } => {
-                create_probe(channel_id, &format!("Local/{exten}@{context}/n"), reason, app)
+            Self::CreateChannel { channel_id, endpoint, far_id, app, app_args, originator, variables } => {
+                let mut body = json!({"channelId": channel_id, "app": app, "endpoint": endpoint.to_string()});
+                for (key, value) in
+                    [("appArgs", Some(app_args)), ("otherChannelId", far_id), ("originator", originator)]
+                {
+                    if let Some(value) = value.filter(|value| !value.is_empty()) {
+                        body[key] = json!(value);
+                    }
+                }
+                if !variables.is_empty() {
+                    body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+                }
+                post("create_channel", "channels/create".to_owned()).body(body)
             }
             Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
             Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
@@ -346,7 +339,8 @@ impl Request<'_> {
             }
             Self::GetApplication { app } => get("get_application", format!("applications/{}", token(app))),
             Self::GetEndpoint { endpoint } => {
-                get("get_endpoint", format!("endpoints/PJSIP/{}", token(endpoint.as_str())))
+                let (technology, name) = endpoint.resource();
+                get("get_endpoint", format!("endpoints/{technology}/{}", token(&name)))
             }
         }
     }
@@ -367,31 +361,6 @@ fn add_channels(bridge_id: &str, channel_ids: &[&str], unseen: bool) -> Rendered
         body["inhibitConnectedLineUpdates"] = json!(true);
     }
     Rendered::new("add_channel", "POST", format!("bridges/{}/addChannel", token(bridge_id))).body(body)
-}
-
-fn create_body(
-    mut body: Value,
-    endpoint: &ClientIdentifier,
-    originator: Option<&str>,
-    variables: &[(String, String)],
-) -> Value {
-    body["endpoint"] = json!(format!("PJSIP/{endpoint}"));
-    if let Some(originator) = originator {
-        body["originator"] = json!(originator);
-    }
-    if !variables.is_empty() {
-        body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    }
-    body
-}
-
-fn create_probe(channel_id: &str, endpoint: &str, reason: &str, app: &str) -> Rendered {
-    let far = format!("{channel_id}-far");
-    let mut body = json!({"channelId": channel_id, "otherChannelId": far, "app": app, "endpoint": endpoint});
-    if !reason.is_empty() {
-        body["variables"] = json!({ "CAPCONDUIT_REASON": reason });
-    }
-    Rendered::new("create_probe", "POST", "channels/create".to_owned()).body(body)
 }
 
 fn dial(channel_id: &str, caller: Option<&str>, timeout: u32) -> Rendered {
@@ -424,11 +393,12 @@ mod tests {
 
     #[test]
     fn create_names_the_endpoint_and_sets_variables() {
-        let endpoint: ClientIdentifier = "acme_1".parse().expect("an identifier");
+        let endpoint = Endpoint::pjsip("acme_1").expect("a name");
         let variables = [("PJSIP_HEADER(add,X-A)".to_owned(), "1".to_owned())];
         let request = Request::CreateChannel {
             channel_id: "c-1",
-            endpoint: &endpoint,
+            endpoint,
+            far_id: None,
             app: "cc-1",
             app_args: "leg",
             originator: Some("1700000000.1"),

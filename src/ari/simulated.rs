@@ -8,14 +8,16 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::error::Error;
+use super::app::App;
+use super::clock::{Clock, Moment};
+use super::http::{Http, StandIn};
 use super::late::{Late, Lateness};
 use super::meters::Meters;
+use super::node::NodeHandle;
 use super::request::Rendered;
-use super::socket::App;
+use super::settings::{Settings, Transport};
+use super::shared::Shared;
 use super::ticket::{Outgoing, Response, Ticket};
-use crate::clock::{Clock, Now};
-use crate::config;
 
 /// A request that has left the controller.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(app: Arc<App>, http: mpsc::UnboundedReceiver<Outgoing>) -> Self {
+    fn new(app: Arc<App>, http: mpsc::UnboundedReceiver<Outgoing>) -> Self {
         Self { app, socket: None, http, lateness: Lateness::new(Duration::ZERO), heard: Duration::ZERO }
     }
 
@@ -102,7 +104,7 @@ impl Side {
     }
 
     /// Whether what came last came late.
-    pub(crate) fn late(&mut self, at: Now, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
+    pub(crate) fn late(&mut self, at: Moment, timestamp: Option<DateTime<Utc>>) -> Option<Late> {
         let late = self.lateness.of(at, timestamp);
         self.app.hear(self.lateness.until());
         late
@@ -136,33 +138,16 @@ impl Side {
     }
 }
 
-/// The way of requests that do not travel over the socket.
-#[derive(Debug, Clone)]
-pub(crate) struct Http {
-    meters: Arc<Meters>,
-    clock: Clock,
-    queue: mpsc::UnboundedSender<Outgoing>,
-}
-
-impl Http {
-    pub(super) fn new(node: &str, clock: Clock) -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
-        let (queue, requests) = mpsc::unbounded_channel();
-        (Self { meters: Arc::new(Meters::new(node)), clock, queue }, requests)
-    }
-
-    /// The node's client, which this answers.
-    pub(super) fn client(self, node: &config::Node) -> super::http::Http {
-        // It is never used to connect, and takes milliseconds to make.
-        static CLIENT: OnceLock<super::http::Http> = OnceLock::new();
-        let client = CLIENT.get_or_init(|| super::http::Http::new(node).expect("the default node is valid"));
-        let mut client = client.clone();
-        client.simulated = Some(self);
-        client
-    }
-
-    pub(super) async fn call(&self, request: &Rendered, timeout: Duration) -> Result<Response, Error> {
-        let (ticket, pending) = Ticket::issue(&self.meters, request.kind, self.clock, timeout);
-        drop(self.queue.send(Outgoing { request: request.clone(), ticket }));
-        pending.await
-    }
+/// A node whose Asterisk is whoever holds the other side; nothing of it touches a network.
+pub(crate) fn node(index: usize, settings: &Settings, clock: Clock) -> (NodeHandle, Side) {
+    // It is never used to connect, and takes milliseconds to make.
+    static CLIENT: OnceLock<Http> = OnceLock::new();
+    let mut http = CLIENT.get_or_init(|| Http::new(settings).expect("valid settings")).clone();
+    let (queue, asked) = mpsc::unbounded_channel();
+    let meters = Arc::new(Meters::new(&settings.name, settings.metrics_prefix));
+    http.stand_in = Some(StandIn { meters, clock, queue });
+    let settings = Settings { transport: Transport::Websocket, ..settings.clone() };
+    let handle = NodeHandle::without_sockets(Shared::new(index, &settings, http, clock, false, None));
+    let side = Side::new(handle.first_app(), asked);
+    (handle, side)
 }

@@ -1,28 +1,27 @@
 //! One application's socket over time: connect, hold, tell, and connect again.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::app::App;
 use super::backoff::Backoff;
 use super::claim::{Claim, Globals, LOOK_EVERY, YIELD};
+use super::clock;
 use super::connection::{Connection, Ended};
 use super::error::Error;
-use super::late::silent_since;
 use super::model::Info;
-use super::node::{DownReason, NodeEvent, NodeEventKind, Shared};
+use super::node_event::{DownReason, NodeEvent, NodeEventKind};
 use super::request::Request;
-use super::ticket::Outgoing;
+use super::shared::Shared;
 use super::ws;
-use crate::clock;
-use crate::panics::{self, Panic};
-use crate::telemetry::name;
 
 /// Longest wait for TCP, TLS and the WebSocket handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,111 +35,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 const REPLACED_PAUSE: Duration = Duration::from_secs(10);
 /// Wait before a node is tried again whose certificate could not be accepted: somebody must mend that, and Asterisk logs each try.
 const LASTING_PAUSE: Duration = Duration::from_secs(5);
-/// How long a socket that is opened anew may take to come up before the next one's turn.
-const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 /// How often a full queue is looked at again; the socket is closed meanwhile.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
-
-/// One Stasis application, as its lanes see it.
-#[derive(Debug)]
-pub(super) struct App {
-    index: u16,
-    name: String,
-    /// `Some` while the socket is up.
-    requests: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
-    /// Monotonic time in microseconds up to which everything from the other side was heard; 0 before its first frame.
-    heard: AtomicU64,
-    /// Monotonic time in microseconds at which the oldest request was queued that has no answer yet; 0 where few wait.
-    waiting: AtomicU64,
-    /// Asks the socket to be opened anew.
-    pub(super) renewal: Notify,
-    /// How often it came up.
-    connections: watch::Sender<u64>,
-}
-
-impl App {
-    pub(super) fn new(index: u16, name: String) -> Self {
-        Self {
-            index,
-            name,
-            requests: Mutex::new(None),
-            heard: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            renewal: Notify::new(),
-            connections: watch::Sender::new(0),
-        }
-    }
-
-    /// Has its socket opened anew, where it has one, and waits until that is up.
-    pub(super) async fn renew(&self) {
-        let mut connections = self.connections.subscribe();
-        connections.mark_unchanged();
-        if self.is_up() {
-            self.renewal.notify_one();
-            // Where it does not come up soon, the log says why.
-            drop(timeout(RENEWED_WITHIN, connections.changed()).await);
-        }
-    }
-
-    pub(super) fn index(&self) -> u16 {
-        self.index
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Everything was heard up to this monotonic time.
-    pub(super) fn hear(&self, mono: Duration) {
-        self.heard.store(micros(mono), Ordering::Relaxed);
-    }
-
-    /// Since when the oldest request waits for its answer; `None` where few do.
-    pub(super) fn wait_since(&self, queued_at: Option<Duration>) {
-        self.waiting.store(queued_at.map_or(0, micros), Ordering::Relaxed);
-    }
-
-    /// How long the oldest request has waited for its answer; zero where few do.
-    pub(super) fn waited(&self, now: Duration) -> Duration {
-        match self.waiting.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => now.saturating_sub(Duration::from_micros(since)),
-        }
-    }
-
-    /// Up to when everything was heard, should nothing more come; `None` before the first frame.
-    pub(super) fn heard(&self) -> Option<Duration> {
-        Some(Duration::from_micros(self.heard.load(Ordering::Relaxed))).filter(|heard| !heard.is_zero())
-    }
-
-    /// Up to when everything was heard, where that is longer ago than on a socket that works.
-    pub(super) fn silent_since(&self, now: Duration) -> Option<Duration> {
-        silent_since(self.heard()?, now)
-    }
-
-    pub(super) fn is_up(&self) -> bool {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Queues a request for the socket. Without one it is dropped, and its ticket says that it was not sent.
-    pub(super) fn send(&self, outgoing: Outgoing) {
-        if let Some(requests) = self.requests.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            drop(requests.send(outgoing));
-        }
-    }
-
-    /// Opens (`Some`) or closes the way for requests.
-    pub(super) fn set(&self, requests: Option<mpsc::UnboundedSender<Outgoing>>) {
-        if requests.is_some() {
-            self.connections.send_modify(|count| *count += 1);
-        }
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
-    }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
 
 /// Why no connection came about.
 struct Failure {
@@ -170,8 +66,8 @@ impl Socket {
         let depth = if shared.aside {
             metrics::Gauge::noop()
         } else {
-            metrics::counter!(name::ARI_RECONNECTS, "node" => shared.name.to_string()).increment(0);
-            metrics::gauge!(name::ARI_EVENT_QUEUE_DEPTH, "node" => shared.name.to_string())
+            shared.meters.reconnects(0);
+            shared.meters.event_queue_depth()
         };
         Self { shared: Arc::clone(shared), app: Arc::clone(app), events, shutdown, depth }
     }
@@ -196,14 +92,17 @@ impl Socket {
                     self.log_failure(&mut last_failure, text);
                 }
                 Some(Ok((stream, found))) => {
-                    let since = self.shared.clock.now().mono;
-                    let held = panics::caught(async {
-                        panics::trap(|| format!("the connection of {}", self.app.name()));
+                    let since = self.shared.clock.mono();
+                    let held = async {
+                        #[cfg(test)]
+                        super::testing::panic_if_asked(self.app.name());
                         self.connection().hold(stream, found).await
-                    });
-                    let held = held.await;
-                    let ended = held.unwrap_or_else(|panic| self.panicked(&panic));
-                    if self.shared.clock.now().mono.saturating_sub(since) >= GOOD_AFTER {
+                    };
+                    // Unwind safe: after a panic the connection is never used again, and what it shares are channels and locks of which
+                    // no change is left half done.
+                    let held = AssertUnwindSafe(held).catch_unwind().await;
+                    let ended = held.unwrap_or_else(|_| self.panicked());
+                    if self.shared.clock.mono().saturating_sub(since) >= GOOD_AFTER {
                         backoff.reset();
                         wait = backoff.next(clock::jitter());
                     }
@@ -223,7 +122,7 @@ impl Socket {
                 }
             }
             if !self.shared.aside {
-                metrics::counter!(name::ARI_RECONNECTS, "node" => self.shared.name.to_string()).increment(1);
+                self.shared.meters.reconnects(1);
             }
             if self.until_shutdown(sleep(wait)).await.is_none() {
                 return;
@@ -231,10 +130,11 @@ impl Socket {
         }
     }
 
-    /// A panic while it was read or written ends the connection alone; what was missed is found by comparing, as after any other.
-    fn panicked(&self, panic: &Panic) -> Ended {
+    /// A panic while it was read or written ends the connection alone; what was missed is found by comparing, as after any other. What it
+    /// said is told by the process's panic hook.
+    fn panicked(&self) -> Ended {
         let (node, app) = (&self.shared.name, self.app.name());
-        error!(%node, app, place = panic.place, error = panic.message, "the connection to Asterisk panicked");
+        error!(%node, app, "the connection to Asterisk panicked");
         let was_up = self.app.is_up();
         self.app.set(None);
         Ended { reason: DownReason::Lost, detail: "it panicked".to_owned(), was_up }
@@ -295,10 +195,9 @@ impl Socket {
 
     /// Who has the node, where it is another controller.
     async fn holder(&self, claim: &Claim, replaced: bool) -> Result<Option<String>, Error> {
-        let variable = claim.variable();
         let (mark, beat, epoch) = tokio::try_join!(
-            self.shared.global(&variable),
-            self.shared.global("CAPCONDUIT_HEARTBEAT"),
+            self.shared.global(&claim.mark),
+            self.shared.global(&claim.heartbeat),
             self.shared.global("EPOCH")
         )?;
         Ok(claim.holder(&Globals { mark, beat, epoch }, replaced))
@@ -323,7 +222,7 @@ impl Socket {
 
     /// Finds out what Asterisk it is, and opens the events' socket.
     async fn open(&self) -> Result<(ws::Stream, Info), Failure> {
-        let http = self.shared.http.now();
+        let http = self.shared.http();
         let found = self.shared.ask(&Request::GetInfo.render()).await;
         let found: Info = found.and_then(|answer| answer.json()).map_err(|error| Failure {
             text: format!("asterisk/info: {error}"),
@@ -352,7 +251,7 @@ impl Socket {
             } else {
                 warn!(%node, app, reason, detail = %ended.detail, "lost the connection to Asterisk");
             }
-            metrics::counter!(name::ARI_DISCONNECTS, "node" => node.to_string(), "reason" => reason).increment(1);
+            self.shared.meters.disconnect(reason);
         }
         let down = NodeEvent {
             node: self.shared.index,

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::clock::Clock;
 use super::error::{Error, LATE_IN_QUEUE, NO_ANSWER};
 use super::meters::Meters;
 use super::request::Rendered;
-use crate::clock::Clock;
 
 /// Waiting for its turn; nothing has reached a socket.
 const QUEUED: u8 = 0;
@@ -96,7 +96,7 @@ impl Ticket {
     pub(super) fn issue(meters: &Arc<Meters>, kind: &'static str, clock: Clock, timeout: Duration) -> (Self, Pending) {
         let (reply, answer) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(QUEUED));
-        let queued_at = clock.now().mono;
+        let queued_at = clock.mono();
         let deadline = queued_at + timeout;
         let sleep = Box::pin(tokio::time::sleep_until(clock.instant(deadline)));
         let pending = Pending { answer, sleep, stage: Arc::clone(&stage) };
@@ -111,7 +111,7 @@ impl Ticket {
 
     /// Whether the deadline has passed.
     pub(super) fn is_late(&self) -> bool {
-        self.clock.now().mono >= self.deadline
+        self.clock.mono() >= self.deadline
     }
 
     /// Monotonic time at which it was queued.
@@ -121,7 +121,7 @@ impl Ticket {
 
     /// Time left until the deadline.
     pub(super) fn remaining(&self) -> Duration {
-        self.deadline.saturating_sub(self.clock.now().mono)
+        self.deadline.saturating_sub(self.clock.mono())
     }
 
     /// Tells the outcome.
@@ -132,7 +132,7 @@ impl Ticket {
     fn settle(&mut self, outcome: Result<Response, Error>) {
         let Some(reply) = self.reply.take() else { return };
         let word = outcome.as_ref().map_or_else(Error::kind, |_| "ok");
-        self.meters.request(self.kind, word, self.clock.now().mono.saturating_sub(self.queued_at));
+        self.meters.request(self.kind, word, self.clock.mono().saturating_sub(self.queued_at));
         // The one who asked may not care for the answer: then there is nobody to tell.
         drop(reply.send(outcome));
     }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn issue(millis: u64) -> (Ticket, Pending) {
-        Ticket::issue(&Arc::new(Meters::new("n")), "ring", Clock::start(), Duration::from_millis(millis))
+        Ticket::issue(&Arc::new(Meters::new("n", "")), "ring", Clock::start(), Duration::from_millis(millis))
     }
 
     #[tokio::test]

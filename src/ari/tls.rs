@@ -1,90 +1,107 @@
-//! TLS towards a node: whose certificates are trusted.
+//! What is wrong with another side's TLS, whoever that is.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use chrono::DateTime;
+use rustls::CertificateError;
 
-use crate::config;
-
-/// TLS for a node: `None` where its URL needs none, so that a machine without any certificates can use plain HTTP.
-///
-/// # Errors
-/// The key that is wrong, and what is to be done.
-pub(super) fn client(node: &config::Node) -> Result<Option<Arc<ClientConfig>>, (&'static str, String)> {
-    if !node.is_https() {
-        return Ok(None);
-    }
-    let roots = match &node.ca_file {
-        Some(path) => from_file(path).map_err(|reason| ("ca_file", reason))?,
-        None => of_the_system().map_err(|reason| ("url", reason))?,
-    };
-    trusting(roots).map(|config| Some(Arc::new(config))).map_err(|reason| ("url", reason))
+/// Why another side's TLS could not be accepted. Nothing was sent then, and it does not mend itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsFault {
+    /// Nobody whom this host trusts has signed the certificate.
+    Untrusted,
+    /// It is over; since when, where that is known.
+    Expired(Option<String>),
+    /// It begins later.
+    NotYet,
+    /// It is for other names than the one in the URL; which.
+    WrongName(Vec<String>),
+    /// It is a certification authority's own.
+    Authority,
+    /// What listens there does not speak TLS.
+    NoTls,
+    /// Anything else, in the library's words.
+    Other(String),
 }
 
-/// TLS that trusts nobody, for clients that are never asked for any: the HTTP library would look for the system's certificates otherwise.
-pub(super) fn unused() -> Result<ClientConfig, String> {
-    trusting(RootCertStore::empty())
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untrusted => f.write_str("its certificate is not trusted: signed by nobody whom this host knows"),
+            Self::Expired(None) => f.write_str("its certificate has expired"),
+            Self::Expired(Some(when)) => write!(f, "its certificate has expired: it was good until {when}"),
+            Self::NotYet => f.write_str("its certificate is not valid yet (by this host's clock)"),
+            Self::WrongName(names) if names.is_empty() => {
+                f.write_str("its certificate is for another name: it has no subjectAltName at all")
+            }
+            Self::WrongName(names) => write!(f, "its certificate is for another name: for {}", names.join(", ")),
+            Self::Authority => f.write_str("its certificate is that of a certification authority, not of a server"),
+            Self::NoTls => f.write_str("what listens there does not speak TLS"),
+            Self::Other(text) => write!(f, "its certificate or TLS cannot be accepted: {text}"),
+        }
+    }
 }
 
-fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+/// What TLS had to say, wherever it stands in a chain of errors.
+#[must_use]
+pub fn fault(error: &(dyn StdError + 'static)) -> Option<TlsFault> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(read(found));
+        }
+        // An I/O error says what is inside the one that it wraps, not that itself.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| fault(inner)) {
+            return Some(found);
+        }
+        at = error.source();
+    }
+    None
 }
 
-fn from_file(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| format!("cannot be read: {error}"))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| format!("is no PEM file: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("holds what is no usable certificate: {error}"))?;
+fn read(error: &rustls::Error) -> TlsFault {
+    match error {
+        rustls::Error::InvalidCertificate(why) => of_certificate(why),
+        rustls::Error::InvalidMessage(_) => TlsFault::NoTls,
+        other => TlsFault::Other(other.to_string()),
     }
-    if roots.is_empty() {
-        return Err("holds no certificate: name a PEM file (-----BEGIN CERTIFICATE-----)".to_owned());
-    }
-    Ok(roots)
 }
 
-fn of_the_system() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err("https needs certificates to trust, and this machine has none: install the package ca-certificates, or let ca_file \
-                    name a PEM file with the one that signed the node's"
-            .to_owned());
+fn of_certificate(why: &CertificateError) -> TlsFault {
+    match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::Untrusted,
+        CertificateError::Expired => TlsFault::Expired(None),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let seconds = i64::try_from(not_after.as_secs()).ok();
+            let when = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            TlsFault::Expired(when.map(|when| when.format("%Y-%m-%d %H:%M:%S UTC").to_string()))
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotYet,
+        CertificateError::NotValidForName => TlsFault::WrongName(Vec::new()),
+        CertificateError::NotValidForNameContext { presented, .. } => TlsFault::WrongName(presented.clone()),
+        // The library has no variant of its own for it.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsFault::Authority,
+        other => TlsFault::Other(other.to_string()),
     }
-    Ok(roots)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn node(keys: &str) -> config::Node {
-        let toml = format!("[[asterisk]]\n{keys}\n");
-        config::Config::from_layers(Some((Path::new("x.toml"), &toml)), []).expect("good keys").nodes.remove(0)
-    }
-
     #[test]
-    fn plain_http_needs_no_certificates_and_https_says_what_is_wrong_with_its_file() {
-        assert!(client(&node("url = \"http://127.0.0.1:8088\"")).unwrap().is_none());
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ca.pem");
-        let https = node(&format!("url = \"https://localhost:8089\"\nca_file = \"{}\"", file.display()));
-        let refused = || client(&https).expect_err("no certificates");
-        assert!(refused().0 == "ca_file" && refused().1.contains("cannot be read"), "{}", refused().1);
-        for (text, part) in [
-            ("", "holds no certificate"),
-            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "no PEM file"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no usable certificate"),
+    fn a_fault_is_found_inside_of_other_errors() {
+        let wrapped = |error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+        for (error, fault_of_it) in [
+            (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), TlsFault::Untrusted),
+            (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), TlsFault::WrongName(Vec::new())),
+            (rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType), TlsFault::NoTls),
         ] {
-            std::fs::write(&file, text).unwrap();
-            assert!(refused().1.contains(part), "{text:?}: {}", refused().1);
+            assert_eq!(fault(&wrapped(error)), Some(fault_of_it));
         }
+        assert_eq!(fault(&io::Error::other("no TLS in it")), None);
     }
 }

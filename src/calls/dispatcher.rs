@@ -37,15 +37,14 @@ use self::node::{NodeState, Waiting};
 use self::pulse::Pulse;
 use super::intake::Intake;
 use super::io::Input;
+use super::late::Late;
 use super::reconcile::{Belief, Sight};
 use super::task::Context;
-use super::translate::{caller_input, leg_input};
+use super::translate::{self, caller_input, leg_input};
 use super::{heartbeat, shedding};
-use crate::ari::{
-    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, Late, NodeEvent, NodeEventKind, NodeHandle,
-};
+use crate::ari::{Bridge, Channel, ChannelState, DownReason, Error, Event, Info, NodeEvent, NodeEventKind, NodeHandle};
 use crate::cdr::journal::{Alive, Left};
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Clock, Now, Stamp};
 use crate::config;
 use crate::id::CallId;
 use crate::in_force::InForce;
@@ -315,6 +314,7 @@ impl Dispatcher {
 
     fn on_event(&mut self, event: NodeEvent) {
         let NodeEvent { node, app, kind, at, late } = event;
+        let (at, late) = (Now::from(at), late.map(translate::late));
         match kind {
             NodeEventKind::Up(info) => {
                 info!(node = self.nodes[node].handle.name(), app, version = info.version, "node connected");

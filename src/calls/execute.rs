@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use super::ending::q850_for_sip;
 use super::io::{Input, Op};
 use super::machine::Call;
-use crate::ari::{HangUpReason, Lane, Pending, Request};
+use crate::ari::{Endpoint, HangUpReason, Lane, Pending, Request};
 use crate::id::BridgeKind;
 use crate::routing::number::Dialled;
-use crate::routing::snapshot::CallerId;
+use crate::routing::snapshot::{CallerId, ClientIdentifier};
 
 /// Normal call clearing (Q.850).
 const NORMAL_CLEARING: u8 = 16;
@@ -128,12 +128,18 @@ fn create_leg(call: &Call, lane: &Lane, n: u32) -> Option<Pending> {
     }
     Some(lane.send(Request::CreateChannel {
         channel_id: &call.facts.call_id.leg(n),
-        endpoint: &attempt.client.identifier,
+        endpoint: endpoint(&attempt.client.identifier),
+        far_id: None,
         app: lane.app_name(),
         app_args: &format!("{LEG_ARG},{},{},{}", campaign.id, attempt.link.id, attempt.client.id),
         originator: Some(&call.facts.channel_id),
         variables: &variables,
     }))
+}
+
+/// Whom a channel is made for. What names a client names an endpoint.
+pub(crate) fn endpoint(client: &ClientIdentifier) -> Endpoint<'_> {
+    Endpoint::pjsip(client.as_str()).expect("[A-Za-z0-9_-]{1,40} is a part of what may name one")
 }
 
 /// Tells the dialplan that somebody took the caller ([capconduit-unseen] in `extensions.conf`), in a request that is made anyway.

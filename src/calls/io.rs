@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::ari::Late;
+use crate::calls::late::Late;
 use crate::clock::Now;
 use crate::id::{BridgeKind, CallId};
 use crate::routing::book::Offer;

@@ -13,6 +13,7 @@ pub(crate) mod heartbeat;
 pub mod holds;
 pub mod intake;
 pub mod io;
+pub mod late;
 pub(crate) mod left;
 pub mod live;
 pub(crate) mod locked;

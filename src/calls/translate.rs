@@ -1,7 +1,9 @@
 //! PURE: what an ARI event means to the call it belongs to.
 
 use super::io::Input;
-use crate::ari::{ChannelState, Event};
+use super::late::Late;
+use crate::ari::{self, ChannelState, Event};
+use crate::clock::Now;
 
 /// What an event of attempt n's channel means.
 pub(super) fn leg_input(n: u32, event: &Event) -> Option<Input> {
@@ -35,4 +37,8 @@ pub(super) fn caller_input(event: &Event) -> Option<Input> {
         Event::StasisEnd { .. } | Event::ChannelDestroyed { .. } => Some(Input::CallerGone),
         _ => None,
     }
+}
+/// When what a client read late happened.
+pub(super) fn late(late: ari::Late) -> Late {
+    Late { since: late.since.into(), likely: late.likely.map(Now::from) }
 }

@@ -38,7 +38,7 @@ pub(super) async fn run(config: &Config, command: DrainCommand) -> anyhow::Resul
     let mut told = Vec::new();
     for index in chosen(&names, command.node.as_deref())? {
         let node = &config.nodes[index];
-        let handle = Node::over_http(index, node, config.calls.request_timeout, clock)?;
+        let handle = Node::over_http(index, &node.ari(config.calls.request_timeout), clock.ari())?;
         order(&handle, !command.end).await.with_context(|| format!("node {}", node.name))?;
         if command.end {
             print(&format!("{}: takes calls again\n", node.name))?;

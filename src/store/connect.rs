@@ -11,8 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions, Executor as _, Row as _};
 
 use super::{Db, StoreError, sentence};
+use crate::ari::{TlsFault, tls_fault};
 use crate::config;
-use crate::tls::{self, TlsFault};
 
 /// How long a look at a file that is not the main database waits for another process's write, or for its connection.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
@@ -205,7 +205,7 @@ const UNREACHED: &str = "start PostgreSQL, or correct host and port in database.
 
 /// What PostgreSQL said, and what to do about it. Its messages name user and database, never a password.
 fn refused(target: String, error: &sqlx::Error) -> StoreError {
-    if let Some(fault) = tls::fault(error) {
+    if let Some(fault) = tls_fault(error) {
         return StoreError::Connect { target, reason: fault.to_string(), mend: tls_mend(&fault) };
     }
     let reason = match error {

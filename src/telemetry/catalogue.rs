@@ -275,4 +275,22 @@ mod tests {
         let Some([("ending", Words(endings))]) = ended else { panic!("{ended:?}") };
         assert!(endings().contains(&"completed") && !endings().contains(&"answered"));
     }
+
+    /// ARI's client makes its names from a prefix: each must be one of these.
+    #[test]
+    fn what_the_ari_client_measures_is_in_the_catalogue() {
+        use crate::ari::metric;
+        let ends = [
+            metric::EVENTS,
+            metric::UNDECODABLE,
+            metric::REQUESTS,
+            metric::REQUEST_SECONDS,
+            metric::RECONNECTS,
+            metric::DISCONNECTS,
+            metric::EVENT_QUEUE_DEPTH,
+        ];
+        for name in ends.map(|end| format!("capconduit_{end}")) {
+            assert!(find(&name).is_some(), "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Whole calls: what the client reads of them, and that the fake behaves as ASTERISK.md says the real one does.
 
-use capconduit::ari::{ChannelState, Error, Event, HangUpReason, Lane, Request};
+use capconduit::ari::{ChannelState, Endpoint, Error, Event, HangUpReason, Lane, Request};
 use capconduit::config::Transport;
 
 use crate::Rig;
@@ -10,10 +10,11 @@ const BRIDGE: &str = "br-1";
 
 /// Creates the leg, bridges the caller, and dials: pipelined as the controller does it.
 async fn attempt(rig: &mut Rig, lane: &Lane, call: &FakeCall, endpoint: &str, leg: &str) -> Result<(), Error> {
-    let endpoint = endpoint.parse().expect("an identifier");
+    let endpoint = Endpoint::pjsip(endpoint).expect("a name");
     let created = lane.send(Request::CreateChannel {
         channel_id: leg,
-        endpoint: &endpoint,
+        endpoint,
+        far_id: None,
         app: lane.app_name(),
         app_args: "leg",
         originator: Some(call.id()),

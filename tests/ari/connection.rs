@@ -123,7 +123,7 @@ async fn a_taken_over_application_is_given_up_and_not_snatched_back_at_once() {
     let mut rig = Rig::up(Transport::Websocket).await;
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let config = rig.fake.node("pbx", "cc", 1, Transport::Websocket);
-    let other = Node::spawn(1, &config, REQUEST_TIMEOUT, &sender, rig.clock, &rig.shutdown).expect("a usable node");
+    let other = Node::spawn(1, &config.ari(REQUEST_TIMEOUT), &sender, rig.clock, &rig.shutdown).expect("a usable node");
     assert!(matches!(rig.event().await, Event::ApplicationReplaced { application, .. } if application == "cc-1"));
     assert_eq!(rig.expect_down().await, DownReason::Replaced);
     let up = tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event");
@@ -136,12 +136,12 @@ async fn new_credentials_are_used_where_the_node_takes_them() {
     let mut rig = Rig::up(Transport::Websocket).await;
     let good = rig.fake.node("pbx", "cc", 1, Transport::Websocket);
     let wrong = capconduit::config::Node { password: "of yesterday".into(), ..good.clone() };
-    let refused = rig.node.renew(&wrong).await.expect_err("it is another's");
+    let refused = rig.node.renew(&wrong.ari(REQUEST_TIMEOUT)).await.expect_err("it is another's");
     assert!(refused.to_string().contains("401"), "{refused}");
     assert!(rig.node.is_up(0) && rig.node.info().await.is_ok(), "the old ones stay in use");
 
     let under_way = rig.node.lane(0).send(Request::GetGlobal { variable: "EPOCH" });
-    rig.node.renew(&good).await.expect("it takes them");
+    rig.node.renew(&good.ari(REQUEST_TIMEOUT)).await.expect("it takes them");
     assert!(under_way.await.is_ok(), "no request is lost");
     assert_eq!(rig.expect_down().await, DownReason::Renewed);
     rig.expect_up().await;
@@ -169,8 +169,8 @@ async fn wrong_credentials_are_refused_and_nothing_comes_up() {
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let mut config = fake.node("pbx", "cc", 1, Transport::Auto);
     config.password = "wrong".to_owned().into();
-    let (clock, shutdown) = (capconduit::clock::Clock::start(), tokio_util::sync::CancellationToken::new());
-    let node = Node::spawn(0, &config, REQUEST_TIMEOUT, &sender, clock, &shutdown).expect("a usable node");
+    let (clock, shutdown) = (capconduit::ari::Clock::start(), tokio_util::sync::CancellationToken::new());
+    let node = Node::spawn(0, &config.ari(REQUEST_TIMEOUT), &sender, clock, &shutdown).expect("a usable node");
     assert_eq!(node.info().await.expect_err("a refusal").status(), Some(401));
     shutdown.cancel();
     node.closed().await;
@@ -183,8 +183,8 @@ async fn shutdown_closes_every_socket_and_ends_the_queue() {
     let fake = FakeAri::start().await;
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let config = fake.node("pbx", "cc", 3, Transport::Websocket);
-    let (clock, shutdown) = (capconduit::clock::Clock::start(), tokio_util::sync::CancellationToken::new());
-    let node = Node::spawn(0, &config, REQUEST_TIMEOUT, &sender, clock, &shutdown).expect("a usable node");
+    let (clock, shutdown) = (capconduit::ari::Clock::start(), tokio_util::sync::CancellationToken::new());
+    let node = Node::spawn(0, &config.ari(REQUEST_TIMEOUT), &sender, clock, &shutdown).expect("a usable node");
     drop(sender);
     for app in ["cc-1", "cc-2", "cc-3"] {
         fake.until_ready(app).await;

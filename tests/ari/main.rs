@@ -13,8 +13,7 @@ mod requests;
 
 use std::time::Duration;
 
-use capconduit::ari::{DownReason, Event, Info, Node, NodeEvent, NodeEventKind, NodeHandle};
-use capconduit::clock::Clock;
+use capconduit::ari::{Clock, DownReason, Event, Info, Node, NodeEvent, NodeEventKind, NodeHandle};
 use capconduit::config::Transport;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +52,7 @@ impl Rig {
         let (sender, events) = mpsc::channel(queue);
         let (clock, shutdown) = (Clock::start(), CancellationToken::new());
         let config = fake.node("pbx", "cc", 1, transport);
-        let node = Node::spawn(0, &config, request_timeout, &sender, clock, &shutdown).expect("a usable node");
+        let node = Node::spawn(0, &config.ari(request_timeout), &sender, clock, &shutdown).expect("a usable node");
         Self { fake, node, events, clock, shutdown }
     }
 

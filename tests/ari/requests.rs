@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use capconduit::ari::{Error, HangUpReason, Node, Request, Variable};
-use capconduit::clock::Clock;
+use capconduit::ari::{Clock, Endpoint, Error, HangUpReason, Node, Request, Variable};
 use capconduit::config::Transport;
-use capconduit::routing::snapshot::ClientIdentifier;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -62,14 +60,15 @@ async fn every_value_arrives_as_it_was_given() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_carries_status_and_message() {
-    let endpoint: ClientIdentifier = "gone".parse().expect("an identifier");
+    let endpoint = Endpoint::pjsip("gone").expect("a name");
     for transport in BOTH {
         let rig = Rig::up(transport).await;
         rig.fake.endpoint("gone", Behaviour::unavailable());
         let lane = rig.node.lane(0);
         let create = Request::CreateChannel {
             channel_id: "c-1",
-            endpoint: &endpoint,
+            endpoint,
+            far_id: None,
             app: lane.app_name(),
             app_args: "leg",
             originator: None,
@@ -145,7 +144,7 @@ async fn over_http_nobody_listening_means_not_sent() {
     config.url = format!("http://{}", closed.local_addr().expect("an address"));
     let (events, _never_up) = mpsc::channel(64);
     let shutdown = CancellationToken::new();
-    let node = Node::spawn(0, &config, REQUEST_TIMEOUT, &events, Clock::start(), &shutdown).expect("a usable node");
+    let node = Node::spawn(0, &config.ari(REQUEST_TIMEOUT), &events, Clock::start(), &shutdown).expect("a usable node");
     // A lane sends nothing while the events' socket is down; a health check, which does, is told why it could not.
     let outcome = node.http(set("1")).await;
     assert!(matches!(outcome, Err(Error::NotSent("no connection could be made"))), "{outcome:?}");

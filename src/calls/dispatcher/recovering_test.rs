@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Bounds, Dispatcher, visits};
-use crate::ari::simulated::{Asked, Side};
-use crate::ari::{ChannelState, Event, Info, Node, NodeEvent, NodeEventKind, Subject};
+use crate::ari::simulated::{self, Asked, Side};
+use crate::ari::{ChannelState, Event, Info, NodeEvent, NodeEventKind, Subject};
 use crate::calls::intake::Intake;
 use crate::calls::io::Input;
 use crate::calls::machine_test::bench::{Bench, limits};
@@ -64,7 +64,7 @@ impl Recovery {
         let (clock, config) = (Clock::start(), Config::from_layers(None, []).expect("the defaults are valid"));
         let mut node = config.nodes[0].clone();
         node.name = "pbx".to_owned();
-        let (handle, side) = Node::simulated(0, &node, Duration::from_secs(5), clock);
+        let (handle, side) = simulated::node(0, &node.ari(Duration::from_secs(5)), clock.ari());
         let mut bench = Bench::new(&[link(1)]);
         [Input::LegReady(1), Input::LegRinging(1)].into_iter().for_each(|input| drop(bench.give(input)));
         let open = OpenCall::of(&bench.call, true, bench.now, clock.stamp());
@@ -101,7 +101,7 @@ impl Recovery {
     }
 
     fn tell(&self, kind: NodeEventKind) {
-        let event = NodeEvent { node: 0, app: 0, at: self.clock.now(), late: None, kind };
+        let event = NodeEvent { node: 0, app: 0, at: self.clock.ari().now(), late: None, kind };
         self.events.try_send(event).expect("there is room");
     }
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fake_ari::{Behaviour, CallerEnd, FakeAri, FakeCall, Fault};
 use self::patience::PATIENCE;
-use crate::ari::Node;
+use crate::ari::{Node, testing};
 use crate::calls::dispatcher::{Bounds, Dispatcher};
 use crate::calls::facts::Limits;
 use crate::calls::intake::Intake;
@@ -68,7 +68,8 @@ impl Site {
         let limits = Limits::new(&config.calls, config.rejections);
         let context = Context { registry: Arc::clone(&registry), journal, clock, limits: limits.into() };
         let (events, queue) = mpsc::channel(1000);
-        let handle = Node::spawn(0, &node, Duration::from_secs(2), &events, clock, &shutdown).expect("a good node");
+        let handle =
+            Node::spawn(0, &node.ari(Duration::from_secs(2)), &events, clock.ari(), &shutdown).expect("a good node");
         let (health, healths) = watch::channel(Vec::new());
         let dispatcher = Dispatcher::new(
             vec![(handle, Intake::new(&node))],
@@ -208,8 +209,7 @@ async fn a_history_that_cannot_be_told_leaves_a_record_of_the_arrival() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errands_and_connections_that_panic_are_made_again() {
-    let connection = "the connection of capconduit-1";
-    panics::set_trap(connection, 1);
+    testing::panic_in("capconduit-1", 1);
     panics::set_trap("comparing pbx", 1);
     panics::set_trap("the heartbeat of 0", 1);
     let mut site = Site::start(&[link(1)]).await;
@@ -217,7 +217,8 @@ async fn errands_and_connections_that_panic_are_made_again() {
     call.answered().await;
     call.hang_up();
     assert_eq!(site.record().await.ending, "completed");
-    for trap in [connection, "comparing pbx", "the heartbeat of 0"] {
+    assert_eq!(testing::panics_left("capconduit-1"), 0);
+    for trap in ["comparing pbx", "the heartbeat of 0"] {
         assert_eq!(panics::left_of(trap), 0, "{trap}");
     }
     site.finish().await;

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use super::{Call, CallerLeg, Phase};
-use crate::ari::Late;
 use crate::calls::answer::{EVENTS_BEHIND, earlier, later};
 use crate::calls::attempt::Leg;
 use crate::calls::ending::Ending;
 use crate::calls::io::{Effect, Input};
+use crate::calls::late::Late;
 use crate::cdr::record::{AttemptOutcome, HungUpBy};
 use crate::clock::Now;
 use crate::mistakes::{Mistake, on};

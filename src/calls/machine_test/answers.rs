@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::Bench;
 use super::unseen::{answer, end, ringing, talking};
-use crate::ari::Late;
 use crate::calls::io::{Failure, Input, Op};
+use crate::calls::late::Late;
 use crate::cdr::talk::{self, Talk};
 use crate::routing::decision::tests::{campaign, link};
 use crate::routing::snapshot::Campaign;

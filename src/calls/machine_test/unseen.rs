@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::bench::{Bench, limits};
-use crate::ari::Late;
 use crate::calls::answer::Answer;
 use crate::calls::attempt::Attempt;
 use crate::calls::io::{Failure, Input, Op};
+use crate::calls::late::Late;
 use crate::calls::machine::Call;
 use crate::cdr::record::{AttemptOutcome, CallRecord, DialStatus, HungUpBy};
 use crate::cdr::talk::{self, Talk};

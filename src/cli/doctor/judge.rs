@@ -2,14 +2,13 @@
 
 use super::probe::{Dialplan, Facts, Globals, NoAnswer, Reach, is_fresh};
 use super::report::Check;
-use crate::ari::{Error, Info};
+use crate::ari::{Error, Info, TlsFault};
 use crate::calls::dispatcher::drained_since;
 use crate::config::{Node, Realtime};
 use crate::descriptors::{self, MEND, Share};
 use crate::inspect;
 use crate::needs::{DIALPLAN, Lack, MODULES_BESIDE, Needs};
 use crate::store::plan::Address;
-use crate::tls::TlsFault;
 use crate::transports::Transports;
 
 const README: &str = "asterisk/README.md";

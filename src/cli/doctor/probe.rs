@@ -16,8 +16,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::INBOUND;
-use crate::ari::{BadNode, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request};
+use crate::ari::{
+    BadNode, Endpoint, Error, Event, HangUpReason, Info, Node, NodeEvent, NodeEventKind, NodeHandle, Request,
+};
 use crate::calls::dispatcher::{DRAINED, drained_since};
+use crate::calls::execute::endpoint;
 use crate::calls::heartbeat;
 use crate::cdr::fallback::PROBE_DID;
 use crate::clock::Clock;
@@ -157,7 +160,7 @@ pub(super) async fn node(
     let own = config::Node { app: format!("{}-doctor", node.app), apps: 1, ..node.clone() };
     let (events, queue) = mpsc::channel(1024);
     let stop = CancellationToken::new();
-    let handle = match Node::spawn(index, &own, request_timeout, &events, clock, &stop) {
+    let handle = match Node::spawn(index, &own.ari(request_timeout), &events, clock.ari(), &stop) {
         Ok(handle) => handle,
         Err(error) => return Facts::unreachable(error.into()),
     };
@@ -252,7 +255,8 @@ impl Probe {
         let app = self.handle.app_name(0).to_owned();
         let create = Request::CreateChannel {
             channel_id: &id,
-            endpoint: client,
+            endpoint: endpoint(client),
+            far_id: None,
             app: &app,
             app_args: "doctor",
             originator: None,
@@ -265,7 +269,7 @@ impl Probe {
             }
             // What Asterisk says of an endpoint that it does not know, and of one without a contact.
             Err(Error::Rejected { status: 500, .. }) => {
-                match self.handle.http(Request::GetEndpoint { endpoint: client }).await {
+                match self.handle.http(Request::GetEndpoint { endpoint: endpoint(client) }).await {
                     Ok(_) => Ok(Reach::NoContact),
                     Err(Error::Rejected { status: 404, .. }) => Ok(Reach::Unknown),
                     Err(error) => Err(error.to_string()),
@@ -283,15 +287,9 @@ impl Probe {
             return Vec::new();
         }
         let (id, app) = (self.next_id(), self.handle.app_name(0).to_owned());
-        let made = Request::CreateProbe {
-            channel_id: &id,
-            context: "capconduit-clients",
-            exten: PROBE_DID,
-            reason: SEEN,
-            app: &app,
-        };
+        let into = Endpoint::local(PROBE_DID, "capconduit-clients");
         // Without a channel nothing is known of them.
-        if self.ask(made).await.is_err() {
+        if self.probe(&id, &app, into, SEEN).await.is_err() {
             return Vec::new();
         }
         let mut unreadable = Vec::new();
@@ -332,6 +330,23 @@ impl Probe {
         Ok(Dialplan { round_trip, inbound, fallback, clients, falling_back })
     }
 
+    /// Makes a channel that, once dialled, runs an extension of our own dialplan. `reason`: by which the dialplan knows a call that has been
+    /// there; empty = not set.
+    async fn probe(&self, id: &str, app: &str, endpoint: Endpoint<'_>, reason: &str) -> Result<(), String> {
+        let variables = [("CAPCONDUIT_REASON".to_owned(), reason.to_owned())];
+        self.ask(Request::CreateChannel {
+            channel_id: id,
+            endpoint,
+            far_id: Some(&format!("{id}-far")),
+            app,
+            app_args: "",
+            originator: None,
+            variables: if reason.is_empty() { &[] } else { &variables },
+        })
+        .await
+        .map(drop)
+    }
+
     /// Dials into the dialplan; how long the first event took, and the cause with which the dialplan ended the call.
     async fn dial(
         &mut self,
@@ -342,7 +357,7 @@ impl Probe {
         let id = self.next_id();
         let app = self.handle.app_name(0).to_owned();
         let started = self.clock.now().mono;
-        self.ask(Request::CreateProbe { channel_id: &id, context, exten, reason, app: &app }).await?;
+        self.probe(&id, &app, Endpoint::local(exten, context), reason).await?;
         let cause = self.follow(&app, &id, started).await;
         if cause.is_err() {
             self.end(&id).await;
