@@ -287,18 +287,9 @@ impl Request<'_> {
         let global = "asterisk/variable".to_owned();
         match *self {
             Self::CreateChannel { channel_id, endpoint, far_id, app, app_args, originator, variables } => {
-                let mut body = json!({"channelId": channel_id, "app": app, "endpoint": endpoint.to_string()});
-                for (key, value) in
-                    [("appArgs", Some(app_args)), ("otherChannelId", far_id), ("originator", originator)]
-                {
-                    if let Some(value) = value.filter(|value| !value.is_empty()) {
-                        body[key] = json!(value);
-                    }
-                }
-                if !variables.is_empty() {
-                    body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-                }
-                post("create_channel", "channels/create".to_owned()).body(body)
+                let texts = [("appArgs", Some(app_args)), ("otherChannelId", far_id), ("originator", originator)];
+                let ids = json!({"channelId": channel_id, "app": app, "endpoint": endpoint.to_string()});
+                post("create_channel", "channels/create".to_owned()).body(create_body(ids, texts, variables))
             }
             Self::Subscribe { app, channel_id } => subscribe(app, channel_id),
             Self::Dial { channel_id, caller, timeout } => dial(channel_id, caller, timeout),
@@ -361,6 +352,19 @@ fn add_channels(bridge_id: &str, channel_ids: &[&str], unseen: bool) -> Rendered
         body["inhibitConnectedLineUpdates"] = json!(true);
     }
     Rendered::new("add_channel", "POST", format!("bridges/{}/addChannel", token(bridge_id))).body(body)
+}
+
+/// `texts` that are empty are left out.
+fn create_body(mut body: Value, texts: [(&str, Option<&str>); 3], variables: &[(String, String)]) -> Value {
+    for (key, text) in texts {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            body[key] = json!(text);
+        }
+    }
+    if !variables.is_empty() {
+        body["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    }
+    body
 }
 
 fn dial(channel_id: &str, caller: Option<&str>, timeout: u32) -> Rendered {
