@@ -1,4 +1,4 @@
-//! The only place that reads a clock or draws randomness.
+//! The only place that reads a clock or draws randomness, but for ARI's client, which has its own (`ari/clock.rs`).
 
 use std::time::Duration;
 
@@ -38,6 +38,14 @@ impl Now {
 
 impl From<crate::ari::Moment> for Now {
     fn from(crate::ari::Moment { mono, wall }: crate::ari::Moment) -> Self {
+        Self { mono, wall }
+    }
+}
+
+/// What a simulated node tells is told by the simulated clocks.
+#[cfg(test)]
+impl From<Now> for crate::ari::Moment {
+    fn from(Now { mono, wall }: Now) -> Self {
         Self { mono, wall }
     }
 }

@@ -273,7 +273,7 @@ impl Node {
     /// Whether it is reached by TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+        ari::is_https(&self.url)
     }
 
     /// How it is reached, for ARI's client.

@@ -39,4 +39,3 @@ mod supervisor;
 pub mod telemetry;
 pub mod text;
 pub mod transports;
-mod turns;

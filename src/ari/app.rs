@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
+use super::clock::micros;
 use super::late::silent_since;
 use super::ticket::Outgoing;
 
@@ -108,8 +109,4 @@ impl App {
         }
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
     }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

@@ -64,6 +64,11 @@ impl Clock {
     }
 }
 
+/// What fits into an atomic.
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A random fraction in `0.0..1.0`, for jitter only.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub(super) fn jitter() -> f64 {

@@ -23,6 +23,7 @@ use super::node_event::{DownReason, NodeEvent, NodeEventKind};
 use super::request::{DISALLOWED_EVENTS, Request};
 use super::shared::Shared;
 use super::ticket::{Outgoing, Response, Ticket};
+use super::turn::Turn;
 use super::ws;
 
 /// How often the peer is asked for a sign of life.
@@ -37,9 +38,6 @@ const HELD_MAX: usize = 10_000;
 const BATCH: usize = 64;
 /// Fewer requests than this that wait are no queue: one of them may take its time.
 const CROWD: usize = 32;
-/// Frames read before the other tasks of the thread have their turns: each takes some ten microseconds, and so does whoever it wakes. A
-/// count and no time, so that a run can be replayed.
-const FRAMES_IN_A_ROW: usize = 16;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -171,7 +169,7 @@ impl Connection<'_> {
         let mut filter_set = pin!(self.shared.ask(&filter));
         let mut opening = Some((queue, found, Vec::new()));
         let mut heard = self.shared.clock.mono();
-        let (mut lateness, mut in_a_row) = (Lateness::new(heard), 0);
+        let (mut lateness, mut turn) = (Lateness::new(heard), Turn::default());
         loop {
             let dead_at = self.shared.clock.instant(heard + DEAD_AFTER);
             let step = tokio::select! {
@@ -198,12 +196,8 @@ impl Connection<'_> {
             if let Err(ended) = step {
                 return ended;
             }
-            // What was read at once may be hundreds of frames, each of which wakes somebody on the same thread: the others have their turns.
-            in_a_row += 1;
-            if in_a_row >= FRAMES_IN_A_ROW {
-                in_a_row = 0;
-                tokio::task::yield_now().await;
-            }
+            // What was read at once may be hundreds of frames, each of which wakes somebody on the same thread.
+            turn.did().await;
         }
     }
 

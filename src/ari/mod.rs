@@ -43,6 +43,7 @@ pub(crate) mod testing;
 mod ticket;
 mod tls;
 mod tls_client;
+mod turn;
 mod ws;
 
 pub use claim::Claim;
@@ -59,6 +60,7 @@ pub use model::{Application, Bridge, CallerId, Channel, ChannelState, EndpointSt
 pub use node::{Node, NodeHandle, NotRenewed};
 pub use node_event::{DownReason, NodeEvent, NodeEventKind};
 pub use request::{DISALLOWED_EVENTS, HangUpReason, REQUEST_KINDS, Request};
-pub use settings::{Settings, Transport};
+pub use settings::{Settings, Transport, is_https};
 pub use ticket::{Pending, Response};
 pub use tls::{TlsFault, fault as tls_fault};
+pub use turn::{SLICE, Turn};

@@ -44,7 +44,7 @@ impl Node {
     /// `index` labels the events: those of all nodes may go into the same queue.
     ///
     /// # Errors
-    /// [`BadNode`] when the URL or the credentials cannot be used at all. That Asterisk cannot be reached is no error.
+    /// [`BadNode`] when the URL or the credentials cannot be used at all, or no application is named. That Asterisk cannot be reached is no error.
     pub fn spawn(
         index: usize,
         settings: &Settings,
@@ -52,8 +52,7 @@ impl Node {
         clock: Clock,
         shutdown: &CancellationToken,
     ) -> Result<NodeHandle, BadNode> {
-        let shared = Shared::new(index, settings, Http::new(settings)?, clock, false, None);
-        Ok(Self::start(shared, events, shutdown))
+        Ok(Self::start(Self::shared(index, settings, clock, false, None)?, events, shutdown))
     }
 
     /// As [`Self::spawn`]; where another controller has the node's applications, this one waits until it leaves, and yields to one that
@@ -69,8 +68,7 @@ impl Node {
         shutdown: &CancellationToken,
         claim: Claim,
     ) -> Result<NodeHandle, BadNode> {
-        let shared = Shared::new(index, settings, Http::new(settings)?, clock, false, Some(claim));
-        Ok(Self::start(shared, events, shutdown))
+        Ok(Self::start(Self::shared(index, settings, clock, false, Some(claim))?, events, shutdown))
     }
 
     /// As [`Self::spawn`], for a moment, beside the node's own: its metrics and the log stay as if this were not there.
@@ -84,8 +82,7 @@ impl Node {
         clock: Clock,
         shutdown: &CancellationToken,
     ) -> Result<NodeHandle, BadNode> {
-        let shared = Shared::new(index, settings, Http::new(settings)?, clock, true, None);
-        Ok(Self::start(shared, events, shutdown))
+        Ok(Self::start(Self::shared(index, settings, clock, true, None)?, events, shutdown))
     }
 
     /// A client without sockets, which asks over HTTP only and hears no events.
@@ -93,7 +90,21 @@ impl Node {
     /// # Errors
     /// As [`Self::spawn`].
     pub fn over_http(index: usize, settings: &Settings, clock: Clock) -> Result<NodeHandle, BadNode> {
-        Ok(NodeHandle::without_sockets(Shared::new(index, settings, Http::new(settings)?, clock, true, None)))
+        Ok(NodeHandle::without_sockets(Self::shared(index, settings, clock, true, None)?))
+    }
+
+    fn shared(
+        index: usize,
+        settings: &Settings,
+        clock: Clock,
+        aside: bool,
+        claim: Option<Claim>,
+    ) -> Result<Shared, BadNode> {
+        if settings.apps.is_empty() {
+            let reason = "name at least one Stasis application".to_owned();
+            return Err(BadNode { node: settings.name.clone(), field: "apps", value: String::new(), reason });
+        }
+        Ok(Shared::new(index, settings, Http::new(settings)?, clock, aside, claim))
     }
 
     fn start(shared: Shared, events: &mpsc::Sender<NodeEvent>, shutdown: &CancellationToken) -> NodeHandle {

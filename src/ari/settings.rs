@@ -28,12 +28,10 @@ pub struct Settings {
     pub metrics_prefix: &'static str,
 }
 
-impl Settings {
-    /// Whether the node is reached by TLS.
-    #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
-    }
+/// Whether a node of this URL is reached by TLS.
+#[must_use]
+pub fn is_https(url: &str) -> bool {
+    url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
 }
 
 /// How requests travel.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::app::App;
 use super::claim::Claim;
-use super::clock::Clock;
+use super::clock::{Clock, micros};
 use super::error::Error;
 use super::http::Http;
 use super::meters::Meters;
@@ -89,8 +89,7 @@ impl Shared {
     }
 
     pub(super) fn set_request_timeout(&self, timeout: Duration) {
-        let micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        self.request_timeout.store(micros, Ordering::Relaxed);
+        self.request_timeout.store(micros(timeout), Ordering::Relaxed);
     }
 
     /// Whether requests travel over the sockets.

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::app::App;
 use super::backoff::Backoff;
@@ -131,10 +131,8 @@ impl Socket {
     }
 
     /// A panic while it was read or written ends the connection alone; what was missed is found by comparing, as after any other. What it
-    /// said is told by the process's panic hook.
+    /// said, and where, is told by the process's panic hook.
     fn panicked(&self) -> Ended {
-        let (node, app) = (&self.shared.name, self.app.name());
-        error!(%node, app, "the connection to Asterisk panicked");
         let was_up = self.app.is_up();
         self.app.set(None);
         Ended { reason: DownReason::Lost, detail: "it panicked".to_owned(), was_up }

@@ -8,14 +8,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::settings::Settings;
+use super::settings::{Settings, is_https};
 
 /// TLS for a node: `None` where its URL needs none, so that a machine without any certificates can use plain HTTP.
 ///
 /// # Errors
 /// The key that is wrong, and what is to be done.
 pub(super) fn client(node: &Settings) -> Result<Option<Arc<ClientConfig>>, (&'static str, String)> {
-    if !node.is_https() {
+    if !is_https(&node.url) {
         return Ok(None);
     }
     let roots = match &node.ca_file {

@@ -42,7 +42,9 @@ use super::reconcile::{Belief, Sight};
 use super::task::Context;
 use super::translate::{self, caller_input, leg_input};
 use super::{heartbeat, shedding};
-use crate::ari::{Bridge, Channel, ChannelState, DownReason, Error, Event, Info, NodeEvent, NodeEventKind, NodeHandle};
+use crate::ari::{
+    Bridge, Channel, ChannelState, DownReason, Error, Event, Info, NodeEvent, NodeEventKind, NodeHandle, Turn,
+};
 use crate::cdr::journal::{Alive, Left};
 use crate::clock::{Clock, Now, Stamp};
 use crate::config;
@@ -50,7 +52,6 @@ use crate::id::CallId;
 use crate::in_force::InForce;
 use crate::mistakes::{Mistake, on};
 use crate::routing::snapshot::words;
-use crate::turns::Turn;
 
 /// How often each node's lists are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);

@@ -168,9 +168,19 @@ fn header_text(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{header_text, shown};
+    use proptest::prelude::*;
+
+    use super::{endpoint, header_text, shown};
     use crate::routing::number::Dialled;
-    use crate::routing::snapshot::CallerId;
+    use crate::routing::snapshot::{CallerId, ClientIdentifier};
+
+    proptest! {
+        #[test]
+        fn whatever_names_a_client_names_an_endpoint(name in "[A-Za-z0-9_-]{1,40}") {
+            let client: ClientIdentifier = name.parse().expect("an identifier");
+            prop_assert_eq!(endpoint(&client).to_string(), format!("PJSIP/{name}"));
+        }
+    }
 
     #[test]
     fn a_client_is_shown_what_its_policy_says() {

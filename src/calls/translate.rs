@@ -38,6 +38,7 @@ pub(super) fn caller_input(event: &Event) -> Option<Input> {
         _ => None,
     }
 }
+
 /// When what a client read late happened.
 pub(super) fn late(late: ari::Late) -> Late {
     Late { since: late.since.into(), likely: late.likely.map(Now::from) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capconduit::ari::{Clock, Endpoint, Error, HangUpReason, Node, Request, Variable};
+use capconduit::ari::{Clock, Endpoint, Error, HangUpReason, Node, Request, Settings, Variable};
 use capconduit::config::Transport;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,14 @@ async fn without_a_connection_nothing_is_sent() {
         assert!(matches!(outcome, Err(Error::NotSent(_))), "{transport:?}: {outcome:?}");
         assert_eq!(rig.fake.global("ORDER"), None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_an_application_is_refused() {
+    let config = FakeAri::start().await.node("pbx", "cc", 1, Transport::Http);
+    let without = Settings { apps: Vec::new(), ..config.ari(REQUEST_TIMEOUT) };
+    let refused = Node::over_http(0, &without, Clock::start()).expect_err("nothing to ask by");
+    assert!(refused.to_string().contains("apps") && refused.to_string().contains("at least one"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

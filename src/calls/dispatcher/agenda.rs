@@ -12,11 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::desk::{NotReleased, Seen};
 use super::node::{NodeState, Waiting};
 use super::{Dispatcher, Report, visits};
-use crate::ari::NodeEvent;
+use crate::ari::{NodeEvent, SLICE};
 use crate::calls::io::Input;
 use crate::calls::reconcile::Finding;
 use crate::id::CallId;
-use crate::turns::SLICE;
 
 /// How many events are read after each slice: fewer than are done, so that what waits becomes less, and the queue's own bound holds.
 const READ: usize = SLICE / 2;

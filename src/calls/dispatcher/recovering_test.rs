@@ -101,7 +101,7 @@ impl Recovery {
     }
 
     fn tell(&self, kind: NodeEventKind) {
-        let event = NodeEvent { node: 0, app: 0, at: self.clock.ari().now(), late: None, kind };
+        let event = NodeEvent { node: 0, app: 0, at: self.clock.now().into(), late: None, kind };
         self.events.try_send(event).expect("there is room");
     }
 
@@ -203,7 +203,7 @@ fn four_times_the_ringing_callers_are_four_times_the_work() {
     assert!(few >= 500 && many <= 5 * few, "{few} visits for 500 callers, {many} for 2000");
     assert!(many <= 2_000 * 20, "{many} visits for 2000 callers");
     // The runtime may give the dispatcher two turns between two of the probe's.
-    assert!(at_a_time <= 2 * crate::turns::SLICE as u64, "{at_a_time} things done at a time");
+    assert!(at_a_time <= 2 * crate::ari::SLICE as u64, "{at_a_time} things done at a time");
 }
 
 #[tokio::test(start_paused = true)]

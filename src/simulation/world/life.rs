@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::line::Parcel;
 use super::{What, World};
 use crate::ari::simulated::{self, Asked, Side};
-use crate::ari::{DownReason, Event, Info, Late, Moment, NodeEvent, NodeEventKind};
+use crate::ari::{DownReason, Event, Info, Late, NodeEvent, NodeEventKind};
 use crate::calls::dispatcher::{Bounds, Dispatcher};
 use crate::calls::intake::Intake;
 use crate::calls::registry::Registry;
@@ -216,7 +216,7 @@ impl Life {
     }
 
     fn tell(&self, node: usize, late: Option<Late>, kind: NodeEventKind) {
-        let event = NodeEvent { node, app: 0, at: moment(&self.clock), late, kind };
+        let event = NodeEvent { node, app: 0, at: self.clock.now().into(), late, kind };
         // The queue is far larger than a world; were it full, the events would be missed in the checks.
         drop(self.events.try_send(event));
     }
@@ -224,7 +224,7 @@ impl Life {
     /// An event is read from the socket. `stalled`: when nothing came through it last.
     pub(super) fn event(&mut self, node: usize, stalled: Option<(Duration, Duration)>, event: Event) {
         self.hear(node, stalled);
-        let at = moment(&self.clock);
+        let at = self.clock.now().into();
         let late = self.sides[node].late(at, event.timestamp());
         self.tell(node, late, NodeEventKind::Event(event));
     }
@@ -290,10 +290,4 @@ impl Life {
         let refusing = fails.then_some(Refusing::Failing);
         self.standing.send_if_modified(|told| std::mem::replace(&mut told.refusing, refusing) != refusing);
     }
-}
-
-/// Now, by the simulated clocks, as ARI's client says it.
-fn moment(clock: &Clock) -> Moment {
-    let now = clock.now();
-    Moment { mono: now.mono, wall: now.wall }
 }

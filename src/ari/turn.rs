@@ -1,19 +1,19 @@
-//! Turns on the calls' thread ([`crate::calls::thread`]): sockets, dispatcher and calls share it, and nobody is broken off. Who has much to
-//! do does a slice of it, and lets the others have their turns.
+//! Turns on a thread that sockets share with whoever reads their events: nobody is broken off. Who has much to do does a slice of it, and
+//! lets the others have their turns.
 
-/// How much is done in a row: each piece takes some ten microseconds, and so does the call that it wakes. A count and no time, so that a run
+/// How much is done in a row: each piece takes some ten microseconds, and so does whoever it wakes. A count and no time, so that a run
 /// can be replayed.
-pub(crate) const SLICE: usize = 16;
+pub const SLICE: usize = 16;
 
 /// Counts what its owner does.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub struct Turn {
     done: usize,
 }
 
 impl Turn {
     /// One more piece is done. Waits for the others' turns once that was a slice.
-    pub(crate) async fn did(&mut self) {
+    pub async fn did(&mut self) {
         self.done += 1;
         if self.done >= SLICE {
             self.done = 0;
